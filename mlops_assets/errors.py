@@ -1,0 +1,61 @@
+"""The platform's errors: each names the project, the place, what was expected and what to do."""
+
+from __future__ import annotations
+
+
+class PlatformError(Exception):
+    """Base of every error that the platform raises on purpose.
+
+    Args:
+        project: name of the project at fault, or ``"-"`` where none is concerned.
+        place: the field, window, row, file or server at fault.
+        expected: what was found and what should have been there.
+        remedy: what the person who reads this can do.
+    """
+
+    def __init__(self, project: str, place: str, expected: str, remedy: str) -> None:
+        self.project, self.place, self.expected, self.remedy = project, place, expected, remedy
+        super().__init__(f"[{project}] {place}: {expected} -> {remedy}")
+
+    def __reduce__(self) -> tuple[type[PlatformError], tuple[str, str, str, str]]:
+        return type(self), (self.project, self.place, self.expected, self.remedy)
+
+
+class SpecError(PlatformError):
+    """A ``defs.yaml`` says something that cannot hold."""
+
+
+class SourceError(PlatformError):
+    """A project's ``read`` function raised or returned something unusable."""
+
+
+class NotReady(PlatformError):
+    """Something asked for does not exist yet; the remedy names what to materialize first."""
+
+
+class Refused(PlatformError):
+    """A rule of the loop forbids what was asked."""
+
+
+class LedgerError(PlatformError):
+    """The ledger holds something that contradicts what is written now."""
+
+
+class TrainingError(PlatformError):
+    """A training could not be carried out."""
+
+
+class ModelError(PlatformError):
+    """A model version does not load, or does not answer as it should."""
+
+
+class InputError(PlatformError):
+    """A request's row cannot be answered; ``place`` names the field."""
+
+
+class EndpointError(PlatformError):
+    """The scoring service cannot be started, reached or switched."""
+
+
+class RegistryError(PlatformError):
+    """MLflow cannot be reached or refuses."""

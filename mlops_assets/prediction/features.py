@@ -1,0 +1,246 @@
+"""Known columns and tsfresh's features of history windows, as one matrix; the same code for one row and for all."""
+
+from __future__ import annotations
+
+import re
+import threading
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from pydantic import BaseModel, ConfigDict, model_validator
+
+from mlops_assets.prediction.inputs import Floats, Inputs
+
+FeatureMatrix = npt.NDArray[np.float64]
+"""(n, k) in the order of `FeatureDefinitions.names`; categories as codes of their levels; NaN = missing."""
+
+CACHE_LINE = 64
+
+
+class Rejected(BaseModel):
+    """A relevant feature that was left out because of what it costs."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+    name: str
+    p_value: float
+    cost: float
+    """Microseconds that it would have added to an answer."""
+
+
+class BudgetLoss(BaseModel):
+    """What keeping the budget costs in loss, by a quick model on the sample."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+    measure: str
+    """What is compared, and how."""
+    within: float
+    """Loss with the chosen features."""
+    without: float
+    """Loss with the features that would be chosen if computing cost nothing."""
+
+
+class FeatureDefinitions(BaseModel):
+    """Which features exist: known columns, and tsfresh's features per history column."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+    known: list[str] = []
+    levels: dict[str, list[str]] = {}
+    """Of each category among the known columns, the levels seen in training; their positions are the codes."""
+    calculators: dict[str, list[str]] = {}
+    """Per history column the tsfresh features, by the part of their name behind it: `mean`, `quantile__q_0.1`."""
+    costs: dict[str, float] = {}
+    """Microseconds per answer that each feature adds."""
+    p_values: dict[str, float] = {}
+    """Of tsfresh's relevance test, for all features that passed it."""
+    rejected_for_cost: list[Rejected] = []
+    """Those that would have been chosen if computing cost nothing."""
+    budget_loss: BudgetLoss | None = None
+    """None where nothing was rejected for its cost."""
+
+    @model_validator(mode="after")
+    def _names_are_unique(self) -> FeatureDefinitions:
+        doubles = sorted({name for name in self.names if self.names.count(name) > 1})
+        if doubles:
+            raise ValueError(f"features {doubles} have the same name as others")
+        return self
+
+    @property
+    def names(self) -> list[str]:
+        """The matrix's columns, in order."""
+        return [*self.known, *(feature_name(column, s) for column, names in self.calculators.items() for s in names)]
+
+    def with_levels(self, inputs: Inputs) -> FeatureDefinitions:
+        """The same features, with the category levels that these rows hold."""
+        levels = {
+            name: sorted({value for value in inputs.known[name] if value is not None})
+            for name in self.known
+            if inputs.known[name].dtype == object
+        }
+        return FeatureDefinitions.model_validate({**self.model_dump(), "levels": levels})
+
+
+def feature_name(column: str, suffix: str) -> str:
+    """The platform's name of a tsfresh feature: tsfresh's, without quotes, brackets and blanks.
+
+    H2O, file formats and metrics stores each trip over another one of them.
+    """
+    plain = re.sub(r"[^A-Za-z0-9_.+-]+", "_", re.sub(r'["() ]', "", suffix))
+    return f"{column}__{plain}"
+
+
+def compute(definitions: FeatureDefinitions, inputs: Inputs) -> FeatureMatrix:
+    """Compute the features of n rows, each row for itself: one row gives the same bits as many.
+
+    Missing history values are filled before tsfresh sees them, forward and then backward; the features of a window
+    without any value are missing. A feature that is not a finite number, or that its calculator cannot compute for
+    numerical reasons (a constant window, say), is missing too: H2O's models take missing values.
+    """
+    matrix = np.full((len(inputs), len(definitions.names)), np.nan)
+    for position, name in enumerate(definitions.known):
+        matrix[:, position] = _known(definitions, name, inputs.known[name])
+    offset = len(definitions.known)
+    for column, suffixes in definitions.calculators.items():
+        block = matrix[:, offset : offset + len(suffixes)]
+        _compute_windows(plan(tuple(suffixes)), inputs.history[column], block)
+        offset += len(suffixes)
+    return matrix
+
+
+def to_frame(definitions: FeatureDefinitions, matrix: FeatureMatrix) -> pd.DataFrame:
+    """A matrix as a frame with named columns, categories as strings (dtype `category`, missing ones null)."""
+    columns: dict[str, Any] = {}
+    for position, name in enumerate(definitions.names):
+        values = matrix[:, position]
+        if name in definitions.levels:
+            codes = np.where(np.isnan(values), -1, values).astype(np.int64)
+            columns[name] = pd.Categorical.from_codes(codes, categories=definitions.levels[name])
+        else:
+            columns[name] = values
+    return pd.DataFrame(columns)
+
+
+def _known(definitions: FeatureDefinitions, name: str, values: npt.NDArray[Any]) -> Floats:
+    if name not in definitions.levels:
+        return values.astype(np.float64, copy=False)
+    codes = {level: float(code) for code, level in enumerate(definitions.levels[name])}
+    return np.array([codes.get(value, np.nan) for value in values], dtype=np.float64)
+
+
+# Windows
+
+
+@dataclass(frozen=True)
+class Call:
+    """One call of one of tsfresh's calculators."""
+
+    function: Callable[..., Any]
+    parameters: list[dict[str, Any]] | None
+    """Of a combiner, all settings at once."""
+    arguments: dict[str, Any]
+    """Of any other calculator."""
+    positions: dict[str, int]
+    """Columns of the block that it fills: by the key of each of a combiner's results; `""` for a single result."""
+
+
+@lru_cache(maxsize=64)
+def plan(suffixes: tuple[str, ...]) -> tuple[Call, ...]:
+    """The calls that compute these features, in the order of first mention.
+
+    Raises:
+        ValueError: when tsfresh has no such calculator, or it needs a time index.
+    """
+    from tsfresh.feature_extraction import feature_calculators
+
+    calls: list[Call] = []
+    combiners: dict[str, Call] = {}
+    for position, suffix in enumerate(suffixes):
+        calculator, parameters = parse_suffix(suffix)
+        function = getattr(feature_calculators, calculator, None)
+        if function is None or not hasattr(function, "fctype") or hasattr(function, "index_type"):
+            raise ValueError(f"tsfresh has no calculator {calculator!r} that works on plain windows")
+        if function.fctype != "combiner":
+            calls.append(Call(function, None, parameters or {}, {"": position}))
+            continue
+        if calculator not in combiners:
+            combiners[calculator] = Call(function, [], {}, {})
+            calls.append(combiners[calculator])
+        settings = combiners[calculator].parameters
+        assert settings is not None
+        settings.append(parameters or {})
+        combiners[calculator].positions[suffix.removeprefix(calculator).removeprefix("__")] = position
+    return tuple(calls)
+
+
+def parse_suffix(suffix: str) -> tuple[str, dict[str, Any] | None]:
+    """A feature's calculator and parameters, by tsfresh's own reader of its names."""
+    from tsfresh.feature_extraction.settings import from_columns
+
+    ((calculator, parameters),) = from_columns([f"x__{suffix}"])["x"].items()
+    return calculator, parameters[0] if parameters else None
+
+
+def _compute_windows(calls: tuple[Call, ...], windows: Floats, block: FeatureMatrix) -> None:
+    """Fill `block` (n, features) from `windows` (n, steps), row by row."""
+    filled = fill_missing(windows)
+    window = _aligned(windows.shape[1])
+    with _quiet():
+        for row in np.flatnonzero(~np.isnan(filled[:, -1])) if filled.size else ():
+            result = block[row]
+            for call in calls:
+                # always the same aligned memory, so that vectorised sums take the same path in every process
+                window[:] = filled[row]
+                _apply(call, window, result)
+    block[~np.isfinite(block)] = np.nan
+
+
+def _apply(call: Call, window: Floats, result: Floats) -> None:
+    try:
+        if call.parameters is None:
+            result[call.positions[""]] = call.function(window, **call.arguments)
+            return
+        for key, value in call.function(window, param=call.parameters):
+            result[call.positions[key]] = value
+    except (ArithmeticError, ValueError, IndexError, np.linalg.LinAlgError):
+        # not computable on this window, in training as in service: missing, as a NaN of the calculator is
+        for position in call.positions.values():
+            result[position] = np.nan
+
+
+def fill_missing(windows: Floats) -> Floats:
+    """Fill missing values with the one before, leading ones with the first there is; (n, steps) to (n, steps)."""
+    missing = np.isnan(windows)
+    if not missing.any():
+        return windows
+    rows = np.arange(len(windows))[:, None]
+    steps = np.arange(windows.shape[1])
+    last = np.maximum.accumulate(np.where(missing, 0, steps), axis=1)
+    forward = windows[rows, last]
+    first = np.argmin(missing, axis=1)[:, None]
+    return np.where(np.isnan(forward), windows[rows, first], forward)
+
+
+def _aligned(length: int) -> Floats:
+    raw = np.empty(length * 8 + CACHE_LINE, dtype=np.uint8)
+    start = -raw.ctypes.data % CACHE_LINE
+    return raw[start : start + length * 8].view(np.float64)
+
+
+_WARNINGS = threading.Lock()
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Silence the calculators, as tsfresh's own extraction does; under a lock, since the filters are the process's."""
+    with _WARNINGS, warnings.catch_warnings(), np.errstate(all="ignore"):
+        warnings.simplefilter("ignore")
+        yield

@@ -1,0 +1,1 @@
+"""Bike rentals per hour in Washington, D.C., one day ahead."""

@@ -1,0 +1,1 @@
+"""Half-hourly direction of the electricity price in New South Wales."""

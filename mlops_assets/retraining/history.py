@@ -1,0 +1,262 @@
+"""What the ledger knows about one project, as an immutable view that answers the loop's questions."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from functools import cached_property
+from typing import TypeVar
+
+from mlops_assets.retraining.records import (
+    AnyFact,
+    ClockMoved,
+    Collected,
+    Decided,
+    Decision,
+    EventMissed,
+    Fact,
+    Feasible,
+    Judged,
+    PromotionStep,
+    Reign,
+    Reported,
+    Scored,
+    Stage,
+    TrainingEnded,
+    TrainingStarted,
+    VersionTrained,
+    WindowLabelled,
+    WindowPublished,
+    WindowQuarantined,
+)
+
+F = TypeVar("F", bound=Fact)
+
+
+class History:
+    """The facts of one project, in the order in which they were written.
+
+    Args:
+        project: its name.
+        facts: everything that the ledger holds about it.
+    """
+
+    def __init__(self, project: str, facts: tuple[AnyFact, ...]) -> None:
+        self.project = project
+        self.facts = facts
+
+    def of(self, kind: type[F]) -> list[F]:
+        """All facts of one kind, oldest first."""
+        return [fact for fact in self.facts if isinstance(fact, kind)]
+
+    # Time and windows
+
+    @cached_property
+    def clock(self) -> datetime | None:
+        """Where a replay clock was last moved to; None if it never was."""
+        return max((fact.at for fact in self.of(ClockMoved)), default=None)
+
+    @cached_property
+    def _audits(self) -> dict[str, WindowPublished | WindowQuarantined]:
+        """The newest audit of each window. A published window that later reads badly stays published."""
+        newest: dict[str, WindowPublished | WindowQuarantined] = {}
+        for fact in self.facts:
+            if isinstance(fact, WindowPublished) or (
+                isinstance(fact, WindowQuarantined) and not isinstance(newest.get(fact.window), WindowPublished)
+            ):
+                newest[fact.window] = fact
+        return newest
+
+    @property
+    def published(self) -> dict[str, WindowPublished]:
+        """The newest publication of each window that readers may see."""
+        return {window: fact for window, fact in self._audits.items() if isinstance(fact, WindowPublished)}
+
+    @property
+    def quarantined(self) -> dict[str, WindowQuarantined]:
+        """The newest failed audit of each window that never passed."""
+        return {window: fact for window, fact in self._audits.items() if isinstance(fact, WindowQuarantined)}
+
+    @cached_property
+    def labelled(self) -> dict[str, WindowLabelled]:
+        """The newest labels of each window."""
+        return {fact.window: fact for fact in self.of(WindowLabelled)}
+
+    @cached_property
+    def repaired(self) -> set[str]:
+        """Windows that had lain in quarantine before they were published."""
+        return {fact.window for fact in self.of(WindowPublished) if fact.repaired}
+
+    # Answers
+
+    @cached_property
+    def scored_through(self) -> datetime | None:
+        """Every event due by then was answered, missed, or is still asked for."""
+        return max((fact.through for fact in self.of(Scored)), default=None)
+
+    @cached_property
+    def waiting(self) -> list[str]:
+        """Ids of events that are asked for again at the next scoring."""
+        scored = self.of(Scored)
+        return list(scored[-1].waiting) if scored else []
+
+    @cached_property
+    def missed(self) -> dict[str, EventMissed]:
+        """Events that nobody can answer any more, by id."""
+        return {fact.event_id: fact for fact in self.of(EventMissed)}
+
+    # Versions and reigns
+
+    @cached_property
+    def versions(self) -> dict[int, VersionTrained]:
+        """All trained versions, by number."""
+        return {fact.version: fact for fact in self.of(VersionTrained)}
+
+    @cached_property
+    def reigns(self) -> list[Reign]:
+        """All reigns, oldest first; the last one is open."""
+        crowned = [fact for fact in self.of(PromotionStep) if fact.step == "PROMOTED"]
+        ends = [fact.at for fact in crowned[1:]] + [None]
+        return [
+            Reign(number=i, version=fact.version, start=fact.at, end=end, cause=fact.cause, promotion=fact.promotion)
+            for i, (fact, end) in enumerate(zip(crowned, ends, strict=True), start=1)
+        ]
+
+    @property
+    def reign(self) -> Reign | None:
+        """The present reign; None before the first promotion."""
+        return self.reigns[-1] if self.reigns else None
+
+    def reign_at(self, moment: datetime) -> Reign | None:
+        """The reign in force just before a moment: a window's report is about the reign in force at its end.
+
+        A version that takes over at the very end of a window did not answer a single event of it.
+        """
+        before = [reign for reign in self.reigns if reign.start < moment]
+        return before[-1] if before else None
+
+    @property
+    def first_version(self) -> int | None:
+        """The first champion ever, which goes on in the shadow."""
+        return self.reigns[0].version if self.reigns else None
+
+    def previous_version(self) -> int | None:
+        """The champion before the present one, another version than it."""
+        if self.reign is None:
+            return None
+        others = [reign.version for reign in self.reigns if reign.version != self.reign.version]
+        return others[-1] if others else None
+
+    @cached_property
+    def open_promotion(self) -> PromotionStep | None:
+        """A promotion that was begun and neither completed nor undone."""
+        steps: dict[str, PromotionStep] = {}
+        for fact in self.of(PromotionStep):
+            steps[fact.promotion] = fact
+        unfinished = [fact for fact in steps.values() if fact.step == "PROMOTING"]
+        return unfinished[-1] if unfinished else None
+
+    @cached_property
+    def first_as_of(self) -> datetime | None:
+        """Events count from the first promotion's `as_of`."""
+        return self.versions[self.reigns[0].version].as_of if self.reigns else None
+
+    # Reports
+
+    @cached_property
+    def _reports(self) -> dict[tuple[str, str, Stage], Reported]:
+        return {(fact.report, fact.window, fact.stage): fact for fact in self.of(Reported)}
+
+    def report(self, report: str, window: str, stage: Stage) -> Reported | None:
+        """One report of one window at exactly one stage."""
+        return self._reports.get((report, window, stage))
+
+    def newest_report(self, report: str, window: str) -> Reported | None:
+        """One report of one window at the latest stage there is."""
+        return self.report(report, window, "labelled") or self.report(report, window, "ended")
+
+    # Decisions and trainings
+
+    @cached_property
+    def decisions(self) -> list[Decision]:
+        """All decisions, oldest first."""
+        return [fact.decision for fact in self.of(Decided)]
+
+    def decision(self, decision_id: str) -> Decision | None:
+        """The decision of an id."""
+        return next((decision for decision in self.decisions if decision.id == decision_id), None)
+
+    def decision_for(self, window: str, stage: Stage) -> Decision | None:
+        """What the policy decided for a window at a stage."""
+        return next(
+            (d for d in self.decisions if d.window == window and d.stage == stage and d.by == "policy"), None
+        )
+
+    @cached_property
+    def ended(self) -> list[TrainingEnded]:
+        """All trainings that ended, oldest first."""
+        return self.of(TrainingEnded)
+
+    @cached_property
+    def consuming(self) -> list[TrainingEnded]:
+        """Trainings whose verdict, or whose last failure, consumed the evidence and started the cooldown."""
+        return [fact for fact in self.ended if fact.consumes and (fact.outcome == "JUDGED" or fact.final)]
+
+    def consumed_through(self, reign: Reign) -> datetime | None:
+        """`as_of` of the last training that consumed evidence of a reign."""
+        within = [fact.as_of for fact in self.consuming if fact.as_of >= reign.start]
+        return max(within, default=None)
+
+    @property
+    def cooldown_from(self) -> datetime | None:
+        """Where the cooldown starts: the last judged training, last failed attempt, or rollback."""
+        moments = [fact.as_of for fact in self.consuming]
+        moments += [reign.start for reign in self.reigns if reign.cause == "rollback"]
+        return max(moments, default=None)
+
+    def attempts(self, decision: str) -> list[TrainingEnded]:
+        """How often a decision's training has ended in failure."""
+        return [fact for fact in self.ended if fact.decision == decision and fact.outcome == "FAILED"]
+
+    def acted_on(self, decision: str) -> bool:
+        """Whether a RETRAIN is settled: judged, skipped, failed for good, or its evidence consumed otherwise."""
+        closed = [f for f in self.ended if f.decision == decision and (f.outcome in ("JUDGED", "SKIPPED") or f.final)]
+        if closed:
+            return True
+        found = self.decision(decision)
+        if found is None or found.by == "person":
+            return False
+        reign = self.reign
+        if reign is None or found.reign != reign.number:
+            return True
+        consumed = self.consumed_through(reign)
+        return consumed is not None and consumed >= found.at
+
+    @property
+    def open_retrain(self) -> Decision | None:
+        """The oldest RETRAIN that still waits for a training."""
+        return next((d for d in self.decisions if d.outcome == "RETRAIN" and not self.acted_on(d.id)), None)
+
+    @property
+    def open_collect(self) -> Decision | None:
+        """The oldest COLLECT of the present reign whose hook has not run."""
+        done = {fact.decision for fact in self.of(Collected)}
+        number = self.reign.number if self.reign else None
+        return next(
+            (d for d in self.decisions if d.outcome == "COLLECT" and d.reign == number and d.id not in done), None
+        )
+
+    @cached_property
+    def verdicts(self) -> list[Judged]:
+        """All verdicts of the gate, oldest first."""
+        return self.of(Judged)
+
+    @cached_property
+    def started(self) -> list[TrainingStarted]:
+        """All trainings that got their slot, oldest first."""
+        return self.of(TrainingStarted)
+
+    @cached_property
+    def feasibility(self) -> Feasible | None:
+        """The newest PoC."""
+        found = self.of(Feasible)
+        return found[-1] if found else None

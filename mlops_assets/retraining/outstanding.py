@@ -1,0 +1,178 @@
+"""What is left to do at a moment: pure, and the one definition of "settled".
+
+Sensors ask it what to launch, a replay asks it whether the loop has come to rest, `dataset` asks it whether anything
+due by now is still open. The order of the answer is the order of the work within a moment.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Literal
+
+from mlops_assets.retraining.history import History
+from mlops_assets.retraining.records import Stage
+from mlops_assets.timeline import Timeline, Window, contiguous, iso
+
+Sensor = Literal["live_data", "late_labels", "retraining", "endpoint_health"]
+
+
+@dataclass(frozen=True)
+class Heal:
+    """A promotion that was begun and neither completed nor undone."""
+
+    promotion: str
+    sensor: Sensor = "endpoint_health"
+
+    @property
+    def key(self) -> str:
+        """Run key, without project and attempt."""
+        return f"heal:{self.promotion}"
+
+
+@dataclass(frozen=True)
+class Score:
+    """Answers that are due by `through`."""
+
+    through: datetime
+    sensor: Sensor = "live_data"
+
+    @property
+    def key(self) -> str:
+        """Run key, without project and attempt."""
+        return f"score:{iso(self.through)}"
+
+
+@dataclass(frozen=True)
+class Observe:
+    """Windows that ended, or whose labels came: a range without holes."""
+
+    windows: tuple[Window, ...]
+    stage: Stage
+    sensor: Sensor
+
+    @property
+    def key(self) -> str:
+        """Run key, without project and attempt."""
+        return f"observe:{self.stage}:{self.windows[0].id}:{self.windows[-1].id}"
+
+
+@dataclass(frozen=True)
+class Repair:
+    """A quarantined window that is read again, once per window's length."""
+
+    window: Window
+    since: datetime
+    sensor: Sensor = "live_data"
+
+    @property
+    def key(self) -> str:
+        """Run key, without project and attempt."""
+        return f"repair:{self.window.id}:{iso(self.since)}"
+
+
+@dataclass(frozen=True)
+class Collect:
+    """A COLLECT decision whose hook has not run."""
+
+    decision: str
+    sensor: Sensor = "retraining"
+
+    @property
+    def key(self) -> str:
+        """Run key, without project and attempt."""
+        return f"collect:{self.decision}"
+
+
+@dataclass(frozen=True)
+class Retrain:
+    """A RETRAIN decision with attempts left."""
+
+    decision: str
+    attempt: int
+    not_before: datetime | None
+    """Wall time before which a further attempt must not start."""
+    sensor: Sensor = "retraining"
+
+    @property
+    def key(self) -> str:
+        """Run key, without project and attempt: a retraining's own attempt is part of it."""
+        return f"{self.decision}:{self.attempt}"
+
+
+Work = Heal | Score | Observe | Repair | Collect | Retrain
+
+
+def outstanding(timeline: Timeline, history: History, now: datetime) -> list[Work]:
+    """All work that is due by now, in the order in which it must be done; empty when the loop has settled."""
+    work: list[Work] = []
+    if (promotion := history.open_promotion) is not None:
+        work.append(Heal(promotion.promotion))
+    tick = timeline.last_tick(now)
+    if history.reign is not None and (history.scored_through is None or history.scored_through < tick):
+        work.append(Score(tick))
+    work += _observations(timeline, history, now)
+    work += _repairs(timeline, history, now)
+    if (collect := history.open_collect) is not None:
+        work.append(Collect(collect.id))
+    if (retrain := history.open_retrain) is not None:
+        work.append(_attempt(timeline, history, retrain.id))
+    return work
+
+
+def before_training(work: list[Work]) -> list[Work]:
+    """The part of the work that must be done before a dataset is snapped."""
+    return [item for item in work if isinstance(item, Score | Observe)]
+
+
+def watched_from(timeline: Timeline, history: History) -> datetime | None:
+    """Windows that end after this moment are reported and decided on; None before the first promotion."""
+    return history.reigns[0].start if history.reigns else None
+
+
+def _observations(timeline: Timeline, history: History, now: datetime) -> list[Work]:
+    ended: list[Window] = []
+    labelled: list[Window] = []
+    watched = watched_from(timeline, history)
+    for window in timeline.ended_windows(now):
+        if window.id in history.quarantined:
+            continue
+        labels_known = timeline.labels_at(window) <= now
+        reported = watched is not None and window.end > watched
+        if window.id not in history.published:
+            (labelled if labels_known and timeline.spec.labels.delay == timedelta(0) else ended).append(window)
+        elif labels_known and not _complete(history, window, "labelled", reported):
+            labelled.append(window)
+        elif not labels_known and not _complete(history, window, "ended", reported):
+            ended.append(window)
+    without_delay = timeline.spec.labels.delay == timedelta(0)
+    late: Sensor = "live_data" if without_delay else "late_labels"
+    work: list[Work] = [Observe(tuple(group), "ended", "live_data") for group in contiguous(ended)]
+    return work + [Observe(tuple(group), "labelled", late) for group in contiguous(labelled)]
+
+
+def _complete(history: History, window: Window, stage: Stage, reported: bool) -> bool:
+    if stage == "labelled" and window.id not in history.labelled:
+        return False
+    if not reported:
+        return True
+    if any(history.report(kind, window.id, stage) is None for kind in ("drift", "performance", "health")):
+        return False
+    return window.id in history.repaired or history.decision_for(window.id, stage) is not None
+
+
+def _repairs(timeline: Timeline, history: History, now: datetime) -> list[Work]:
+    work: list[Work] = []
+    for window_id, fact in sorted(history.quarantined.items()):
+        window = timeline.window(window_id)
+        if fact.at + (window.end - window.start) <= now:
+            work.append(Repair(window, fact.at))
+    return work
+
+
+def _attempt(timeline: Timeline, history: History, decision: str) -> Retrain:
+    failed = history.attempts(decision)
+    if not failed:
+        return Retrain(decision, 1, None)
+    pause = timeline.spec.retraining.pause * 2 ** (len(failed) - 1)
+    return Retrain(decision, len(failed) + 1, failed[-1].wall_time + pause)

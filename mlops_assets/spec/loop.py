@@ -1,0 +1,80 @@
+"""Serving, monitoring, promotion and retraining."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Literal
+
+from pydantic import Field
+
+from mlops_assets.spec.duration import Duration, SpecModel
+from mlops_assets.spec.policies import DriftStatistic, Policy
+
+
+class PromotionSpec(SpecModel):
+    """What a candidate must show."""
+
+    margin: float = Field(default=0.02, ge=0, lt=1)
+    """Share by which its loss must lie below the champion's on the same unseen rows."""
+    min_rows: int = Field(default=300, ge=1)
+    """Fewer unseen rows than that: too early to judge, HOLD."""
+
+
+class ServingSpec(SpecModel):
+    """How answers are given."""
+
+    every: Duration
+    """How often the scorer takes the events that became due; at most the horizon, where there is one."""
+    give_up: Duration | None = None
+    """How long an endpoint may be unable to answer before its events are missed; one window by default."""
+    shadow: Literal["none", "first", "previous"] = "first"
+    """Which former champion goes on predicting unseen: none, the first, or the one before."""
+    latency: Duration = timedelta(milliseconds=250)
+    """p95 above which the check `latency` warns."""
+
+
+class DriftSpec(SpecModel):
+    """When a column counts as drifted, and the data with it."""
+
+    statistic: DriftStatistic = "wasserstein"
+    threshold: float = Field(default=0.1, gt=0)
+    share: float = Field(default=0.5, gt=0, le=1)
+    """Share of drifted columns from which the check `data_drift` warns."""
+
+
+class MonitoringSpec(SpecModel):
+    """What reports compare."""
+
+    reference: Duration = timedelta(days=56)
+    """Newest stretch of the training set kept as the version's reference; a shorter set gives all it has."""
+    current: Duration = timedelta(days=28)
+    """Newest stretch of the reign's answers that a report looks at."""
+    min_rows: int = Field(default=100, ge=10)
+    """With fewer answers of the reign a report says `too young`."""
+    sample: int = Field(default=5000, ge=100)
+    """Rows handed to Evidently at most, drawn with a fixed seed."""
+    drift: DriftSpec = DriftSpec()
+
+
+class BudgetSpec(SpecModel):
+    """How many trainings are paid for."""
+
+    runs: int = Field(ge=1)
+    per: Duration
+
+
+class RetrainingSpec(SpecModel):
+    """The policy and its guards."""
+
+    when: Policy
+    cooldown: Duration
+    """Least distance, in project time, from the last judged training."""
+    min_new_rows: int = Field(default=300, ge=0)
+    """Labelled rows since the champion's training that a retraining must find, else COLLECT."""
+    warm_up: Duration = timedelta(0)
+    """How long a new reign is left alone."""
+    attempts: int = Field(default=3, ge=1)
+    """How often a failing training is started for one decision."""
+    pause: Duration = timedelta(seconds=30)
+    """Wall time before the second attempt; doubles with each further one."""
+    budget: BudgetSpec = BudgetSpec(runs=12, per=timedelta(days=365))

@@ -1,0 +1,150 @@
+"""A whole project, and the invariants between its parts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from mlops_assets.spec.data import DataSpec, LabelsSpec
+from mlops_assets.spec.duration import LocalTime, SpecModel, format_duration
+from mlops_assets.spec.features import FeaturesSpec
+from mlops_assets.spec.loop import MonitoringSpec, PromotionSpec, RetrainingSpec, ServingSpec
+from mlops_assets.spec.problem import ProblemSpec, SeasonalNaiveBaseline
+from mlops_assets.spec.training import H2OAutoMLSpec
+
+WINDOW_AT_MOST = {
+    "hour": timedelta(hours=1),
+    "day": timedelta(days=1),
+    "week": timedelta(days=7),
+    "month": timedelta(days=31),
+}
+
+
+class WallClock(SpecModel):
+    """The project's time is the wall's."""
+
+    type: Literal["wall"] = "wall"
+
+
+class ReplayClock(SpecModel):
+    """The project's time is moved by hand through a history, as if it were live."""
+
+    type: Literal["replay"]
+    start: LocalTime
+    """Where the clock stands before it is first moved."""
+
+
+class ProjectSpec(SpecModel):
+    """One ML project, as its team declares it."""
+
+    name: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
+    """Prefix of all its assets, jobs and sensors."""
+    owners: list[str] = []
+    """Who answers for it: `team:name` or an e-mail address."""
+    clock: Annotated[WallClock | ReplayClock, Field(discriminator="type")] = WallClock()
+    problem: ProblemSpec
+    data: DataSpec
+    labels: LabelsSpec = LabelsSpec()
+    features: FeaturesSpec
+    training: H2OAutoMLSpec = H2OAutoMLSpec()
+    promotion: PromotionSpec = PromotionSpec()
+    serving: ServingSpec
+    monitoring: MonitoringSpec = MonitoringSpec()
+    retraining: RetrainingSpec
+
+    @model_validator(mode="after")
+    def _parts_agree(self) -> ProjectSpec:
+        contradictions = list(_contradictions(self))
+        if contradictions:
+            raise ValueError("; ".join(contradictions))
+        return self
+
+    @property
+    def give_up(self) -> timedelta:
+        """How long an endpoint may be unable to answer before events are missed."""
+        return self.serving.give_up or WINDOW_AT_MOST[self.data.window]
+
+    @property
+    def classes(self) -> list[str]:
+        """The classes of a classification target, as strings, in the order written."""
+        allowed = self.data.columns[self.problem.target].isin
+        return [str(value) for value in allowed or []]
+
+
+def _contradictions(spec: ProjectSpec) -> Iterator[str]:
+    yield from _columns_disagree(spec)
+    yield from _times_disagree(spec)
+    yield from _guards_disagree(spec)
+
+
+def _columns_disagree(spec: ProjectSpec) -> Iterator[str]:
+    columns, target = spec.data.columns, spec.problem.target
+    if target not in columns:
+        yield f"problem.target {target!r} is not under data.columns; declare its dtype there"
+        return
+    used = [("features.known", name) for name in spec.features.known]
+    used += [("features.history.columns", name) for name in (spec.features.history.columns if spec.features.history else [])]
+    for place, name in used:
+        if name not in columns:
+            yield f"{place} names {name!r}, which is not under data.columns"
+        elif place.startswith("features.history") and columns[name].dtype == "category" and name != target:
+            yield f"{place} names {name!r}, a category; only numbers have a history"
+    if target in spec.features.known:
+        yield f"features.known names the target {target!r}, which is never known when an answer is due"
+    if not used:
+        yield "features names neither known nor history columns: a model would see nothing"
+    if spec.problem.task == "classification":
+        if len(columns[target].isin or []) < 2:
+            yield f"data.columns.{target}.isin must list the classes of a classification target"
+    elif columns[target].dtype not in ("float", "int"):
+        yield f"data.columns.{target} must be a number for regression, not {columns[target].dtype}"
+    if columns[target].nullable:
+        yield f"data.columns.{target} must not be nullable: a row without its target cannot be learned from or judged"
+
+
+def _times_disagree(spec: ProjectSpec) -> Iterator[str]:
+    data, serving, show = spec.data, spec.serving, format_duration
+    stamped = timedelta(0) if data.stamp == "end" else data.every
+    known_after = data.horizon + stamped + data.arrival_delay + spec.labels.delay
+    baseline = spec.problem.baseline
+    if isinstance(baseline, SeasonalNaiveBaseline):
+        if baseline.season < known_after:
+            yield (
+                f"problem.baseline.season ({show(baseline.season)}) is shorter than horizon + every + arrival_delay + "
+                f"labels.delay ({show(known_after)}): that value is not known yet when an answer is due"
+            )
+        if baseline.season % data.every:
+            yield f"problem.baseline.season ({show(baseline.season)}) must be a multiple of data.every ({show(data.every)})"
+    if serving.every <= timedelta(0):
+        yield "serving.every must be longer than nothing"
+    elif data.horizon and serving.every > data.horizon:
+        yield f"serving.every ({show(serving.every)}) is longer than data.horizon ({show(data.horizon)}): answers would come too late"
+    history = spec.features.history
+    if history is not None and (history.length % data.every or history.length < 2 * data.every):
+        yield f"features.history.length ({show(history.length)}) must be a multiple of data.every ({show(data.every)}), at least two steps"
+    if isinstance(spec.clock, ReplayClock):
+        if spec.clock.start <= data.start:
+            yield f"clock.start ({spec.clock.start}) must come after data.start ({data.start})"
+        if data.end is not None and spec.clock.start > data.end:
+            yield f"clock.start ({spec.clock.start}) must not come after data.end ({data.end})"
+    if isinstance(data.training_window, timedelta) and data.training_window <= 2 * spec.problem.validation.holdout:
+        yield f"data.training_window ({show(data.training_window)}) must be longer than twice the hold-out"
+
+
+def _guards_disagree(spec: ProjectSpec) -> Iterator[str]:
+    data, holdout, show = spec.data, spec.problem.validation.holdout, format_duration
+    needed = holdout + data.horizon + data.every + data.arrival_delay + spec.labels.delay + WINDOW_AT_MOST[data.window]
+    if spec.retraining.cooldown < needed:
+        yield (
+            f"retraining.cooldown ({show(spec.retraining.cooldown)}) must be at least hold-out + horizon + every + "
+            f"arrival_delay + labels.delay + one window ({show(needed)}): a candidate is judged on rows that the champion has not seen"
+        )
+    expected = holdout // data.every
+    if data.entity is None and expected < spec.promotion.min_rows:
+        yield (
+            f"promotion.min_rows ({spec.promotion.min_rows}) is more than the hold-out of {show(holdout)} holds "
+            f"({expected} rows): nothing could ever be promoted"
+        )

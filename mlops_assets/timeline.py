@@ -1,0 +1,349 @@
+"""Windows, due times, what is known when, event ids: pure functions of a spec and a time.
+
+Every time here is an aware UTC ``datetime`` (or a numpy ``datetime64[ns]`` array in UTC, in the vectorised
+functions). Dagster's partition keys are local and exist in this module only; see ``docs/time.md``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import cached_property
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import numpy as np
+import numpy.typing as npt
+
+from mlops_assets.errors import Refused
+from mlops_assets.spec.project import ProjectSpec, ReplayClock
+
+Times = npt.NDArray[np.datetime64]
+DAY = timedelta(days=1)
+
+
+@dataclass(frozen=True, order=True)
+class Window:
+    """A half-open stretch [start, end) of the project's calendar; `id` is its UTC start."""
+
+    start: datetime
+    end: datetime
+
+    @property
+    def id(self) -> str:
+        """The window's name everywhere but in Dagster: its start, ISO 8601 in UTC."""
+        return iso(self.start)
+
+
+def iso(moment: datetime) -> str:
+    """A time as it is written everywhere: ISO 8601 in UTC with a trailing Z."""
+    return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")
+
+
+def parse(text: str) -> datetime:
+    """The inverse of `iso`; any ISO 8601 time with a zone is read."""
+    moment = datetime.fromisoformat(text)
+    if moment.tzinfo is None:
+        raise ValueError(f"{text!r} has no zone; write ISO 8601 with a zone, as 2011-04-02T04:00:00Z")
+    return moment.astimezone(UTC)
+
+
+def as_datetime64(moment: datetime) -> np.datetime64:
+    """An aware time as numpy's naive UTC nanoseconds."""
+    return np.datetime64(moment.astimezone(UTC).replace(tzinfo=None), "ns")
+
+
+def event_id(project: str, entity: str | None, event_time: datetime) -> str:
+    """The name of an event: derived from project, entity and event time, the same at each asking."""
+    return hashlib.sha256("\x1f".join([project, entity or "", iso(event_time)]).encode()).hexdigest()[:24]
+
+
+class Timeline:
+    """A project's time: built from its spec, knows no clock and does no I/O."""
+
+    def __init__(self, spec: ProjectSpec) -> None:
+        self.spec = spec
+        self.project = spec.name
+        self.zone = ZoneInfo(spec.data.time_zone)
+        self.every = spec.data.every
+        self.horizon = spec.data.horizon
+
+    # Zone
+
+    def utc(self, local: datetime) -> datetime:
+        """A naive local time in UTC; a time that spring leaves out is shifted forward."""
+        aware = local.replace(tzinfo=self.zone, fold=1 if self.spec.data.ambiguous == "second" else 0)
+        return aware.astimezone(UTC)
+
+    def local(self, moment: datetime) -> datetime:
+        """A UTC time as naive local time."""
+        return moment.astimezone(self.zone).replace(tzinfo=None)
+
+    @cached_property
+    def start(self) -> datetime:
+        """Where history begins."""
+        return self.utc(self.spec.data.start)
+
+    @cached_property
+    def end(self) -> datetime | None:
+        """Where a closed history ends."""
+        return None if self.spec.data.end is None else self.utc(self.spec.data.end)
+
+    @cached_property
+    def clock_start(self) -> datetime | None:
+        """Where a replay clock stands before it is first moved."""
+        clock = self.spec.clock
+        return self.utc(clock.start) if isinstance(clock, ReplayClock) else None
+
+    # Windows
+
+    def _boundary(self, index: int) -> datetime:
+        start = self.spec.data.start
+        if self.spec.data.window == "hour":
+            return self.start + index * timedelta(hours=1)
+        if self.spec.data.window == "month":
+            month = start.month - 1 + index
+            return self.utc(start.replace(year=start.year + month // 12, month=month % 12 + 1))
+        return self.utc(start + index * (DAY if self.spec.data.window == "day" else 7 * DAY))
+
+    def _index(self, moment: datetime) -> int:
+        start, local = self.spec.data.start, self.local(moment)
+        if self.spec.data.window == "hour":
+            guess = (moment - self.start) // timedelta(hours=1)
+        elif self.spec.data.window == "month":
+            guess = (local.year - start.year) * 12 + local.month - start.month
+        else:
+            guess = (local - start) // (DAY if self.spec.data.window == "day" else 7 * DAY)
+        while self._boundary(guess) > moment:
+            guess -= 1
+        while self._boundary(guess + 1) <= moment:
+            guess += 1
+        return int(guess)
+
+    def window_at(self, moment: datetime) -> Window:
+        """The window that holds a time.
+
+        Raises:
+            Refused: when the time lies before the history's start or after its end.
+        """
+        index = self._index(moment)
+        window = Window(self._boundary(index), self._boundary(index + 1))
+        if index < 0 or (self.end is not None and window.end > self.end):
+            raise Refused(
+                self.project,
+                f"time {iso(moment)}",
+                f"the history runs from {iso(self.start)} to {iso(self.end) if self.end else 'now'}, in whole windows",
+                "ask for a time within it",
+            )
+        return window
+
+    def window(self, window_id: str) -> Window:
+        """The window of an id.
+
+        Raises:
+            Refused: when no window starts at that time.
+        """
+        window = self.window_at(parse(window_id))
+        if window.id != iso(parse(window_id)):
+            raise Refused(self.project, f"window {window_id}", f"no window starts then; {window.id} holds it", "use its id")
+        return window
+
+    def windows(self, start: datetime, end: datetime) -> list[Window]:
+        """All whole windows of the history that lie in [start, end), oldest first."""
+        found = []
+        index = max(0, self._index(max(start, self.start)))
+        if self._boundary(index) < start:
+            index += 1
+        while (window := Window(self._boundary(index), self._boundary(index + 1))).end <= end:
+            if self.end is not None and window.end > self.end:
+                break
+            found.append(window)
+            index += 1
+        return found
+
+    def readable_at(self, window: Window) -> datetime:
+        """When a window's rows can be read."""
+        return window.end + self.spec.data.arrival_delay
+
+    def labels_at(self, window: Window) -> datetime:
+        """When all labels of a window are known."""
+        return self.readable_at(window) + self.spec.labels.delay
+
+    def ended_windows(self, now: datetime) -> list[Window]:
+        """Windows whose rows can be read by now, oldest first."""
+        return self.windows(self.start, now - self.spec.data.arrival_delay)
+
+    def labelled_windows(self, now: datetime) -> list[Window]:
+        """Windows all of whose labels are known by now, oldest first."""
+        return self.windows(self.start, now - self.spec.data.arrival_delay - self.spec.labels.delay)
+
+    def require_readable(self, window: Window, now: datetime) -> None:
+        """Refuse a window of the future, in words.
+
+        Raises:
+            Refused: when its rows are not there yet.
+        """
+        if self.readable_at(window) > now:
+            raise Refused(
+                self.project,
+                f"window {window.id}",
+                f"its rows can be read from {iso(self.readable_at(window))} on, and the project's clock stands at {iso(now)}",
+                "move the clock (mlops-assets replay, or the job *_clock_advance), or ask for an earlier window",
+            )
+
+    # Moments
+
+    def next_moment(self, now: datetime) -> datetime | None:
+        """The next time after now at which a window's rows or labels fall due; None at a closed history's end."""
+        delays = {self.spec.data.arrival_delay, self.spec.data.arrival_delay + self.spec.labels.delay}
+        candidates = []
+        for delay in delays:
+            index = max(0, self._index(max(now - delay, self.start)))
+            moment = self._boundary(index) + delay
+            while moment <= now or index == 0:
+                index += 1
+                moment = self._boundary(index) + delay
+            if self.end is None or self._boundary(index) <= self.end:
+                candidates.append(moment)
+        return min(candidates, default=None)
+
+    # Grid
+
+    @property
+    def _stamped(self) -> timedelta:
+        """How long after its stamp a value is complete."""
+        return timedelta(0) if self.spec.data.stamp == "end" else self.every
+
+    def known_at(self, stamp: datetime) -> datetime:
+        """When a history value stamped so is known."""
+        return stamp + self._stamped + self.spec.data.arrival_delay
+
+    def label_known_at(self, stamp: datetime) -> datetime:
+        """When a target value stamped so is known."""
+        return self.known_at(stamp) + self.spec.labels.delay
+
+    def labelled_before(self, moment: datetime) -> datetime:
+        """The bound on stamps (inclusive) whose labels are known by a moment."""
+        return moment - self._stamped - self.spec.data.arrival_delay - self.spec.labels.delay
+
+    def due(self, event_time: datetime) -> datetime:
+        """When the answer for an event is due: the information cut-off."""
+        return event_time - self.horizon
+
+    def delay_of(self, column: str) -> timedelta:
+        """How long after its stamp a history value of a column is known."""
+        target = self.spec.labels.delay if column == self.spec.problem.target else timedelta(0)
+        return self._stamped + self.spec.data.arrival_delay + target
+
+    def steps(self, times: Times) -> npt.NDArray[np.int64]:
+        """Index on the grid anchored at `data.start` of each UTC time, rounded down."""
+        step = np.int64(self.every / timedelta(microseconds=1) * 1000)
+        offset = (times.astype("datetime64[ns]") - as_datetime64(self.start)).astype(np.int64)
+        return np.floor_divide(offset, step)
+
+    def newest_known(self, due: Times, column: str) -> npt.NDArray[np.int64]:
+        """Grid index of the newest value of a history column that is known at each due time."""
+        return self.steps(due.astype("datetime64[ns]") - np.timedelta64(self.delay_of(column)))
+
+    @property
+    def history_steps(self) -> int:
+        """Length of a history window, in grid steps; 0 without history."""
+        history = self.spec.features.history
+        return 0 if history is None else int(history.length / self.every)
+
+    def history_span(self, first_due: datetime, last_due: datetime) -> tuple[datetime, datetime]:
+        """The stamps [start, end) from which histories due in [first_due, last_due] are cut."""
+        slowest = max((self.delay_of(c) for c in self._history_columns), default=timedelta(0))
+        start = first_due - slowest - (self.history_steps + 1) * self.every
+        return max(self.start, start), last_due + timedelta(microseconds=1)
+
+    @property
+    def _history_columns(self) -> list[str]:
+        history = self.spec.features.history
+        return [] if history is None else list(history.columns)
+
+    # Answering
+
+    def last_tick(self, now: datetime) -> datetime:
+        """The newest moment at which the scorer takes what became due: the grid of `serving.every` from data.start."""
+        return now - (now - self.start) % self.spec.serving.every
+
+    def answer_deadline(self, due: datetime) -> datetime:
+        """Until when an answer is in time, and a bad or absent row is asked for again."""
+        return due + self.spec.serving.every
+
+    def require_entitled(self, version: int, as_of: datetime, due: datetime) -> None:
+        """No model answers its own training data.
+
+        Raises:
+            Refused: when the event was due before the version's data were snapped.
+        """
+        if due < as_of:
+            raise Refused(
+                self.project,
+                f"event due {iso(due)}",
+                f"version {version} was trained as of {iso(as_of)} and may answer only events due then or later",
+                "ask the version that served at that time",
+            )
+
+    # Dagster's keys
+
+    @property
+    def partition_format(self) -> str:
+        """The format of Dagster's partition keys (local times; UTC for windows of an hour)."""
+        return "%Y-%m-%d-%H:%M" if self.spec.data.window == "hour" else "%Y-%m-%d"
+
+    @property
+    def partition_zone(self) -> str:
+        """The zone of Dagster's partition keys."""
+        return "UTC" if self.spec.data.window == "hour" else self.spec.data.time_zone
+
+    def partition_arguments(self) -> dict[str, Any]:
+        """Keyword arguments of `dagster.TimeWindowPartitionsDefinition` for this project's windows."""
+        start = self.spec.data.start
+        clock = f"{start.minute} {start.hour}"
+        schedule = {
+            "hour": f"{start.minute} * * * *",
+            "day": f"{clock} * * *",
+            "week": f"{clock} * * {(start.weekday() + 1) % 7}",
+            "month": f"{clock} {start.day} * *",
+        }[self.spec.data.window]
+        arguments: dict[str, Any] = {
+            "start": self.key_of(self.start),
+            "fmt": self.partition_format,
+            "timezone": self.partition_zone,
+            "cron_schedule": schedule,
+        }
+        if self.end is not None:
+            arguments["end"] = self.key_of(self.end)
+        return arguments
+
+    def key_of(self, start: datetime) -> str:
+        """Dagster's partition key of the window that starts at a time."""
+        return start.astimezone(ZoneInfo(self.partition_zone)).strftime(self.partition_format)
+
+    def window_of_key(self, key: str) -> Window:
+        """The window of Dagster's partition key."""
+        naive = datetime.strptime(key, self.partition_format)
+        if self.partition_zone == "UTC" and self.spec.data.window == "hour":
+            return self.window_at(naive.replace(tzinfo=UTC))
+        if self.spec.data.window != "hour":
+            naive = naive.replace(hour=self.spec.data.start.hour, minute=self.spec.data.start.minute)
+        return self.window_at(self.utc(naive))
+
+
+def contiguous(windows: list[Window]) -> Iterator[list[Window]]:
+    """Cut a sorted list of windows into runs without holes: each can be one run over a range."""
+    group: list[Window] = []
+    for window in windows:
+        if group and window.start != group[-1].end:
+            yield group
+            group = []
+        group.append(window)
+    if group:
+        yield group
+
+
+__all__ = ["Timeline", "Window", "contiguous", "event_id", "iso", "parse"]

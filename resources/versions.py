@@ -1,0 +1,69 @@
+"""Local, digest-checked copies of model versions: the endpoint starts from them, with or without MLflow."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from pathlib import Path
+
+from mlops_assets.errors import ModelError, NotReady
+from mlops_assets.prediction.predictor import MANIFEST, Manifest
+from mlops_assets.retraining.ledger import Ledger
+from resources.mlflow import Registry
+
+
+class Versions:
+    """A project's versions in a local folder.
+
+    Args:
+        folder: where copies are kept.
+        registry: where they come from.
+        ledger: knows the digest that each version had when it was trained.
+    """
+
+    def __init__(self, folder: Path, registry: Registry, ledger: Ledger) -> None:
+        self.folder, self.registry, self.ledger = folder, registry, ledger
+
+    def path(self, version: int) -> Path:
+        """The bundle of a version, fetched if it is not here yet.
+
+        Raises:
+            NotReady: when the ledger knows no such version.
+            ModelError: when what was fetched is not what was trained.
+        """
+        known = self.ledger.history(self.registry.project).versions
+        if version not in known:
+            raise NotReady(
+                self.registry.project,
+                f"model version {version}",
+                f"the ledger knows versions {sorted(known)}",
+                "materialize candidate_model first, or name one of these",
+            )
+        target = self.folder / str(version)
+        if not (target / MANIFEST).exists():
+            self._fetch(version, known[version].digest, target)
+        return target
+
+    def put(self, version: int, bundle: Path) -> None:
+        """Keep the bundle that was just trained, so that it need not be fetched."""
+        target = self.folder / str(version)
+        if not target.exists():
+            self.folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryDirectory(dir=self.folder) as beside:
+                copy = Path(beside) / "bundle"
+                shutil.copytree(bundle, copy)
+                copy.rename(target)
+
+    def _fetch(self, version: int, digest: str, target: Path) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=self.folder) as beside:
+            bundle = self.registry.download(version, Path(beside))
+            manifest = Manifest.model_validate_json((bundle / MANIFEST).read_text())
+            if manifest.digest != digest:
+                raise ModelError(
+                    self.registry.project,
+                    f"model version {version}",
+                    f"the registry's copy has digest {manifest.digest[:12]}, trained was {digest[:12]}",
+                    "do not serve it: restore the artifacts, or retrain",
+                )
+            bundle.rename(target)
