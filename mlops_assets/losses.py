@@ -191,8 +191,8 @@ def seasonal_naive(timeline: Timeline, spec: ProjectSpec, series: pd.DataFrame, 
     # one value more than rows, so that the index -1 means "no value"
     values = np.array([*known[target], None if spec.problem.task == "classification" else np.nan])
     times, event_times = _times(known), _times(events)
-    index = pd.MultiIndex.from_arrays([_entities(known), times])
-    entities, season = _entities(events), np.timedelta64(baseline.season)
+    index = pd.MultiIndex.from_arrays([_entities(spec, known), times])
+    entities, season = _entities(spec, events), np.timedelta64(baseline.season)
     known_at, due = times + np.timedelta64(timeline.delay_of(target)), event_times - np.timedelta64(timeline.horizon)
     found = np.full(len(events), -1)
     open_rows, stamps = np.arange(len(events)), event_times - season
@@ -261,8 +261,8 @@ def _times(frame: pd.DataFrame) -> Times:
     return frame["event_time"].to_numpy(dtype="datetime64[ns]")
 
 
-def _entities(frame: pd.DataFrame) -> Values:
-    return frame["entity"].astype(str).to_numpy() if "entity" in frame else np.full(len(frame), "", dtype=object)
+def _entities(spec: ProjectSpec, frame: pd.DataFrame) -> Values:
+    return frame["entity"].astype(str).to_numpy() if spec.data.entity else np.full(len(frame), "", dtype=object)
 
 
 # How sure a difference is

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -117,15 +117,15 @@ class Registry:
             )
             mlflow.log_input(described, context="training")
 
-    def log_run(self, params: Mapping[str, Any], tags: Mapping[str, str], files: Mapping[str, Path]) -> str:
+    def log_run(self, params: Mapping[str, Any], tags: Mapping[str, str], files: Sequence[Path]) -> str:
         """Parameters, tags and files of the active run; its id."""
         import mlflow
 
         with self._talking("log a run"):
             mlflow.log_params({key: str(value)[:6000] for key, value in params.items()})
             mlflow.set_tags(dict(tags))
-            for folder, path in files.items():
-                mlflow.log_artifact(str(path), artifact_path=folder)
+            for path in files:
+                mlflow.log_artifact(str(path))
             run = mlflow.active_run()
             if run is None:
                 raise RegistryError(self.project, "MLflow run", "no run is active", "materialize through a job with the mlflow resource")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -21,10 +20,6 @@ class Settings(BaseSettings):
     """A file with the token that callers of an endpoint must send; without it none is asked for."""
     host: str = "127.0.0.1"
     """The address that endpoints listen on."""
-    sensors_running: bool = True
-    """Whether sensors run by default; each can be switched in the UI."""
-    max_trainings: int = Field(default=1, ge=1)
-    """Trainings at a time on this machine."""
 
     @property
     def ledger_url(self) -> str:

@@ -1,0 +1,1 @@
+"""Acquisition: rows are read, audited and published; labelled ones become the training snapshot."""

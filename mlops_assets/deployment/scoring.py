@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
 
+import numpy as np
 import pandas as pd
 
 from mlops_assets.errors import EndpointError
@@ -25,23 +26,23 @@ BATCH = 256
 
 
 class Rows(Protocol):
-    """Reads a project's rows, as the acquisition room does."""
+    """A project's source, as the scorer sees it."""
 
     def events(self, start: datetime, end: datetime) -> pd.DataFrame:
-        """Event rows with only their known columns; bad cells as they are."""
-
-    def history(self, start: datetime, end: datetime) -> pd.DataFrame:
-        """History rows; bad cells null."""
+        """Event rows with only their known columns; bad values as they came."""
 
     def faults(self, events: pd.DataFrame) -> dict[int, str]:
-        """Reason per position of an event row that cannot be answered."""
+        """Why, by position, an event row cannot be answered."""
+
+    def history(self, start: datetime, end: datetime) -> pd.DataFrame:
+        """History rows; bad values null."""
 
 
 class Service(Protocol):
     """The running endpoint, as the scorer sees it."""
 
-    def invoke(self, records: list[dict[str, Any]], due: list[datetime], now: list[datetime]) -> list[dict[str, Any]]:
-        """Answers to events, in order."""
+    def invoke(self, records: list[dict[str, Any]], due: list[datetime], now: datetime) -> list[dict[str, Any]]:
+        """Answers to events, in order; the first answer to an event stands."""
 
 
 class AnswerLog(Protocol):
@@ -77,18 +78,29 @@ class Scorer:
     answers: AnswerLog
     champion: VersionTrained
 
-    def score(self, history: History, through: datetime, now: datetime) -> list[EventMissed | Scored]:
-        """Answer what became due by `through`; the facts to be written, the account last.
+    def score(
+        self, history: History, through: datetime, now: datetime
+    ) -> tuple[list[EventMissed | Scored], EndpointError | None]:
+        """Answer what became due by `through`.
+
+        Returns:
+            the facts to be written; and why the endpoint could not answer, if it could not and there is still time:
+            then nothing is accounted for but what is missed for good, and the rest is asked again.
 
         Raises:
-            EndpointError: when the endpoint cannot answer, and no event is old enough to be given up.
+            SourceError: when the source cannot be read.
         """
         first = history.first_as_of or self.champion.as_of
         after = history.scored_through
-        events = self._open_events(history, first, after, through)
+        # A row that was bad or absent is asked for again until due + serving.every.
+        since = first if after is None else max(first, after - self.timeline.spec.serving.every)
+        step = timedelta(microseconds=1)
+        events = self.rows.events(since + self.timeline.horizon, through + self.timeline.horizon + step)
         tally = _Tally()
-        askable = self._without_faults(events, tally, now)
-        self._ask(askable, tally, now)
+        sound = self._without_faults(self._open(events, history), tally, now)
+        failed = self._ask(self._entitled(sound, tally, now), tally, now)
+        if failed is not None:
+            return [*tally.missed], failed
         account = Scored(
             at=now,
             after=after or first,
@@ -98,62 +110,60 @@ class Scorer:
             missed=len(tally.missed),
             waiting=tally.waiting,
         )
-        return [*tally.missed, account]
+        return [*tally.missed, account], None
 
-    def _open_events(
-        self, history: History, first: datetime, after: datetime | None, through: datetime
-    ) -> pd.DataFrame:
-        """Events due by `through` that are neither answered nor missed, each with id and due time."""
-        # A row that was bad or absent is asked for again until due + serving.every.
-        since = first if after is None else max(first, after - self.timeline.spec.serving.every)
-        step = timedelta(microseconds=1)
-        events = self.rows.events(since + self.timeline.horizon, through + self.timeline.horizon + step)
+    def _open(self, events: pd.DataFrame, history: History) -> pd.DataFrame:
+        """Those neither answered nor missed, each with id and due time."""
         events = events.reset_index(drop=True)
         entities = events["entity"] if "entity" in events else [None] * len(events)
         times = [stamp.to_pydatetime() for stamp in events["event_time"]]
-        events["event_id"] = [
-            event_id(self.timeline.project, entity, time) for entity, time in zip(entities, times, strict=True)
-        ]
-        events["due"] = [self.timeline.due(time) for time in times]
-        done = self.answers.answered_ids(list(events["event_id"])) | set(history.missed)
+        ids = [event_id(self.timeline.project, entity, time) for entity, time in zip(entities, times, strict=True)]
+        events["event_id"] = ids
+        events["due"] = pd.Series([self.timeline.due(time) for time in times], dtype=object)
+        done = self.answers.answered_ids(ids) | set(history.missed)
         return events[~events["event_id"].isin(done)].reset_index(drop=True)
 
     def _without_faults(self, events: pd.DataFrame, tally: _Tally, now: datetime) -> pd.DataFrame:
+        """A bad event row is not answered: asked for again while there is time, then missed with its reason."""
         faults = self.rows.faults(events)
-        entitled = (events["due"] >= self.champion.as_of) if len(events) else []
-        good = []
-        for position, row in enumerate(events.to_dict("records")):
-            if position in faults:
-                if self.timeline.answer_deadline(row["due"]) > now:
-                    tally.waiting.append(row["event_id"])
-                else:
-                    tally.missed.append(self._missed(row, now, faults[position]))
-            elif not entitled.iloc[position]:
-                reason = f"due before version {self.champion.version} was trained ({iso(self.champion.as_of)}), and no earlier one serves any more"
-                tally.missed.append(self._missed(row, now, reason))
+        rows = events.to_dict("records")
+        for position, reason in faults.items():
+            row = rows[position]
+            if self.timeline.answer_deadline(row["due"]) > now:
+                tally.waiting.append(row["event_id"])
             else:
-                good.append(position)
-        return events.iloc[good].reset_index(drop=True)
+                tally.missed.append(self._missed(row, now, f"its row is bad: {reason}"))
+        return events.drop(index=list(faults)).reset_index(drop=True)
 
-    def _ask(self, events: pd.DataFrame, tally: _Tally, now: datetime) -> None:
+    def _entitled(self, events: pd.DataFrame, tally: _Tally, now: datetime) -> pd.DataFrame:
+        """Those that the serving version may answer; no other serves any more, so the rest is missed."""
+        allowed = np.array([due >= self.champion.as_of for due in events["due"]], dtype=bool)
+        for row in events[~allowed].to_dict("records"):
+            trained = f"version {self.champion.version} was trained ({iso(self.champion.as_of)})"
+            tally.missed.append(self._missed(row, now, f"due before {trained}, and no earlier version serves any more"))
+        return events[allowed].reset_index(drop=True)
+
+    def _ask(self, events: pd.DataFrame, tally: _Tally, now: datetime) -> EndpointError | None:
+        """One request per moment at which a live scorer would have asked; why it failed, if something is left to ask."""
         if events.empty:
-            return
+            return None
         records, dues = self._requests(events)
         moments = [self._asked_at(due, now) for due in dues]
-        for start in range(0, len(records), BATCH):
-            part = slice(start, start + BATCH)
-            try:
-                self.service.invoke(records[part], dues[part], moments[part])
-            except EndpointError as error:
-                self._give_up(events.iloc[part.start :], tally, now, error)
-                return
-            tally.answered += len(records[part])
-            pairs = zip(dues[part], moments[part], strict=True)
-            tally.late += sum(moment > self.timeline.answer_deadline(due) for due, moment in pairs)
+        for moment in sorted(set(moments)):
+            positions = [position for position, asked in enumerate(moments) if asked == moment]
+            for start in range(0, len(positions), BATCH):
+                chosen = positions[start : start + BATCH]
+                try:
+                    self.service.invoke([records[i] for i in chosen], [dues[i] for i in chosen], moment)
+                except EndpointError as error:
+                    return error if self._give_up(events, tally, now, error) else None
+                tally.answered += len(chosen)
+                tally.late += sum(moment > self.timeline.answer_deadline(dues[i]) for i in chosen)
+        return None
 
     def _requests(self, events: pd.DataFrame) -> tuple[list[dict[str, Any]], list[datetime]]:
         schema = InputSchema.of(self.timeline.spec)
-        dues = [due.to_pydatetime() for due in events["due"]]
+        dues = list(events["due"])
         past = self.rows.history(*self.timeline.history_span(min(dues), max(dues)))
         return to_records(cut_inputs(self.timeline, schema, events, past), schema), dues
 
@@ -164,14 +174,18 @@ class Scorer:
         tick = self.timeline.last_tick(due)
         return min(now, tick if tick == due else tick + self.timeline.spec.serving.every)
 
-    def _give_up(self, events: pd.DataFrame, tally: _Tally, now: datetime, error: EndpointError) -> None:
-        """Miss what an endpoint could not answer for too long, so that nothing blocks the training that would mend it."""
-        old = events[[due + self.timeline.spec.give_up <= now for due in events["due"]]]
-        if old.empty:
-            raise error
-        for row in old.to_dict("records"):
+    def _give_up(self, events: pd.DataFrame, tally: _Tally, now: datetime, error: EndpointError) -> int:
+        """Miss what an endpoint could not answer for too long, so that nothing blocks the training that would mend it.
+
+        Returns:
+            How many events are left to be asked again.
+        """
+        answered = self.answers.answered_ids(list(events["event_id"]))
+        left = events[~events["event_id"].isin(answered)]
+        old = np.array([due + self.timeline.spec.give_up <= now for due in left["due"]], dtype=bool)
+        for row in left[old].to_dict("records"):
             tally.missed.append(self._missed(row, now, f"the endpoint could not answer: {error}"))
-        tally.waiting += [row["event_id"] for row in events.drop(old.index).to_dict("records")]
+        return int((~old).sum())
 
     def _missed(self, row: Mapping[str, Any], now: datetime, reason: str) -> EventMissed:
         return EventMissed(
@@ -179,7 +193,7 @@ class Scorer:
             event_id=row["event_id"],
             entity=row.get("entity"),
             event_time=row["event_time"].to_pydatetime().astimezone(UTC),
-            due=row["due"].to_pydatetime() if isinstance(row["due"], pd.Timestamp) else row["due"],
+            due=row["due"],
             reason=reason,
         )
 

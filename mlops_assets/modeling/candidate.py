@@ -5,44 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
-from mlops_assets.modeling.judge import Side
-from mlops_assets.modeling.split import Fold, Split, split, three_frames
+from mlops_assets.losses import Forecast
 from mlops_assets.prediction.features import FeatureDefinitions, FeatureMatrix, to_frame
-from mlops_assets.prediction.inputs import Inputs, InputSchema, cut_inputs
+from mlops_assets.retraining.prepared import Prepared, Target
+from mlops_assets.retraining.split import Fold, three_frames
 from mlops_assets.spec import ProjectSpec
-from mlops_assets.timeline import Timeline
 
 if TYPE_CHECKING:
     from mlops_assets.modeling.automl import Fitted, Recipe
-
-Target = npt.NDArray[np.float64] | npt.NDArray[np.object_]
-
-
-@dataclass(frozen=True)
-class Prepared:
-    """A dataset, ready to be learned from.
-
-    Attributes:
-        schema: what a request holds, with the entities of this dataset.
-        inputs: of all labelled rows, as they were known when each answer was due.
-        target: (n,) float64 or class names.
-        times: (n,) aware UTC times.
-        split: which rows are used for what.
-    """
-
-    schema: InputSchema
-    inputs: Inputs
-    target: Target
-    times: pd.Series
-    split: Split
 
 
 @dataclass(frozen=True)
@@ -64,36 +40,12 @@ class Candidate:
     recipe: Recipe
     leaderboard: pd.DataFrame
     importance: pd.DataFrame
-    holdout: Side
-    one_fit: Side | None
+    holdout: Forecast
+    one_fit: Forecast | None
     reference: pd.DataFrame
     mojo: Path
     jar: Path
     models: int
-
-
-def prepare(timeline: Timeline, dataset: pd.DataFrame, champion_as_of: datetime | None) -> Prepared:
-    """Cut the inputs of all labelled rows, and say which rows may be seen."""
-    spec = timeline.spec
-    schema = InputSchema.of(spec)
-    if schema.entity:
-        schema = schema.model_copy(update={"entities": sorted({str(name) for name in dataset["entity"]})})
-    times = dataset["event_time"].reset_index(drop=True)
-    return Prepared(
-        schema=schema,
-        inputs=cut_inputs(timeline, schema, dataset, dataset),
-        target=target_of(spec, dataset),
-        times=times,
-        split=split(timeline, times, champion_as_of),
-    )
-
-
-def target_of(spec: ProjectSpec, frame: pd.DataFrame) -> Target:
-    """The target column as float64, or as class names."""
-    column = frame[spec.problem.target]
-    if spec.problem.task == "regression":
-        return column.to_numpy(dtype=np.float64)
-    return np.array([str(value) for value in column], dtype=object)
 
 
 def train_candidate(
@@ -135,7 +87,7 @@ def train_candidate(
             project=spec.name,
         )
 
-        def answered(fold: Fold) -> Side:
+        def answered(fold: Fold) -> Forecast:
             fitted = fit(found.recipe, frame[fold.fit], project=spec.name)
             return _side(spec, fitted, answers[fold.answer[rows.holdout]])
 
@@ -157,7 +109,7 @@ def train_candidate(
 
 
 def reference_profile(
-    spec: ProjectSpec, definitions: FeatureDefinitions, matrix: FeatureMatrix, prepared: Prepared, holdout: Side
+    spec: ProjectSpec, definitions: FeatureDefinitions, matrix: FeatureMatrix, prepared: Prepared, holdout: Forecast
 ) -> pd.DataFrame:
     """The newest training rows within `monitoring.reference`; `prediction` is out of sample, so null before the hold-out."""
     times, rows = prepared.times, prepared.split
@@ -168,10 +120,11 @@ def reference_profile(
     values = np.full(len(times), np.nan if spec.problem.task == "regression" else None, dtype=holdout.value.dtype)
     values[rows.holdout] = holdout.value
     frame["prediction"] = values
-    for name, share in (holdout.probabilities or {}).items():
-        column = np.full(len(times), np.nan)
-        column[rows.holdout] = share
-        frame[f"probability_{name}"] = column
+    if holdout.probabilities is not None:
+        for position, name in enumerate(spec.classes):
+            column = np.full(len(times), np.nan)
+            column[rows.holdout] = holdout.probabilities[:, position]
+            frame[f"probability_{name}"] = column
     return frame[chosen].reset_index(drop=True)
 
 
@@ -181,21 +134,15 @@ def _h2o_target(spec: ProjectSpec, target: Target) -> pd.Series:
     return pd.Series(pd.Categorical(target, categories=spec.classes))
 
 
-def _side(spec: ProjectSpec, fitted: Fitted, rows: pd.DataFrame) -> Side:
+def _side(spec: ProjectSpec, fitted: Fitted, rows: pd.DataFrame) -> Forecast:
     found = fitted.predict(rows)
     if isinstance(found, pd.DataFrame):
-        shares = {name: found[name].to_numpy(dtype=np.float64) for name in spec.classes}
-        best = np.argmax(np.column_stack(list(shares.values())), axis=1)
-        return Side(np.array([spec.classes[i] for i in best], dtype=object), shares)
-    return Side(np.asarray(found, dtype=np.float64))
+        shares = found[spec.classes].to_numpy(dtype=np.float64)
+        return Forecast(np.array(spec.classes, dtype=object)[np.argmax(shares, axis=1)], shares)
+    return Forecast(np.asarray(found, dtype=np.float64))
 
 
-def _joined(sides: list[Side]) -> Side:
+def _joined(sides: list[Forecast]) -> Forecast:
     """The answers of consecutive folds as one."""
-    shares = None
-    if sides[0].probabilities is not None:
-        shares = {
-            name: np.concatenate([side.probabilities[name] for side in sides if side.probabilities])
-            for name in sides[0].probabilities
-        }
-    return Side(np.concatenate([side.value for side in sides]), shares)
+    shares = [side.probabilities for side in sides if side.probabilities is not None]
+    return Forecast(np.concatenate([side.value for side in sides]), np.concatenate(shares) if shares else None)

@@ -170,7 +170,10 @@ def _load(model: Path, jar: Path) -> Any:
     import jpype
 
     try:
-        return _genmodel(sha256(jar), jar).load(str(model))
+        reader = _genmodel(sha256(jar), jar)
+        # the reader finds XGBoost's part of the jar by the thread's class loader
+        jpype.java.lang.Thread.currentThread().setContextClassLoader(reader.class_.getClassLoader())
+        return reader.load(str(model))
     except (jpype.JException, TypeError, OSError) as error:
         raise ModelError("-", str(model), f"it does not load: {error}", "restore the version's folder") from error
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 import threading
 import warnings
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import Any
 
 import numpy as np
@@ -69,7 +70,7 @@ class FeatureDefinitions(BaseModel):
 
     @model_validator(mode="after")
     def _names_are_unique(self) -> FeatureDefinitions:
-        doubles = sorted({name for name in self.names if self.names.count(name) > 1})
+        doubles = [name for name, count in Counter(self.names).items() if count > 1]
         if doubles:
             raise ValueError(f"features {doubles} have the same name as others")
         return self
@@ -89,6 +90,7 @@ class FeatureDefinitions(BaseModel):
         return FeatureDefinitions.model_validate({**self.model_dump(), "levels": levels})
 
 
+@cache
 def feature_name(column: str, suffix: str) -> str:
     """The platform's name of a tsfresh feature: tsfresh's, without quotes, brackets and blanks.
 
@@ -161,6 +163,7 @@ def plan(suffixes: tuple[str, ...]) -> tuple[Call, ...]:
     """
     from tsfresh.feature_extraction import feature_calculators
 
+    single_threaded_algebra()
     calls: list[Call] = []
     combiners: dict[str, Call] = {}
     for position, suffix in enumerate(suffixes):
@@ -181,6 +184,20 @@ def plan(suffixes: tuple[str, ...]) -> tuple[Call, ...]:
     return tuple(calls)
 
 
+@cache
+def single_threaded_algebra() -> None:
+    """Give BLAS one thread in this process, for good.
+
+    More would make the bits of a result depend on the machine's cores, and windows are so small that threads only wait
+    for each other: on busy cores a calculator takes ten times as long with them.
+    """
+    from threadpoolctl import ThreadpoolController
+
+    for library in ThreadpoolController().select(user_api="blas").lib_controllers:
+        library.set_num_threads(1)
+
+
+@cache
 def parse_suffix(suffix: str) -> tuple[str, dict[str, Any] | None]:
     """A feature's calculator and parameters, by tsfresh's own reader of its names."""
     from tsfresh.feature_extraction.settings import from_columns
@@ -193,7 +210,7 @@ def _compute_windows(calls: tuple[Call, ...], windows: Floats, block: FeatureMat
     """Fill `block` (n, features) from `windows` (n, steps), row by row."""
     filled = fill_missing(windows)
     window = _aligned(windows.shape[1])
-    with _quiet():
+    with quiet():
         for row in np.flatnonzero(~np.isnan(filled[:, -1])) if filled.size else ():
             result = block[row]
             for call in calls:
@@ -239,7 +256,7 @@ _WARNINGS = threading.Lock()
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Silence the calculators, as tsfresh's own extraction does; under a lock, since the filters are the process's."""
     with _WARNINGS, warnings.catch_warnings(), np.errstate(all="ignore"):
         warnings.simplefilter("ignore")

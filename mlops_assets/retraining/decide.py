@@ -6,8 +6,9 @@ import hashlib
 from collections.abc import Sequence
 from datetime import datetime
 
-from mlops_assets.retraining.evidence import LoopHistory, SignalRow, Signals, WindowEvidence, apart, number
+from mlops_assets.retraining.evidence import LoopHistory, SignalRow, Signals, WindowEvidence
 from mlops_assets.retraining.records import Decision, Evidence, Guard, Outcome, Stage
+from mlops_assets.retraining.wording import apart, number
 from mlops_assets.spec.duration import format_duration
 from mlops_assets.spec.loop import RetrainingSpec
 
@@ -39,21 +40,8 @@ def decide(
     """
     signals = Signals(policy, windows, history, now)
     evidence, guards = signals.evidence(), _guards(signals)
-    failed = {guard.name: guard.detail for guard in guards if not guard.passed}
-    because = _because(evidence)
-    outcome: Outcome = "WAIT"
-    if not evidence:
-        reason = f"Wait: {_no_breach(signals)}."
-    elif "in_progress" in failed:
-        reason = f"Wait: {failed['in_progress']}; {because}."
-    elif held := [failed[name] for name in HOLDING if name in failed]:
-        reason = f"Wait: {because}; held back by {' and by '.join(held)}."
-    elif "min_new_rows" not in failed:
-        outcome, reason = "RETRAIN", f"Retrain: {because}."
-    elif decision_id(history, "COLLECT", evidence, window, stage) not in history.collected:
-        outcome, reason = "COLLECT", f"Collect: {because}, but {failed['min_new_rows']}."
-    else:
-        reason = f"Wait: collecting, since {failed['min_new_rows']}; {because}."
+    collecting = decision_id(history, "COLLECT", evidence, window, stage) in history.collected
+    outcome, reason = _outcome(signals, evidence, guards, collecting)
     return Decision(
         id=decision_id(history, outcome, evidence, window, stage),
         project=history.project,
@@ -67,6 +55,26 @@ def decide(
         guards=guards,
         in_progress=history.in_progress if evidence else None,
     )
+
+
+def _outcome(
+    signals: Signals, evidence: Sequence[Evidence], guards: Sequence[Guard], collecting: bool
+) -> tuple[Outcome, str]:
+    """The rules in their order: evidence, a training under way, what time lifts, enough data."""
+    failed = {guard.name: guard.detail for guard in guards if not guard.passed}
+    because = _because(evidence)
+    if not evidence:
+        return "WAIT", f"Wait: {_no_breach(signals)}."
+    if "in_progress" in failed:
+        return "WAIT", f"Wait: {failed['in_progress']}; {because}."
+    held = [failed[name] for name in HOLDING if name in failed]
+    if held:
+        return "WAIT", f"Wait: {because}; held back by {' and by '.join(held)}."
+    if "min_new_rows" not in failed:
+        return "RETRAIN", f"Retrain: {because}."
+    if collecting:
+        return "WAIT", f"Wait: collecting, since {failed['min_new_rows']}; {because}."
+    return "COLLECT", f"Collect: {because}, but {failed['min_new_rows']}."
 
 
 def person_decision(project: str, reign: int, request: str, evidence: Sequence[Evidence], now: datetime) -> Decision:
@@ -127,8 +135,8 @@ def _guards(signals: Signals) -> list[Guard]:
         Guard(
             name="min_new_rows",
             passed=enough,
-            detail=f"{'' if enough else 'only '}{history.new_rows} labelled rows are new since the champion's training, "
-            f"of at least {policy.min_new_rows}",
+            detail=f"{'' if enough else 'only '}{history.new_rows} labelled rows are new since the champion's "
+            f"training, of at least {policy.min_new_rows}",
         ),
     ]
 

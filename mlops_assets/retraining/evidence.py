@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from statistics import fmean
 from typing import Annotated
 from zoneinfo import ZoneInfo
@@ -19,14 +19,12 @@ from pydantic import AwareDatetime, Field, FiniteFloat
 
 from mlops_assets.errors import Refused
 from mlops_assets.retraining.records import Evidence, Record, Stage
-from mlops_assets.spec.duration import format_duration
+from mlops_assets.retraining.wording import DAY, Leaf, apart, condition, days, subject, worse
 from mlops_assets.spec.loop import RetrainingSpec
 from mlops_assets.spec.policies import AgePolicy, AllPolicy, AnyPolicy, DriftPolicy, PerformancePolicy, Policy, leaves
 from mlops_assets.timeline import iso, parse
 
-Leaf = PerformancePolicy | DriftPolicy | AgePolicy
 Loss = Annotated[FiniteFloat, Field(ge=0)]
-DAY = timedelta(days=1)
 
 
 class WindowEvidence(Record):
@@ -259,7 +257,7 @@ class Signals:
             value, newest = fmean(recent), live[stop - 1].window
             breach = newest if value > threshold else None
             readings.append(
-                Reading(value, threshold, breach, f"{_worse(leaf, value, reference)}, since {self.window_of(newest)}")
+                Reading(value, threshold, breach, f"{worse(leaf, value, reference)}, since {self.window_of(newest)}")
             )
         return readings
 
@@ -292,11 +290,11 @@ class Signals:
         window = next((window for window in fresh if window.end >= old_at), fresh[-1] if fresh else None)
         breach = window.window if window is not None and self.now >= old_at else None
         age = self.now - since
-        allowed = f"at least the {_days(leaf.max)} allowed"
+        allowed = f"at least the {days(leaf.max)} allowed"
         sentence = (
-            f"the model's data of {self.moment(since)} are {_days(age)} days old, {allowed}"
+            f"the model's data of {self.moment(since)} are {days(age)} days old, {allowed}"
             if since == self.history.reign.version_as_of
-            else f"the last training, as of {self.moment(since)}, is {_days(age)} days ago, {allowed}"
+            else f"the last training, as of {self.moment(since)}, is {days(age)} days ago, {allowed}"
         )
         return Reading(age / DAY, leaf.max / DAY, breach, sentence, "" if window is not None else "no window yet")
 
@@ -327,70 +325,8 @@ class Signals:
         return "no window old enough"
 
 
-def condition(leaf: Leaf) -> str:
-    """What would be a breach of a condition, in words."""
-    if isinstance(leaf, AgePolicy):
-        return f"{subject(leaf)} >= {format_duration(leaf.max)}"
-    if isinstance(leaf, DriftPolicy):
-        return f"{subject(leaf)} > {leaf.threshold:g}" + (f" in {leaf.for_} windows in a row" if leaf.for_ > 1 else "")
-    by = f"{leaf.ratio:g} x that of {_against(leaf)}" if leaf.ratio else f"that of {_against(leaf)} + {leaf.worse_by:g}"
-    return f"{subject(leaf)} > {by}"
-
-
-def subject(leaf: Leaf) -> str:
-    """What a condition looks at, in words."""
-    if isinstance(leaf, PerformancePolicy):
-        return f"loss of {_count('last', leaf.last, 'window')}"
-    if isinstance(leaf, AgePolicy):
-        return "age of the model's data"
-    return (
-        f"{leaf.statistic} distance of the predictions"
-        if leaf.signal_of == "prediction"
-        else "share of drifted columns"
-    )
-
-
-def number(value: float, digits: int = 3) -> str:
-    """A number as a sentence shows it: significant digits, never an exponent for large ones."""
-    return f"{value:.0f}" if abs(value) >= 10**digits else f"{value:.{digits}g}"
-
-
-def apart(value: float, limit: float) -> tuple[str, str]:
-    """Two numbers, with as many digits as tell them apart: "1.3 is above 1.3" convinces nobody."""
-    for digits in range(3, 17):
-        texts = number(value, digits), number(limit, digits)
-        if texts[0] != texts[1]:
-            return texts
-    return number(value), number(limit)
-
-
 def _limit(leaf: PerformancePolicy, reference: float) -> float:
     return reference + leaf.worse_by if leaf.worse_by is not None else reference * (leaf.ratio or 1.0)
-
-
-def _worse(leaf: PerformancePolicy, value: float, reference: float) -> str:
-    """How the recent loss compares with the reference."""
-    recent, against = f"the {subject(leaf)} ({number(value)})", f"that of {_against(leaf)} ({number(reference)})"
-    if leaf.worse_by is not None:
-        by, allowed = apart(value - reference, leaf.worse_by)
-        return f"{recent} is {by} above {against}, more than the {allowed} allowed"
-    ratio = leaf.ratio or 1.0
-    if reference == 0:
-        return f"{recent} is above {against}, of which {ratio:g} times is allowed"
-    times, allowed = apart(value / reference, ratio)
-    return f"{recent} is {times} times {against}, above the {allowed} allowed"
-
-
-def _against(leaf: PerformancePolicy) -> str:
-    return (
-        "the model's hold-out"
-        if leaf.against == "holdout"
-        else f"the model's {_count('first', leaf.first, 'live window')}"
-    )
-
-
-def _count(which: str, count: int, thing: str) -> str:
-    return f"{which} {thing}" if count == 1 else f"{which} {count} {thing}s"
 
 
 def _distance(leaf: DriftPolicy, window: WindowEvidence) -> float | None:
@@ -398,7 +334,3 @@ def _distance(leaf: DriftPolicy, window: WindowEvidence) -> float | None:
     if window.too_young:
         return None
     return window.data_drift_share if leaf.statistic is None else window.prediction_drift.get(leaf.statistic)
-
-
-def _days(length: timedelta) -> str:
-    return number(length / DAY)

@@ -46,16 +46,13 @@ def _of_window(timeline: Timeline, history: History, reign: Reign, window: Windo
     )
 
 
-def loop_history(
-    timeline: Timeline, history: History, reign: Reign, *, until: Window, new_rows: int
-) -> LoopHistory:
+def loop_history(timeline: Timeline, history: History, reign: Reign, *, new_rows: int) -> LoopHistory:
     """What `decide` must know beside the reports.
 
     Args:
         timeline: the project's time.
         history: the project's ledger.
         reign: the present reign.
-        until: the window that is decided on.
         new_rows: labelled rows since the champion's training.
     """
     consumed = history.consumed_through(reign)
@@ -73,6 +70,7 @@ def loop_history(
         in_progress=open_retrain.id if open_retrain is not None and open_retrain.reign == reign.number else None,
         collected=[d.id for d in of_reign if d.outcome == "COLLECT"],
         new_rows=new_rows,
+        zone=timeline.spec.data.time_zone,
     )
 
 

@@ -56,25 +56,9 @@ class History:
         return max((fact.at for fact in self.of(ClockMoved)), default=None)
 
     @cached_property
-    def _audits(self) -> dict[str, WindowPublished | WindowQuarantined]:
-        """The newest audit of each window. A published window that later reads badly stays published."""
-        newest: dict[str, WindowPublished | WindowQuarantined] = {}
-        for fact in self.facts:
-            if isinstance(fact, WindowPublished) or (
-                isinstance(fact, WindowQuarantined) and not isinstance(newest.get(fact.window), WindowPublished)
-            ):
-                newest[fact.window] = fact
-        return newest
-
-    @property
     def published(self) -> dict[str, WindowPublished]:
-        """The newest publication of each window that readers may see."""
-        return {window: fact for window, fact in self._audits.items() if isinstance(fact, WindowPublished)}
-
-    @property
-    def quarantined(self) -> dict[str, WindowQuarantined]:
-        """The newest failed audit of each window that never passed."""
-        return {window: fact for window, fact in self._audits.items() if isinstance(fact, WindowQuarantined)}
+        """The newest publication of each window; one that later reads badly stays published."""
+        return {fact.window: fact for fact in self.of(WindowPublished)}
 
     @cached_property
     def labelled(self) -> dict[str, WindowLabelled]:
@@ -82,9 +66,16 @@ class History:
         return {fact.window: fact for fact in self.of(WindowLabelled)}
 
     @cached_property
+    def quarantined(self) -> dict[str, WindowQuarantined]:
+        """The newest failed audit of each window whose rows, or whose labels, never passed."""
+        passed = {"raw_data": self.published, "labels": self.labelled}
+        return {f.window: f for f in self.of(WindowQuarantined) if f.window not in passed[f.table]}
+
+    @cached_property
     def repaired(self) -> set[str]:
         """Windows that had lain in quarantine before they were published."""
-        return {fact.window for fact in self.of(WindowPublished) if fact.repaired}
+        rows = {fact.window for fact in self.of(WindowPublished) if fact.repaired}
+        return rows | {fact.window for fact in self.of(WindowLabelled) if fact.repaired}
 
     # Answers
 
@@ -187,9 +178,7 @@ class History:
 
     def decision_for(self, window: str, stage: Stage) -> Decision | None:
         """What the policy decided for a window at a stage."""
-        return next(
-            (d for d in self.decisions if d.window == window and d.stage == stage and d.by == "policy"), None
-        )
+        return next((d for d in self.decisions if d.window == window and d.stage == stage and d.by == "policy"), None)
 
     @cached_property
     def ended(self) -> list[TrainingEnded]:

@@ -61,16 +61,17 @@ class WindowPublished(Fact):
 
 
 class WindowQuarantined(Fact):
-    """A window failed its audit; nobody reads it until it passes."""
+    """Rows or labels of a window failed their audit; nobody reads the window until they pass."""
 
     kind: Literal["quarantined"] = "quarantined"
     window: str
+    table: Literal["raw_data", "labels"] = "raw_data"
     data_version: str
     reasons: list[str]
 
     @property
     def key(self) -> str:
-        return f"{self.window}:{self.at.isoformat()}"
+        return f"{self.table}:{self.window}:{self.at.isoformat()}"
 
 
 class WindowLabelled(Fact):
@@ -80,6 +81,8 @@ class WindowLabelled(Fact):
     window: str
     data_version: str
     rows: int
+    repaired: bool = False
+    """They had been quarantined before."""
 
     @property
     def key(self) -> str:

@@ -9,33 +9,14 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 
 import numpy as np
-import numpy.typing as npt
-import pandas as pd
 
-from mlops_assets.losses import block_bootstrap, loss
+from mlops_assets.losses import Forecast, Values, difference_interval, forecast_loss
 from mlops_assets.retraining.records import Verdict
 from mlops_assets.spec import ProjectSpec
+from mlops_assets.timeline import Times
 
 BLOCK = timedelta(days=1)
 """Length of a bootstrap block: neighbouring errors hang together within a day."""
-
-
-@dataclass(frozen=True)
-class Side:
-    """One set of answers to the unseen rows.
-
-    Attributes:
-        value: (n,) predictions, float64 or class names.
-        probabilities: per class (n,), for classification models that give them.
-    """
-
-    value: npt.NDArray[np.float64] | npt.NDArray[np.object_]
-    probabilities: dict[str, npt.NDArray[np.float64]] | None = None
-
-    def take(self, rows: npt.NDArray[np.int64]) -> Side:
-        """The answers at some positions."""
-        some = None if self.probabilities is None else {k: v[rows] for k, v in self.probabilities.items()}
-        return Side(self.value[rows], some)
 
 
 @dataclass(frozen=True)
@@ -66,30 +47,21 @@ class Judge:
 
     Args:
         spec: the project; its metric, margin, success criterion and least number of rows count.
-        event_times: (n,) aware UTC times of the unseen rows.
+        event_times: (n,) datetime64[ns], UTC, of the unseen rows.
         truth: (n,) targets.
-        baseline: (n,) the naive answers; NaN or None where there is none, these rows count for nobody.
+        baseline: (n,) the naive answers; a row without one counts for nobody.
     """
 
-    def __init__(
-        self, spec: ProjectSpec, event_times: pd.Series, truth: npt.NDArray[np.object_] | npt.NDArray[np.float64], baseline: Side
-    ) -> None:
+    def __init__(self, spec: ProjectSpec, event_times: Times, truth: Values, baseline: Forecast) -> None:
         self.spec = spec
-        keep = ~pd.isna(pd.Series(baseline.value)).to_numpy()
-        self.kept = np.flatnonzero(keep)
-        self.times = event_times.reset_index(drop=True).iloc[self.kept]
-        self.truth = truth[self.kept]
-        self.baseline = baseline.take(self.kept)
+        self.kept = np.flatnonzero(baseline.present)
+        self.times, self.truth, self.baseline = event_times[self.kept], truth[self.kept], baseline.take(self.kept)
 
-    def loss_of(self, side: Side, rows: npt.NDArray[np.int64] | None = None) -> float:
-        """Loss of one side over the kept rows (or some positions among them)."""
-        chosen = np.arange(len(self.kept)) if rows is None else rows
-        some = side.take(chosen)
-        return loss(
-            self.spec.problem.metric, self.truth[chosen], some.value, some.probabilities, self.spec.classes or None
-        )
+    def loss_of(self, side: Forecast) -> float:
+        """Loss of one side over the kept rows."""
+        return forecast_loss(self.spec.problem.metric, self.truth, side, self.spec.classes or None)
 
-    def against_baseline(self, candidate: Side, *, force: bool = False) -> Judgement:
+    def against_baseline(self, candidate: Forecast, *, force: bool = False) -> Judgement:
         """Without a champion: is it better than the naive answer by the success criterion?"""
         wanted = self.spec.problem.success.better_than_baseline_by
         candidate = candidate.take(self.kept)
@@ -101,7 +73,7 @@ class Judge:
         return found
 
     def against_champion(
-        self, candidate: Side, champion: Side, *, recomputed: int = 0, one_fit: Side | None = None
+        self, candidate: Forecast, champion: Forecast, *, recomputed: int = 0, one_fit: Forecast | None = None
     ) -> Judgement:
         """With a champion: is it better by the margin on rows that neither has seen?"""
         candidate, champion = candidate.take(self.kept), champion.take(self.kept)
@@ -110,7 +82,9 @@ class Judge:
         one_fit_loss = None if one_fit is None else self.loss_of(one_fit.take(self.kept))
         return replace(found, champion_loss=champion_loss, recomputed=recomputed, one_fit_loss=one_fit_loss)
 
-    def _judgement(self, candidate: Side, rival: Side, rival_loss: float, margin: float, name: str) -> Judgement:
+    def _judgement(
+        self, candidate: Forecast, rival: Forecast, rival_loss: float, margin: float, name: str
+    ) -> Judgement:
         rows, metric = len(self.kept), self.spec.problem.metric
         candidate_loss = self.loss_of(candidate)
         gain = 1 - candidate_loss / rival_loss if rival_loss else 0.0
@@ -131,16 +105,19 @@ class Judge:
             candidate_loss=candidate_loss,
             rival_loss=rival_loss,
             baseline_loss=self.loss_of(self.baseline),
-            interval=self._interval(candidate, rival) if rows else None,
+            interval=self._interval(candidate, rival),
         )
 
-    def _interval(self, candidate: Side, rival: Side) -> tuple[float, float]:
-        return block_bootstrap(
+    def _interval(self, candidate: Forecast, rival: Forecast) -> tuple[float, float] | None:
+        return difference_interval(
+            self.spec.problem.metric,
             self.times,
-            lambda rows: self.loss_of(rival, rows) - self.loss_of(candidate, rows),
+            self.truth,
+            rival,
+            candidate,
             block=BLOCK,
             seed=0,
-            draws=300,
+            classes=self.spec.classes or None,
         )
 
 

@@ -49,6 +49,19 @@ class Split:
         """Rows of the hold-out."""
         return int(self.holdout.sum())
 
+    def answered(self, rows: npt.NDArray[np.int64]) -> Split:
+        """The same with only these positions of the hold-out: missed events count for neither side."""
+        kept = np.zeros(len(self.holdout), dtype=bool)
+        kept[rows] = True
+        folds = [Fold(fold.fit, fold.answer & kept) for fold in self.folds]
+        return Split(
+            self.usable,
+            self.search,
+            self.holdout & kept,
+            [fold for fold in folds if fold.answer.any()],
+            Fold(self.one_fit.fit, self.one_fit.answer & kept),
+        )
+
 
 def split(timeline: Timeline, event_times: pd.Series, champion_as_of: datetime | None) -> Split:
     """Cut labelled rows into those that may be learned from and the hold-out.

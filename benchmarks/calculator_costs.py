@@ -1,0 +1,84 @@
+"""Measure what tsfresh's calculators cost and write the table that feature selection weighs by.
+
+    python benchmarks/calculator_costs.py
+
+Run it on an idle machine, when tsfresh's version changes, and commit the result. The table is shipped, and not measured
+at each training, because a selection must be the same each time it sees the same rows; only the proportions between
+the calculators matter much, and these vary little between machines.
+"""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from mlops_assets.modeling.calculator_costs import PATH, CombinerCost, CostTable
+from mlops_assets.prediction.features import single_threaded_algebra
+
+STEPS = [48, 168, 672]
+WINDOWS = 5
+RUNS = range(3, 30)
+PATIENCE = 0.02
+"""Seconds after which a window is not measured again."""
+DATA = Path(__file__).parent.parent / "mlops_assets" / "projects" / "bike_demand" / "bike_hour.csv.xz"
+
+
+def microseconds(call: Callable[[np.ndarray[Any, Any]], Any], windows: np.ndarray[Any, Any]) -> float:
+    """Median over the windows of the fastest of at least three calls, in time of the processor: others may use it too."""
+    taken = []
+    for window in windows:
+        runs: list[float] = []
+        while len(runs) < RUNS.start or (sum(runs) < PATIENCE and len(runs) < RUNS.stop):
+            start = time.thread_time()
+            call(window)
+            runs.append(time.thread_time() - start)
+        taken.append(min(runs))
+    return round(float(np.median(taken)) * 1e6, 1)
+
+
+def main() -> None:
+    """Measure all calculators of tsfresh's comprehensive setting at three window lengths."""
+    from tsfresh.feature_extraction import feature_calculators
+    from tsfresh.feature_extraction.settings import ComprehensiveFCParameters
+    from tsfresh.utilities.string_manipulation import convert_to_output_format
+
+    single_threaded_algebra()
+    warnings.simplefilter("ignore")
+    series = pd.read_csv(DATA)["cnt"].to_numpy(dtype=np.float64)
+    cuts = [np.array([series[start : start + steps] for start in range(100, 12000, 12000 // WINDOWS)]) for steps in STEPS]
+    simple: dict[str, list[float]] = {}
+    combiners: dict[str, CombinerCost] = {}
+    for name, parameters in ComprehensiveFCParameters().items():
+        function = getattr(feature_calculators, name)
+        if hasattr(function, "index_type"):
+            continue
+        if function.fctype == "combiner":
+            # the dearer end of the settings: a call for lag 0 alone, say, computes nothing
+            ends = [
+                [microseconds(lambda x, p=p: list(function(x, param=p)), windows) for windows in cuts]
+                for p in (parameters[:1], parameters[-1:])
+            ]
+            first = [max(costs) for costs in zip(*ends, strict=True)]
+            whole = [microseconds(lambda x: list(function(x, param=parameters)), windows) for windows in cuts]
+            more = max(1, len(parameters) - 1)
+            each = [round(max(0.5, (a - f) / more), 1) for f, a in zip(first, whole, strict=True)]
+            combiners[name] = CombinerCost(first=first, each=each)
+            print(name, first, each)
+            continue
+        for setting in parameters or [{}]:
+            suffix = f"{name}__{convert_to_output_format(setting)}" if setting else name
+            simple[suffix] = [microseconds(lambda x, s=setting: function(x, **s), windows) for windows in cuts]
+        print(suffix, simple[suffix])
+    table = CostTable(steps=STEPS, simple=simple, combiners=combiners)
+    PATH.write_text(table.model_dump_json(indent=1) + "\n")
+    print(f"wrote {PATH}")
+
+
+if __name__ == "__main__":
+    main()

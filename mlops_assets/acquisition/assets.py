@@ -1,0 +1,104 @@
+"""Data acquisition: `raw_data`, `labels`, `history`, `dataset`."""
+
+from collections.abc import Iterator
+
+import dagster as dg
+
+from mlops_assets.acquisition import show
+from mlops_assets.acquisition.arrival import label, publish, publish_history
+from mlops_assets.acquisition.representative import representative
+from mlops_assets.acquisition.start import personal, snap
+from mlops_assets.blueprint import Blueprint
+from resources.platform import Platform, RunFacts
+
+Results = Iterator[dg.MaterializeResult | dg.AssetCheckResult]  # type: ignore[type-arg]
+
+
+def assets(blueprint: Blueprint) -> list[dg.AssetsDefinition | dg.AssetChecksDefinition]:
+    """The assets and checks of this phase, for one project."""
+    spec, timeline = blueprint.spec, blueprint.timeline
+
+    @dg.asset(
+        **blueprint.asset("acquisition", "raw_data", deps=["business_case"], windows=True, kinds={"parquet", "pandera"}),
+        check_specs=[
+            blueprint.check("raw_data", "schema", "Every value is as data.columns declares.", blocking=True),
+            blueprint.check("raw_data", "volume", "There are about as many rows as in the windows before."),
+            blueprint.check("raw_data", "duplicates", "No row comes twice."),
+            blueprint.check("raw_data", "gaps", "Every step of the grid has its row."),
+        ],
+    )
+    def raw_data(context: dg.AssetExecutionContext, platform: Platform) -> Results:
+        """Rows of one window without the target. Write, audit, publish: readers see published windows only."""
+        desk = platform.of(spec)
+        found = [publish(desk, window) for window in blueprint.windows_of(context)]
+        for result in found:
+            context.add_asset_metadata(show.window(result), partition_key=desk.key(result.window))
+        yield dg.MaterializeResult(metadata=show.windows(found))
+        yield from show.checks(found)
+
+    @dg.asset(
+        **blueprint.asset("acquisition", "labels", deps=["raw_data"], windows=True, kinds={"parquet", "pandera"}),
+        check_specs=[blueprint.check("labels", "labels_schema", "No target is missing or wrong.", blocking=True)],
+    )
+    def labels(context: dg.AssetExecutionContext, platform: Platform) -> Results:
+        """The target of one window, once due; until then it is pending."""
+        desk = platform.of(spec)
+        found = [(window, label(desk, window)) for window in blueprint.windows_of(context)]
+        for window, result in found:
+            context.add_asset_metadata(show.labels(result, timeline, window), partition_key=desk.key(window))
+        here = [result for _, result in found if result is not None]
+        yield dg.MaterializeResult(metadata=show.windows(here))
+        bad = [result for result in here if result.quarantined]
+        yield dg.AssetCheckResult(
+            check_name="labels_schema", passed=not bad, metadata={"failing rows": show.failing_rows(bad)} if bad else {}
+        )
+
+    @dg.asset(**blueprint.asset("acquisition", "history", deps=["business_case"], kinds={"parquet"}))
+    def history(context: dg.AssetExecutionContext, platform: Platform) -> dg.MaterializeResult:  # type: ignore[type-arg]
+        """Every window up to now, published and labelled one by one: each is a materialization of `raw_data` and `labels`.
+
+        Windows that are there already stay as they are; quarantined ones are named and left out.
+        """
+        desk = platform.of(spec)
+        found = []
+        for window, rows, truth in publish_history(desk):
+            found.append(rows)
+            context.log_event(
+                dg.AssetMaterialization(blueprint.key("raw_data"), metadata=show.window(rows), partition=desk.key(window))
+            )
+            if truth is not None:
+                metadata = show.labels(truth, timeline, window)
+                context.log_event(
+                    dg.AssetMaterialization(blueprint.key("labels"), metadata=metadata, partition=desk.key(window))
+                )
+        return dg.MaterializeResult(metadata=show.windows(found))
+
+    @dg.asset(
+        **blueprint.asset("acquisition", "dataset", deps=["raw_data", "labels", "history"], kinds={"dvc", "git"}),
+        output_required=False,
+        metadata={"closes the circle": f"the sensor {spec.name}_retraining starts here for each RETRAIN of retraining_decision"},
+    )
+    def dataset(context: dg.AssetExecutionContext, platform: Platform) -> Iterator[dg.MaterializeResult]:  # type: ignore[type-arg]
+        """The training snapshot as of now: labelled published rows only; DVC-tracked, committed and tagged in Git.
+
+        Here the circle begins again: the sensor `*_retraining` starts this for each RETRAIN of `retraining_decision`.
+        A retraining whose evidence has been consumed meanwhile is skipped.
+        """
+        desk = platform.of(spec)
+        ticket = personal(desk, desk.ticket(RunFacts.of(context.run)))
+        found = snap(desk, desk.workbench(context.run_id), ticket)
+        if isinstance(found, str):
+            context.log.warning("skipped: %s", found)
+            return
+        yield dg.MaterializeResult(metadata=show.dataset(found), data_version=dg.DataVersion(found.md5))
+
+    @dg.asset_check(
+        asset=blueprint.key("dataset"),
+        name="representative",
+        description="The newest published window lies within what the snapshot has seen.",
+    )
+    def is_representative(context: dg.AssetCheckExecutionContext, platform: Platform) -> dg.AssetCheckResult:
+        desk = platform.of(spec)
+        return representative(desk, desk.workbench(context.run_id))
+
+    return [raw_data, labels, history, dataset, is_representative]

@@ -1,0 +1,108 @@
+"""Which rows a window lacks: gaps on the grid, and whether it holds as many as usual. Reported, never filled."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from statistics import median
+
+import numpy as np
+import pandas as pd
+
+from mlops_assets.prediction.inputs import ENTITY, EVENT_TIME
+from mlops_assets.timeline import Timeline, Times, Window, as_datetime64, iso
+
+USUAL = 0.5
+"""A window with less than this share of the usual rows is conspicuous."""
+
+
+@dataclass(frozen=True)
+class Gap:
+    """A stretch [start, end) of the grid without a row, in one series."""
+
+    entity: str | None
+    start: datetime
+    end: datetime
+    steps: int
+
+    def __str__(self) -> str:
+        of = f" of {self.entity}" if self.entity else ""
+        return f"{self.steps} rows{of} from {iso(self.start)} to {iso(self.end)}"
+
+
+@dataclass(frozen=True)
+class Volume:
+    """How many rows a window has, and how many it should have."""
+
+    rows: int
+    expected: int
+    """By the grid, for the series that the window holds."""
+    usual: float | None
+    """Median of the windows before; None for the first."""
+
+    @property
+    def passed(self) -> bool:
+        """Whether there are at least half as many rows as usual (for the first window: as the grid expects)."""
+        return self.rows > 0 and self.rows >= USUAL * (self.expected if self.usual is None else self.usual)
+
+
+def gaps(frame: pd.DataFrame, timeline: Timeline, window: Window) -> list[Gap]:
+    """The stretches of the window's grid in which a series has no row.
+
+    Args:
+        frame: the window's rows; a series without any row is not in it, and so has no gap.
+        timeline: the project's time.
+        window: the window.
+    """
+    if ENTITY in frame:
+        return [
+            gap for name, rows in frame.groupby(ENTITY) for gap in _gaps(rows[EVENT_TIME], timeline, window, str(name))
+        ]
+    return list(_gaps(frame[EVENT_TIME], timeline, window, None))
+
+
+def volume(frame: pd.DataFrame, timeline: Timeline, window: Window, earlier: Sequence[int]) -> Volume:
+    """How many rows there are, against the grid and the windows before.
+
+    Args:
+        frame: the window's rows.
+        timeline: the project's time.
+        window: the window.
+        earlier: rows of each published window before it.
+    """
+    series = max(1, frame[ENTITY].nunique()) if ENTITY in frame else 1
+    first, last = _cells(timeline, window)
+    return Volume(len(frame), (last - first) * series, float(median(earlier)) if earlier else None)
+
+
+def _cells(timeline: Timeline, window: Window) -> tuple[int, int]:
+    bounds = np.array([as_datetime64(window.start), as_datetime64(window.end)])
+    first, last = _rounded_up(timeline, bounds)
+    return int(first), int(last)
+
+
+def _rounded_up(timeline: Timeline, times: Times) -> np.ndarray[tuple[int, ...], np.dtype[np.int64]]:
+    # as where histories are cut: a stamp between two grid points counts for the later one
+    almost_a_step = np.timedelta64(timeline.every).astype("timedelta64[ns]") - np.timedelta64(1, "ns")
+    later: Times = times.astype("datetime64[ns]") + almost_a_step
+    return timeline.steps(later)
+
+
+def _gaps(times: pd.Series, timeline: Timeline, window: Window, entity: str | None) -> list[Gap]:
+    first, last = _cells(timeline, window)
+    stamps = pd.DatetimeIndex(times).tz_convert("UTC").tz_localize(None).to_numpy()
+    absent = np.setdiff1d(np.arange(first, last), _rounded_up(timeline, stamps))
+    if not len(absent):
+        return []
+    stretches = np.split(absent, np.flatnonzero(np.diff(absent) != 1) + 1)
+    at = [(int(stretch[0]), int(stretch[-1]) + 1) for stretch in stretches]
+    return [
+        Gap(entity, timeline.start + begin * timeline.every, timeline.start + end * timeline.every, end - begin)
+        for begin, end in at
+    ]
+
+
+def missing_rows(found: Sequence[Gap]) -> int:
+    """Rows that all gaps together lack."""
+    return sum(gap.steps for gap in found)

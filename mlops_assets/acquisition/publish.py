@@ -1,0 +1,152 @@
+"""Write, audit, publish: a window's rows lie in quarantine until they are as declared."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Literal
+
+import pandas as pd
+
+from mlops_assets.acquisition.completeness import Gap, Volume, gaps, volume
+from mlops_assets.acquisition.schema import Audit, audit
+from mlops_assets.acquisition.source import BadRowsError, Source
+from mlops_assets.errors import Refused
+from mlops_assets.timeline import Timeline, Window, iso
+
+if TYPE_CHECKING:
+    from resources.lake import Lake
+
+USUAL_OVER = 8
+"""Windows before this one whose rows say what is usual."""
+
+
+@dataclass(frozen=True)
+class PublishResult:
+    """What came of reading one window."""
+
+    window: Window
+    table: Literal["raw_data", "labels"]
+    rows: int
+    data_version: str
+    """md5 of the rows read, published or not."""
+    previous: str | None
+    """The version that readers saw before."""
+    quarantined: bool
+    """Readers do not see these rows; a version published before stays."""
+    reasons: list[str]
+    """Why not; empty when they were published."""
+    audit: Audit | None
+    """None when the source returned no series at all; the failing rows are in `bad_rows` then."""
+    bad_rows: pd.DataFrame
+    """Rows at fault as the source returned them, when it returned no series."""
+    duplicates: int
+    """Rows that have the same time and series as another one."""
+    gaps: list[Gap]
+    volume: Volume
+
+    @property
+    def changed(self) -> bool:
+        """Whether readers see other rows than before: a correction."""
+        return not self.quarantined and self.previous is not None and self.previous != self.data_version
+
+
+def publish_window(source: Source, lake: Lake, timeline: Timeline, window: Window, now: datetime) -> PublishResult:
+    """Read a window's rows without the target, and publish them if they hold.
+
+    Raises:
+        Refused: for a window of the future.
+        SourceError: when the source raised, or returned something else than a DataFrame; nothing is written then.
+    """
+    timeline.require_readable(window, now)
+    columns = [name for name in source.spec.data.columns if name != source.spec.problem.target]
+    return _publish(source, lake, timeline, window, "raw_data", columns)
+
+
+def publish_labels(source: Source, lake: Lake, timeline: Timeline, window: Window, now: datetime) -> PublishResult:
+    """Read a window's targets, and publish them if none is missing or wrong.
+
+    Raises:
+        Refused: for a window whose labels are not known yet.
+        SourceError: as `publish_window`.
+    """
+    if timeline.labels_at(window) > now:
+        raise Refused(
+            timeline.project,
+            f"labels of window {window.id}",
+            f"they are known from {iso(timeline.labels_at(window))} on, and the project's clock stands at {iso(now)}",
+            "move the clock (mlops-assets replay, or the job *_clock_advance), or ask for an earlier window",
+        )
+    return _publish(source, lake, timeline, window, "labels", [source.spec.problem.target])
+
+
+def _publish(
+    source: Source,
+    lake: Lake,
+    timeline: Timeline,
+    window: Window,
+    table: Literal["raw_data", "labels"],
+    columns: Sequence[str],
+) -> PublishResult:
+    project, spec = timeline.project, source.spec
+    previous = lake.version(project, table, window.id)
+    try:
+        rows = source.read(window.start, window.end, columns)
+    except BadRowsError as error:
+        return _quarantined(error, lake, timeline, window, table, previous)
+    version = lake.stage(project, table, window.id, rows)
+    found = audit(rows, spec, columns)
+    if found.passed:
+        lake.publish(project, table, window.id, version)
+    else:
+        lake.quarantine(project, table, window.id, version, found.reasons)
+    return PublishResult(
+        window=window,
+        table=table,
+        rows=len(rows),
+        data_version=version,
+        previous=previous,
+        quarantined=not found.passed,
+        reasons=found.reasons,
+        audit=found,
+        bad_rows=pd.DataFrame(),
+        duplicates=0,
+        gaps=gaps(rows, timeline, window),
+        volume=volume(rows, timeline, window, _earlier(lake, timeline, window, table)),
+    )
+
+
+def _quarantined(
+    error: BadRowsError,
+    lake: Lake,
+    timeline: Timeline,
+    window: Window,
+    table: Literal["raw_data", "labels"],
+    previous: str | None,
+) -> PublishResult:
+    version = lake.stage(timeline.project, table, window.id, error.rows)
+    lake.quarantine(timeline.project, table, window.id, version, [str(error)])
+    nothing = pd.DataFrame({"event_time": pd.Series(dtype="datetime64[ns, UTC]")})
+    return PublishResult(
+        window=window,
+        table=table,
+        rows=0,
+        data_version=version,
+        previous=previous,
+        quarantined=True,
+        reasons=[str(error)],
+        audit=None,
+        bad_rows=error.rows,
+        duplicates=len(error.rows) if error.kind == "duplicates" else 0,
+        gaps=gaps(nothing, timeline, window) if error.kind == "empty" else [],
+        volume=volume(nothing, timeline, window, _earlier(lake, timeline, window, table)),
+    )
+
+
+def _earlier(lake: Lake, timeline: Timeline, window: Window, table: Literal["raw_data", "labels"]) -> list[int]:
+    """How many rows each of the windows before has, as far as they are published."""
+    span = USUAL_OVER * max(window.end - window.start, timedelta(hours=1)) * 1.2
+    windows = timeline.windows(window.start - span, window.start)[-USUAL_OVER:]
+    counts = (lake.row_count(timeline.project, table, earlier.id) for earlier in windows)
+    return [count for count in counts if count is not None]

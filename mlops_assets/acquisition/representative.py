@@ -1,0 +1,47 @@
+"""Whether a training snapshot still looks like the newest window."""
+
+from __future__ import annotations
+
+import dagster as dg
+import numpy as np
+import pandas as pd
+
+from mlops_assets.acquisition.start import SNAPSHOT
+from resources.dvc import Snapshot
+from resources.platform import Desk
+from resources.workbench import Workbench
+
+OUTSIDE_AT_MOST = 0.05
+
+
+def outside_shares(seen: pd.DataFrame, newest: pd.DataFrame, columns: list[str]) -> dict[str, float]:
+    """Per column, the share of the newest values outside what was seen: beyond the extremes, or an unseen level."""
+    shares = {}
+    for name in columns:
+        values = newest[name].dropna()
+        if pd.api.types.is_numeric_dtype(seen[name]) and not pd.api.types.is_bool_dtype(seen[name]):
+            outside = (values.astype(float) < seen[name].min()) | (values.astype(float) > seen[name].max())
+        else:
+            outside = ~values.isin(set(seen[name].dropna()))
+        shares[name] = float(np.mean(outside)) if len(values) else 0.0
+    return shares
+
+
+def representative(desk: Desk, bench: Workbench) -> dg.AssetCheckResult:
+    """Compare the snapshot with the newest published window, labelled or not (that window may be part of it)."""
+    snapshot = Snapshot.model_validate_json(bench.find(SNAPSHOT, "dataset").read_text())
+    published = desk.lake.published(desk.spec.name, "raw_data")
+    live = {window: version for window, version in published.items() if window not in snapshot.windows}
+    newest = max(live or published)
+    rows = desk.lake.read_window(desk.spec.name, "raw_data", newest, published[newest])
+    columns = [name for name in desk.spec.data.columns if name != desk.spec.problem.target]
+    earlier = desk.snapshots.read(snapshot)
+    if newest in snapshot.windows:
+        earlier = earlier[earlier["event_time"] < pd.Timestamp(desk.timeline.window(newest).start)]
+    shares = outside_shares(earlier, rows, columns)
+    far = {name: round(share, 4) for name, share in shares.items() if share > OUTSIDE_AT_MOST}
+    return dg.AssetCheckResult(
+        passed=not far,
+        severity=dg.AssetCheckSeverity.WARN,
+        metadata={"newest window": newest, "share outside what was seen": str(far or "none above 5 %")},
+    )

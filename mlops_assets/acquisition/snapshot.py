@@ -1,0 +1,91 @@
+"""The training set as of a moment: published rows with their labels, kept for good."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from mlops_assets.acquisition.schema import cast
+from mlops_assets.errors import NotReady
+from mlops_assets.prediction.inputs import ENTITY, EVENT_TIME
+from mlops_assets.timeline import Timeline, iso
+
+if TYPE_CHECKING:
+    from resources.dvc import Snapshot, Snapshots
+    from resources.lake import Lake
+
+
+def take_snapshot(snapshots: Snapshots, lake: Lake, timeline: Timeline, now: datetime) -> Snapshot:
+    """Snap the training set as of now.
+
+    Args:
+        snapshots: where it is kept.
+        lake: the published windows.
+        timeline: the project's time.
+        now: the project's clock.
+
+    Raises:
+        NotReady: when no window is published and labelled.
+        DatasetError: when Git or DVC fails.
+    """
+    versions = lake.published(timeline.project, "raw_data")
+    labels = lake.published(timeline.project, "labels")
+    used = [window for window in versions if window in labels and _in_reach(timeline, window, now)]
+    versions, labels = {window: versions[window] for window in used}, {window: labels[window] for window in used}
+    rows = training_rows(lake, timeline, now, versions, labels)
+    stamped = timedelta(0) if timeline.spec.data.stamp == "end" else timeline.every
+    return snapshots.take(
+        rows,
+        as_of=now,
+        trained_through=rows[EVENT_TIME].max().to_pydatetime() + stamped,
+        windows=versions,
+        labels=labels,
+    )
+
+
+def training_rows(
+    lake: Lake, timeline: Timeline, now: datetime, windows: dict[str, str], labels: dict[str, str]
+) -> pd.DataFrame:
+    """Published rows with their labels, where these are known by now.
+
+    Args:
+        lake: the published windows.
+        timeline: the project's time.
+        now: the project's clock.
+        windows: version of each window of `raw_data` to be read.
+        labels: the same for `labels`.
+
+    Returns:
+        `event_time`, `entity` where the project has one, all declared columns with the target among them; sorted.
+
+    Raises:
+        NotReady: when there is no such row.
+    """
+    spec = timeline.spec
+    keys = [EVENT_TIME, *([ENTITY] if spec.data.entity else [])]
+    columns = list(spec.data.columns)
+    rows = pd.DataFrame()
+    if windows:
+        rows = lake.read(spec.name, "raw_data", windows).merge(
+            lake.read(spec.name, "labels", labels), on=keys, how="inner", validate="one_to_one"
+        )
+        known = rows[EVENT_TIME] <= pd.Timestamp(timeline.labelled_before(now))
+        if isinstance(spec.data.training_window, timedelta):
+            known &= rows[EVENT_TIME] >= pd.Timestamp(now - spec.data.training_window)
+        rows = rows[known].sort_values(keys, kind="stable").reset_index(drop=True)
+    if rows.empty:
+        raise NotReady(
+            spec.name,
+            f"dataset as of {iso(now)}",
+            "no window is published and labelled by then",
+            "materialize raw_data and labels of a window that has ended",
+        )
+    return cast(rows[[*keys, *columns]], spec, columns)
+
+
+def _in_reach(timeline: Timeline, window_id: str, now: datetime) -> bool:
+    """Whether a window ended by now, and holds rows that the training window reaches."""
+    window, reach = timeline.window(window_id), timeline.spec.data.training_window
+    return window.end <= now and (not isinstance(reach, timedelta) or window.end > now - reach)

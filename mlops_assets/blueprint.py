@@ -1,0 +1,107 @@
+"""What all assets of a project share: key, group, partitions, owners, kinds, tags."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Literal
+
+import dagster as dg
+
+from mlops_assets.spec import ProjectSpec
+from mlops_assets.timeline import Timeline, Window
+
+Phase = Literal["business", "acquisition", "modeling", "deployment", "monitoring"]
+CODE_VERSION = "1"
+"""Raised when an asset computes something else from the same inputs."""
+
+
+@dataclass(frozen=True)
+class Blueprint:
+    """A project's spec with what Dagster needs of it."""
+
+    spec: ProjectSpec
+
+    @property
+    def name(self) -> str:
+        """The project's name."""
+        return self.spec.name
+
+    @cached_property
+    def timeline(self) -> Timeline:
+        """The project's time."""
+        return Timeline(self.spec)
+
+    @cached_property
+    def windows(self) -> dg.TimeWindowPartitionsDefinition:
+        """The project's windows as Dagster's partitions."""
+        return dg.TimeWindowPartitionsDefinition(**self.timeline.partition_arguments())
+
+    def key(self, name: str) -> dg.AssetKey:
+        """The key of an asset of this project."""
+        return dg.AssetKey([self.name, name])
+
+    def job(self, name: str) -> str:
+        """The name of a job or sensor of this project."""
+        return f"{self.name}_{name}"
+
+    def asset(self, phase: Phase, name: str, *, deps: list[str], windows: bool = False, **more: Any) -> dict[str, Any]:
+        """Arguments of `dagster.asset` that every asset has, merged with its own."""
+        arguments: dict[str, Any] = {
+            "key": self.key(name),
+            "deps": [self._dep(dep, windows) for dep in deps],
+            "group_name": f"{self.name}_{phase}",
+            "owners": self.spec.owners or None,
+            "tags": {"phase": phase, "project": self.name},
+            "code_version": CODE_VERSION,
+        }
+        if windows:
+            arguments["partitions_def"] = self.windows
+            arguments["backfill_policy"] = dg.BackfillPolicy.single_run()
+        return {**arguments, **more}
+
+    def _dep(self, name: str, windows: bool) -> dg.AssetDep:
+        if name in WINDOWED and not windows:
+            return dg.AssetDep(self.key(name), partition_mapping=dg.AllPartitionMapping())
+        return dg.AssetDep(self.key(name))
+
+    @property
+    def sensor_status(self) -> dg.DefaultSensorStatus:
+        """Sensors run by default; each can be switched off in the UI."""
+        return dg.DefaultSensorStatus.RUNNING
+
+    def checks_of(self, asset: str) -> list[dg.AssetCheckKey]:
+        """The checks of an asset."""
+        return [dg.AssetCheckKey(self.key(asset), check) for check in CHECKS.get(asset, [])]
+
+    def windows_of(self, context: dg.AssetExecutionContext) -> list[Window]:
+        """The windows that a run was asked for, oldest first."""
+        return sorted(self.timeline.window_of_key(key) for key in context.partition_keys)
+
+    def check(self, asset: str, name: str, description: str, *, blocking: bool = False) -> dg.AssetCheckSpec:
+        """The spec of a check of this project."""
+        return dg.AssetCheckSpec(name, asset=self.key(asset), description=description, blocking=blocking)
+
+
+CHECKS = {
+    "feasibility": ["feasible"],
+    "labels": ["labels_schema"],
+    "raw_data": ["schema", "volume", "duplicates", "gaps"],
+    "dataset": ["representative"],
+    "endpoint": ["serves"],
+    "predictions": ["complete"],
+    "drift_report": ["data_drift", "prediction_drift"],
+    "performance_report": ["degradation"],
+    "service_health": ["available", "latency"],
+}
+"""The checks of each asset."""
+WINDOWED = {
+    "raw_data",
+    "labels",
+    "predictions",
+    "drift_report",
+    "performance_report",
+    "service_health",
+    "retraining_decision",
+}
+"""Assets partitioned by window."""

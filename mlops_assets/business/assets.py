@@ -1,0 +1,77 @@
+"""Business understanding: `business_case`, `feasibility`."""
+
+from collections.abc import Iterator
+
+import dagster as dg
+
+from mlops_assets import pictures
+from mlops_assets.blueprint import Blueprint
+from mlops_assets.business.case import assumptions, business_case
+from mlops_assets.business.poc import proof_of_concept
+from mlops_assets.retraining.records import Feasible
+from resources.platform import Platform
+
+
+class FeasibilityConfig(dg.Config):
+    """What a person may say about the PoC."""
+
+    force: bool = False
+    """Go on although the success criterion is missed; recorded."""
+
+
+def assets(blueprint: Blueprint) -> list[dg.AssetsDefinition]:
+    """The assets of this phase, for one project."""
+    spec, timeline = blueprint.spec, blueprint.timeline
+
+    @dg.asset(**blueprint.asset("business", "business_case", deps=[], kinds={"markdown"}))
+    def case() -> dg.MaterializeResult:  # type: ignore[type-arg]
+        """Problem, metric, direction, validation strategy, success criterion, lead, assumptions, owner: for people."""
+        text = business_case(spec)
+        return dg.MaterializeResult(
+            metadata={"business case": dg.MetadataValue.md(text), "assumptions": assumptions(spec)},
+        )
+
+    @dg.asset(
+        **blueprint.asset("business", "feasibility", deps=["business_case"], kinds={"scikitlearn"}),
+        check_specs=[
+            blueprint.check("feasibility", "feasible", "A quick model meets the success criterion.", blocking=True)
+        ],
+    )
+    def feasibility(
+        context: dg.AssetExecutionContext, config: FeasibilityConfig, platform: Platform
+    ) -> Iterator[dg.MaterializeResult | dg.AssetCheckResult]:  # type: ignore[type-arg]
+        """The PoC: naive baseline and a quick model against the success criterion, before any AutoML is paid for.
+
+        Judged by the same judge as `evaluation`. With `force` an infeasible project goes on, and that is recorded.
+        """
+        desk = platform.of(spec)
+        now, force = desk.now(), config.force or context.run.tags.get("force") == "true"
+        labelled = desk.source.labelled_by(timeline.start, now)
+        found, holdout = proof_of_concept(timeline, labelled, force=force)
+        desk.ledger.append(
+            spec.name,
+            Feasible(
+                at=now,
+                feasible=found.verdict == "PROMOTE" and not found.forced,
+                forced=found.forced,
+                model_loss=found.candidate_loss,
+                baseline_loss=found.baseline_loss,
+                run_id=context.run_id,
+            ),
+        )
+        picture = pictures.forecast_against_truth(holdout, title=f"{spec.name}: a quick model on the hold-out")
+        yield dg.MaterializeResult(
+            metadata={
+                f"model {spec.problem.metric} as loss": found.candidate_loss,
+                f"baseline {spec.problem.metric} as loss": found.baseline_loss,
+                "gain over baseline": found.gain,
+                "unseen rows": found.rows,
+                "forced": found.forced,
+                "forecast": dg.MetadataValue.md(pictures.markdown_image(picture, "a quick model against the truth")),
+            }
+        )
+        yield dg.AssetCheckResult(
+            check_name="feasible", passed=found.verdict == "PROMOTE", metadata={"reason": " ".join(found.reasons)}
+        )
+
+    return [case, feasibility]

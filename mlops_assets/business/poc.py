@@ -1,0 +1,79 @@
+"""The proof of concept: a quick model against the naive baseline, before any AutoML is paid for."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from mlops_assets.losses import Forecast, baseline_predictions
+from mlops_assets.prediction.inputs import Inputs
+from mlops_assets.retraining.judge import Judge, Judgement
+from mlops_assets.retraining.prepared import Prepared, prepare
+from mlops_assets.timeline import Timeline
+
+
+def proof_of_concept(
+    timeline: Timeline, labelled: pd.DataFrame, *, force: bool = False
+) -> tuple[Judgement, pd.DataFrame]:
+    """Judge a gradient-boosting model with simple window statistics, as a candidate would be judged.
+
+    Args:
+        timeline: the project's time.
+        labelled: all rows whose labels are known now.
+        force: a person wants the project on although it misses the success criterion.
+
+    Returns:
+        the judgement, and the hold-out with truth, model and baseline for the picture.
+
+    Raises:
+        TrainingError: when there is too little history to learn from or to judge on.
+    """
+    prepared = prepare(timeline, labelled, None)
+    rows = prepared.split
+    events = labelled.iloc[np.flatnonzero(rows.holdout)]
+    known_until = timeline.due(events["event_time"].min().to_pydatetime())
+    baseline = baseline_predictions(timeline.spec, timeline, labelled, events, known_until=known_until)
+    candidate = _quick_model(prepared, timeline)
+    truth = prepared.target[rows.holdout]
+    judge = Judge(timeline.spec, prepared.inputs.event_time[rows.holdout], truth, baseline)
+    shown = pd.DataFrame(
+        {
+            "event_time": events["event_time"].to_numpy(),
+            "truth": truth,
+            "candidate": candidate.value,
+            "baseline": baseline.value,
+        }
+    )
+    return judge.against_baseline(candidate, force=force), shown
+
+
+def window_statistics(inputs: Inputs) -> npt.NDArray[np.float64]:
+    """(n, k) known numbers, and per history column its newest value, mean, spread and extremes, whole and of its last eighth."""
+    columns: list[npt.NDArray[np.float64]] = []
+    for values in inputs.known.values():
+        columns.append(values if values.dtype != object else pd.factorize(values)[0].astype(np.float64))
+    for series in inputs.history.values():
+        filled = pd.DataFrame(series).ffill(axis=1).bfill(axis=1).to_numpy()
+        for part in (filled, filled[:, -max(2, filled.shape[1] // 8) :]):
+            columns += [part.mean(axis=1), part.std(axis=1), part.min(axis=1), part.max(axis=1)]
+        columns.append(filled[:, -1])
+    return np.column_stack(columns)
+
+
+def _quick_model(prepared: Prepared, timeline: Timeline) -> Forecast:
+    from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
+
+    matrix, rows = window_statistics(prepared.inputs), prepared.split
+    regression = timeline.spec.problem.task == "regression"
+    parts, shares = [], []
+    for fold in rows.folds:
+        kind = HistGradientBoostingRegressor if regression else HistGradientBoostingClassifier
+        model = kind(random_state=0, max_iter=100, early_stopping=False)
+        model.fit(matrix[fold.fit], prepared.target[fold.fit] if regression else prepared.target[fold.fit].astype(str))
+        parts.append(model.predict(matrix[fold.answer]))
+        if not regression:
+            found = pd.DataFrame(model.predict_proba(matrix[fold.answer]), columns=model.classes_)
+            shares.append(found.reindex(columns=timeline.spec.classes, fill_value=0.0).to_numpy())
+    value = np.concatenate(parts)
+    return Forecast(value if regression else value.astype(object), np.concatenate(shares) if shares else None)

@@ -1,0 +1,56 @@
+"""Asking the running service: what became due, and whether it answers as its version was trained to."""
+
+from __future__ import annotations
+
+import json
+
+from mlops_assets.deployment.scoring import Scorer
+from mlops_assets.errors import NotReady
+from mlops_assets.prediction.predictor import GOLDEN
+from mlops_assets.retraining.records import Scored
+from resources.platform import Desk
+
+TOLERANCE = 1e-9
+
+
+def score_due(desk: Desk) -> str:
+    """Answer the events that became due by the clock's newest tick; a sentence that accounts for them.
+
+    Raises:
+        NotReady: without a champion.
+        EndpointError: when the service cannot answer and there is still time to ask again.
+    """
+    history, now = desk.history(), desk.now()
+    if history.reign is None:
+        raise NotReady(desk.spec.name, "score", "no champion serves", f"run the job {desk.spec.name}_bootstrap first")
+    champion = history.versions[history.reign.version]
+    scorer = Scorer(desk.timeline, desk.source, desk.endpoint, desk.telemetry, champion)
+    facts, failed = scorer.score(history, desk.timeline.last_tick(now), now)
+    desk.ledger.append(desk.spec.name, *facts)
+    if failed is not None:
+        raise failed
+    account = facts[-1]
+    if not isinstance(account, Scored):
+        raise TypeError("a scoring ends with its account")
+    return (
+        f"version {champion.version} answered {account.answered} events due by {account.through.isoformat()} "
+        f"({account.late} late, {account.missed} missed, {len(account.waiting)} asked for again)"
+    )
+
+
+def ask_golden_rows(desk: Desk, version: int | None) -> tuple[bool, str]:
+    """Whether the running service answers its version's golden rows as trained; and what was found, in words."""
+    if version is None:
+        return False, "no version serves yet"
+    golden = json.loads((desk.versions.path(version) / GOLDEN).read_text())
+    answers = desk.endpoint.ask(golden["records"])
+    expected = golden["predictions"]
+    for position, (answer, wanted) in enumerate(zip(answers, expected, strict=True)):
+        found = answer["prediction"]
+        same = found == wanted if isinstance(wanted, str) else abs(found - wanted) <= TOLERANCE
+        if answer["model_version"] != version or not same:
+            return (
+                False,
+                f"golden row {position}: version {answer['model_version']} answered {found}, expected {wanted}",
+            )
+    return True, f"version {version} answers its {len(answers)} golden rows as trained"

@@ -1,0 +1,106 @@
+"""Modeling: `feature_definitions`, `training_set`, `candidate_model`, `evaluation`."""
+
+from collections.abc import Iterator
+
+import dagster as dg
+
+from mlops_assets.blueprint import Blueprint
+from mlops_assets.errors import NotReady
+from mlops_assets.modeling import show
+from mlops_assets.modeling.training import TrainingRun
+from mlops_assets.retraining.records import VersionTrained
+from resources.platform import Desk, Platform, RunFacts
+
+Results = Iterator[dg.MaterializeResult]  # type: ignore[type-arg]
+
+
+class VersionConfig(dg.Config):
+    """By hand: which version is meant."""
+
+    version: int | None = None
+    """A model version; default: the candidate of this run, or else the challenger."""
+
+
+def assets(blueprint: Blueprint) -> list[dg.AssetsDefinition]:
+    """The assets of this phase, for one project."""
+    spec = blueprint.spec
+
+    @dg.asset(**blueprint.asset("modeling", "feature_definitions", deps=["dataset", "feasibility"], kinds={"tsfresh"}))
+    def feature_definitions(context: dg.AssetExecutionContext, platform: Platform) -> dg.MaterializeResult:  # type: ignore[type-arg]
+        """The tsfresh features that passed its relevance test on rows before the hold-out, within a cost budget."""
+        run = training_run(platform.of(spec), context)
+        return dg.MaterializeResult(metadata=show.definitions(run.select()))
+
+    @dg.asset(
+        **blueprint.asset("modeling", "training_set", deps=["dataset", "feature_definitions"], kinds={"tsfresh"}),
+        output_required=False,
+    )
+    def training_set(context: dg.AssetExecutionContext, platform: Platform) -> Results:
+        """Dataset x definitions + target: the selected features of all labelled rows, and which of them judge.
+
+        With too few unseen rows the verdict is HOLD, and nothing behind this asset is paid for.
+        """
+        run = training_run(platform.of(spec), context)
+        if run.ticket.by != "hand" and (reason := run.session.too_early) is not None:
+            run.hold(reason)
+            context.log.warning(reason)
+            return
+        yield dg.MaterializeResult(metadata=show.training_set(run.compute(), run.session))
+
+    @dg.asset(
+        **blueprint.asset("modeling", "candidate_model", deps=["training_set"], kinds={"h2o", "mlflow"}),
+        pool=f"{spec.name}_training",
+    )
+    def candidate_model(context: dg.AssetExecutionContext, platform: Platform) -> dg.MaterializeResult:  # type: ignore[type-arg]
+        """AutoML finds the recipe before the hold-out; fitted for the hold-out, and at last on all labelled rows.
+
+        That last fit is the MLflow version (alias `challenger`), with signature, recipe, leaderboard, dataset input,
+        the reference for monitoring and golden rows.
+        """
+        desk = platform.of(spec)
+        run = training_run(desk, context)
+        with platform.registry.run(spec.name, context.run, context.log):
+            version, candidate = run.train(context.run_id)
+        if run.ticket.by == "hand":
+            desk.ledger.append(spec.name, run.ticket.ended("TRAINED", version.as_of, reason="trained by hand"))
+        return dg.MaterializeResult(metadata=show.candidate(spec, version, candidate, desk))
+
+    @dg.asset(**blueprint.asset("modeling", "evaluation", deps=["candidate_model"], kinds={"mlflow"}))
+    def evaluation(
+        context: dg.AssetExecutionContext, config: VersionConfig, platform: Platform
+    ) -> dg.MaterializeResult:  # type: ignore[type-arg]
+        """Candidate's recipe, champion and baseline on the hold-out, on the same events and inputs."""
+        desk = platform.of(spec)
+        run = training_run(desk, context)
+        version = meant(desk, run, config.version)
+        judgement, shown = run.evaluate(version)
+        return dg.MaterializeResult(metadata=show.evaluation(spec, version, judgement, shown))
+
+    return [feature_definitions, training_set, candidate_model, evaluation]
+
+
+def training_run(desk: Desk, context: dg.AssetExecutionContext) -> TrainingRun:
+    """The training that a run belongs to."""
+    facts = RunFacts.of(context.run)
+    return TrainingRun(desk, desk.workbench(context.run_id), desk.ticket(facts))
+
+
+def meant(desk: Desk, run: TrainingRun, version: int | None) -> VersionTrained:
+    """The version that is judged: this run's candidate, the one named, or the challenger, looked up now.
+
+    Raises:
+        NotReady: when there is none.
+    """
+    own = run.own_version()
+    if version is None and own is not None:
+        return own
+    number = version if version is not None else desk.registry.alias("challenger")
+    known = desk.history().versions
+    if number not in known:
+        raise NotReady(
+            desk.spec.name,
+            "candidate",
+            f"asked for version {number}, the ledger knows {sorted(known)}",
+            "materialize candidate_model first, or name a version in the config",
+        )
+    return known[number]

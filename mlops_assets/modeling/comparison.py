@@ -1,0 +1,102 @@
+"""The evaluation: candidate, champion and baseline on the hold-out, from the inputs recorded with the answers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from mlops_assets.losses import Forecast, baseline_predictions
+from mlops_assets.modeling.training_set import Holdout, forecast_in
+from mlops_assets.prediction.predictor import Predictor
+from mlops_assets.retraining.judge import Judge, Judgement
+from mlops_assets.retraining.prepared import Prepared
+from mlops_assets.spec import ProjectSpec
+from mlops_assets.timeline import Timeline
+
+
+@dataclass(frozen=True)
+class Rival:
+    """The champion that a candidate must beat.
+
+    Attributes:
+        version: its number.
+        as_of: when its data were snapped.
+        load: loads its model, where answers must be recomputed.
+    """
+
+    version: int
+    as_of: datetime
+    load: Callable[[], Predictor]
+
+
+def evaluate(
+    timeline: Timeline,
+    dataset: pd.DataFrame,
+    prepared: Prepared,
+    holdout: Holdout,
+    candidate: pd.DataFrame,
+    champion: Rival | None,
+    *,
+    force: bool = False,
+) -> tuple[Judgement, pd.DataFrame]:
+    """Judge a candidate.
+
+    Args:
+        timeline: the project's time.
+        dataset: the labelled rows.
+        prepared: the same, cut.
+        holdout: the unseen rows.
+        candidate: its answers to them, as kept with its version (`holdout_frame`).
+        champion: the running one; None without one.
+        force: a person wants a first model served although it misses the success criterion.
+
+    Returns:
+        the judgement, and a frame (event_time, truth, candidate, champion?, baseline) for the picture.
+    """
+    spec = timeline.spec
+    kept = candidate.set_index("event_id").loc[holdout.ids].reset_index()
+    events = dataset.iloc[holdout.rows]
+    truth = prepared.target[holdout.rows]
+    known_until = champion.as_of if champion else timeline.due(events["event_time"].min().to_pydatetime())
+    baseline = baseline_predictions(spec, timeline, dataset, events, known_until=known_until)
+    judge = Judge(spec, prepared.inputs.event_time[holdout.rows], truth, baseline)
+    answers = forecast_in(spec, kept)
+    shown = pd.DataFrame({"event_time": events["event_time"].to_numpy(), "truth": truth, "candidate": answers.value})
+    if champion is None:
+        judgement = judge.against_baseline(answers, force=force)
+    else:
+        rival, recomputed = champion_answers(spec, holdout, champion)
+        one_fit = forecast_in(spec, kept, "one_fit", "one_fit") if "one_fit" in kept else None
+        judgement = judge.against_champion(answers, rival, recomputed=recomputed, one_fit=one_fit)
+        shown["champion"] = rival.value
+    shown["baseline"] = baseline.value
+    return judgement, shown
+
+
+def champion_answers(spec: ProjectSpec, holdout: Holdout, champion: Rival) -> tuple[Forecast, int]:
+    """What the champion answered to the hold-out, recomputed where another version had answered; for how many rows."""
+    own: dict[str, dict[str, Any]] = {}
+    if not holdout.answers.empty:
+        mine = holdout.answers[(holdout.answers["version"] == champion.version) & (holdout.answers["role"] != "ad_hoc")]
+        own = {str(row["event_id"]): row for row in mine.to_dict("records")}  # type: ignore[misc]
+    missing = np.array([identity not in own for identity in holdout.ids])
+    value = np.empty(len(holdout), dtype=np.float64 if spec.problem.task == "regression" else object)
+    shares = np.full((len(holdout), len(spec.classes)), np.nan) if spec.classes else None
+    for position in np.flatnonzero(~missing):
+        row = own[holdout.ids[position]]
+        value[position] = row["prediction"]
+        if shares is not None:
+            shares[position] = [row["probabilities"][name] for name in spec.classes]
+    if missing.any():
+        model = champion.load()
+        found = model.predict(holdout.inputs.take(missing))
+        model.close()
+        value[missing] = found.value
+        if shares is not None and found.probabilities is not None:
+            shares[missing] = np.column_stack([found.probabilities[name] for name in spec.classes])
+    return Forecast(value, shares), int(missing.sum())

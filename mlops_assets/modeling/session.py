@@ -1,0 +1,69 @@
+"""One training as the modeling assets see it: its dataset, what may be seen of it, and the champion to beat."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import datetime
+from functools import cached_property
+from pathlib import Path
+
+import pandas as pd
+
+from mlops_assets.modeling.training_set import Answers, Holdout, holdout_of
+from mlops_assets.prediction.inputs import InputSchema
+from mlops_assets.retraining.history import History
+from mlops_assets.retraining.prepared import Prepared, prepare
+from mlops_assets.retraining.records import VersionTrained
+from mlops_assets.timeline import Timeline
+
+
+@dataclass(frozen=True)
+class Session:
+    """A training in progress.
+
+    Args:
+        timeline: the project's time.
+        history: its ledger.
+        dataset: the training snapshot.
+        answers: gives recorded answers by event id.
+        bundle: gives the local folder of a version.
+        as_of: when the snapshot was taken.
+    """
+
+    timeline: Timeline
+    history: History
+    dataset: pd.DataFrame
+    answers: Answers
+    bundle: Callable[[int], Path]
+    as_of: datetime
+
+    @cached_property
+    def champion(self) -> VersionTrained | None:
+        """The version that serves."""
+        reign = self.history.reign
+        return None if reign is None else self.history.versions[reign.version]
+
+    @cached_property
+    def _cut(self) -> Prepared:
+        return prepare(self.timeline, self.dataset, None if self.champion is None else self.champion.as_of)
+
+    @cached_property
+    def holdout(self) -> Holdout:
+        """The unseen rows; from recorded inputs where there is a champion that takes the same columns."""
+        same = self.champion is not None and self.champion.columns == InputSchema.of(self.timeline.spec).columns
+        return holdout_of(self.timeline, self.dataset, self._cut, self.answers if same else None)
+
+    @cached_property
+    def prepared(self) -> Prepared:
+        """The dataset, cut; its hold-out holds the rows that can be judged on."""
+        return replace(self._cut, split=self._cut.split.answered(self.holdout.rows))
+
+    @property
+    def too_early(self) -> str | None:
+        """Why nothing can be judged yet; None when there are enough unseen rows."""
+        rows, needed = self.prepared.split.rows, self.timeline.spec.promotion.min_rows
+        if rows >= needed:
+            return None
+        since = "the hold-out" if self.champion is None else f"version {self.champion.version} was trained"
+        return f"Too early to judge: {rows} unseen labelled rows since {since}, {needed} are needed."

@@ -1,0 +1,283 @@
+"""The modeling assets' steps, without Dagster: select, compute, train and log, evaluate."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from mlops_assets.errors import NotReady
+from mlops_assets.modeling.candidate import Candidate, train_candidate
+from mlops_assets.modeling.comparison import Rival, evaluate
+from mlops_assets.modeling.selection import select_features
+from mlops_assets.modeling.session import Session
+from mlops_assets.modeling.training_set import (
+    TrainingSetFacts,
+    holdout_features,
+    holdout_frame,
+    read_training_set,
+    write_training_set,
+)
+from mlops_assets.prediction.features import FeatureDefinitions, compute
+from mlops_assets.prediction.inputs import to_records
+from mlops_assets.prediction.predictor import Origin, Predictor, write_bundle
+from mlops_assets.prediction.signature import input_example, signature
+from mlops_assets.retraining.judge import Judgement
+from mlops_assets.retraining.records import Judged, VersionTrained
+from mlops_assets.retraining.training import Ticket
+from mlops_assets.timeline import iso
+from resources.dvc import Snapshot
+from resources.mlflow import CHALLENGER
+from resources.platform import Desk
+from resources.workbench import Workbench
+
+SNAPSHOT, DEFINITIONS, FACTS, MATRIX, VERSION, HOLDOUT, EVALUATION = (
+    "snapshot.json",
+    "feature_definitions.json",
+    "training_set.json",
+    "training_set.npz",
+    "version.json",
+    "holdout.parquet",
+    "evaluation.json",
+)
+
+
+@dataclass(frozen=True)
+class TrainingRun:
+    """One run's training: what its assets share.
+
+    Args:
+        desk: the project's resources.
+        bench: the files of this run.
+        ticket: who asked for it.
+    """
+
+    desk: Desk
+    bench: Workbench
+    ticket: Ticket
+
+    @cached_property
+    def snapshot(self) -> Snapshot:
+        """The dataset that this run snapped; for a lone asset, the newest one."""
+        return Snapshot.model_validate_json(self.bench.find(SNAPSHOT, "dataset").read_text())
+
+    @cached_property
+    def session(self) -> Session:
+        """The dataset, cut, with its hold-out."""
+        return Session(
+            timeline=self.desk.timeline,
+            history=self.desk.history(),
+            dataset=self.desk.snapshots.read(self.snapshot),
+            answers=self.desk.telemetry.answers_to,
+            bundle=self.desk.versions.path,
+            as_of=self.snapshot.as_of,
+        )
+
+    def select(self) -> FeatureDefinitions:
+        """Which features exist, by tsfresh's relevance test on rows before the hold-out."""
+        prepared, spec = self.session.prepared, self.desk.spec
+        seen = prepared.split.search
+        definitions = select_features(
+            spec.features, prepared.inputs.take(seen), prepared.target[seen], spec.problem.task
+        )
+        self.bench.put(DEFINITIONS, definitions.model_dump_json())
+        return definitions
+
+    def compute(self) -> TrainingSetFacts:
+        """The selected features of all labelled rows, and of the hold-out from the inputs recorded with the answers."""
+        definitions = FeatureDefinitions.model_validate_json(
+            self.bench.find(DEFINITIONS, "feature_definitions").read_text()
+        )
+        prepared, holdout = self.session.prepared, self.session.holdout
+        matrix = compute(definitions, prepared.inputs)
+        with self.bench.writing(MATRIX) as path:
+            write_training_set(path, matrix, holdout_features(definitions, holdout, matrix))
+        facts = TrainingSetFacts(
+            dataset=self.snapshot.md5,
+            tag=self.snapshot.tag,
+            as_of=self.snapshot.as_of,
+            rows=len(prepared.times),
+            holdout_rows=len(holdout),
+            recorded=holdout.recorded,
+            definitions=definitions,
+        )
+        self.bench.put(FACTS, facts.model_dump_json())
+        return facts
+
+    def train(self, dagster_run_id: str) -> tuple[VersionTrained, Candidate]:
+        """Find the recipe, answer the hold-out, fit on all labelled rows, log and register; call within an MLflow run."""
+        facts = TrainingSetFacts.model_validate_json(self.bench.find(FACTS, "training_set").read_text())
+        if facts.dataset != self.snapshot.md5:
+            raise NotReady(
+                self.desk.spec.name,
+                "training_set",
+                f"it was made from {facts.tag}, the newest dataset is {self.snapshot.tag}",
+                "materialize feature_definitions and training_set again",
+            )
+        matrix, holdout_matrix = read_training_set(self.bench.find(MATRIX, "training_set"))
+        session, spec = self.session, self.desk.spec
+        with tempfile.TemporaryDirectory(dir=self.bench.own) as folder:
+            candidate = train_candidate(
+                spec, session.prepared, facts.definitions, matrix, holdout_matrix, self.desk.cluster, Path(folder)
+            )
+            frame = holdout_frame(spec, session.prepared, session.holdout, candidate.holdout, candidate.one_fit)
+            with self.bench.writing(HOLDOUT) as path:
+                frame.to_parquet(path, index=False)
+            judgement, _ = evaluate(
+                session.timeline, session.dataset, session.prepared, session.holdout, frame, self._champion()
+            )
+            bundle = Path(folder) / "bundle"
+            write_bundle(
+                bundle,
+                self._origin(judgement.candidate_loss),
+                session.prepared.schema,
+                facts.definitions,
+                candidate.recipe.model_dump(mode="json"),
+                candidate.mojo,
+                candidate.jar,
+                candidate.reference,
+                session.prepared.inputs.take(session.prepared.split.usable),
+            )
+            version = self._register(bundle, candidate, facts, judgement, dagster_run_id)
+        self.bench.put(VERSION, version.model_dump_json())
+        return version, candidate
+
+    def evaluate(self, version: VersionTrained) -> tuple[Judgement, pd.DataFrame]:
+        """Judge a version's kept answers to the hold-out against the champion's and the baseline's."""
+        session = self.session
+        kept = pd.read_parquet(self._holdout_of(version))
+        found, shown = evaluate(
+            session.timeline,
+            session.dataset,
+            session.prepared,
+            session.holdout,
+            kept,
+            self._champion(),
+            force=self.ticket.force,
+        )
+        rival = None if session.champion is None else session.champion.version
+        kept_json = {"version": version.version, "champion": rival, "judgement": asdict(found)}
+        self.bench.put(EVALUATION, json.dumps(kept_json))
+        return found, shown
+
+    def own_version(self) -> VersionTrained | None:
+        """The version that this very run trained."""
+        path = self.bench.own / VERSION
+        return VersionTrained.model_validate_json(path.read_text()) if path.exists() else None
+
+    def hold(self, reason: str) -> None:
+        """Record the verdict HOLD without a candidate: too early to judge, so nothing is paid for."""
+        champion = self.session.champion
+        verdict = Judged(
+            at=self.snapshot.as_of,
+            training=self.ticket.training,
+            by=self.ticket.by,
+            verdict="HOLD",
+            reasons=[reason],
+            version=None,
+            champion=None if champion is None else champion.version,
+            rows=self.session.prepared.split.rows,
+            as_of=self.snapshot.as_of,
+            run_id=self.ticket.run_id,
+        )
+        ended = self.ticket.ended("JUDGED", self.snapshot.as_of, reason=reason)
+        self.desk.ledger.append(self.desk.spec.name, verdict, ended)
+
+    def _champion(self) -> Rival | None:
+        champion = self.session.champion
+        if champion is None:
+            return None
+        folder = self.session.bundle(champion.version)
+        return Rival(champion.version, champion.as_of, lambda: Predictor.load(folder))
+
+    def _holdout_of(self, version: VersionTrained) -> Path:
+        own = self.bench.own / HOLDOUT
+        if own.exists():
+            return own
+        return self.desk.registry.download_file(version.mlflow_run, HOLDOUT, self.bench.own)
+
+    def _origin(self, loss: float) -> Origin:
+        return Origin(
+            as_of=self.snapshot.as_of,
+            trained_through=self.snapshot.trained_through,
+            dataset=self.snapshot.md5,
+            dataset_tag=self.snapshot.tag,
+            code_version=self.desk.code_version,
+            training=self.ticket.training,
+            decision=self.ticket.decision,
+            holdout_loss=loss,
+        )
+
+    def _register(
+        self, bundle: Path, candidate: Candidate, facts: TrainingSetFacts, judgement: Judgement, dagster_run_id: str
+    ) -> VersionTrained:
+        registry, spec, session = self.desk.registry, self.desk.spec, self.session
+        predictor = Predictor.load(bundle)
+        schema = session.prepared.schema
+        records = to_records(session.prepared.inputs.take([len(session.prepared.times) - 1]), schema)
+        registry.log_dataset(session.dataset, f"dvc tag {facts.tag}", spec.name, facts.dataset)
+        leaderboard = self.bench.own / "leaderboard.csv"
+        candidate.leaderboard.to_csv(leaderboard, index=False)
+        registry.log_run(
+            self._params(candidate, facts),
+            {
+                "training": self.ticket.training,
+                "asked by": self.ticket.by,
+                "code_version": self.desk.code_version,
+                "dataset": facts.dataset,
+                "dataset_tag": facts.tag,
+            },
+            [self.bench.own / HOLDOUT, leaderboard],
+        )
+        number, run_id, _ = registry.log_version(
+            bundle,
+            signature(schema),
+            input_example(schema, records),
+            {"holdout_loss": judgement.candidate_loss, "baseline_loss": judgement.baseline_loss},
+            {
+                "dataset": facts.dataset,
+                "dataset_tag": facts.tag,
+                "training": self.ticket.training,
+                "dagster_run_id": dagster_run_id,
+                **({"decision": self.ticket.decision} if self.ticket.decision else {}),
+            },
+        )
+        version = VersionTrained(
+            at=self.snapshot.as_of,
+            version=number,
+            training=self.ticket.training,
+            decision=self.ticket.decision,
+            as_of=self.snapshot.as_of,
+            trained_through=self.snapshot.trained_through,
+            dataset=facts.dataset,
+            dataset_tag=facts.tag,
+            mlflow_run=run_id,
+            digest=predictor.manifest.digest,
+            columns=schema.columns,
+            holdout_loss=judgement.candidate_loss,
+            reference_rows=len(candidate.reference),
+            rows=facts.rows,
+        )
+        predictor.close()
+        self.desk.versions.put(number, bundle)
+        self.desk.ledger.append(spec.name, version)
+        registry.set_alias(CHALLENGER, number)
+        return version
+
+    def _params(self, candidate: Candidate, facts: TrainingSetFacts) -> Mapping[str, Any]:
+        return {
+            "algorithm": candidate.recipe.algorithm,
+            **{f"recipe.{key}": value for key, value in candidate.recipe.parameters.items()},
+            "rows": facts.rows,
+            "holdout_rows": facts.holdout_rows,
+            "features": len(facts.definitions.names),
+            "models tried": candidate.models,
+            "as_of": iso(self.snapshot.as_of),
+            "trained_through": iso(self.snapshot.trained_through),
+        }

@@ -1,0 +1,298 @@
+"""How far a reign's live rows lie from its version's own reference: Evidently's distances, its page, a typed summary.
+
+The distance of each column is `monitoring.drift.statistic`, as Evidently computes it:
+
+- `wasserstein` is normed by the reference's standard deviation: 0.1 means moved by a tenth of it. It is for numbers
+  only, so categories (and class labels) are compared by `jensenshannon`, whatever asks for their `wasserstein`.
+- `psi`, `jensenshannon` (a distance, 0 to 0.83) and `hellinger` (0 to 1) compare shares of bins or of categories.
+
+Missing values are left out, with these exceptions, where Evidently would fail or mislead:
+
+- A column without any value on both sides says nothing: it is not compared and not counted (`left_out`).
+- One that lost all its values, or has its first ones, is compared as the category present/missing.
+- One that is constant in the reference has no spread to norm by: it is compared as the category same/other. So a
+  constant that stays is counted as not drifted, and one that changes as drifted.
+- One with a tiny spread is scaled by it first, since Evidently norms by at least 0.001 and would see nothing.
+"""
+
+from __future__ import annotations
+
+import html
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+
+from mlops_assets.errors import ModelError, NotReady
+from mlops_assets.retraining.records import DriftSummary
+from mlops_assets.spec.loop import MonitoringSpec
+
+PREDICTION = "prediction"
+TIME = "event_time"
+SMALLEST_NORM = 0.001
+"""Evidently's floor of the standard deviation that `wasserstein` is normed by."""
+DIGITS = 9
+"""Distances are rounded, since Evidently sums over sets, whose order differs from process to process."""
+
+
+@dataclass(frozen=True)
+class DriftReport:
+    """What a report says, for code (`summary`) and for people (`html`).
+
+    Attributes:
+        summary: the numbers, for ledger and policy.
+        notes: what a reader should know of single columns, one sentence each.
+        left_out: columns without any value on both sides.
+    """
+
+    summary: DriftSummary
+    page: str
+    notes: tuple[str, ...] = ()
+    left_out: tuple[str, ...] = ()
+
+    def html(self) -> str:
+        """The whole page, with scripts and data in it (about 4 to 6 MB; one sentence when too young)."""
+        return self.page
+
+    def save_html(self, path: Path) -> None:
+        """Write the page beside `path` and rename it, so that no reader meets half a page."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        beside = path.with_name(path.name + ".part")
+        beside.write_text(self.page, encoding="utf-8")
+        beside.replace(path)
+
+
+@dataclass(frozen=True)
+class _Column:
+    name: str
+    kind: Literal["number", "category"]
+    reference: pd.Series[Any]
+    current: pd.Series[Any]
+    note: str = ""
+
+    def method(self, statistic: str) -> str:
+        return "jensenshannon" if self.kind == "category" and statistic == "wasserstein" else statistic
+
+
+def drift_report(
+    reference: pd.DataFrame,
+    current: pd.DataFrame,
+    *,
+    spec: MonitoringSpec,
+    statistics: Sequence[str],
+    task: Literal["regression", "classification"],
+    classes: Sequence[str],
+    project: str,
+) -> DriftReport:
+    """Compare live rows with the reference, column by column, and the predictions.
+
+    Args:
+        reference: the version's own: feature columns, `prediction` (null where it would not be out of sample), for
+            classification `probability_*`; in time order. A column `event_time` is passed over in both.
+        current: the reign's live answers, the same columns, in time order.
+        spec: rows needed, rows at most, statistic, threshold and share.
+        statistics: the prediction distances that the policy reads; the one of `spec.drift` is always among them.
+        task: whether predictions are numbers or classes.
+        classes: the classes; empty for regression.
+        project: named in errors.
+
+    Returns:
+        The report. Its verdict is `too young` below `spec.min_rows` live rows, else `drift` when at least
+        `spec.drift.share` of the compared feature columns are at or above `spec.drift.threshold`; predictions are
+        judged by the policy and have no part in it. Drawn rows are the same at each call.
+
+    Raises:
+        NotReady: when the reference holds no rows.
+        ModelError: when columns are in one frame only, or a predicted class is not the project's.
+    """
+    drift = spec.drift
+    reference, current = (frame.drop(columns=TIME, errors="ignore") for frame in (reference, current))
+    if len(current) < spec.min_rows:
+        summary = DriftSummary(
+            verdict="too young", rows=len(current), statistic=drift.statistic, threshold=drift.threshold
+        )
+        return DriftReport(
+            summary, _frame_page(project, summary, [], "<!DOCTYPE html><html><head></head><body></body></html>")
+        )
+    _require_comparable(reference, current, task, classes, project)
+    columns, left_out = _columns(_drawn(reference, spec.sample), _drawn(current, spec.sample), task)
+    wanted: list[str] = [*dict.fromkeys([drift.statistic, *statistics])]
+    distances, page = _evidently(columns, wanted, drift.statistic, drift.threshold, project)
+    features = {name: by[drift.statistic] for name, by in distances.items() if not _is_answer(name)}
+    drifted = sum(value >= drift.threshold for value in features.values())
+    share = drifted / len(features) if features else 0.0
+    summary = DriftSummary(
+        verdict="drift" if features and share >= drift.share else "no drift",
+        rows=len(current),
+        statistic=drift.statistic,
+        threshold=drift.threshold,
+        share=round(share, DIGITS),
+        columns=features,
+        prediction=distances.get(PREDICTION, {}),
+    )
+    notes = [f"{column.name}: {column.note}" for column in columns if column.note]
+    notes += [f"{name}: no value on either side, not compared" for name in left_out]
+    return DriftReport(summary, _frame_page(project, summary, notes, page), tuple(notes), tuple(left_out))
+
+
+def _is_answer(name: str) -> bool:
+    return name == PREDICTION or name.startswith("probability_")
+
+
+def _require_comparable(
+    reference: pd.DataFrame, current: pd.DataFrame, task: str, classes: Sequence[str], project: str
+) -> None:
+    if reference.empty:
+        raise NotReady(project, "reference", "the version's reference holds no rows", "train a version anew")
+    lone = sorted({str(name) for name in set(reference.columns) ^ set(current.columns)})
+    if lone or PREDICTION not in reference:
+        raise ModelError(
+            project,
+            f"drift columns {lone or [PREDICTION]}",
+            f"reference and live rows must have the same columns, among them {PREDICTION!r}",
+            "compare the rows of a version with that version's own reference",
+        )
+    if task == "classification":
+        unknown = sorted({str(name) for name in current[PREDICTION].dropna()} - set(classes))
+        if unknown:
+            raise ModelError(
+                project, PREDICTION, f"classes {unknown} are none of {list(classes)}", "serve a version of this project"
+            )
+
+
+def _drawn(frame: pd.DataFrame, most: int) -> pd.DataFrame:
+    """At most so many rows, drawn with a fixed seed and left in time order."""
+    if len(frame) > most:
+        frame = frame.iloc[np.sort(np.random.default_rng(0).choice(len(frame), most, replace=False))]
+    return frame.reset_index(drop=True)
+
+
+def _columns(reference: pd.DataFrame, current: pd.DataFrame, task: str) -> tuple[list[_Column], list[str]]:
+    """The columns as they are compared, predictions first, and the names of those without any value."""
+    columns, left_out = [], []
+    for name in sorted(reference.columns, key=lambda name: not _is_answer(str(name))):
+        labels = name == PREDICTION and task == "classification"
+        numeric = not labels and _is_number(reference[name]) and _is_number(current[name])
+        a, b = ((_finite if numeric else _text)(frame[name]) for frame in (reference, current))
+        if not (a.notna().any() or b.notna().any()):
+            left_out.append(str(name))
+        else:
+            column = _lost_or_new(_Column(str(name), "number" if numeric else "category", a, b))
+            columns.append(_normable(column) if column.kind == "number" else column)
+    return columns, left_out
+
+
+def _is_number(values: pd.Series[Any]) -> bool:
+    return pd.api.types.is_numeric_dtype(values) or not bool(values.notna().any())
+
+
+def _finite(values: pd.Series[Any]) -> pd.Series[Any]:
+    return values.astype("float64").replace([np.inf, -np.inf], np.nan)
+
+
+def _text(values: pd.Series[Any]) -> pd.Series[Any]:
+    return values.astype(object).map(str, na_action="ignore")
+
+
+def _normable(column: _Column) -> _Column:
+    """A column of numbers whose reference has a spread that Evidently can norm by, or else its category."""
+    a, b = column.reference, column.current
+    slack = max(1e-12, 1e-9 * float(a.abs().max()))
+    if float(a.max() - a.min()) <= slack:
+        constant = float(a.median())
+        note = f"always {constant:g} in the reference, compared as same/other"
+        a, b = (
+            (values - constant).abs().le(slack).map({True: "same", False: "other"}).where(values.notna())
+            for values in (a, b)
+        )
+        return replace(column, kind="category", reference=a, current=b, note=note)
+    spread = float(a.std(ddof=0))
+    if spread < SMALLEST_NORM:
+        return replace(
+            column, reference=a / spread, current=b / spread, note=f"shown divided by its spread, {spread:.3g}"
+        )
+    return column
+
+
+def _lost_or_new(column: _Column) -> _Column:
+    if column.reference.notna().any() and column.current.notna().any():
+        return column
+    present = [values.notna().map({True: "present", False: "missing"}) for values in (column.reference, column.current)]
+    side = "the reference" if column.current.notna().any() else "the live rows"
+    note = f"no value in {side}, compared as present/missing"
+    return replace(column, kind="category", reference=present[0], current=present[1], note=note)
+
+
+@contextmanager
+def _known_warnings() -> Iterator[None]:
+    """Evidently's own, by name: import of a renamed numpy module and of two deprecated Litestar functions."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="numpy.core is deprecated", category=DeprecationWarning)
+        warnings.filterwarnings(
+            "ignore", message="Call to deprecated function 'Dependency'", category=DeprecationWarning
+        )
+        warnings.filterwarnings(
+            "ignore", message="Use of deprecated class 'DependencyKwarg'", category=DeprecationWarning
+        )
+        yield
+
+
+def _evidently(
+    columns: list[_Column], wanted: list[str], statistic: str, threshold: float, project: str
+) -> tuple[dict[str, dict[str, float]], str]:
+    """Distances {column: {statistic: value}} and the page; predictions in all wanted statistics, others in one."""
+    with _known_warnings():
+        from evidently import DataDefinition, Dataset, Report
+        from evidently.metrics import ValueDrift
+
+    asked = [(column, name) for column in columns for name in (wanted if column.name == PREDICTION else [statistic])]
+    # One metric per column and method: two statistics of a category may come down to the same.
+    methods = dict.fromkeys((column.name, column.method(name)) for column, name in asked)
+    metrics = [ValueDrift(column=name, method=method, threshold=threshold) for name, method in methods]
+    definition = DataDefinition(
+        numerical_columns=[column.name for column in columns if column.kind == "number"],
+        categorical_columns=[column.name for column in columns if column.kind == "category"],
+    )
+    frames = [
+        pd.DataFrame({column.name: values for column, values in zip(columns, side, strict=True)})
+        for side in ([column.current for column in columns], [column.reference for column in columns])
+    ]
+    current, reference = (Dataset.from_pandas(frame, data_definition=definition) for frame in frames)
+    with _known_warnings():
+        snapshot = Report(metrics, include_tests=True).run(current, reference)
+    found = {(m["config"]["column"], m["config"]["method"]): float(m["value"]) for m in snapshot.dict()["metrics"]}
+    distances: dict[str, dict[str, float]] = {}
+    for column, name in asked:
+        value = found[column.name, column.method(name)]
+        distances.setdefault(column.name, {})[name] = _distance(project, column, column.method(name), value)
+    return distances, snapshot.get_html_str(as_iframe=False)
+
+
+def _distance(project: str, column: _Column, method: str, value: float) -> float:
+    if np.isnan(value) and method == "jensenshannon":
+        return 0.0  # equal shares: the root of a sum that rounding left just below nothing
+    if not np.isfinite(value):
+        raise ModelError(project, f"drift of {column.name}", f"{method} is {value}", "look at the column's values")
+    return round(value, DIGITS)
+
+
+def _frame_page(project: str, summary: DriftSummary, notes: Sequence[str], page: str) -> str:
+    """The page with a title, and above it what is compared, in words."""
+    lines = [f"<b>{summary.verdict}</b>: {summary.rows} live rows against the version's reference"]
+    if summary.share is not None:
+        lines[0] += f"; {summary.share:.0%} of {len(summary.columns)} columns at or above {summary.threshold:g}"
+        lines[0] += f" ({summary.statistic})"
+        predictions = ", ".join(f"{name} {value:.3f}" for name, value in summary.prediction.items())
+        lines += [f"predictions: {predictions}"]
+    if summary.statistic == "wasserstein":
+        lines += ["wasserstein is normed by the reference's standard deviation; categories by jensenshannon"]
+    lines += [html.escape(note) for note in notes]
+    style = "font: 15px/1.5 sans-serif; max-width: 1200px; margin: 16px auto; padding: 0 16px; color: #33373d"
+    header = f'<header style="{style}"><h2>Drift of {html.escape(project)}</h2><p>{"<br>".join(lines)}</p></header>'
+    page = page.replace("<head>", f"<head><title>Drift of {html.escape(project)}</title>", 1)
+    return page.replace("<body>", f"<body>{header}", 1)

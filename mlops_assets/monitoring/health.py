@@ -1,0 +1,68 @@
+"""How the scoring service did in one window: availability, errors, latency, memory."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from mlops_assets.errors import LedgerError
+from mlops_assets.retraining.records import HealthSummary
+from mlops_assets.spec.project import ProjectSpec
+
+
+def service_health(
+    requests: pd.DataFrame,
+    *,
+    due: int,
+    answered: int,
+    late: int,
+    missed: int,
+    memory_mb: float | None,
+    spec: ProjectSpec,
+) -> HealthSummary:
+    """Sum up a window's requests and events.
+
+    Args:
+        requests: frame (status, latency_ms, role), one row per row of answer recorded by the service; `status` is
+            the HTTP status, 0 or missing where none came. Roles are champion and ad_hoc; shadow rows are no
+            requests of anybody and are passed over.
+        due: events due in the window.
+        answered: those of them that have an answer, late ones included.
+        late: answered after their deadline.
+        missed: given up for good.
+        memory_mb: resident memory of the service in MB; None when it was not measured.
+        spec: the project, named in errors.
+
+    Returns:
+        Errors are the service's own: 5xx and no status at all; a refused bad request (4xx) is none. Latency
+        percentiles (ms) are those of requests that were answered (2xx).
+
+    Raises:
+        LedgerError: when more events are answered and missed than were due, or more are late than answered.
+    """
+    if answered + missed > due or late > answered:
+        raise LedgerError(
+            spec.name,
+            "service_health",
+            f"{answered} answered (late: {late}) and {missed} missed of {due} due events cannot be",
+            "each due event is answered or missed once; look for events counted twice",
+        )
+    asked = requests[requests["role"] != "shadow"]
+    status = asked["status"].fillna(0)
+    latency = asked.loc[(status >= 200) & (status < 300), "latency_ms"].dropna().astype(float)
+    p50, p95, p99 = (None if latency.empty else round(float(latency.quantile(q)), 3) for q in (0.5, 0.95, 0.99))
+    return HealthSummary(
+        requests=len(asked),
+        errors=int(((status >= 500) | (status < 100)).sum()),
+        availability=answered / due if due else None,
+        late=late,
+        missed=missed,
+        p50_ms=p50,
+        p95_ms=p95,
+        p99_ms=p99,
+        memory_mb=memory_mb,
+    )
+
+
+def is_slow(summary: HealthSummary, spec: ProjectSpec) -> bool:
+    """Whether the 95th percentile lies above `serving.latency`; without answered requests nothing is slow."""
+    return summary.p95_ms is not None and summary.p95_ms > spec.serving.latency.total_seconds() * 1000

@@ -1,0 +1,262 @@
+"""The reports of one window at its present stage: what they read, and how they become facts of the ledger."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import cached_property
+from typing import Literal
+
+import pandas as pd
+
+from mlops_assets.errors import NotReady
+from mlops_assets.monitoring.drift import DriftReport, drift_report
+from mlops_assets.monitoring.health import service_health
+from mlops_assets.monitoring.performance import PerformanceReport, performance_report
+from mlops_assets.retraining.decide import decide
+from mlops_assets.retraining.gather import loop_history, window_evidence
+from mlops_assets.retraining.history import History
+from mlops_assets.retraining.records import (
+    Decided,
+    Decision,
+    HealthSummary,
+    Reign,
+    Reported,
+    Stage,
+    Summary,
+    VersionTrained,
+)
+from mlops_assets.spec.policies import prediction_statistics
+from mlops_assets.timeline import Window
+from resources.platform import Desk
+
+Kind = Literal["drift", "performance", "health"]
+
+
+@dataclass(frozen=True)
+class Observation:
+    """One window, observed now.
+
+    Args:
+        desk: the project's resources.
+        window: the window.
+    """
+
+    desk: Desk
+    window: Window
+
+    @cached_property
+    def history(self) -> History:
+        """The project's ledger, as of the beginning of the observation."""
+        return self.desk.history()
+
+    @property
+    def now(self) -> datetime:
+        """The project's time."""
+        return self.desk.now()
+
+    @cached_property
+    def reign(self) -> Reign:
+        """The reign in force at the window's end: reports are about it.
+
+        Raises:
+            Refused: for a window of the future.
+            NotReady: when nobody reigned.
+        """
+        self.desk.timeline.require_readable(self.window, self.now)
+        reign = self.history.reign_at(self.window.end)
+        if reign is None:
+            raise NotReady(
+                self.desk.spec.name,
+                f"window {self.window.id}",
+                "no champion served in it",
+                f"run the job {self.desk.spec.name}_bootstrap, then move the clock past this window",
+            )
+        return reign
+
+    @property
+    def version(self) -> VersionTrained:
+        """The reign's version."""
+        return self.history.versions[self.reign.version]
+
+    @property
+    def stage(self) -> Stage:
+        """`labelled` once all labels of the window are published, else `ended`."""
+        if self.window.id in self.history.labelled or not self.desk.spec.labels.delay:
+            return "labelled"
+        return "ended"
+
+    @property
+    def repaired(self) -> bool:
+        """Whether the window had lain in quarantine: its reports are shown and decide nothing."""
+        return self.window.id in self.history.repaired
+
+    # Reports
+
+    def drift(self) -> DriftReport:
+        """The reign's live rows within `monitoring.current`, against its version's own reference."""
+        spec = self.desk.spec
+        answers = self._of_reign(self.window.end - spec.monitoring.current)
+        report = drift_report(
+            pd.read_parquet(self.desk.versions.path(self.version.version) / "reference.parquet").drop(
+                columns=["event_time"]
+            ),
+            feature_frame(answers),
+            spec=spec.monitoring,
+            statistics=prediction_statistics(spec.retraining.when),
+            task=spec.problem.task,
+            classes=spec.classes,
+            project=spec.name,
+        )
+        self._record("drift", report.summary, self._answer_versions(answers))
+        return report
+
+    def performance(self) -> PerformanceReport:
+        """The window's answers joined with its labels: served, shadow, baseline, over the same events."""
+        spec, timeline = self.desk.spec, self.desk.timeline
+        inputs = self._label_versions()
+        series = self.desk.labels(inputs)
+        answers = self.desk.telemetry.answers(
+            spec.name, self.reign_start, self.window.end, roles=("champion", "shadow")
+        )
+        report = performance_report(
+            spec=spec,
+            timeline=timeline,
+            window=self.window,
+            stage=self.stage,
+            answers=answers_frame(
+                spec.classes,
+                self.desk.telemetry.answers(
+                    spec.name, self.window.start, self.window.end, roles=("champion", "shadow")
+                ),
+            ),
+            labels=series,
+            series=series,
+            reign=self.reign,
+            reign_history=answers_frame(spec.classes, answers),
+            shadow_version=self._shadow(),
+            promised_gain=self._promised_gain(),
+            known_until=self.version.as_of,
+        )
+        self._record("performance", report.summary, inputs)
+        return report
+
+    def health(self) -> HealthSummary:
+        """How the service did in this window of the project's time."""
+        spec = self.desk.spec
+        answers = self.desk.telemetry.answers(spec.name, self.window.start, self.window.end)
+        missed = [f for f in self.history.missed.values() if self.window.start <= f.event_time < self.window.end]
+        requests = self.desk.telemetry.requests(self.window.start, self.window.end + timedelta(microseconds=1))
+        summary = service_health(
+            requests=requests,
+            due=len(answers) + len(missed),
+            answered=len(answers),
+            late=int(answers["late"].sum()) if len(answers) else 0,
+            missed=len(missed),
+            memory_mb=self.desk.telemetry.health(self.window.start, self.window.end).memory_mb,
+            spec=spec,
+        )
+        self._record("health", summary, self._answer_versions(answers))
+        return summary
+
+    # Decision
+
+    def decide(self) -> Decision | None:
+        """The policy's decision on this window at this stage; the recorded one if there is one, None if repaired."""
+        recorded = self.history.decision_for(self.window.id, self.stage)
+        present = self.history.reign
+        if recorded is not None or self.repaired or present is None:
+            return recorded
+        timeline, spec = self.desk.timeline, self.desk.spec
+        decision = decide(
+            spec.retraining,
+            window_evidence(timeline, self.history, present, self.window),
+            loop_history(timeline, self.history, present, new_rows=self.new_rows()),
+            self.now,
+            window=self.window.id,
+            stage=self.stage,
+        )
+        self.desk.ledger.append(spec.name, Decided(at=self.now, decision=decision))
+        return decision
+
+    def new_rows(self) -> int:
+        """Labelled rows since the champion's training, in whole windows."""
+        trained = self.history.versions[self.history.reign.version].trained_through if self.history.reign else None
+        timeline = self.desk.timeline
+        return sum(
+            fact.rows
+            for window, fact in self.history.labelled.items()
+            if trained is None or timeline.window(window).start >= trained
+        )
+
+    # What reports read
+
+    @property
+    def reign_start(self) -> datetime:
+        """Event time from which the reign's answers can lie."""
+        return self.reign.start
+
+    def _of_reign(self, since: datetime) -> pd.DataFrame:
+        start = max(since, self.reign_start)
+        answers = self.desk.telemetry.answers(self.desk.spec.name, start, self.window.end)
+        due_within = answers["due"] >= self.reign.start
+        return answers[(answers["version"] == self.reign.version) & due_within].reset_index(drop=True)
+
+    def _answer_versions(self, answers: pd.DataFrame) -> dict[str, str]:
+        if answers.empty:
+            return {}
+        first = self.desk.timeline.window_at(answers["event_time"].min().to_pydatetime())
+        published = self.desk.lake.published(self.desk.spec.name, "predictions")
+        windows = self.desk.timeline.windows(first.start, self.window.end)
+        return {window.id: published[window.id] for window in windows if window.id in published}
+
+    def _label_versions(self) -> dict[str, str]:
+        """The label versions that the report reads: those it was first made from, if it was made before."""
+        before = self.history.report("performance", self.window.id, self.stage)
+        if before is not None:
+            return before.inputs
+        return {w: fact.data_version for w, fact in self.history.labelled.items() if w <= self.window.id}
+
+    def _shadow(self) -> int | None:
+        if self.desk.spec.serving.shadow == "none":
+            return None
+        others = [reign.version for reign in self.history.reigns if reign.number < self.reign.number]
+        if self.desk.spec.serving.shadow == "first":
+            return self.history.first_version
+        return others[-1] if others else None
+
+    def _promised_gain(self) -> float | None:
+        verdicts = [v for v in self.history.verdicts if v.version == self.reign.version and v.verdict == "PROMOTE"]
+        if not verdicts or verdicts[-1].champion_loss is None or verdicts[-1].candidate_loss is None:
+            return None
+        return 1 - verdicts[-1].candidate_loss / verdicts[-1].champion_loss
+
+    def _record(self, kind: Kind, summary: Summary, inputs: dict[str, str]) -> None:
+        fact = Reported(
+            at=self.now,
+            report=kind,
+            window=self.window.id,
+            stage=self.stage,
+            reign=self.reign.number,
+            version=self.reign.version,
+            summary=summary.model_dump(mode="json"),
+            inputs=inputs,
+            repaired=self.repaired,
+        )
+        self.desk.ledger.append(self.desk.spec.name, fact)
+
+
+def feature_frame(answers: pd.DataFrame) -> pd.DataFrame:
+    """The features that the service computed, beside its predictions: one row per answer."""
+    frame = pd.DataFrame(list(answers["features"]))
+    frame["prediction"] = answers["prediction"].to_numpy()
+    shares = pd.DataFrame([p or {} for p in answers["probabilities"]])
+    return pd.concat([frame, shares.add_prefix("probability_")], axis=1)
+
+
+def answers_frame(classes: list[str], answers: pd.DataFrame) -> pd.DataFrame:
+    """Answers with a column per class probability."""
+    frame = answers.drop(columns=["inputs", "features", "probabilities"])
+    for name in classes:
+        frame[f"probability_{name}"] = [None if p is None else p[name] for p in answers["probabilities"]]
+    return frame

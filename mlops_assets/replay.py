@@ -1,0 +1,161 @@
+"""Moving a replay clock: from moment to moment, letting the loop come to rest at each."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Protocol
+
+import dagster as dg
+from dagster._core.scheduler.instigation import InstigatorStatus
+from filelock import FileLock, Timeout
+
+from mlops_assets.errors import PlatformError, Refused
+from mlops_assets.retraining.outstanding import Work, outstanding
+from mlops_assets.timeline import iso
+from resources.platform import Desk
+
+ACTIVE = [
+    dg.DagsterRunStatus.QUEUED,
+    dg.DagsterRunStatus.NOT_STARTED,
+    dg.DagsterRunStatus.STARTING,
+    dg.DagsterRunStatus.STARTED,
+    dg.DagsterRunStatus.CANCELING,
+]
+LOOP_TAG, WORK_TAG = "mlops/loop", "mlops/work"
+ATTEMPTS = 4
+"""How often a run of the loop that fails is launched anew before a person must look."""
+LOOK_EVERY = 0.3
+"""Seconds between two looks at whether the loop has come to rest."""
+HEARTBEAT_WITHIN = timedelta(seconds=90)
+
+
+class Stuck(PlatformError):
+    """The loop cannot come to rest without a person."""
+
+
+class Loop(Protocol):
+    """Whatever carries out the work: Dagster's daemon, or a test that ticks the sensors itself."""
+
+    def settle(self) -> None:
+        """Return when nothing is outstanding and no run is active."""
+
+
+def advance(desk: Desk, loop: Loop, *, windows: int | None = None, until: datetime | None = None) -> Iterator[datetime]:
+    """Move a replay clock, yielding each moment once the loop has settled at it.
+
+    Args:
+        desk: the project's resources.
+        loop: carries out the work.
+        windows: stop after so many ends of windows.
+        until: stop at this time; the clock then stands there.
+
+    Raises:
+        Refused: for a wall clock, backwards, or when somebody else moves this clock now.
+        Stuck: when the loop cannot settle.
+    """
+    timeline = desk.timeline
+    lock = FileLock(desk.folder / "replay.lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        raise Refused(
+            desk.spec.name, "clock", "it is being moved already", "wait for the other replay to end"
+        ) from error
+    with lock:
+        desk.clock.move(desk.now())
+        loop.settle()
+        passed = 0
+        while windows is None or passed < windows:
+            moment = timeline.next_moment(desk.now())
+            if moment is None or (until is not None and moment > until):
+                break
+            desk.clock.move(moment)
+            loop.settle()
+            yield moment
+            passed += any(timeline.readable_at(window) == moment for window in timeline.ended_windows(moment)[-1:])
+        if until is not None and until > desk.now():
+            desk.clock.move(until)
+            loop.settle()
+            yield until
+
+
+@dataclass(frozen=True)
+class DagsterLoop:
+    """The loop as Dagster's daemon carries it out; settling means watching it.
+
+    Args:
+        instance: Dagster's instance.
+        desk: the project's resources.
+        own_run: the run that moves the clock, if it is one: it waits for the others, not for itself.
+        watch: called at each look with what is outstanding.
+    """
+
+    instance: dg.DagsterInstance
+    desk: Desk
+    own_run: str | None = None
+    watch: Callable[[list[Work]], None] = lambda work: None
+
+    def settle(self) -> None:
+        """Wait until nothing is outstanding and no run of the project's loop is active.
+
+        Raises:
+            Stuck: when a sensor that is needed is switched off, the daemon does not run, or a run keeps failing.
+        """
+        while True:
+            # Runs first: only they write facts, so if none is active, what the ledger says next is the last word.
+            active = active_runs(self.instance, self.desk.spec.name)
+            work = outstanding(self.desk.timeline, self.desk.history(), self.desk.now())
+            self.watch(work)
+            if not work and not active:
+                return
+            if work:
+                self._require_sensor(work[0])
+                self._require_attempts(work[0])
+            self._require_daemon()
+            time.sleep(LOOK_EVERY)
+
+    def _require_sensor(self, work: Work) -> None:
+        name = f"{self.desk.spec.name}_{work.sensor}"
+        for state in self.instance.all_instigator_state():
+            if state.instigator_name == name and state.status == InstigatorStatus.STOPPED:
+                raise Stuck(
+                    self.desk.spec.name,
+                    f"sensor {name}",
+                    f"it is switched off, and {work.key} waits for it",
+                    "switch it on in the UI (Automation), then go on with the replay",
+                )
+
+    def _require_attempts(self, work: Work) -> None:
+        failed = failed_runs(self.instance, self.desk.spec.name, work.key)
+        if len(failed) >= ATTEMPTS:
+            raise Stuck(
+                self.desk.spec.name,
+                f"run {failed[0].run_id}",
+                f"{work.key} has failed {len(failed)} times",
+                "look at the run in the UI, mend the cause, re-execute it there, then go on with the replay",
+            )
+
+    def _require_daemon(self) -> None:
+        beats = [beat.timestamp for beat in self.instance.get_daemon_heartbeats().values()]
+        newest = datetime.fromtimestamp(max(beats, default=0), UTC)
+        if datetime.now(UTC) - newest > HEARTBEAT_WITHIN:
+            raise Stuck(
+                self.desk.spec.name,
+                "Dagster's daemon",
+                f"its last sign of life is of {iso(newest)}",
+                "start `dagster dev` in the project's folder, then go on with the replay",
+            )
+
+
+def active_runs(instance: dg.DagsterInstance, project: str) -> list[dg.DagsterRun]:
+    """Runs of a project's loop that have not ended."""
+    return list(instance.get_runs(dg.RunsFilter(tags={LOOP_TAG: project}, statuses=ACTIVE)))
+
+
+def failed_runs(instance: dg.DagsterInstance, project: str, key: str) -> list[dg.DagsterRun]:
+    """Runs that were launched for a piece of work and failed, newest first."""
+    statuses = [dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED]
+    return list(instance.get_runs(dg.RunsFilter(tags={LOOP_TAG: project, WORK_TAG: key}, statuses=statuses)))

@@ -1,0 +1,83 @@
+"""What `dg scaffold defs mlops_assets.MLProject NAME` writes: a commented, valid start."""
+
+from __future__ import annotations
+
+from string import Template
+
+EXAMPLE_SOURCE = '''"""Reads the project's rows; the only place that knows where they are."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+import numpy as np
+import pandas as pd
+
+
+def read(start: datetime, end: datetime) -> pd.DataFrame:
+    """The rows with start <= time < end (aware UTC times): replace this made-up series by your own data."""
+    first = start.replace(minute=0, second=0, microsecond=0)
+    times = pd.date_range(first if first == start else first + timedelta(hours=1), end, freq="h", inclusive="left")
+    hours = times.hour.to_numpy()
+    noise = np.sin(times.asi8 / 3.6e12 * 12.9898) * 5
+    value = 100 + 40 * np.sin(hours / 24 * 2 * np.pi) + noise
+    return pd.DataFrame({"timestamp": times, "hour": hours, "value": value})
+'''
+
+EXAMPLE_YAML = Template("""\
+# One project: what is predicted, from which data, and when it is retrained.
+# docs/project.md explains every field; `dg check yaml` names the line of a mistake.
+type: mlops_assets.MLProject
+
+attributes:
+  name: $name
+  owners: [team:someone]                  # team:name or an e-mail address
+  clock: {type: wall}                     # or {type: replay, start: 2024-04-01}, to play a history as if it were live
+
+  problem:
+    statement: What is predicted, for whom, and what they do with it.
+    task: regression                      # or classification
+    target: value
+    metric: mae                           # the one number that decides
+    baseline: {type: seasonal_naive, season: 168h}   # what a model must beat
+    success: {better_than_baseline_by: 0.05}
+    validation: {strategy: last, holdout: 14d}       # the newest stretch, unseen by the candidate
+
+  data:
+    source: mlops_assets.projects.$name.source.read   # read(start, end) -> DataFrame
+    time: timestamp
+    time_zone: UTC
+    every: 1h                             # the step of the series
+    start: 2024-01-01                     # where history begins
+    window: week                          # how much is published, reported and decided on at once
+    horizon: 24h                          # how far ahead an answer is due
+    columns:
+      hour: {dtype: int, ge: 0, le: 23}
+      value: {dtype: float}
+
+  labels: {delay: 0h}                     # how long after its row the truth is known
+
+  features:
+    known: [hour]                         # known when an answer is due
+    history: {columns: [value], length: 168h}   # the past, summed up by tsfresh
+    calculators: efficient
+    select: {sample: 300, fdr: 0.05, most: 40, budget: 1ms}
+
+  training: {type: h2o_automl, max_models: 6, seed: 1}
+  promotion: {margin: 0.02, min_rows: 300}
+  serving: {every: 1h}
+
+  retraining:
+    when:
+      type: any
+      of:
+        - {type: performance, ratio: 1.3}
+        - {type: drift, signal: prediction, statistic: psi, threshold: 0.2, for: 2}
+        - {type: age, max: 90d}
+    cooldown: 28d                         # at least hold-out + horizon + every + delays + one window
+""")
+
+
+def example_yaml(name: str) -> str:
+    """A valid `defs.yaml` for a new project of that name."""
+    return EXAMPLE_YAML.substitute(name=name)

@@ -1,0 +1,216 @@
+"""The platform's parts as one resource, and a project's desk: everything its assets work with."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cached_property
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import dagster as dg
+
+from mlops_assets.retraining.history import History
+from mlops_assets.retraining.ledger import Ledger
+from mlops_assets.retraining.training import Ticket, ticket_of
+from mlops_assets.spec import ProjectSpec
+from mlops_assets.timeline import Timeline, Window
+from resources.clock import Clock
+from resources.dvc import Snapshots, SnapshotsResource
+from resources.endpoint import Endpoint
+from resources.endpoint_process import EndpointProcess
+from resources.endpoints import EndpointsResource
+from resources.h2o import H2OResource
+from resources.lake import Lake, LakeResource
+from resources.ledger import LedgerResource
+from resources.mlflow import Registry, RegistryResource
+from resources.settings import ROOT, Settings
+from resources.source import SourceResource
+from resources.telemetry import Telemetry, telemetry_path
+from resources.versions import Versions
+from resources.workbench import Workbench
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from mlops_assets.acquisition.source import Source
+
+
+@dataclass(frozen=True)
+class RunFacts:
+    """What a training's ticket is read off: a Dagster run without Dagster."""
+
+    run_id: str
+    job: str
+    tags: Mapping[str, str]
+
+    @classmethod
+    def of(cls, run: dg.DagsterRun) -> RunFacts:
+        """The facts of a run."""
+        return cls(run.run_id, run.job_name, run.tags)
+
+
+@dataclass(frozen=True)
+class Desk:
+    """One project's resources.
+
+    Args:
+        spec: the project.
+        platform: where the parts are.
+    """
+
+    spec: ProjectSpec
+    platform: Platform
+
+    @cached_property
+    def timeline(self) -> Timeline:
+        """The project's time."""
+        return Timeline(self.spec)
+
+    @property
+    def folder(self) -> Path:
+        """Local state of the project."""
+        path = self.platform.projects / self.spec.name
+        path.mkdir(parents=True, exist_ok=True)
+        return path
+
+    @cached_property
+    def ledger(self) -> Ledger:
+        """The facts."""
+        return self.platform.ledger.open()
+
+    def history(self) -> History:
+        """What the ledger knows now."""
+        return self.ledger.history(self.spec.name)
+
+    @cached_property
+    def clock(self) -> Clock:
+        """The project's clock."""
+        return Clock(self.timeline, self.ledger)
+
+    def now(self) -> datetime:
+        """The project's time, now."""
+        return self.clock.now()
+
+    @cached_property
+    def source(self) -> Source:
+        """The project's rows, through its own function."""
+        return self.platform.source.of(self.spec)
+
+    @cached_property
+    def lake(self) -> Lake:
+        """Published windows."""
+        return self.platform.lake.open()
+
+    @cached_property
+    def snapshots(self) -> Snapshots:
+        """Training snapshots."""
+        return self.platform.snapshots.of(self.spec.name)
+
+    @cached_property
+    def registry(self) -> Registry:
+        """MLflow."""
+        return self.platform.registry.of(self.spec.name)
+
+    @cached_property
+    def versions(self) -> Versions:
+        """Local copies of model versions."""
+        return Versions(self.folder / "versions", self.registry, self.ledger)
+
+    @cached_property
+    def telemetry(self) -> Telemetry:
+        """The answer log."""
+        return Telemetry(telemetry_path(self.platform.projects, self.spec.name))
+
+    @cached_property
+    def endpoint(self) -> Endpoint:
+        """The running service."""
+        where = self.platform.endpoints
+        token = None if where.client_token_file is None else Path(where.client_token_file)
+        process = EndpointProcess(self.spec, Path(where.state), where.host, token)
+        return Endpoint(process, self.ledger, self.versions)
+
+    def cluster(self) -> AbstractContextManager[object]:
+        """A running H2O for the length of one training."""
+        return self.platform.h2o.cluster(self.spec.name, self.spec.training.memory)
+
+    def workbench(self, run_id: str) -> Workbench:
+        """The files of one run's training."""
+        return Workbench(self.folder / "trainings", self.spec.name, run_id)
+
+    def ticket(self, run: RunFacts) -> Ticket:
+        """Who asked for a run's training."""
+        return ticket_of(self.history(), run.run_id, run.job, run.tags, self.spec.name)
+
+    def key(self, window: Window) -> str:
+        """Dagster's partition key of a window."""
+        return self.timeline.key_of(window.start)
+
+    def published_rows(self, window: Window) -> pd.DataFrame:
+        """A window's published rows."""
+        return self.lake.read_window(self.spec.name, "raw_data", window.id)
+
+    def labels(self, versions: Mapping[str, str]) -> pd.DataFrame:
+        """The labels of windows, in the versions that are meant; an empty frame without any."""
+        import pandas as pd
+
+        if not versions:
+            keys = ["event_time", *(["entity"] if self.spec.data.entity else []), self.spec.problem.target]
+            frame = pd.DataFrame({name: pd.Series(dtype=object) for name in keys})
+            frame["event_time"] = pd.to_datetime(frame["event_time"], utc=True).astype("datetime64[ns, UTC]")
+            return frame
+        return self.lake.read(self.spec.name, "labels", versions)
+
+    @cached_property
+    def code_version(self) -> str:
+        """The platform's version and, in a checkout, its commit."""
+        version = metadata.version("mlops-assets")
+        found = subprocess.run(
+            ["git", "rev-parse", "--short=12", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False
+        )
+        return f"{version}+{found.stdout.strip()}" if found.returncode == 0 else version
+
+
+class Platform(dg.ConfigurableResource):  # type: ignore[type-arg]
+    """Every outside system that the platform works with, each configured by itself."""
+
+    ledger: LedgerResource
+    lake: LakeResource
+    snapshots: SnapshotsResource
+    registry: RegistryResource
+    endpoints: EndpointsResource
+    h2o: H2OResource
+    source: SourceResource
+    home: str
+    """The state folder."""
+
+    @property
+    def projects(self) -> Path:
+        """A folder per project."""
+        return Path(self.home) / "projects"
+
+    def of(self, spec: ProjectSpec) -> Desk:
+        """A project's desk."""
+        return Desk(spec, self)
+
+    @classmethod
+    def embedded(cls, settings: Settings) -> Platform:
+        """Everything on this machine, in one folder, with nothing to start."""
+        home = settings.home.absolute()
+        token = settings.client_token_file
+        return cls(
+            home=str(home),
+            ledger=LedgerResource(url=settings.ledger_url),
+            lake=LakeResource(root=settings.lake_url),
+            snapshots=SnapshotsResource(home=str(home), remote=str(home / "dvc-remote")),
+            registry=RegistryResource(uri=settings.mlflow_uri, artifacts=str(settings.mlflow_artifacts)),
+            endpoints=EndpointsResource(
+                state=str(home / "projects"), host=settings.host, client_token_file=str(token) if token else None
+            ),
+            h2o=H2OResource(state=str(home)),
+            source=SourceResource(),
+        )

@@ -1,0 +1,123 @@
+"""What a scoring service is started with, and the files it shares with those who talk to it.
+
+All lie in `<state>/<project>/endpoint/`: `config.json` (written by who starts it), `process.json` (written by the
+service once it listens), `token` (whoever comes first), `service.log`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import secrets
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict
+
+from mlops_assets.spec.project import ProjectSpec
+
+TOKEN_VARIABLE = "MLOPS_ASSETS_CLIENT_TOKEN"
+"""Environment variable of the service that holds the token clients must show."""
+CONFIG, PROCESS, TOKEN, LOG, STARTING, RUNNING, PROMOTING = (
+    "config.json",
+    "process.json",
+    "token",
+    "service.log",
+    "starting.lock",
+    "running.lock",
+    "promoting.lock",
+)
+
+
+class ModelRef(BaseModel):
+    """A model version and where its bundle lies."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    version: int
+    folder: Path
+
+
+class ServiceConfig(BaseModel):
+    """One scoring service."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+    spec: ProjectSpec
+    state: Path
+    """The state folder; the project's part of it is `<state>/<project>/`."""
+    serve: ModelRef | None = None
+    """What it serves from the start; None: it answers 503 until a version is loaded and switched to."""
+    shadow: ModelRef | None = None
+    host: str = "127.0.0.1"
+    port: int = 0
+    """Wished for; when it is taken, or 0, a free one."""
+    client_token_file: Path | None = None
+    """Holds the token that clients must show; without it, and without the environment variable, none is asked for."""
+    max_body_mb: float = 32.0
+
+    @property
+    def folder(self) -> Path:
+        """Where the service and its clients share files."""
+        return endpoint_folder(self.state, self.spec.name)
+
+    def client_token(self) -> str | None:
+        """The token that clients must show, from the environment or the file."""
+        if os.environ.get(TOKEN_VARIABLE):
+            return os.environ[TOKEN_VARIABLE]
+        return None if self.client_token_file is None else self.client_token_file.read_text().strip()
+
+
+class ProcessRecord(BaseModel):
+    """`process.json`: enough to know the service's process again, and to talk to it."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+    pid: int
+    started: float
+    """Start of the process, seconds since the epoch; a reused pid has another one."""
+    host: str
+    port: int
+    settings: str
+    """`fingerprint` of the configuration it runs with."""
+
+    @property
+    def url(self) -> str:
+        """Where it listens."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"http://{host}:{self.port}"
+
+
+def fingerprint(config: ServiceConfig) -> str:
+    """What tells a configuration from others, apart from what changes while a service runs: versions and port."""
+    lasting = config.model_copy(update={"serve": None, "shadow": None, "port": 0})
+    return hashlib.sha256(lasting.model_dump_json().encode()).hexdigest()[:16]
+
+
+def endpoint_folder(state: Path, project: str) -> Path:
+    """The folder of a project's service in the state folder."""
+    return state / project / "endpoint"
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a file beside and rename it, so that nobody ever reads half of it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
+    beside.write_text(text)
+    beside.replace(path)
+
+
+def scorer_token(folder: Path) -> str:
+    """The token of the scorer and of administration; made at the first asking, readable by its owner only."""
+    path = folder / TOKEN
+    if not path.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        beside = folder / f".{TOKEN}.{os.getpid()}.{secrets.token_hex(4)}"
+        descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "w") as file:
+            file.write(secrets.token_urlsafe(32))
+        # a link appears whole, and fails if another process was first: then its token is the one that counts
+        with contextlib.suppress(FileExistsError):
+            os.link(beside, path)
+        beside.unlink()
+    return path.read_text()

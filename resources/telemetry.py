@@ -1,0 +1,475 @@
+"""The answer log: what a project's service was asked and what it answered, in SQLite, before the answer went out.
+
+The service is the only writer; reports, the judge and `provenance` read the same file from other processes, which
+write-ahead logging allows without either waiting for the other.
+
+How durable an answer is depends on whose it is. An event's answer (role `champion`) is a fact that nothing can give
+again, so its transaction is synced to the disk (`synchronous=FULL`) before the answer goes out: it survives a power
+cut. What anybody else asked (`ad_hoc`), the shadow's predictions (they can be computed again) and the request log go
+to the operating system only (`synchronous=NORMAL`): they survive the death of the service, even by `kill -9`, but a
+power cut may take the newest of them. A sync costs milliseconds, which no user should wait for without need.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+import zlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import orjson
+import pandas as pd
+from filelock import FileLock
+
+from mlops_assets.errors import Refused
+from mlops_assets.timeline import Times
+
+Role = Literal["champion", "shadow", "ad_hoc"]
+SCHEMA_VERSION = 1
+ID_CHUNK = 500
+"""Ids per query: SQLite limits the number of parameters."""
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+SCHEMA = """
+CREATE TABLE feature_sets (
+    id INTEGER PRIMARY KEY,
+    definition TEXT NOT NULL UNIQUE              -- JSON: names in order, levels of the categories among them
+);
+CREATE TABLE answers (
+    id INTEGER PRIMARY KEY,                      -- grows with the order of writing
+    event_id TEXT NOT NULL,
+    role TEXT NOT NULL,
+    version INTEGER NOT NULL,
+    dataset TEXT NOT NULL,
+    project TEXT NOT NULL,
+    entity TEXT,
+    event_time INTEGER NOT NULL,                 -- all times: microseconds since 1970, UTC
+    due INTEGER,
+    answered_at INTEGER NOT NULL,                -- the wall's
+    now INTEGER,                                 -- the project's
+    late INTEGER NOT NULL,
+    entity_known INTEGER NOT NULL,
+    inputs BLOB NOT NULL,                        -- the request's row: JSON, deflated
+    feature_set INTEGER NOT NULL REFERENCES feature_sets (id),
+    features BLOB NOT NULL,                      -- float64, little endian
+    prediction NOT NULL,                         -- number or label
+    probabilities TEXT                           -- JSON
+);
+CREATE UNIQUE INDEX first_stands ON answers (event_id) WHERE role = 'champion';
+CREATE UNIQUE INDEX one_shadow ON answers (event_id, version) WHERE role = 'shadow';
+CREATE INDEX by_event ON answers (event_id);
+CREATE INDEX by_time ON answers (project, event_time);
+CREATE TABLE requests (
+    id INTEGER PRIMARY KEY,
+    at INTEGER NOT NULL,                         -- the wall's
+    now INTEGER,                                 -- the project's, as far as the service was told
+    status INTEGER NOT NULL,
+    latency_ms REAL NOT NULL,
+    role TEXT NOT NULL,
+    rows INTEGER NOT NULL,
+    rss INTEGER                                  -- bytes, when it was written
+);
+CREATE INDEX by_now ON requests (now);
+"""
+
+
+def telemetry_path(state: Path, project: str) -> Path:
+    """Where a project's answer log lies in the state folder."""
+    return state / project / "telemetry.sqlite"
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One answer, with all that led to it."""
+
+    event_id: str
+    role: Role
+    version: int
+    dataset: str
+    project: str
+    entity: str | None
+    event_time: datetime
+    due: datetime | None
+    """None for `ad_hoc`: only the scorer knows when an event's answer was due."""
+    answered_at: datetime
+    """On the wall's clock."""
+    now: datetime | None
+    """The project's time when it was asked, as far as the service was told."""
+    late: bool
+    entity_known: bool
+    inputs: Mapping[str, Any]
+    """The request's row; `from_records` gives the model's inputs again, to the bit."""
+    feature_set: int
+    """From `Telemetry.feature_set`."""
+    features: npt.NDArray[np.float64]
+    """(k,), in the feature set's order."""
+    prediction: float | str
+    probabilities: dict[str, float] | None
+
+
+@dataclass(frozen=True)
+class RequestLine:
+    """One request to the service, answered or not."""
+
+    at: datetime
+    now: datetime | None
+    status: int
+    latency_ms: float
+    role: str
+    rows: int
+
+
+@dataclass(frozen=True)
+class ServiceHealth:
+    """How the service did over a stretch of the project's time."""
+
+    requests: int
+    errors: int
+    """Answered with a status of 500 or more; what a client did wrong (4xx) is no error of the service."""
+    client_errors: int
+    p50_ms: float | None
+    p95_ms: float | None
+    p99_ms: float | None
+    memory_mb: float | None
+    """The most that the process held."""
+
+
+@dataclass(frozen=True)
+class Pending:
+    """A champion's answer that a shadow has not predicted yet."""
+
+    row: int
+    answer: Answer = field(repr=False)
+
+
+class Telemetry:
+    """A project's answer log. Safe to use from several threads; readers in other processes never block the writer.
+
+    Args:
+        path: the SQLite file; made, with its folder, if it is not there.
+
+    Raises:
+        Refused: when a newer version of this platform wrote the file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._lock = threading.Lock()
+        self._prepare()
+        self._synced, self._unsynced, self._reader = (self._connect(mode) for mode in ("FULL", "NORMAL", "NORMAL"))
+        self._reading = threading.Lock()
+
+    def _connect(self, synchronous: str) -> sqlite3.Connection:
+        connection = sqlite3.connect(self.path, timeout=30, isolation_level=None, check_same_thread=False)
+        connection.execute(f"PRAGMA synchronous={synchronous}")
+        # moved to `checkpoint`, so that no answer waits for the file to be copied into place
+        connection.execute("PRAGMA wal_autocheckpoint=0")
+        return connection
+
+    def _prepare(self) -> None:
+        # several processes may open a new file at once, and a change of journal mode does not wait for a lock
+        with FileLock(f"{self.path}.lock"):
+            connection = self._connect("FULL")
+            try:
+                found = connection.execute("PRAGMA user_version").fetchone()[0]
+                if found > SCHEMA_VERSION:
+                    raise Refused(
+                        "-",
+                        f"answer log {self.path}",
+                        f"it has schema {found}, and this version of mlops-assets knows up to {SCHEMA_VERSION}",
+                        "use the newer mlops-assets that wrote it, or another state folder (MLOPS_ASSETS_HOME)",
+                    )
+                if found == 0:
+                    connection.execute("PRAGMA journal_mode=WAL")
+                    connection.executescript(f"BEGIN;{SCHEMA}PRAGMA user_version={SCHEMA_VERSION};COMMIT;")
+            finally:
+                connection.close()
+
+    def close(self) -> None:
+        """Copy what was logged into place and close the file."""
+        self.checkpoint()
+        for connection in (self._synced, self._unsynced, self._reader):
+            connection.close()
+
+    def __enter__(self) -> Telemetry:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    @contextmanager
+    def _transaction(self, connection: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
+        # SQLite has one writer anyway; waiting for it here is fairer and faster than its polling
+        with self._lock:
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield connection
+            except BaseException:
+                connection.execute("ROLLBACK")
+                raise
+            connection.execute("COMMIT")
+
+    # Writing
+
+    def feature_set(self, names: Sequence[str], levels: Mapping[str, Sequence[str]]) -> int:
+        """The number under which a list of features is known; answers carry it instead of the names.
+
+        Args:
+            names: the features, in the order of a matrix's columns.
+            levels: of each category among them, what its codes 0, 1, ... stand for.
+        """
+        definition = orjson.dumps({"names": list(names), "levels": {k: list(v) for k, v in levels.items()}}).decode()
+        with self._transaction(self._synced) as connection:
+            connection.execute("INSERT OR IGNORE INTO feature_sets (definition) VALUES (?)", (definition,))
+            found = connection.execute("SELECT id FROM feature_sets WHERE definition = ?", (definition,)).fetchone()
+        return int(found[0])
+
+    def record(self, answers: Sequence[Answer]) -> set[str]:
+        """Write answers, all or none, and return when they are safe (see this module's first lines).
+
+        Of an event's answers by the champion the first stands; of a shadow version's as well.
+
+        Returns:
+            The ids of events whose answer was there before and stands: for these nothing was written.
+        """
+        durable = any(answer.role == "champion" for answer in answers)
+        rows = [_row(answer) for answer in answers]
+        standing: set[str] = set()
+        with self._transaction(self._synced if durable else self._unsynced) as connection:
+            for row in rows:
+                if connection.execute(INSERT, row).rowcount == 0:
+                    standing.add(row[0])
+        return standing
+
+    def record_requests(self, lines: Sequence[RequestLine], rss: int | None) -> None:
+        """Write lines of the request log.
+
+        Args:
+            lines: requests that were answered.
+            rss: bytes of memory that the service holds now.
+        """
+        rows = [
+            (us(line.at), _maybe(line.now), line.status, line.latency_ms, line.role, line.rows, rss) for line in lines
+        ]
+        with self._transaction(self._unsynced) as connection:
+            connection.executemany(
+                "INSERT INTO requests (at, now, status, latency_ms, role, rows, rss) VALUES (?, ?, ?, ?, ?, ?, ?)", rows
+            )
+
+    def checkpoint(self) -> None:
+        """Copy the write-ahead log into the file, as far as no reader needs it; waits for nobody."""
+        with self._reading:
+            self._reader.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+
+    # Reading
+
+    def _read(self, query: str, parameters: Sequence[Any] | Mapping[str, Any]) -> list[tuple[Any, ...]]:
+        with self._reading:
+            return self._reader.execute(query, parameters).fetchall()
+
+    def answered_ids(self, ids: Iterable[str]) -> set[str]:
+        """Which of these events have an answer by a champion."""
+        return {row[0] for row in self._by_id("SELECT event_id FROM answers WHERE role = 'champion' AND event_id", ids)}
+
+    def stored(self, ids: Iterable[str]) -> dict[str, Answer]:
+        """The answers by a champion that stand for these events; events without one are left out."""
+        rows = self._by_id(f"SELECT {COLUMNS} FROM answers WHERE role = 'champion' AND event_id", ids)
+        return {row[0]: _answer(row) for row in rows}
+
+    def _by_id(self, query: str, ids: Iterable[str]) -> Iterator[tuple[Any, ...]]:
+        asked = list(ids)
+        for start in range(0, len(asked), ID_CHUNK):
+            chunk = asked[start : start + ID_CHUNK]
+            yield from self._read(f"{query} IN ({','.join('?' * len(chunk))})", chunk)
+
+    def answers(
+        self, project: str, start: datetime, end: datetime, roles: Sequence[Role] = ("champion",)
+    ) -> pd.DataFrame:
+        """Answers to events with start <= event time < end.
+
+        Returns:
+            One row per answer, by event time, entity, role and version, with the columns of `Answer`: `event_time`,
+            `due`, `answered_at`, `now` datetime64[ns, UTC]; `inputs` (dict, the request's row); `features` (dict, name
+            to float, or to str or None for a category); `prediction` float64, or str for a classification;
+            `probabilities` (dict, or None).
+        """
+        marks = ",".join("?" * len(roles))
+        query = f"""SELECT {COLUMNS} FROM answers WHERE project = ? AND event_time >= ? AND event_time < ?
+            AND role IN ({marks}) ORDER BY event_time, entity, role, version, id"""
+        return self._frame(self._read(query, [project, us(start), us(end), *roles]))
+
+    def answers_to(self, ids: Sequence[str]) -> pd.DataFrame:
+        """All answers to these events, whoever gave them, in the form of `answers`."""
+        rows = self._by_id(f"SELECT {COLUMNS} FROM answers WHERE event_id", ids)
+        return self._frame(sorted(rows, key=lambda row: (row[6], row[5] or "", row[1], row[2])))
+
+    def _frame(self, rows: Sequence[tuple[Any, ...]]) -> pd.DataFrame:
+        sets = {key: self._definition(key) for key in {row[FEATURE_SET] for row in rows}}
+        answers = [_answer(row) for row in rows]
+        columns: dict[str, Any] = {name: [getattr(a, name) for a in answers] for name in FRAME_COLUMNS}
+        frame = pd.DataFrame(columns)
+        for name in ("event_time", "due", "answered_at", "now"):
+            frame[name] = pd.to_datetime(frame[name], utc=True).astype("datetime64[ns, UTC]")
+        frame["features"] = pd.Series([_named(a.features, *sets[a.feature_set]) for a in answers], dtype=object)
+        return frame
+
+    def _definition(self, key: int) -> tuple[list[str], dict[str, list[str]]]:
+        (text,) = self._read("SELECT definition FROM feature_sets WHERE id = ?", (key,))[0]
+        definition = orjson.loads(text)
+        return definition["names"], definition["levels"]
+
+    def unshadowed(self, project: str, version: int, as_of: datetime, after: int, limit: int) -> list[Pending]:
+        """Champions' answers that a shadow version may predict and has not, in the order of writing.
+
+        Args:
+            project: the project.
+            version: the shadow.
+            as_of: the shadow answers events due then or later only.
+            after: rows up to this one (`Pending.row`) are passed over; 0 for none.
+            limit: at most so many.
+        """
+        rows = self._read(
+            f"SELECT id, {COLUMNS} {UNSHADOWED} ORDER BY id LIMIT :limit",
+            {"project": project, "version": version, "as_of": us(as_of), "after": after, "limit": limit},
+        )
+        return [Pending(row[0], _answer(row[1:])) for row in rows]
+
+    def backlog(self, project: str, version: int, as_of: datetime, after: int) -> int:
+        """How many answers `unshadowed` would give."""
+        named = {"project": project, "version": version, "as_of": us(as_of), "after": after}
+        return int(self._read(f"SELECT count(*) {UNSHADOWED}", named)[0][0])
+
+    def latest_now(self) -> datetime | None:
+        """The latest project time that any answer or request was told."""
+        (found,) = self._read(
+            "SELECT max(now) FROM (SELECT max(now) AS now FROM answers UNION SELECT max(now) FROM requests)", ()
+        )[0]
+        return None if found is None else _time(found)
+
+    def requests(self, start: datetime, end: datetime) -> pd.DataFrame:
+        """The request log of start <= project time < end, in the order of writing.
+
+        Returns:
+            One row per request: `at` (the wall's), `now` (the project's), `status`, `latency_ms` (of the whole
+            request), `role`, `rows` (that it asked for), `rss` (bytes the service held).
+        """
+        names = ["at", "now", "status", "latency_ms", "role", "rows", "rss"]
+        query = f"SELECT {', '.join(names)} FROM requests WHERE now >= ? AND now < ? ORDER BY id"
+        frame = pd.DataFrame(self._read(query, (us(start), us(end))), columns=names)
+        for name in ("at", "now"):
+            frame[name] = pd.to_datetime(frame[name], unit="us", utc=True).astype("datetime64[ns, UTC]")
+        return frame
+
+    def health(self, start: datetime, end: datetime) -> ServiceHealth:
+        """How the service did in start <= project time < end."""
+        log = self.requests(start, end)
+        latency = {q: float(np.percentile(log["latency_ms"], q)) if len(log) else None for q in (50, 95, 99)}
+        memory = log["rss"].max() if log["rss"].notna().any() else None
+        return ServiceHealth(
+            requests=len(log),
+            errors=int((log["status"] >= 500).sum()),
+            client_errors=int(((log["status"] >= 400) & (log["status"] < 500)).sum()),
+            p50_ms=latency[50],
+            p95_ms=latency[95],
+            p99_ms=latency[99],
+            memory_mb=None if memory is None else float(memory) / 2**20,
+        )
+
+
+FIELDS = (
+    "event_id",
+    "role",
+    "version",
+    "dataset",
+    "project",
+    "entity",
+    "event_time",
+    "due",
+    "answered_at",
+    "now",
+    "late",
+    "entity_known",
+    "inputs",
+    "feature_set",
+    "features",
+    "prediction",
+    "probabilities",
+)
+FEATURE_SET = FIELDS.index("feature_set")
+FRAME_COLUMNS = [name for name in FIELDS if name not in ("feature_set", "features")]
+COLUMNS = ", ".join(FIELDS)
+# the two unique indices are meant; every other contradiction raises
+INSERT = f"INSERT INTO answers ({COLUMNS}) VALUES ({', '.join('?' * len(FIELDS))}) ON CONFLICT DO NOTHING"
+UNSHADOWED = """FROM answers AS given WHERE project = :project AND role = 'champion' AND due >= :as_of AND id > :after
+    AND NOT EXISTS (SELECT 1 FROM answers AS shadow
+        WHERE shadow.event_id = given.event_id AND shadow.role = 'shadow' AND shadow.version = :version)"""
+
+
+def us(moment: datetime) -> int:
+    """An aware time as microseconds since 1970, UTC."""
+    return (moment - EPOCH) // timedelta(microseconds=1)
+
+
+def _maybe(moment: datetime | None) -> int | None:
+    return None if moment is None else us(moment)
+
+
+def _time(value: int) -> datetime:
+    return EPOCH + timedelta(microseconds=value)
+
+
+def times_of(values: Times) -> list[datetime]:
+    """datetime64[ns] values in UTC as aware times."""
+    return [
+        EPOCH + timedelta(microseconds=value) for value in values.astype("datetime64[us]").astype(np.int64).tolist()
+    ]
+
+
+def _row(answer: Answer) -> tuple[Any, ...]:
+    return (
+        answer.event_id,
+        answer.role,
+        answer.version,
+        answer.dataset,
+        answer.project,
+        answer.entity,
+        us(answer.event_time),
+        _maybe(answer.due),
+        us(answer.answered_at),
+        _maybe(answer.now),
+        answer.late,
+        answer.entity_known,
+        # JSON keeps every float64 exactly (shortest form that reads back the same)
+        zlib.compress(orjson.dumps(dict(answer.inputs)), 1),
+        answer.feature_set,
+        answer.features.astype("<f8").tobytes(),
+        answer.prediction,
+        None if answer.probabilities is None else orjson.dumps(answer.probabilities).decode(),
+    )
+
+
+def _answer(row: tuple[Any, ...]) -> Answer:
+    values = dict(zip(FIELDS, row, strict=True))
+    for name in ("event_time", "due", "answered_at", "now"):
+        values[name] = None if values[name] is None else _time(values[name])
+    values["late"], values["entity_known"] = bool(values["late"]), bool(values["entity_known"])
+    values["inputs"] = orjson.loads(zlib.decompress(values["inputs"]))
+    values["features"] = np.frombuffer(values["features"], dtype="<f8")
+    values["probabilities"] = None if values["probabilities"] is None else orjson.loads(values["probabilities"])
+    return Answer(**values)
+
+
+def _named(features: npt.NDArray[np.float64], names: list[str], levels: dict[str, list[str]]) -> dict[str, Any]:
+    named: dict[str, Any] = dict(zip(names, features.tolist(), strict=True))
+    for name, known in levels.items():
+        code = named[name]
+        named[name] = None if code != code else known[int(code)]
+    return named

@@ -1,0 +1,19 @@
+"""The sensors that keep a project's loop turning; their bodies only read, except `run_status`."""
+
+from __future__ import annotations
+
+import dagster as dg
+
+from mlops_assets.blueprint import Blueprint
+from sensors.endpoint_health import endpoint_health
+from sensors.late_labels import late_labels
+from sensors.live_data import live_data
+from sensors.retraining import retraining
+from sensors.work import Jobs
+
+__all__ = ["project_sensors"]
+
+
+def project_sensors(blueprint: Blueprint, jobs: Jobs) -> list[dg.SensorDefinition]:
+    """All sensors of one project."""
+    return [sensor(blueprint, jobs) for sensor in (live_data, late_labels, retraining, endpoint_health)]

@@ -1,0 +1,51 @@
+"""`<project>_endpoint_health`: an endpoint that is down, serves another version than the ledger says, or a promotion left half-done."""
+
+import dagster as dg
+
+from mlops_assets.blueprint import Blueprint
+from mlops_assets.errors import EndpointError
+from mlops_assets.replay import LOOP_TAG, WORK_TAG, active_runs
+from mlops_assets.retraining.history import History
+from resources.platform import Desk, Platform
+from sensors.work import Jobs, attempt, first_heal
+
+
+def endpoint_health(blueprint: Blueprint, jobs: Jobs) -> dg.SensorDefinition:
+    """The sensor of one project."""
+
+    @dg.sensor(
+        name=blueprint.job("endpoint_health"),
+        jobs=[jobs[blueprint.job("heal")]],
+        minimum_interval_seconds=1,
+        default_status=blueprint.sensor_status,
+        description="Heals an endpoint that is down or serves another version than the ledger says; finishes promotions.",
+    )
+    def sensor(context: dg.SensorEvaluationContext, platform: Platform) -> dg.RunRequest | dg.SkipReason:
+        desk = platform.of(blueprint.spec)
+        active = active_runs(context.instance, blueprint.name)
+        if active:
+            return dg.SkipReason(f"{active[0].job_name} is running ({active[0].run_id})")
+        history = desk.history()
+        if (heal := first_heal(history)) is not None:
+            return attempt(context, blueprint, desk, heal)
+        if (fault := endpoint_fault(desk, history)) is None:
+            return dg.SkipReason("the endpoint serves what the ledger says")
+        # Each incident is a run of its own: what has been healed before does not stand in the way of healing again.
+        before = context.instance.get_runs_count(dg.RunsFilter(job_name=blueprint.job("heal")))
+        tags = {"project": blueprint.name, LOOP_TAG: blueprint.name, WORK_TAG: "heal:endpoint", "fault": fault[:200]}
+        return dg.RunRequest(f"{blueprint.name}:heal:{before}", job_name=blueprint.job("heal"), tags=tags)
+
+    return sensor
+
+
+def endpoint_fault(desk: Desk, history: History) -> str | None:
+    """What is wrong with the running service, in words; None if it serves what the ledger says."""
+    if history.reign is None:
+        return None
+    try:
+        serving = desk.endpoint.serving()
+    except EndpointError as error:
+        return f"it does not answer: {error}"
+    if serving == history.reign.version:
+        return None
+    return f"it serves version {serving}, the ledger says {history.reign.version}"

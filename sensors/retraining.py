@@ -1,0 +1,23 @@
+"""`<project>_retraining`: closes the circle: requests a retraining for each RETRAIN not yet acted on, and the hook for each COLLECT."""
+
+import dagster as dg
+
+from mlops_assets.blueprint import Blueprint
+from resources.platform import Platform
+from sensors.work import Jobs, request
+
+
+def retraining(blueprint: Blueprint, jobs: Jobs) -> dg.SensorDefinition:
+    """The sensor of one project."""
+
+    @dg.sensor(
+        name=blueprint.job("retraining"),
+        jobs=[jobs[blueprint.job(name)] for name in ("retrain", "collect",)],
+        minimum_interval_seconds=1,
+        default_status=blueprint.sensor_status,
+        description="Closes the circle: requests a retraining for each RETRAIN not yet acted on, and the hook for each COLLECT.",
+    )
+    def sensor(context: dg.SensorEvaluationContext, platform: Platform) -> dg.RunRequest | dg.SkipReason:
+        return request(context, blueprint, platform, "retraining")
+
+    return sensor

@@ -1,0 +1,78 @@
+"""`run_status`: the last word on runs that ended. Closes MLflow runs as Dagster's run ended, and records failed trainings.
+
+The only sensor that writes; what it writes is keyed by the run's id, so a run seen twice is recorded once.
+"""
+
+from datetime import UTC, datetime
+
+import dagster as dg
+
+from mlops_assets.blueprint import Blueprint
+from mlops_assets.retraining.history import History
+from mlops_assets.retraining.training import Ticket
+from resources.platform import Desk, Platform, RunFacts
+
+STATUS = {
+    dg.DagsterRunStatus.SUCCESS: "FINISHED",
+    dg.DagsterRunStatus.FAILURE: "FAILED",
+    dg.DagsterRunStatus.CANCELED: "KILLED",
+}
+
+
+def run_status(blueprints: list[Blueprint], default_status: dg.DefaultSensorStatus) -> dg.SensorDefinition:
+    """One sensor for all projects."""
+    by_job = {blueprint.job(name): blueprint for blueprint in blueprints for name in ("bootstrap", "retrain")}
+    by_asset = {blueprint.key("candidate_model"): blueprint for blueprint in blueprints}
+
+    @dg.sensor(
+        name="run_status",
+        minimum_interval_seconds=1,
+        default_status=default_status,
+        description="Closes MLflow runs as Dagster's runs ended, and records trainings that failed.",
+    )
+    def sensor(context: dg.SensorEvaluationContext, platform: Platform) -> dg.SensorResult:
+        since = datetime.fromtimestamp(float(context.cursor), UTC) if context.cursor else None
+        ended = dg.RunsFilter(statuses=list(STATUS), updated_after=since)
+        records = context.instance.get_run_records(ended, order_by="update_timestamp", ascending=True, limit=50)
+        for record in records:
+            run = record.dagster_run
+            blueprint = by_job.get(run.job_name) or _asked_by_hand(run, by_asset)
+            if blueprint is not None:
+                settle_run(platform.of(blueprint.spec), run)
+        cursor = str(records[-1].update_timestamp.timestamp()) if records else context.cursor
+        return dg.SensorResult(cursor=cursor)
+
+    return sensor
+
+
+def _asked_by_hand(run: dg.DagsterRun, by_asset: dict[dg.AssetKey, Blueprint]) -> Blueprint | None:
+    chosen = run.asset_selection or frozenset()
+    return next((blueprint for key, blueprint in by_asset.items() if key in chosen), None)
+
+
+def settle_run(desk: Desk, run: dg.DagsterRun) -> None:
+    """Give a run that ended its last word in MLflow and, if it was a training, in the ledger."""
+    desk.registry.close_run(run.run_id, STATUS[run.status])
+    facts = RunFacts.of(run)
+    ticket, history = desk.ticket(facts), desk.history()
+    if ticket.by == "hand" or any(fact.run_id == run.run_id for fact in history.ended):
+        return
+    if run.status != dg.DagsterRunStatus.SUCCESS or _promised(history, run.run_id):
+        record_end(desk, history, ticket)
+
+
+def _promised(history: History, run_id: str) -> bool:
+    return any(fact.run_id == run_id for fact in history.verdicts)
+
+
+def record_end(desk: Desk, history: History, ticket: Ticket) -> None:
+    """A training without an end in the ledger: judged, if its verdict stands; failed, if it has none."""
+    started = next((fact for fact in history.started if fact.run_id == ticket.run_id), None)
+    as_of = started.at if started is not None else desk.now()
+    verdict = next((fact for fact in history.verdicts if fact.run_id == ticket.run_id), None)
+    if verdict is not None:
+        ended = ticket.ended("JUDGED", as_of, reason=f"{verdict.verdict}, recorded after its run had ended early")
+    else:
+        attempts = desk.spec.retraining.attempts if ticket.by == "policy" else 1
+        ended = ticket.ended("FAILED", as_of, reason=f"Dagster run {ticket.run_id} failed", final=ticket.attempt >= attempts)
+    desk.ledger.append(desk.spec.name, *([] if started else [ticket.started(as_of)]), ended)

@@ -1,0 +1,112 @@
+"""From outstanding work to a run request: what a sensor may launch now, and why it does not."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import dagster as dg
+
+from mlops_assets.blueprint import Blueprint
+from mlops_assets.jobs import WITHOUT_CHAMPION, WITHOUT_LABELS, WITH_LABELS
+from mlops_assets.replay import ATTEMPTS, LOOP_TAG, WORK_TAG, active_runs, failed_runs
+from mlops_assets.retraining.history import History
+from mlops_assets.retraining.outstanding import Collect, Heal, Observe, Repair, Retrain, Score, Sensor, Work, outstanding
+from mlops_assets.retraining.training import ATTEMPT_TAG, DECISION_TAG
+from mlops_assets.timeline import Window
+from resources.platform import Desk, Platform
+
+Jobs = Mapping[str, Any]
+"""A project's jobs by name."""
+RANGE_START, RANGE_END = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
+PAUSE = timedelta(seconds=5)
+"""Wall time before a failed run is launched anew; doubles each time."""
+
+
+def request(
+    context: dg.SensorEvaluationContext, blueprint: Blueprint, platform: Platform, sensor: Sensor
+) -> dg.RunRequest | dg.SkipReason:
+    """The run that is due now, if it is this sensor's to launch.
+
+    One piece of work at a time and in order: the next one is asked for when the run before it has ended. A run key
+    names the work and its attempt, so that a daemon killed after launching launches nothing twice.
+    """
+    desk = platform.of(blueprint.spec)
+    active = active_runs(context.instance, blueprint.name)
+    if active:
+        return dg.SkipReason(f"{active[0].job_name} is running ({active[0].run_id})")
+    work = outstanding(desk.timeline, desk.history(), desk.now())
+    if not work:
+        return dg.SkipReason("nothing is outstanding")
+    if work[0].sensor != sensor:
+        return dg.SkipReason(f"first comes {work[0].key}, which {blueprint.job(work[0].sensor)} launches")
+    return attempt(context, blueprint, desk, work[0])
+
+
+def first_heal(history: History) -> Heal | None:
+    """The promotion that must be finished or undone, if there is one."""
+    return None if history.open_promotion is None else Heal(history.open_promotion.promotion)
+
+
+def attempt(
+    context: dg.SensorEvaluationContext, blueprint: Blueprint, desk: Desk, work: Work
+) -> dg.RunRequest | dg.SkipReason:
+    """Launch a piece of work, after a pause if it has failed before."""
+    failed = failed_runs(context.instance, blueprint.name, work.key)
+    if isinstance(work, Retrain):
+        if work.not_before is not None and datetime.now(UTC) < work.not_before:
+            return dg.SkipReason(f"attempt {work.attempt} of {work.decision} starts at {work.not_before.isoformat()}")
+    elif len(failed) >= ATTEMPTS:
+        return dg.SkipReason(f"{work.key} has failed {len(failed)} times, last in run {failed[0].run_id}: a person must look")
+    elif failed and (wait := _pause(context, failed)) is not None:
+        return dg.SkipReason(f"{work.key} has failed {len(failed)} times, it is tried again at {wait.isoformat()}")
+    number = work.attempt if isinstance(work, Retrain) else len(failed) + 1
+    tags = {"project": blueprint.name, LOOP_TAG: blueprint.name, WORK_TAG: work.key, ATTEMPT_TAG: str(number)}
+    run_key = f"{blueprint.name}:{work.key}" if isinstance(work, Retrain) else f"{blueprint.name}:{work.key}:{number}"
+    return _run(blueprint, desk, work, run_key, tags)
+
+
+def _pause(context: dg.SensorEvaluationContext, failed: list[dg.DagsterRun]) -> datetime | None:
+    record = context.instance.get_run_record_by_id(failed[0].run_id)
+    ended = datetime.fromtimestamp((record.end_time if record else None) or 0.0, UTC)
+    until = ended + PAUSE * 2 ** (len(failed) - 1)
+    return until if datetime.now(UTC) < until else None
+
+
+def _run(blueprint: Blueprint, desk: Desk, work: Work, run_key: str, tags: dict[str, str]) -> dg.RunRequest:
+    match work:
+        case Heal():
+            return dg.RunRequest(run_key, job_name=blueprint.job("heal"), tags=tags)
+        case Score():
+            return dg.RunRequest(run_key, job_name=blueprint.job("score"), tags=tags)
+        case Collect(decision=decision):
+            op = {f"{blueprint.name}_collect_data": {"config": {"decision": decision}}}
+            return dg.RunRequest(run_key, job_name=blueprint.job("collect"), run_config={"ops": op}, tags=tags)
+        case Retrain(decision=decision):
+            more = {DECISION_TAG: decision, "mlops/training": "true"}
+            return dg.RunRequest(run_key, job_name=blueprint.job("retrain"), tags={**tags, **more})
+        case Observe(windows=windows, stage=stage):
+            return _observe(blueprint, desk, list(windows), run_key, tags, late=stage == "labelled" and work.sensor == "late_labels")
+        case Repair(window=window):
+            return _observe(blueprint, desk, [window], run_key, tags, late=False)
+
+
+def _observe(
+    blueprint: Blueprint, desk: Desk, windows: list[Window], run_key: str, tags: dict[str, str], *, late: bool
+) -> dg.RunRequest:
+    history = desk.history()
+    watched = bool(history.reigns) and windows[-1].end > history.reigns[0].start
+    names = WITH_LABELS if late else WITHOUT_LABELS
+    if not watched:
+        names = WITHOUT_CHAMPION
+    keys = [blueprint.timeline.key_of(window.start) for window in (windows[0], windows[-1])]
+    selection = [blueprint.key(name) for name in names]
+    checks = [key for name in names for key in blueprint.checks_of(name)]
+    return dg.RunRequest(
+        run_key,
+        job_name=blueprint.job("observe"),
+        tags={**tags, RANGE_START: keys[0], RANGE_END: keys[1]},
+        asset_selection=selection,
+        asset_check_keys=checks,
+    )

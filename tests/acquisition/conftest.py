@@ -1,0 +1,25 @@
+from __future__ import annotations
+
+import sys
+from types import ModuleType
+from typing import Any
+
+import pytest
+from hourly import MakeSource, Read, hourly, small_spec
+
+from mlops_assets.acquisition.source import Source
+from mlops_assets.timeline import Timeline
+
+
+@pytest.fixture
+def make_source(monkeypatch: pytest.MonkeyPatch) -> MakeSource:
+    """Builds a source around a function; keywords change the spec."""
+
+    def make(read: Read = hourly, **parts: Any) -> Source:
+        module = ModuleType("planted_source")
+        module.read = read  # type: ignore[attr-defined]
+        monkeypatch.setitem(sys.modules, "planted_source", module)
+        spec = small_spec(**parts)
+        return Source(spec, Timeline(spec))
+
+    return make

@@ -1,0 +1,59 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from mlops_assets.acquisition.source import Source
+from mlops_assets.spec import ProjectSpec
+
+Read = Callable[..., Any]
+MakeSource = Callable[..., Source]
+
+COLUMNS: dict[str, Any] = {
+    "x": {"dtype": "float", "ge": 0, "le": 100},
+    "day": {"dtype": "int", "ge": 0, "le": 6},
+    "y": {"dtype": "float", "ge": 0},
+}
+
+
+def small_spec(**parts: Any) -> ProjectSpec:
+    """An hourly project with windows of a day, answered 6 h ahead; keywords are merged into whole parts."""
+    given: dict[str, Any] = {
+        "name": "small",
+        "problem": {
+            "statement": "Something worth knowing.",
+            "task": "regression",
+            "target": "y",
+            "metric": "mae",
+            "baseline": {"type": "seasonal_naive", "season": "168h"},
+            "validation": {"holdout": "14d"},
+        },
+        "data": {
+            "source": "planted_source.read",
+            "time": "when",
+            "every": "1h",
+            "start": "2011-01-01",
+            "window": "day",
+            "horizon": "6h",
+            "drop": ["secret"],
+            "columns": COLUMNS,
+        },
+        "labels": {"delay": "0h"},
+        "features": {"known": ["x", "day"], "history": {"columns": ["y"], "length": "24h"}},
+        "serving": {"every": "1h"},
+        "retraining": {"when": {"type": "age", "max": "90d"}, "cooldown": "60d"},
+    }
+    for name, part in parts.items():
+        given[name] = given.get(name, {}) | part
+    return ProjectSpec.model_validate(given)
+
+
+def hourly(start: datetime, end: datetime, **columns: Any) -> pd.DataFrame:
+    """A sound answer of a source: an aware row an hour, y counting the hours since 2011."""
+    when = pd.date_range(pd.Timestamp(start).ceil("h"), end, freq="h", inclusive="left")
+    y = ((when - pd.Timestamp("2011-01-01", tz="UTC")) // pd.Timedelta("1h")).to_numpy(dtype=np.float64)
+    return pd.DataFrame({"when": when, "x": 50.0, "day": when.dayofweek, "y": y, "secret": 1.0}).assign(**columns)

@@ -1,0 +1,262 @@
+"""The answer log: what is recorded stands, survives, and comes back to the bit."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import sqlite3
+import struct
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mlops_assets.errors import Refused
+from mlops_assets.timeline import event_id
+from resources.telemetry import SCHEMA_VERSION, Answer, RequestLine, Telemetry, telemetry_path
+
+T0 = datetime(2011, 4, 2, 4, tzinfo=UTC)
+HOUR = timedelta(hours=1)
+
+
+@pytest.fixture
+def telemetry(tmp_path: Path) -> Iterator[Telemetry]:
+    with Telemetry(telemetry_path(tmp_path, "small")) as log:
+        yield log
+
+
+def answer(log: Telemetry, hour: int = 0, **changes: Any) -> Answer:
+    time = T0 + hour * HOUR
+    made = Answer(
+        event_id=event_id("small", changes.get("entity"), time),
+        role="champion",
+        version=1,
+        dataset="d1",
+        project="small",
+        entity=None,
+        event_time=time,
+        due=time - 24 * HOUR,
+        answered_at=T0,
+        now=time - 24 * HOUR,
+        late=False,
+        entity_known=True,
+        inputs={"event_time": time.isoformat(), "temp": 0.5, "cnt": [1.0, None, 3.0]},
+        feature_set=log.feature_set(["temp", "cnt__mean"], {}),
+        features=np.array([0.5, np.nan]),
+        prediction=12.5,
+        probabilities=None,
+    )
+    return replace(made, **changes)
+
+
+def read(log: Telemetry, **options: Any) -> pd.DataFrame:
+    return log.answers("small", T0, T0 + 100 * HOUR, **options)
+
+
+def test_the_first_answer_of_a_champion_stands(telemetry: Telemetry) -> None:
+    assert telemetry.record([answer(telemetry)]) == set()
+    again = answer(telemetry, version=2, prediction=99.0)
+    assert telemetry.record([again, answer(telemetry, hour=1)]) == {again.event_id}
+    assert read(telemetry)[["version", "prediction"]].values.tolist() == [[1, 12.5], [1, 12.5]]
+    assert telemetry.stored([again.event_id])[again.event_id].prediction == 12.5
+
+
+def test_each_shadow_version_predicts_an_event_once_and_anybody_may_ask_often(telemetry: Telemetry) -> None:
+    for version, prediction in ((1, 1.0), (2, 2.0), (1, 3.0)):
+        telemetry.record([answer(telemetry, role="shadow", version=version, prediction=prediction)])
+        telemetry.record([answer(telemetry, role="ad_hoc", version=version, due=None)])
+    assert read(telemetry, roles=["shadow"])["prediction"].tolist() == [1.0, 2.0]
+    assert len(read(telemetry, roles=["ad_hoc"])) == 3
+    assert telemetry.answered_ids([answer(telemetry).event_id]) == set()
+
+
+def test_a_batch_is_written_whole_or_not_at_all(telemetry: Telemetry) -> None:
+    with pytest.raises(sqlite3.IntegrityError):
+        telemetry.record([answer(telemetry), answer(telemetry, hour=1, prediction=None)])
+    assert read(telemetry).empty
+    telemetry.record([answer(telemetry)])
+    assert len(read(telemetry)) == 1
+
+
+numbers = st.floats(allow_nan=False, allow_infinity=False)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.none() | numbers, min_size=1), st.lists(st.floats(), min_size=2, max_size=2), numbers)
+def test_numbers_come_back_to_the_bit(history: list[float | None], features: list[float], prediction: float) -> None:
+    with Telemetry(Path(os.environ["PYTEST_TELEMETRY"])) as log:
+        hour = int.from_bytes(os.urandom(3), "big")
+        given_answer = answer(
+            log,
+            hour=hour,
+            inputs={"cnt": history},
+            features=np.array(features),
+            prediction=prediction,
+            probabilities={"UP": prediction, "DOWN": 0.1},
+        )
+        log.record([given_answer])
+        stored = log.stored([given_answer.event_id])[given_answer.event_id]
+    bits = [None if value is None else struct.pack("<d", value) for value in history]
+    assert [None if v is None else struct.pack("<d", v) for v in stored.inputs["cnt"]] == bits
+    assert stored.features.tobytes() == np.array(features).tobytes()
+    assert struct.pack("<d", float(stored.prediction)) == struct.pack("<d", prediction)
+    assert stored.probabilities == {"UP": prediction, "DOWN": 0.1}
+
+
+@pytest.fixture(autouse=True)
+def one_file_for_the_property(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTEST_TELEMETRY", str(tmp_path / "property.sqlite"))
+
+
+def test_answers_come_in_event_time_order_with_features_by_name(telemetry: Telemetry) -> None:
+    features = telemetry.feature_set(["weather", "cnt__mean"], {"weather": ["clear", "rain"]})
+    rows = [
+        answer(telemetry, hour=2, entity="b", features=np.array([1.0, 4.0]), feature_set=features),
+        answer(telemetry, hour=2, entity="a", features=np.array([np.nan, 4.0]), feature_set=features),
+        answer(telemetry, hour=0, prediction="UP", probabilities={"UP": 0.75, "DOWN": 0.25}),
+        answer(telemetry, hour=100),
+    ]
+    telemetry.record(rows)
+    frame = read(telemetry)
+    assert frame["entity"].tolist() == [None, "a", "b"]
+    assert frame["features"].tolist()[1:] == [
+        {"weather": None, "cnt__mean": 4.0},
+        {"weather": "rain", "cnt__mean": 4.0},
+    ]
+    assert frame["event_time"].dtype == frame["due"].dtype == "datetime64[ns, UTC]"
+    assert frame["event_time"].tolist() == [T0, T0 + 2 * HOUR, T0 + 2 * HOUR]
+    assert frame["prediction"][0] == "UP"
+    assert frame["probabilities"][0] == {"UP": 0.75, "DOWN": 0.25}
+    assert frame["inputs"][1] == rows[1].inputs
+    assert telemetry.answers("other", T0, T0 + 100 * HOUR).empty
+
+
+def test_an_empty_window_has_the_same_columns_and_types(telemetry: Telemetry) -> None:
+    empty = read(telemetry)
+    telemetry.record([answer(telemetry)])
+    full = read(telemetry)
+    assert empty.empty
+    assert list(empty.columns) == list(full.columns)
+    assert empty["due"].dtype == full["due"].dtype
+
+
+def test_all_answers_to_an_event_are_found_whoever_gave_them(telemetry: Telemetry) -> None:
+    telemetry.record([answer(telemetry), answer(telemetry, role="shadow", version=7), answer(telemetry, hour=1)])
+    found = telemetry.answers_to([answer(telemetry).event_id])
+    assert found[["role", "version"]].values.tolist() == [["champion", 1], ["shadow", 7]]
+
+
+def test_many_ids_are_looked_up_at_once(telemetry: Telemetry) -> None:
+    rows = [answer(telemetry, hour=hour) for hour in range(1200)]
+    telemetry.record(rows)
+    ids = {row.event_id for row in rows}
+    assert telemetry.answered_ids([*ids, "unknown"]) == ids
+    assert telemetry.answered_ids([]) == set()
+
+
+def test_the_shadow_finds_what_it_has_not_predicted_and_may(telemetry: Telemetry) -> None:
+    rows = [answer(telemetry, hour=hour) for hour in range(4)]
+    telemetry.record([*rows, answer(telemetry, hour=5, role="ad_hoc", due=None)])
+    telemetry.record([replace(rows[2], role="shadow", version=7)])
+    as_of = rows[1].due
+    assert as_of is not None
+    found = telemetry.unshadowed("small", 7, as_of, after=0, limit=10)
+    assert [pending.answer.event_id for pending in found] == [rows[1].event_id, rows[3].event_id]
+    assert telemetry.backlog("small", 7, as_of, after=0) == 2
+    assert telemetry.backlog("small", 7, as_of, after=found[0].row) == 1
+    assert telemetry.backlog("small", 8, as_of, after=0) == 3
+
+
+def test_health_counts_requests_of_a_stretch_of_the_projects_time(telemetry: Telemetry) -> None:
+    lines = [RequestLine(T0, T0 + hour * HOUR, 200, float(hour), "ad_hoc", 1) for hour in range(1, 101)]
+    lines += [RequestLine(T0, T0 + HOUR, status, 1000.0, "ad_hoc", 1) for status in (422, 500)]
+    lines += [RequestLine(T0, None, 500, 1.0, "ad_hoc", 1)]
+    telemetry.record_requests(lines[:50], rss=2**20)
+    telemetry.record_requests(lines[50:], rss=3 * 2**20)
+    health = telemetry.health(T0, T0 + 101 * HOUR)
+    assert (health.requests, health.errors, health.client_errors) == (102, 1, 1)
+    assert health.p50_ms == pytest.approx(51.5, abs=1)
+    assert health.memory_mb == 3.0
+    assert telemetry.health(T0 + 200 * HOUR, T0 + 201 * HOUR).p50_ms is None
+    assert len(telemetry.requests(T0 + 10 * HOUR, T0 + 12 * HOUR)) == 2
+    assert telemetry.latest_now() == T0 + 100 * HOUR
+
+
+def test_a_file_of_a_newer_version_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "telemetry.sqlite"
+    Telemetry(path).close()
+    connection = sqlite3.connect(path)
+    connection.execute(f"PRAGMA user_version={SCHEMA_VERSION + 1}")
+    connection.close()
+    with pytest.raises(Refused, match=f"schema {SCHEMA_VERSION + 1}"):
+        Telemetry(path)
+
+
+def _write_and_be_killed(path: Path) -> None:
+    log = Telemetry(path)
+    log.record([answer(log, role="ad_hoc", due=None)])
+    log.record([answer(log, hour=1)])
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_what_was_recorded_survives_kill_9(tmp_path: Path) -> None:
+    path = telemetry_path(tmp_path, "small")
+    process = multiprocessing.get_context("fork").Process(target=_write_and_be_killed, args=(path,))
+    process.start()
+    process.join(20)
+    assert process.exitcode == -signal.SIGKILL
+    with Telemetry(path) as log:
+        assert read(log, roles=["ad_hoc", "champion"])["role"].tolist() == ["ad_hoc", "champion"]
+
+
+def _open(path: Path) -> None:
+    with Telemetry(path) as log:
+        log.record([answer(log, role="ad_hoc", due=None)])
+
+
+def test_processes_may_open_a_new_file_at_once(tmp_path: Path) -> None:
+    path = telemetry_path(tmp_path, "small")
+    context = multiprocessing.get_context("fork")
+    processes = [context.Process(target=_open, args=(path,)) for _ in range(4)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(20)
+    assert [process.exitcode for process in processes] == [0, 0, 0, 0]
+    with Telemetry(path) as log:
+        assert len(read(log, roles=["ad_hoc"])) == 4
+
+
+def test_a_reader_elsewhere_does_not_block_the_writer(telemetry: Telemetry) -> None:
+    telemetry.record([answer(telemetry)])
+    reader = sqlite3.connect(telemetry.path)
+    reader.execute("BEGIN")
+    assert reader.execute("SELECT count(*) FROM answers").fetchone() == (1,)
+    telemetry.record([answer(telemetry, hour=1)])
+    telemetry.checkpoint()
+    assert reader.execute("SELECT count(*) FROM answers").fetchone() == (1,)
+    reader.close()
+    assert len(read(telemetry)) == 2
+
+
+def test_an_events_answer_is_synced_to_the_disk_and_others_are_not(telemetry: Telemetry) -> None:
+    modes = [c.execute("PRAGMA synchronous").fetchone()[0] for c in (telemetry._synced, telemetry._unsynced)]
+    assert modes == [2, 1]  # FULL, NORMAL
+    used: list[str] = []
+    telemetry._synced.set_trace_callback(lambda _: used.append("synced"))
+    telemetry._unsynced.set_trace_callback(lambda _: used.append("unsynced"))
+    rows = [answer(telemetry), answer(telemetry, role="ad_hoc", due=None)]
+    used.clear()
+    telemetry.record([rows[0]])
+    assert set(used) == {"synced"}
+    used.clear()
+    telemetry.record([rows[1]])
+    assert set(used) == {"unsynced"}

@@ -1,0 +1,294 @@
+"""The loop's rules over drawn policies and reigns, each played window by window as the ledger would see it."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from itertools import pairwise
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from reigns import PERFORMANCE, PSI, START, WEEK, Loop, after, decided, found, history, losing, policy, week, window
+
+from mlops_assets.retraining.decide import decide, decision_id
+from mlops_assets.retraining.evidence import LoopHistory, find_evidence
+from mlops_assets.retraining.records import Decision, Evidence
+from mlops_assets.spec.policies import leaves
+
+SOME = settings(max_examples=100, deadline=None)
+WEEKS = st.integers(1, 8).map(lambda weeks: f"{7 * weeks}d")
+
+performances = st.fixed_dictionaries(
+    {
+        "type": st.just("performance"),
+        "ratio": st.sampled_from([1.05, 1.3, 2.0]),
+        "against": st.sampled_from(["first_live_windows", "holdout"]),
+        "first": st.integers(1, 3),
+        "last": st.integers(1, 3),
+    }
+)
+differences = st.fixed_dictionaries(
+    {"type": st.just("performance"), "worse_by": st.sampled_from([1.0, 20.0]), "last": st.integers(1, 2)}
+)
+distances = st.fixed_dictionaries(
+    {
+        "type": st.just("drift"),
+        "signal": st.just("prediction"),
+        "statistic": st.just("psi"),
+        "threshold": st.just(0.2),
+        "for": st.integers(1, 3),
+    }
+)
+shares = st.fixed_dictionaries(
+    {"type": st.just("drift"), "signal": st.just("data"), "threshold": st.just(0.5), "for": st.integers(1, 2)}
+)
+ages = st.fixed_dictionaries({"type": st.just("age"), "max": WEEKS})
+on_answers = performances | differences | distances | shares
+
+
+def combined(conditions):
+    several = st.lists(conditions, min_size=1, max_size=3)
+    one_level = st.builds(lambda kind, of: {"type": kind, "of": of}, st.sampled_from(["any", "all"]), several)
+    return (
+        conditions
+        | one_level
+        | st.builds(
+            lambda kind, of, more: {"type": kind, "of": [of, more]},
+            st.sampled_from(["any", "all"]),
+            one_level,
+            conditions,
+        )
+    )
+
+
+guarded = st.fixed_dictionaries(
+    {
+        "cooldown": WEEKS,
+        "warm_up": st.integers(0, 4).map(lambda weeks: f"{7 * weeks}d"),
+        "budget": st.fixed_dictionaries({"runs": st.integers(1, 3), "per": WEEKS}),
+    }
+)
+policies = st.builds(lambda when, guards: policy(when, **guards), combined(on_answers | ages), guarded)
+policies_on_answers = st.builds(lambda when, guards: policy(when, **guards), combined(on_answers), guarded)
+
+readings = st.tuples(st.floats(20, 120), st.floats(0, 0.4), st.floats(0, 1), st.integers(0, 5))
+
+
+@st.composite
+def reigns(draw, at_most=16):
+    """Windows of a reign: some too young (whatever their numbers say), some without labels."""
+    drawn = draw(st.lists(readings, min_size=1, max_size=at_most))
+    return [
+        window(
+            index,
+            None if kind == 1 else loss,
+            too_young=kind == 0,
+            prediction_drift={"psi": psi},
+            data_drift_share=share,
+        )
+        for index, (loss, psi, share, kind) in enumerate(drawn)
+    ]
+
+
+def ids(evidence: list[Evidence]) -> set[str]:
+    return {item.identity for item in evidence}
+
+
+def end_of(identity: str) -> datetime:
+    """When the window of an identity ends."""
+    return next(after(index + 1) for index in range(60) if identity.endswith(week(index)))
+
+
+def played(spec, windows, lag: int, past: LoopHistory | None = None) -> list[tuple[LoopHistory, Decision]]:
+    loop = Loop(spec, lag=lag, past=past or history())
+    loop.play(windows)
+    return loop.steps
+
+
+# Determinism
+
+
+@SOME
+@given(policies, reigns(), st.integers(0, 2))
+def test_deciding_again_gives_the_same_decision(spec, windows, lag):
+    assert played(spec, windows, lag) == played(spec, windows, lag)
+
+
+@SOME
+@given(policies, reigns(), st.randoms(use_true_random=False))
+def test_the_order_in_which_facts_are_handed_over_does_not_matter(spec, windows, random):
+    past = played(spec, windows, 5)[-1][0]
+    shuffled = past.model_copy(update={"trainings": random.sample(past.trainings, len(past.trainings))})
+    others = random.sample(windows, len(windows))
+    args = {"window": windows[-1].window, "stage": "labelled"}
+    now = windows[-1].end
+    assert decide(spec, others, shuffled, now, **args) == decide(spec, windows, past, now, **args)
+
+
+# Guards
+
+
+@SOME
+@given(policies, reigns(), st.integers(0, 3), st.integers(0, 8))
+def test_retrain_never_passes_a_guard(spec, windows, lag, cooldown_began):
+    past = history(cooldown_from=START - cooldown_began * WEEK)
+    for known, decision in played(spec, windows, lag, past):
+        if decision.outcome != "RETRAIN":
+            continue
+        within = [training for training in known.trainings if training > decision.at - spec.budget.per]
+        assert decision.at >= known.cooldown_from + spec.cooldown
+        assert decision.at >= START + spec.warm_up
+        assert len(within) < spec.budget.runs
+        assert known.in_progress is None
+        assert known.new_rows >= spec.min_new_rows
+        assert decision.evidence
+
+
+@SOME
+@given(policies, reigns(), st.integers(0, 3))
+def test_evidence_that_no_guard_holds_back_is_never_left_waiting(spec, windows, lag):
+    for _, decision in played(spec, windows, lag):
+        if decision.evidence and all(guard.passed for guard in decision.guards):
+            assert decision.outcome == "RETRAIN"
+
+
+@SOME
+@given(policies, reigns(), st.integers(0, 3))
+def test_too_few_new_rows_never_retrain_and_are_collected_once_per_evidence(spec, windows, lag):
+    loop = Loop(spec, lag=lag, new_rows=0, past=history(new_rows=0))
+    decisions = loop.play(windows)
+    collects = [decision for decision in decisions if decision.outcome == "COLLECT"]
+    assert all(decision.outcome != "RETRAIN" for decision in decisions)
+    assert len({frozenset(ids(decision.evidence)) for decision in collects}) == len(collects)
+
+
+# Latching and consumption
+
+
+@SOME
+@given(policies, reigns(), st.integers(0, 3))
+def test_evidence_stands_until_it_is_consumed(spec, windows, lag):
+    steps = played(spec, windows, lag)
+    for (known, earlier), (later_known, later) in pairwise(steps):
+        if known.consumed_through == later_known.consumed_through:
+            assert ids(earlier.evidence) <= ids(later.evidence)
+
+
+@SOME
+@given(policies, reigns(), st.integers(1, 6))
+def test_healthy_windows_never_take_evidence_back(spec, windows, healthy):
+    before = found(spec, windows)
+    count = len(windows)
+    calm = [window(count + i, 1.0, prediction_drift={"psi": 0.0}, data_drift_share=0.0) for i in range(healthy)]
+    assert ids(before) <= ids(found(spec, [*windows, *calm]))
+
+
+@SOME
+@given(policies, reigns())
+def test_evidence_is_the_same_with_and_without_the_memory_of_earlier_decisions(spec, windows):
+    known, decision = played(spec, windows, lag=99)[-1]
+    forgetful = known.model_copy(update={"standing": []})
+    assert ids(find_evidence(spec, windows, forgetful, decision.at)) == ids(decision.evidence)
+
+
+@SOME
+@given(policies, reigns(), st.integers(0, 3))
+def test_consumed_evidence_never_asks_again(spec, windows, lag):
+    retrained: list[str] = []
+    for known, decision in played(spec, windows, lag):
+        if known.consumed_through is not None:
+            assert all(end_of(identity) > known.consumed_through for identity in ids(decision.evidence))
+        if decision.outcome == "RETRAIN":
+            retrained.append(decision.id)
+    assert len(retrained) == len(set(retrained))
+
+
+@SOME
+@given(policies_on_answers, reigns(at_most=10), st.data())
+def test_labels_that_come_late_never_rename_evidence_that_was_recorded(spec, windows, data):
+    pending = data.draw(st.integers(0, len(windows)))
+    ended = [
+        item if index < pending else item.model_copy(update={"loss": None, "stage": "ended"})
+        for index, item in enumerate(windows)
+    ]
+    before = found(spec, ended)
+    after_labels = found(spec, windows, history(standing=before))
+    assert ids(before) <= ids(after_labels)
+    assert len({item.signal for item in after_labels}) == len(after_labels)
+
+
+# What is no evidence
+
+
+@SOME
+@given(policies_on_answers, st.floats(0, 500), st.floats(0, 0.2), st.floats(0, 0.5), st.integers(1, 20))
+def test_a_stationary_reign_never_retrains(spec, loss, psi, share, count):
+    windows = [window(i, loss, prediction_drift={"psi": psi}, data_drift_share=share) for i in range(count)]
+    steps = played(spec, windows, 0, history({"holdout_loss": loss}))
+    assert {(decision.outcome, len(decision.evidence)) for _, decision in steps} == {("WAIT", 0)}
+
+
+@SOME
+@given(policies_on_answers, reigns())
+def test_too_young_windows_change_nothing(spec, windows):
+    old_enough = [item for item in windows if not item.too_young]
+    now = windows[-1].end
+    assert find_evidence(spec, windows, history(), now) == find_evidence(spec, old_enough, history(), now)
+
+
+# Any and all
+
+
+@SOME
+@given(st.lists(on_answers | ages, min_size=1, max_size=4), reigns())
+def test_all_is_asked_for_exactly_when_every_member_alone_would_ask(members, windows):
+    alone = [bool(found(policy(member), windows)) for member in members]
+    together = found(policy(*members, type="all") if len(members) > 1 else policy(*members), windows)
+    either = found(policy(*members), windows)
+    assert bool(together) == all(alone)
+    assert bool(either) == any(alone)
+    assert ids(together) <= ids(either)
+    assert len(either) <= len(set(leaves(policy(*members).when)))
+
+
+# Ids
+
+
+evidences = st.builds(
+    lambda signal, index, value: Evidence(
+        reign=1, signal=signal, window=week(index), value=value, threshold=1.0, sentence=f"{value}"
+    ),
+    st.sampled_from(["age", "drift:data", "performance:holdout"]),
+    st.integers(0, 5),
+    st.floats(0, 9),
+)
+
+
+@SOME
+@given(st.lists(evidences, min_size=1, max_size=4, unique_by=lambda item: item.identity), st.randoms(), st.data())
+def test_equal_evidence_gives_equal_ids_whatever_its_order_values_and_window(evidence, random, data):
+    others = [item.model_copy(update={"value": 0.0, "sentence": ""}) for item in random.sample(evidence, len(evidence))]
+    outcome = data.draw(st.sampled_from(["RETRAIN", "COLLECT"]))
+    one = decision_id(history(), outcome, evidence, week(7), "labelled")
+    assert one == decision_id(history(), outcome, others, week(8), "ended")
+    assert one != decision_id(history({"number": 2}), outcome, evidence, week(7), "labelled")
+    assert one != decision_id(history(), outcome, evidence[1:], week(7), "labelled")
+
+
+@SOME
+@given(reigns(), st.integers(2, 9))
+def test_different_reigns_never_share_a_decision(windows, number):
+    spec = policy(PERFORMANCE, PSI)
+    first, other = decided(spec, windows), decided(spec, windows, history({"number": number}))
+    assert first.outcome == other.outcome
+    assert first.id != other.id
+    assert ids(first.evidence).isdisjoint(ids(other.evidence))
+
+
+@SOME
+@given(st.floats(20, 60), st.floats(1.4, 5), st.integers(0, 8), st.integers(0, 3))
+def test_a_lasting_break_is_retrained_for_once_its_windows_fill_the_span(level, factor, calm, lag):
+    broken = losing(*[level] * (2 + calm), *[level * factor] * 4)
+    steps = played(policy(PERFORMANCE), broken, lag)
+    asked = [index for index, (_, decision) in enumerate(steps) if decision.outcome == "RETRAIN"]
+    assert len(asked) == 1
+    assert 2 + calm <= asked[0] <= 3 + calm

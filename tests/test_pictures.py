@@ -1,0 +1,243 @@
+from __future__ import annotations
+
+import base64
+import io
+import subprocess
+import sys
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from mlops_assets import pictures
+from mlops_assets.card import BACKGROUND
+from mlops_assets.pictures import ALARM, CALM, ROLES
+
+START = datetime(2011, 4, 2, 4, tzinfo=UTC)
+RNG = np.random.default_rng(0)
+
+
+def hours(days: int = 7, **sides: Any) -> pd.DataFrame:
+    times = pd.date_range(START, periods=24 * days, freq="1h").astype("datetime64[ns, UTC]")
+    truth = 200 + 150 * np.sin(np.arange(24 * days) / 24 * 2 * np.pi) + RNG.normal(0, 15, 24 * days)
+    made = {name: truth + RNG.normal(0, spread, len(truth)) for name, spread in sides.items()}
+    return pd.DataFrame({"event_time": times, "truth": truth} | made)
+
+
+def weeks(count: int = 30, **columns: Any) -> pd.DataFrame:
+    return pd.DataFrame({"window": [START + n * timedelta(days=7) for n in range(count)]} | columns)
+
+
+def forecast() -> bytes:
+    return pictures.forecast_against_truth(hours(champion=20, shadow=60, baseline=40), unit="rentals per hour")
+
+
+def longest_forecast() -> bytes:
+    return pictures.forecast_against_truth(hours(60, champion=20, candidate=30, shadow=60, baseline=40))
+
+
+def classes() -> bytes:
+    names = RNG.choice(["UP", "DOWN"], (336, 3))
+    frame = pd.DataFrame(names, columns=["truth", "champion", "baseline"])
+    return pictures.forecast_against_truth(
+        frame.assign(event_time=pd.date_range(START, periods=336, freq="30min", tz="UTC"))
+    )
+
+
+def error(metric: Any = "mae") -> bytes:
+    losses = {"served": RNG.uniform(0.1, 0.3, 90), "shadow": RNG.uniform(0.3, 0.6, 90), "baseline": 0.5}
+    changes = [(START + timedelta(days=70 * n), f"v{n + 1}") for n in range(8)]
+    retrains = [when - timedelta(days=7) for when, _ in changes[1:]]
+    return pictures.error_over_time(
+        weeks(90, **losses), metric=metric, promotions=changes, retrains=retrains, unit="rentals per hour"
+    )
+
+
+def drift_over_time() -> bytes:
+    table = weeks(share=RNG.uniform(0, 1, 30), prediction=RNG.uniform(0, 0.4, 30))
+    table.loc[[4, 5], ["share", "prediction"]] = np.nan
+    return pictures.drift_over_time(
+        table, share=0.5, statistic="psi", threshold=0.2, promotions=[(START + timedelta(days=21), "v2")]
+    )
+
+
+def drifted() -> bytes:
+    scores = {f'cnt__agg_linear_trend__attr_"slope"__chunk_len_50__f_agg_"max"_{n}': n / 50 for n in range(30)}
+    return pictures.drifted_columns(scores, threshold=0.1, statistic="wasserstein")
+
+
+def leaderboard() -> bytes:
+    table = pd.DataFrame({"model": [f"XGBoost_{n}_AutoML_20110402" for n in range(12)], "loss": np.arange(12) + 30.0})
+    return pictures.leaderboard(table, metric="mae", unit="rentals per hour")
+
+
+def importance() -> bytes:
+    share = np.sort(RNG.dirichlet(np.ones(40)))[::-1]
+    return pictures.variable_importance(pd.DataFrame({"variable": [f"column_{n}" for n in range(40)], "share": share}))
+
+
+def verdict() -> bytes:
+    losses = {"candidate": 30.1, "champion": 41.9, "baseline": 49.0}
+    return pictures.loss_comparison(losses, metric="mae", interval=(7.2, 16.1), unit="rentals per hour")
+
+
+ALL: list[Callable[[], bytes]] = [
+    forecast,
+    longest_forecast,
+    classes,
+    error,
+    drift_over_time,
+    drifted,
+    leaderboard,
+    importance,
+    verdict,
+]
+
+
+def image(png: bytes) -> Image.Image:
+    return Image.open(io.BytesIO(png)).convert("RGBA")
+
+
+def pixels(png: bytes, colour: str, slack: int = 14) -> int:
+    """How many pixels are of a colour, as far as a palette of 128 keeps it."""
+    wanted = np.array([int(colour[i : i + 2], 16) for i in (1, 3, 5)])
+    return int((np.abs(np.asarray(image(png))[..., :3].astype(int) - wanted) <= slack).all(axis=-1).sum())
+
+
+@pytest.mark.parametrize("picture", ALL)
+def test_each_picture_fits_into_metadata_and_onto_both_pages(picture: Callable[[], bytes]) -> None:
+    png = picture()
+    drawn = image(png)
+    assert drawn.width == 880
+    assert drawn.height <= 800
+    assert len(pictures.markdown_image(png, "a picture")) < 60_000
+    alpha = np.asarray(drawn)[..., 3]
+    assert alpha[0, 0] == alpha[-1, -1] == 0  # round corners let the page through
+    assert (alpha[10:-10, 10:-10] > 250).all()  # and the card itself does not
+    assert pixels(png, BACKGROUND, 3) > drawn.width * drawn.height / 4
+
+
+@pytest.mark.parametrize("picture", ALL)
+def test_nothing_is_cut_off_at_the_cards_border(picture: Callable[[], bytes]) -> None:
+    drawn = np.asarray(image(picture()))[..., :3].astype(int)
+    inner = np.abs(drawn - drawn[20, 8]).max(axis=-1)
+    assert inner[20:-20, 5:14].max() < 12
+    assert inner[20:-20, -14:-5].max() < 12
+
+
+def test_a_picture_goes_into_markdown_whole() -> None:
+    png = verdict()
+    text = pictures.markdown_image(png, "losses")
+    assert text.startswith("![losses](data:image/png;base64,")
+    assert base64.b64decode(text.removesuffix(")").split(",", 1)[1]) == png
+
+
+def test_the_same_table_gives_the_same_picture() -> None:
+    assert verdict() == verdict()
+
+
+def test_who_is_who_has_one_colour_in_every_picture() -> None:
+    frame = hours(champion=20, baseline=40)
+    for png in (pictures.forecast_against_truth(frame), verdict(), error()):
+        assert pixels(png, ROLES["champion"][1]) > 150
+        assert pixels(png, ROLES["baseline"][1]) > 60
+    without = pictures.forecast_against_truth(frame.drop(columns="champion"))
+    assert pixels(without, ROLES["champion"][1]) == 0
+
+
+def test_a_side_without_any_answer_is_not_drawn_nor_named() -> None:
+    frame = hours(champion=20)
+    absent = pictures.forecast_against_truth(frame.assign(shadow=np.nan, baseline=np.nan))
+    assert absent == pictures.forecast_against_truth(frame)
+
+
+def test_only_columns_at_or_above_the_threshold_are_alarming() -> None:
+    calm = pictures.drifted_columns({"a": 0.05, "b": 0.0999}, threshold=0.1, statistic="psi")
+    both = pictures.drifted_columns({"a": 0.05, "b": 0.1}, threshold=0.1, statistic="psi")
+    assert pixels(calm, ALARM) == 0
+    assert pixels(calm, CALM) > 1000
+    assert pixels(both, ALARM) > 1000
+    assert pixels(both, CALM) > 1000
+
+
+def test_at_most_twenty_columns_are_drawn_the_farthest() -> None:
+    far = {f"far_{n:02}": 1 + n / 100 for n in range(20)}
+    near = {f"near_{n:02}": 0.01 for n in range(30)}
+    png = pictures.drifted_columns(near | far, threshold=0.1, statistic="psi")
+    assert pixels(png, CALM) == 0
+    assert pixels(png, ALARM) > 10_000
+
+
+def test_retraining_decisions_and_promotions_are_marked_and_those_elsewhere_are_not() -> None:
+    table = weeks(served=0.2, shadow=0.3, baseline=0.4)
+    plain = pictures.error_over_time(table, metric="mae")
+    inside, outside = START + timedelta(days=70), START + timedelta(days=3000)
+    assert pixels(plain, ALARM) == 0
+    assert pixels(pictures.error_over_time(table, metric="mae", retrains=[inside]), ALARM) > 60
+    assert pictures.error_over_time(table, metric="mae", promotions=[(inside, "v2")]) != plain
+    elsewhere = pictures.error_over_time(table, metric="mae", retrains=[outside], promotions=[(outside, "v9")])
+    assert elsewhere == plain
+
+
+def test_an_accuracy_is_drawn_as_an_accuracy() -> None:
+    assert error("accuracy") != error("mae")
+    good, poor = ({"candidate": loss} for loss in (0.1, 0.8))
+    bars = [pixels(pictures.loss_comparison(each, metric="accuracy"), ROLES["candidate"][1]) for each in (good, poor)]
+    assert bars[0] > 0
+    low = pictures.leaderboard(pd.DataFrame({"model": ["a", "b"], "loss": [0.1, 0.9]}), metric="accuracy")
+    assert pixels(low, ROLES["candidate"][1]) > 5 * pixels(low, CALM)
+
+
+def test_drift_above_its_threshold_stands_out() -> None:
+    table = weeks(share=0.2, prediction=0.1)
+    calm = pictures.drift_over_time(table, share=0.5, statistic="psi", threshold=0.2)
+    none = pictures.drift_over_time(table, share=0.5, statistic="psi")
+    over = pictures.drift_over_time(table.assign(prediction=0.3), share=0.5, statistic="psi", threshold=0.2)
+    assert pixels(none, ALARM) < pixels(calm, ALARM) < pixels(over, ALARM) - 200
+
+
+def test_times_are_shown_in_the_projects_zone() -> None:
+    frame = hours(1, champion=10)
+    utc, local = (pictures.forecast_against_truth(frame, zone=zone) for zone in ("UTC", "Australia/Sydney"))
+    assert utc != local
+
+
+def test_aware_and_naive_utc_times_are_the_same() -> None:
+    frame = hours(champion=10)
+    naive = frame.assign(event_time=frame["event_time"].dt.tz_localize(None))
+    assert pictures.forecast_against_truth(naive) == pictures.forecast_against_truth(frame)
+
+
+def test_several_entities_are_averaged() -> None:
+    frame = hours(champion=10)
+    doubled = pd.concat([frame.assign(entity="a"), frame.assign(entity="b")], ignore_index=True)
+    assert pictures.forecast_against_truth(doubled) == pictures.forecast_against_truth(frame)
+
+
+@pytest.mark.parametrize("rows", [0, 1, 2])
+def test_a_young_project_has_pictures_too(rows: int) -> None:
+    empty = hours(champion=10)[:rows]
+    one = weeks(served=0.2, shadow=np.nan, baseline=0.3, share=np.nan, prediction=np.nan)[:rows]
+    made = [
+        pictures.forecast_against_truth(empty),
+        pictures.forecast_against_truth(empty.assign(truth="UP", champion="DOWN")),
+        pictures.error_over_time(one, metric="mae", promotions=[(START, "v1")], retrains=[START]),
+        pictures.drift_over_time(one, share=0.5, statistic="psi", promotions=[(START, "v1")]),
+        pictures.drifted_columns(dict.fromkeys("ab"[:rows], 0.0), threshold=0.1, statistic="psi"),
+        pictures.leaderboard(pd.DataFrame({"model": ["a", "b"], "loss": [1.0, 2.0]})[:rows], metric="mae"),
+        pictures.variable_importance(pd.DataFrame({"variable": ["a", "b"], "share": [1.0, 0.0]})[:rows]),
+        pictures.loss_comparison(dict(list({"candidate": 1.0, "baseline": 0.0}.items())[:rows]), metric="mae"),
+    ]
+    assert all(image(png).width == 880 for png in made)
+
+
+def test_nothing_is_drawn_through_matplotlibs_global_state() -> None:
+    code = (
+        "import sys; from mlops_assets import pictures; assert 'matplotlib' not in sys.modules;"
+        "pictures.loss_comparison({'candidate': 1.0}, metric='mae'); assert 'matplotlib.pyplot' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
