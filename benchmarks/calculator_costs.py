@@ -22,6 +22,7 @@ from mlops_assets.modeling.calculator_costs import PATH, CombinerCost, CostTable
 from mlops_assets.prediction.features import single_threaded_algebra
 
 STEPS = [48, 168, 672]
+Windows = np.ndarray[Any, np.dtype[np.float64]]
 WINDOWS = 5
 RUNS = range(3, 30)
 PATIENCE = 0.02
@@ -29,17 +30,32 @@ PATIENCE = 0.02
 DATA = Path(__file__).parent.parent / "mlops_assets" / "projects" / "bike_demand" / "bike_hour.csv.xz"
 
 
-def microseconds(call: Callable[[np.ndarray[Any, Any]], Any], windows: np.ndarray[Any, Any]) -> float:
-    """Median over the windows of the fastest of at least three calls, in time of the processor: others may use it too."""
+def microseconds(function: Callable[..., Any], arguments: dict[str, Any], windows: Windows) -> float:
+    """Median over the windows of the fastest of at least three calls, in the processor's time: others use it too."""
     taken = []
     for window in windows:
         runs: list[float] = []
         while len(runs) < RUNS.start or (sum(runs) < PATIENCE and len(runs) < RUNS.stop):
             start = time.thread_time()
-            call(window)
+            result = function(window, **arguments)
+            if not isinstance(result, int | float | np.number):
+                list(result)  # a combiner may compute while it is read
             runs.append(time.thread_time() - start)
         taken.append(min(runs))
     return round(float(np.median(taken)) * 1e6, 1)
+
+
+def combiner_cost(function: Callable[..., Any], parameters: list[Any], cuts: list[Windows]) -> CombinerCost:
+    """What the first of a combiner's features costs, and each further one."""
+
+    def costs(settings: list[Any]) -> list[float]:
+        return [microseconds(function, {"param": settings}, windows) for windows in cuts]
+
+    # the dearer end of the settings: a call for lag 0 alone, say, computes nothing
+    first = [max(pair) for pair in zip(costs(parameters[:1]), costs(parameters[-1:]), strict=True)]
+    more = max(1, len(parameters) - 1)
+    each = [round(max(0.5, (whole - one) / more), 1) for one, whole in zip(first, costs(parameters), strict=True)]
+    return CombinerCost(first=first, each=each)
 
 
 def main() -> None:
@@ -51,7 +67,8 @@ def main() -> None:
     single_threaded_algebra()
     warnings.simplefilter("ignore")
     series = pd.read_csv(DATA)["cnt"].to_numpy(dtype=np.float64)
-    cuts = [np.array([series[start : start + steps] for start in range(100, 12000, 12000 // WINDOWS)]) for steps in STEPS]
+    starts = range(100, 12000, 12000 // WINDOWS)
+    cuts = [np.array([series[start : start + steps] for start in starts]) for steps in STEPS]
     simple: dict[str, list[float]] = {}
     combiners: dict[str, CombinerCost] = {}
     for name, parameters in ComprehensiveFCParameters().items():
@@ -59,22 +76,13 @@ def main() -> None:
         if hasattr(function, "index_type"):
             continue
         if function.fctype == "combiner":
-            # the dearer end of the settings: a call for lag 0 alone, say, computes nothing
-            ends = [
-                [microseconds(lambda x, p=p: list(function(x, param=p)), windows) for windows in cuts]
-                for p in (parameters[:1], parameters[-1:])
-            ]
-            first = [max(costs) for costs in zip(*ends, strict=True)]
-            whole = [microseconds(lambda x: list(function(x, param=parameters)), windows) for windows in cuts]
-            more = max(1, len(parameters) - 1)
-            each = [round(max(0.5, (a - f) / more), 1) for f, a in zip(first, whole, strict=True)]
-            combiners[name] = CombinerCost(first=first, each=each)
-            print(name, first, each)
+            combiners[name] = combiner_cost(function, parameters, cuts)
+            print(name, combiners[name])
             continue
         for setting in parameters or [{}]:
             suffix = f"{name}__{convert_to_output_format(setting)}" if setting else name
-            simple[suffix] = [microseconds(lambda x, s=setting: function(x, **s), windows) for windows in cuts]
-        print(suffix, simple[suffix])
+            simple[suffix] = [microseconds(function, setting, windows) for windows in cuts]
+            print(suffix, simple[suffix])
     table = CostTable(steps=STEPS, simple=simple, combiners=combiners)
     PATH.write_text(table.model_dump_json(indent=1) + "\n")
     print(f"wrote {PATH}")

@@ -1,15 +1,28 @@
 """The card that all pictures are drawn on: its look, its layout, its PNG.
 
 A card has colours of its own, so it looks the same on a light and on a dark page; outside its round corners it is
-transparent. About 880 pixels wide, at most 128 colours, so that it goes into Markdown metadata.
+transparent. About 880 pixels wide and a few dozen kilobytes, so that it goes into Markdown metadata.
 """
 
 from __future__ import annotations
 
 import io
+from functools import cache
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
 BACKGROUND, EDGE, GRID, TEXT, MUTED = "#fafbfc", "#d3d8df", "#e3e7ec", "#262b33", "#5d6673"
+SHADE = "#eceef1"
+"""Of an area under a line."""
+BLUE, GREEN, ORANGE, GREY, ALARM, CALM = "#0072b2", "#009e73", "#e69f00", "#8b929c", "#d55e00", "#8fb8d6"
+SKY, ROSE, YELLOW = "#56b4e9", "#cc79a7", "#f0e442"
+INKS = [EDGE, GRID, TEXT, MUTED, SHADE, BLUE, GREEN, ORANGE, GREY, ALARM, CALM, SKY, ROSE, YELLOW]
+"""All that is drawn with; distinguishable without red or green (M. Okabe, K. Ito, Color Universal Design, 2008)."""
+STEPS, ALPHAS = 14, 16
+"""Shades of each ink on the way to the background, and of transparency at the border."""
 WIDTH, DPI = 8.0, 110
 MARGIN, RIGHT = 0.2, 0.25
 """Inches between the card's border and what is on it."""
@@ -88,8 +101,6 @@ class Card:
 
     def png(self, *, above: float = 0.14, between: float = 0.35) -> bytes:
         """The picture; `above` is room between legend and axes in inches, `between` that of panels in their heights."""
-        from PIL import Image
-
         self.figure.draw_without_rendering()
         renderer = self.canvas.get_renderer()  # type: ignore[no-untyped-call]
         extents = [axes.yaxis.get_tightbbox(renderer) for axes in self.axes]
@@ -101,13 +112,66 @@ class Card:
             top=1 - (self.used + above) / self.height,
             hspace=between,
         )
-        drawn, packed = io.BytesIO(), io.BytesIO()
+        drawn = io.BytesIO()
         self.figure.savefig(drawn, format="png", dpi=DPI, facecolor="none")
         drawn.seek(0)
-        few = (
-            Image.open(drawn)
-            .convert("RGBA")
-            .quantize(colors=128, method=Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE)
-        )
-        few.save(packed, format="png", optimize=True)
-        return packed.getvalue()
+        return _packed(drawn)
+
+
+def time_axis(axes: Any, times: pd.DatetimeIndex) -> None:
+    """Concise dates, and a little room at both ends."""
+    from matplotlib import dates
+
+    locator: Any = dates.AutoDateLocator(minticks=4, maxticks=9)  # type: ignore[no-untyped-call]
+    formatter: Any = dates.ConciseDateFormatter(locator)  # type: ignore[no-untyped-call]
+    formatter.formats[2] = formatter.zero_formats[2] = formatter.zero_formats[3] = "%d %b"
+    formatter.offset_formats[2] = "%Y"
+    axes.xaxis.set_major_locator(locator)
+    axes.xaxis.set_major_formatter(formatter)
+    axes.xaxis.get_offset_text().set(color=MUTED, size=9)
+    edge = (times.max() - times.min()) * 0.015 or pd.Timedelta(hours=1)
+    axes.set_xlim(times.min() - edge, times.max() + edge)
+
+
+def value_axis(axes: Any, unit: str, *, zero: bool = True) -> None:
+    """The unit, and where nothing is negative, a beginning at zero."""
+    if zero and axes.dataLim.ymin >= 0:
+        axes.set_ylim(bottom=0)
+    if unit:
+        axes.set_ylabel(unit, color=MUTED, fontsize=9)
+
+
+@cache
+def _palette() -> npt.NDArray[np.uint8]:
+    """(colours, 3): the background, and each ink in shades, since a palette made from the picture dulls thin lines."""
+    ground, inks = _rgb(BACKGROUND), np.array([_rgb(ink) for ink in INKS])
+    weight = np.arange(1, STEPS + 1)[:, None, None] / STEPS
+    shades = (ground * (1 - weight) + inks * weight).reshape(-1, 3)
+    return np.vstack([ground, shades]).round().astype(np.uint8)
+
+
+def _rgb(colour: str) -> npt.NDArray[np.float64]:
+    return np.array([int(colour[i : i + 2], 16) for i in (1, 3, 5)], dtype=np.float64)
+
+
+def _packed(drawn: io.BytesIO) -> bytes:
+    """A PNG of one byte a pixel: the nearest colours of the palette, and transparency at the border."""
+    from PIL import Image
+
+    rgba = Image.open(drawn).convert("RGBA")
+    opaque = Image.new("RGBA", rgba.size, BACKGROUND)
+    opaque.alpha_composite(rgba)
+    colours, palette = _palette(), Image.new("P", (1, 1))
+    palette.putpalette(colours.tobytes())
+    index = np.array(opaque.convert("RGB").quantize(palette=palette, dither=Image.Dither.NONE))
+    alpha = np.asarray(rgba)[..., 3]
+    seen = np.round(alpha / 255 * (ALPHAS - 1)).astype(np.uint8)
+    border = seen < ALPHAS - 1
+    index[border] = len(colours) + seen[border]
+    image = Image.frombytes("P", rgba.size, index.tobytes())
+    edge = np.tile(_rgb(EDGE).astype(np.uint8), (ALPHAS, 1))
+    image.putpalette(np.vstack([colours, edge]).tobytes())
+    transparency = bytes([255] * len(colours) + [round(255 * step / (ALPHAS - 1)) for step in range(ALPHAS)])
+    packed = io.BytesIO()
+    image.save(packed, format="png", optimize=True, transparency=transparency)
+    return packed.getvalue()

@@ -5,13 +5,13 @@ from typing import Any
 
 import dagster as dg
 
+from mlops_assets.acquisition.collect import run_collect_hook
 from mlops_assets.blueprint import Blueprint
 from mlops_assets.deployment.assets import promoter_of
 from mlops_assets.deployment.gate import promotion_id
 from mlops_assets.deployment.promotion import rollback_target
 from mlops_assets.deployment.serving import score_due
 from mlops_assets.replay import DagsterLoop, advance
-from mlops_assets.acquisition.collect import run_collect_hook
 from resources.platform import Platform
 
 TRAINING = ["dataset", "feature_definitions", "training_set", "candidate_model", "evaluation", "champion", "endpoint"]

@@ -1,7 +1,6 @@
 """All pictures of the platform: each takes a table and returns a PNG that reads on a light and on a dark page.
 
-Who is who has one colour everywhere, told apart by lightness and line style too (colours: M. Okabe, K. Ito, Color
-Universal Design, 2008).
+Who is who has one colour everywhere, told apart by lightness and line style too.
 """
 
 from __future__ import annotations
@@ -15,21 +14,39 @@ from zoneinfo import ZoneInfo
 import numpy as np
 import pandas as pd
 
-from mlops_assets.card import BACKGROUND, GRID, MUTED, TEXT, Card
+from mlops_assets.card import (
+    ALARM,
+    BACKGROUND,
+    BLUE,
+    CALM,
+    GREEN,
+    GREY,
+    GRID,
+    MUTED,
+    ORANGE,
+    ROSE,
+    SHADE,
+    SKY,
+    TEXT,
+    YELLOW,
+    Card,
+    time_axis,
+    value_axis,
+)
 from mlops_assets.losses import metric_value
 from mlops_assets.spec.problem import GREATER_IS_BETTER, Metric
 
-ALARM, CALM = "#d55e00", "#8fb8d6"
-ROLES: dict[str, tuple[str, str, float, str]] = {
+LineStyle = str | tuple[int, tuple[int, int]]
+ROLES: dict[str, tuple[str, str, float, LineStyle]] = {
     # role: name in legends, colour, line width, line style
-    "truth": ("truth", "#262b33", 1.3, "-"),
-    "champion": ("served", "#0072b2", 1.9, "-"),
-    "served": ("served", "#0072b2", 2.2, "-"),
-    "candidate": ("candidate", "#009e73", 1.9, "-"),
-    "shadow": ("shadow model", "#e69f00", 1.7, "-"),
-    "baseline": ("baseline", "#8b929c", 1.4, (0, (4, 2))),  # type: ignore[dict-item]
+    "truth": ("truth", TEXT, 1.3, "-"),
+    "champion": ("served", BLUE, 1.9, "-"),
+    "served": ("served", BLUE, 2.2, "-"),
+    "candidate": ("candidate", GREEN, 1.9, "-"),
+    "shadow": ("shadow model", ORANGE, 1.7, "-"),
+    "baseline": ("baseline", GREY, 1.4, (0, (4, 2))),
 }
-CLASS_COLOURS = ["#56b4e9", "#e69f00", "#009e73", "#cc79a7", "#f0e442", "#0072b2", "#d55e00", "#8b929c"]
+CLASS_COLOURS = [SKY, ORANGE, GREEN, ROSE, YELLOW, BLUE, ALARM, GREY]
 METRICS: dict[str, str] = {
     "mae": "mean absolute error",
     "rmse": "root mean squared error",
@@ -41,6 +58,8 @@ METRICS: dict[str, str] = {
     "f1_macro": "F1, mean of classes",
     "log_loss": "log loss",
     "roc_auc": "area under the ROC curve",
+    "logloss": "log loss",
+    "auc": "area under the ROC curve",
 }
 
 
@@ -76,14 +95,14 @@ def forecast_against_truth(
         table = table.reindex(pd.date_range(table.index[0], table.index[-1], freq=_step(table.index)))
     card = Card(title, 3.5, caption=caption)
     axes, handles = card.axes[0], []
-    axes.fill_between(table.index, table["truth"].to_numpy(), color=ROLES["truth"][1], alpha=0.07, linewidth=0)
+    axes.fill_between(table.index, table["truth"].to_numpy(), color=SHADE, linewidth=0)
     for layer, side in enumerate(sides):
         name, colour, width, style = ROLES[side]
         # the baseline lowest and the served one, named first, on top of the other answers
         look = {"color": colour, "linewidth": width, "linestyle": style, "zorder": 3 - layer * 0.1}
         handles += axes.plot(table.index, table[side], label=name, **look)
-    _time_axis(axes, table.index)
-    _value_axis(axes, unit)
+    time_axis(axes, table.index)
+    value_axis(axes, unit)
     card.legend(handles)
     return card.png()
 
@@ -122,8 +141,8 @@ def error_over_time(
             handles += axes.plot(at, values, label=name, marker="o", markersize=3.2, **look)
     _mark_promotions(axes, reigns)
     handles += _mark_retrains(axes, _within(at, [(when, "") for when in retrains], zone))
-    _time_axis(axes, pd.DatetimeIndex([*at, *(when for when, _ in reigns)]))
-    _value_axis(axes, unit, zero=metric not in GREATER_IS_BETTER)
+    time_axis(axes, pd.DatetimeIndex([*at, *(when for when, _ in reigns)]))
+    value_axis(axes, unit, zero=metric not in GREATER_IS_BETTER)
     card.legend(handles)
     return card.png(above=0.3 if reigns else 0.14)
 
@@ -168,7 +187,7 @@ def drift_over_time(
         axes.set_ylim(-0.02 * top, top)
         axes.set_title(label, loc="left", fontsize=9.4, color=TEXT, pad=16 if reigns and axes is card.axes[0] else 5)
         _mark_promotions(axes, reigns if axes is card.axes[0] else [(when, "") for when, _ in reigns])
-    _time_axis(card.axes[-1], pd.DatetimeIndex([*at, *(when for when, _ in reigns)]))
+    time_axis(card.axes[-1], pd.DatetimeIndex([*at, *(when for when, _ in reigns)]))
     return card.png(above=0.42 if reigns else 0.28, between=0.3)
 
 
@@ -190,7 +209,7 @@ def drifted_columns(
     caption += f"; the farthest {most}" if len(ranked) > most else ""
     shown = ranked[:most]
     far = bool(shown) and shown[0][1] > 20 * threshold
-    caption += "; logarithmic beyond" if far else ""
+    caption += "; logarithmic beyond it" if far else ""
     colours = [ALARM if value >= threshold else CALM for _, value in shown]
     card = _bars(title, caption, [name for name, _ in shown], [value for _, value in shown], colours)
     axes = card.axes[0]
@@ -203,35 +222,38 @@ def drifted_columns(
     return card.png()
 
 
-def leaderboard(table: pd.DataFrame, *, metric: Metric, title: str = "Models that were tried", unit: str = "") -> bytes:
-    """The loss of each model on rows later than those it was fitted on, the best first and marked.
+def leaderboard(table: pd.DataFrame, *, metric: Metric, title: str = "Models that were tried") -> bytes:
+    """How good each model was on rows later than those it was fitted on, the best first and marked.
 
     Args:
-        table: model (name), loss; best first.
-        metric: what the losses are of; shown on the metric's own scale.
+        table: best first; its first column names the model, its second is what ranked it, as H2O's leaderboard.
+        metric: the project's; the caption names it where another one stood in for it.
         title: what is seen.
-        unit: of the target.
     """
-    values = [metric_value(metric, value) for value in table["loss"]]
-    best = ROLES["candidate"][1]
-    caption = f"{_metric_caption(metric, unit)}; the first is taken"
-    return _bars(title, caption, [str(n) for n in table["model"]], values, [best] + [CALM] * (len(values) - 1)).png()
+    name, ranked = table.columns[:2]
+    caption = f"ranked by {METRICS.get(ranked, ranked)}"
+    caption += (
+        ""
+        if METRICS.get(ranked, ranked) == METRICS.get(metric, metric)
+        else f", which stands in for {METRICS.get(metric, metric)}"
+    )
+    colours = [ROLES["candidate"][1], *[CALM] * (len(table) - 1)][: len(table)]
+    return _bars(title, f"{caption}; the first is taken", list(table[name]), list(table[ranked]), colours).png()
 
 
 def variable_importance(table: pd.DataFrame, *, title: str = "What the model looks at", most: int = 15) -> bytes:
     """How much each variable counts.
 
     Args:
-        table: variable, share (0 to 1, all variables together 1); greatest first.
+        table: variable, percentage (0 to 1, of all together 1); greatest first, as H2O gives it.
         title: what is seen.
         most: bars at most.
     """
     shown, rest = table.head(most), table.iloc[most:]
     caption = "share of the variable importance, in %"
-    caption += f"; {len(rest)} more share {100 * float(rest['share'].sum()):.0f} %" if len(rest) else ""
-    colours = [ROLES["champion"][1]] * len(shown)
-    names, shares = [str(name) for name in shown["variable"]], [100 * float(value) for value in shown["share"]]
-    return _bars(title, caption, names, shares, colours).png()
+    caption += f"; {len(rest)} more share {100 * float(rest['percentage'].sum()):.0f} %" if len(rest) else ""
+    shares = [100 * float(value) for value in shown["percentage"]]
+    return _bars(title, caption, list(shown["variable"]), shares, [ROLES["champion"][1]] * len(shown)).png()
 
 
 def loss_comparison(
@@ -239,7 +261,7 @@ def loss_comparison(
     *,
     metric: Metric,
     interval: tuple[float, float] | None = None,
-    title: str = "Candidate and champion on the same unseen rows",
+    title: str = "Candidate and its rivals on the same unseen rows",
     unit: str = "",
 ) -> bytes:
     """The verdict's losses side by side.
@@ -286,7 +308,7 @@ def _bars(
         at = (max(value, first_reach if row == 0 else value), row)
         look = {"va": "center", "size": 8.6, "color": TEXT, "bbox": behind, "zorder": 4}
         axes.annotate(_number(value), at, (5, 0), textcoords="offset points", **look)
-    axes.set_yticks(rows, [_shortened(name) for name in names], color=TEXT)
+    axes.set_yticks(rows, [_shortened(str(name)) for name in names], color=TEXT)
     axes.set_ylim(shown - 0.4, -0.6)
     axes.set_xlim(0, 1.12 * max([*values, first_reach, 1e-12]))
     axes.grid(axis="y", visible=False)
@@ -340,27 +362,6 @@ def _mark_retrains(axes: Any, retrains: Sequence[tuple[pd.Timestamp, str]]) -> l
     return list(axes.plot(at, np.full(len(at), 0.045), transform=axes.get_xaxis_transform(), **look))
 
 
-def _time_axis(axes: Any, times: pd.DatetimeIndex) -> None:
-    from matplotlib import dates
-
-    locator: Any = dates.AutoDateLocator(minticks=4, maxticks=9)  # type: ignore[no-untyped-call]
-    formatter: Any = dates.ConciseDateFormatter(locator)  # type: ignore[no-untyped-call]
-    formatter.formats[2] = formatter.zero_formats[2] = formatter.zero_formats[3] = "%d %b"
-    formatter.offset_formats[2] = "%Y"
-    axes.xaxis.set_major_locator(locator)
-    axes.xaxis.set_major_formatter(formatter)
-    axes.xaxis.get_offset_text().set(color=MUTED, size=9)
-    edge = (times.max() - times.min()) * 0.015 or pd.Timedelta(hours=1)
-    axes.set_xlim(times.min() - edge, times.max() + edge)
-
-
-def _value_axis(axes: Any, unit: str, *, zero: bool = True) -> None:
-    if zero and axes.dataLim.ymin >= 0:
-        axes.set_ylim(bottom=0)
-    if unit:
-        axes.set_ylabel(unit, color=MUTED, fontsize=9)
-
-
 def _class_strips(table: pd.DataFrame, sides: list[str], title: str, caption: str) -> bytes:
     from matplotlib.patches import Patch
 
@@ -378,6 +379,6 @@ def _class_strips(table: pd.DataFrame, sides: list[str], title: str, caption: st
     axes.set_yticks(range(len(sides)), labels, color=TEXT)
     axes.set_ylim(len(sides) - 0.4, -0.6)
     axes.grid(visible=False)
-    _time_axis(axes, pd.DatetimeIndex(table["at"]))
+    time_axis(axes, pd.DatetimeIndex(table["at"]))
     card.legend([Patch(color=colour[name], label=name) for name in classes])
     return card.png()

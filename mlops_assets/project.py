@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,9 @@ from mlops_assets.spec import ProjectSpec
 from mlops_assets.spec.imports import require_importable
 from mlops_assets.spec.scaffold import EXAMPLE_SOURCE, example_yaml
 from sensors import project_sensors
+
+# Two parts of Dagster that are marked beta are used on purpose: single-run backfills, and owners of sensors.
+warnings.filterwarnings("ignore", message="Parameter `(backfill_policy|owners)`")
 
 ROOMS = (business_assets, acquisition_assets, modeling_assets, deployment_assets, monitoring_assets)
 

@@ -147,7 +147,9 @@ class Timeline:
         """
         window = self.window_at(parse(window_id))
         if window.id != iso(parse(window_id)):
-            raise Refused(self.project, f"window {window_id}", f"no window starts then; {window.id} holds it", "use its id")
+            raise Refused(
+                self.project, f"window {window_id}", f"no window starts then; {window.id} holds it", "use its id"
+            )
         return window
 
     def windows(self, start: datetime, end: datetime) -> list[Window]:

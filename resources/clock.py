@@ -36,7 +36,10 @@ class Clock:
         """
         if self.timeline.clock_start is None:
             raise Refused(
-                self.timeline.project, "clock", "this project lives by the wall's clock", "declare clock: {type: replay, ...}"
+                self.timeline.project,
+                "clock",
+                "this project lives by the wall's clock",
+                "declare clock: {type: replay, ...}",
             )
         if to < self.now():
             raise Refused(

@@ -189,15 +189,13 @@ class Snapshots:
         self._git("tag", "--annotate", snapshot.tag, "--message", text)
 
     def _pull(self, snapshot: Snapshot) -> bytes:
-        def read(repo_class: Any) -> bytes:
-            with (
-                repo_class(str(self.folder), rev=snapshot.tag) as repo,
-                repo.open_by_relpath(FILE, remote=REMOTE, mode="rb") as file,
-            ):
-                data: bytes = file.read()
-                return data
+        def read_at_tag(repo_class: Any) -> bytes:
+            from dvc.api import read
 
-        return self._dvc(read)
+            data: bytes = read(FILE, repo=str(self.folder), rev=snapshot.tag, remote=REMOTE, mode="rb")
+            return data
+
+        return self._dvc(read_at_tag)
 
     # Git and DVC
 
@@ -240,12 +238,12 @@ class Snapshots:
         )
         try:
             return retrying(action, Repo)
-        except DvcException as error:
+        except (DvcException, OSError) as error:
             raise DatasetError(
                 self.project,
                 str(self.folder),
-                f"DVC could not finish: {error}",
-                f"check that {self.remote} can be written, then materialize dataset again",
+                f"DVC could not finish: {type(error).__name__}: {error}",
+                f"check that {self.remote} can be reached and written, then materialize dataset again",
             ) from error
 
 

@@ -31,7 +31,9 @@ class Endpoint:
         """Start the service if it is not there: with the version that reigns, and its shadow."""
         history = self.ledger.history(self.process.project)
         reigning = None if history.reign is None else history.reign.version
-        self.process.ensure_running(serve=self._ref(reigning), shadow=self._ref(shadow_version(self.process.spec, history)))
+        self.process.ensure_running(
+            serve=self._ref(reigning), shadow=self._ref(shadow_version(self.process.spec, history))
+        )
 
     def _ref(self, version: int | None) -> ModelRef | None:
         return None if version is None else ModelRef(version=version, folder=self.versions.path(version))

@@ -46,6 +46,8 @@ clock's corrections move."""
 LOG_TAIL = 2000
 MAX_LOG = 10 * 2**20
 """Bytes from which a service's log is moved aside at the next start."""
+CHILDREN: dict[int, subprocess.Popen[bytes]] = {}
+"""Services that this process started; they may outlive it, but while it lives it must take note of their ends."""
 ANSWER_WITHIN = httpx.Timeout(120.0, connect=5.0)
 MODULE = "mlops_assets.deployment.server"
 
@@ -148,7 +150,7 @@ class EndpointProcess:
         if log.exists() and log.stat().st_size > MAX_LOG:
             log.replace(log.with_suffix(".1.log"))
         with log.open("ab") as output:
-            return subprocess.Popen(
+            child = subprocess.Popen(
                 [sys.executable, "-m", MODULE, "--config", str(self.folder / CONFIG)],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
@@ -157,6 +159,9 @@ class EndpointProcess:
                 start_new_session=True,
                 env={**os.environ, "PYTHONUNBUFFERED": "1"},
             )
+        _forget_ended()
+        CHILDREN[child.pid] = child
+        return child
 
     def _ready(self, child: subprocess.Popen[bytes] | None, deadline: float) -> ProcessRecord:
         """Wait until the service answers, be it the child or one that somebody else started."""
@@ -165,6 +170,7 @@ class EndpointProcess:
             if found is not None and self._answers(found):
                 return found
             if found is None and child is not None and child.poll() is not None:
+                _forget_ended()
                 raise self._error(
                     "start of the scoring service",
                     f"it ended with status {child.returncode}; its log ends:\n{self._log_tail()}",
@@ -174,7 +180,8 @@ class EndpointProcess:
                 raise self._error("scoring service", f"it died; its log ends:\n{self._log_tail()}", "run this again")
             time.sleep(LOOK_EVERY)
         if child is not None and child.poll() is None:
-            _terminate(psutil.Process(child.pid), 0.0)
+            _terminate(psutil.Process(child.pid), END_WITHIN)
+            _forget_ended()
         raise self._error(
             "start of the scoring service",
             f"it does not answer in time; its log ends:\n{self._log_tail()}",
@@ -215,11 +222,17 @@ class EndpointProcess:
         process = _process(running)
         if process is not None and not _terminate(process, END_WITHIN):
             raise self._error(f"process {running.pid}", "it was killed and is still there", "end it by hand")
+        _forget_ended()
 
     # Talking to it
 
     def _call(
-        self, method: str, path: str, content: Mapping[str, Any] | None = None, timeout: float | None = None
+        self,
+        method: str,
+        path: str,
+        content: Mapping[str, Any] | None = None,
+        timeout: float | None = None,
+        client: bool = False,
     ) -> dict[str, Any]:
         found = self.record()
         if found is None:
@@ -229,7 +242,7 @@ class EndpointProcess:
                 method,
                 f"{found.url}{path}",
                 json=content,
-                headers={"X-Scorer-Token": scorer_token(self.folder)},
+                headers=self._headers(client),
                 timeout=ANSWER_WITHIN if timeout is None else timeout,
             )
         except httpx.TransportError as error:
@@ -242,6 +255,12 @@ class EndpointProcess:
             answer: dict[str, Any] = response.json()
             return answer
         raise self._refused(path, response)
+
+    def _headers(self, client: bool) -> dict[str, str]:
+        if not client:
+            return {"X-Scorer-Token": scorer_token(self.folder)}
+        token = self._config(None, None).client_token()
+        return {} if token is None else {"Authorization": f"Bearer {token}"}
 
     def _refused(self, path: str, response: httpx.Response) -> PlatformError:
         error = response.json()["error"]
@@ -344,6 +363,30 @@ class EndpointProcess:
         body = {"dataframe_records": list(records), **times}
         answers: list[dict[str, Any]] = self._call("POST", "/invocations", body)["predictions"]
         return answers
+
+    def ask(self, records: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+        """Ask as any client would: answered, and recorded as `ad_hoc`.
+
+        Args:
+            records: rows of a request (`to_records`), at least one.
+
+        Returns:
+            One dict per row, as from `invoke`, without `stored`.
+
+        Raises:
+            InputError: when a row cannot be answered.
+            EndpointError: when the service does not answer.
+        """
+        answers: list[dict[str, Any]] = self._call(
+            "POST", "/invocations", {"dataframe_records": list(records)}, client=True
+        )["predictions"]
+        return answers
+
+
+def _forget_ended() -> None:
+    for pid, child in list(CHILDREN.items()):
+        if child.poll() is not None:
+            del CHILDREN[pid]
 
 
 def _process(record: ProcessRecord) -> psutil.Process | None:

@@ -84,9 +84,11 @@ class H2OCluster:
         """
         if not IN_USE.acquire(blocking=False):
             raise TrainingError(
-                self.project, "H2O", "this process already runs an H2O cluster, and the h2o package can talk to one only",
+                self.project,
+                "H2O",
+                "this process already runs an H2O cluster, and the h2o package can talk to one only",
                 "leave the first cluster() block before the second, or train in another process",
-            )  # fmt: skip
+            )
         try:
             end_orphans(self.pids)
             folder = Path(tempfile.mkdtemp(prefix="mlops-h2o-"))
@@ -199,9 +201,10 @@ class _JVM:
         java = [str(JAVA), f"-Xmx{self.memory}", f"-Djava.io.tmpdir={folder}", "-XX:-UsePerfData"]
         # H2O catches a full heap and tries again without end; a JVM that ends says what is wrong.
         java += ["-XX:+ExitOnOutOfMemoryError", "-jar", str(h2o_jar())]
-        # An empty list of nodes keeps H2O from looking for others by multicast; the name is nobody else's anyway.
-        net = ["-ip", "127.0.0.1", "-web_ip", "127.0.0.1", "-baseport", "54321", "-flatfile", str(self.folder / "nodes")]
-        net += ["-name", f"mlops-{self.project}-{self.password[:8]}", "-notify_local", str(self.ready)]
+        # From the base port upwards H2O takes the first that is free, and the next one.
+        net = ["-ip", "127.0.0.1", "-web_ip", "127.0.0.1", "-baseport", "54321", "-notify_local", str(self.ready)]
+        # An empty list of nodes keeps it from looking for others by multicast; the name is nobody else's anyway.
+        net += ["-flatfile", str(self.folder / "nodes"), "-name", f"mlops-{self.project}-{self.folder.name}"]
         login = ["-hash_login", "-login_conf", str(self.folder / "login")]
         files = ["-ice_root", folder, "-log_dir", folder, "-flow_dir", folder]
         return [*java, *net, *login, *files, "-nthreads", str(os.cpu_count() or 1)]
@@ -224,7 +227,7 @@ class _JVM:
         """Return once H2O has written its address, which it does when it can answer."""
         try:
             for attempt in tenacity.Retrying(
-                retry=tenacity.retry_if_exception_type(_NotYet),
+                retry=tenacity.retry_if_exception_type(_NotYetError),
                 wait=tenacity.wait_fixed(0.05),
                 stop=tenacity.stop_after_delay(START_WITHIN),
                 reraise=True,
@@ -233,12 +236,14 @@ class _JVM:
                     if not self.alive():
                         raise self.ended("start of H2O")
                     if not self.ready.exists() or not self.ready.read_text().strip():
-                        raise _NotYet
-        except _NotYet:
+                        raise _NotYetError
+        except _NotYetError:
             raise TrainingError(
-                self.project, "start of H2O", f"no answer within {START_WITHIN:.0f} s; it wrote: {self.last_words()}",
+                self.project,
+                "start of H2O",
+                f"no answer within {START_WITHIN:.0f} s; it wrote: {self.last_words()}",
                 "run it again on a less busy machine",
-            ) from None  # fmt: skip
+            ) from None
 
     @property
     def url(self) -> str:
@@ -260,7 +265,7 @@ class _JVM:
         _end(self.process)
 
 
-class _NotYet(Exception):
+class _NotYetError(Exception):
     """H2O does not answer yet."""
 
 
@@ -288,9 +293,10 @@ def _connect(jvm: _JVM) -> H2OConnection:
         try:
             connection = h2o.connect(url=jvm.url, auth=Login(USER, jvm.password), verbose=False)
         except h2o.exceptions.H2OError as error:
-            raise (TrainingError(
-                jvm.project, "connection to H2O", f"{error}; it wrote: {jvm.last_words()}", "run it again"
-            ) if jvm.alive() else jvm.ended("connection to H2O")) from error  # fmt: skip
+            if not jvm.alive():
+                raise jvm.ended("connection to H2O") from error
+            said = f"{error}; it wrote: {jvm.last_words()}"
+            raise TrainingError(jvm.project, "connection to H2O", said, "run it again") from error
     # `h2o.connect` has no argument for "none", and forgets ALL_PROXY where it sets this for local addresses.
     connection._proxies = {"http": None, "https": None, "all": None}
     h2o.no_progress()

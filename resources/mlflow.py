@@ -128,7 +128,9 @@ class Registry:
                 mlflow.log_artifact(str(path))
             run = mlflow.active_run()
             if run is None:
-                raise RegistryError(self.project, "MLflow run", "no run is active", "materialize through a job with the mlflow resource")
+                raise RegistryError(
+                    self.project, "MLflow run", "no run is active", "materialize through a job with the mlflow resource"
+                )
             return str(run.info.run_id)
 
     def download(self, version: int, folder: Path) -> Path:
@@ -193,7 +195,8 @@ class RegistryResource(dg.ConfigurableResource):  # type: ignore[type-arg]
             "env": {"MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false"},
             "extra_tags": {"project": project} | ({"decision": decision} if decision else {}),
         }
-        with registry._talking("start a run"):
+        with registry._talking("start a run"), warnings.catch_warnings():
+            warnings.simplefilter("ignore", dg.BetaWarning)
             handle = MlFlow(_RunContext(log, dagster_run, dagster_run.run_id, config))
         try:
             yield handle

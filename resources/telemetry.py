@@ -347,6 +347,12 @@ class Telemetry:
         named = {"project": project, "version": version, "as_of": us(as_of), "after": after}
         return int(self._read(f"SELECT count(*) {UNSHADOWED}", named)[0][0])
 
+    def counts(self, project: str) -> dict[str, int]:
+        """How many events have an answer that stands, and how many of these were late."""
+        query = "SELECT count(*), coalesce(sum(late), 0) FROM answers WHERE project = ? AND role = 'champion'"
+        answered, late = self._read(query, [project])[0]
+        return {"answered": int(answered), "late": int(late)}
+
     def latest_now(self) -> datetime | None:
         """The latest project time that any answer or request was told."""
         (found,) = self._read(

@@ -12,7 +12,13 @@ def live_data(blueprint: Blueprint, jobs: Jobs) -> dg.SensorDefinition:
 
     @dg.sensor(
         name=blueprint.job("live_data"),
-        jobs=[jobs[blueprint.job(name)] for name in ("score", "observe",)],
+        jobs=[
+            jobs[blueprint.job(name)]
+            for name in (
+                "score",
+                "observe",
+            )
+        ],
         minimum_interval_seconds=1,
         default_status=blueprint.sensor_status,
         description="Answers what is due, publishes what has ended, with or without a champion, and has it reported.",

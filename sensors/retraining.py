@@ -12,7 +12,13 @@ def retraining(blueprint: Blueprint, jobs: Jobs) -> dg.SensorDefinition:
 
     @dg.sensor(
         name=blueprint.job("retraining"),
-        jobs=[jobs[blueprint.job(name)] for name in ("retrain", "collect",)],
+        jobs=[
+            jobs[blueprint.job(name)]
+            for name in (
+                "retrain",
+                "collect",
+            )
+        ],
         minimum_interval_seconds=1,
         default_status=blueprint.sensor_status,
         description="Closes the circle: requests a retraining for each RETRAIN not yet acted on, and the hook for each COLLECT.",

@@ -74,5 +74,7 @@ def record_end(desk: Desk, history: History, ticket: Ticket) -> None:
         ended = ticket.ended("JUDGED", as_of, reason=f"{verdict.verdict}, recorded after its run had ended early")
     else:
         attempts = desk.spec.retraining.attempts if ticket.by == "policy" else 1
-        ended = ticket.ended("FAILED", as_of, reason=f"Dagster run {ticket.run_id} failed", final=ticket.attempt >= attempts)
+        ended = ticket.ended(
+            "FAILED", as_of, reason=f"Dagster run {ticket.run_id} failed", final=ticket.attempt >= attempts
+        )
     desk.ledger.append(desk.spec.name, *([] if started else [ticket.started(as_of)]), ended)

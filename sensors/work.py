@@ -9,10 +9,20 @@ from typing import Any
 import dagster as dg
 
 from mlops_assets.blueprint import Blueprint
-from mlops_assets.jobs import WITHOUT_CHAMPION, WITHOUT_LABELS, WITH_LABELS
+from mlops_assets.jobs import WITH_LABELS, WITHOUT_CHAMPION, WITHOUT_LABELS
 from mlops_assets.replay import ATTEMPTS, LOOP_TAG, WORK_TAG, active_runs, failed_runs
 from mlops_assets.retraining.history import History
-from mlops_assets.retraining.outstanding import Collect, Heal, Observe, Repair, Retrain, Score, Sensor, Work, outstanding
+from mlops_assets.retraining.outstanding import (
+    Collect,
+    Heal,
+    Observe,
+    Repair,
+    Retrain,
+    Score,
+    Sensor,
+    Work,
+    outstanding,
+)
 from mlops_assets.retraining.training import ATTEMPT_TAG, DECISION_TAG
 from mlops_assets.timeline import Window
 from resources.platform import Desk, Platform
@@ -58,7 +68,9 @@ def attempt(
         if work.not_before is not None and datetime.now(UTC) < work.not_before:
             return dg.SkipReason(f"attempt {work.attempt} of {work.decision} starts at {work.not_before.isoformat()}")
     elif len(failed) >= ATTEMPTS:
-        return dg.SkipReason(f"{work.key} has failed {len(failed)} times, last in run {failed[0].run_id}: a person must look")
+        return dg.SkipReason(
+            f"{work.key} has failed {len(failed)} times, last in run {failed[0].run_id}: a person must look"
+        )
     elif failed and (wait := _pause(context, failed)) is not None:
         return dg.SkipReason(f"{work.key} has failed {len(failed)} times, it is tried again at {wait.isoformat()}")
     number = work.attempt if isinstance(work, Retrain) else len(failed) + 1
@@ -87,7 +99,9 @@ def _run(blueprint: Blueprint, desk: Desk, work: Work, run_key: str, tags: dict[
             more = {DECISION_TAG: decision, "mlops/training": "true"}
             return dg.RunRequest(run_key, job_name=blueprint.job("retrain"), tags={**tags, **more})
         case Observe(windows=windows, stage=stage):
-            return _observe(blueprint, desk, list(windows), run_key, tags, late=stage == "labelled" and work.sensor == "late_labels")
+            return _observe(
+                blueprint, desk, list(windows), run_key, tags, late=stage == "labelled" and work.sensor == "late_labels"
+            )
         case Repair(window=window):
             return _observe(blueprint, desk, [window], run_key, tags, late=False)
 

@@ -101,7 +101,7 @@ def rows_of(spec: ProjectSpec) -> pd.DataFrame:
     """Seeded rows of 40 days: known columns and target, which depends on them."""
     random = np.random.default_rng(7)
     names: Sequence[str | None] = ["north", "south"] if spec.data.entity else [None]
-    times = pd.date_range(spec.data.start, periods=DAYS * 24, freq="h", tz="UTC").astype("datetime64[ns, UTC]")
+    times = pd.date_range(spec.data.start, periods=DAYS * 24, freq="h", tz="UTC", unit="ns")
     frames = []
     for name in names:
         hour = times.hour.to_numpy()
@@ -117,9 +117,13 @@ def rows_of(spec: ProjectSpec) -> pd.DataFrame:
         for column in spec.features.known:
             frame[column] = values[column]
         if spec.problem.task == "regression":
-            frame["cnt"] = np.round(50 + 40 * np.sin(hour / 24 * 2 * np.pi) + 30 * values["temp"] + random.random(len(times)), 3)
+            frame["cnt"] = np.round(
+                50 + 40 * np.sin(hour / 24 * 2 * np.pi) + 30 * values["temp"] + random.random(len(times)), 3
+            )
         else:
-            frame["move"] = np.where(values["load"] + 0.3 * values["peak"] + 0.2 * random.random(len(times)) > 0.8, "UP", "DOWN")
+            frame["move"] = np.where(
+                values["load"] + 0.3 * values["peak"] + 0.2 * random.random(len(times)) > 0.8, "UP", "DOWN"
+            )
         frames.append(frame)
     return pd.concat(frames).sort_values(["event_time", *(["entity"] if spec.data.entity else [])], ignore_index=True)
 
@@ -159,11 +163,13 @@ def make_versions(spec: ProjectSpec, folder: Path, trees: Mapping[int, int], as_
     inputs = cut_inputs(timeline, schema, events, rows)
     before = (events["event_time"] < as_of).to_numpy()
     definitions = FeatureDefinitions(
-        known=list(schema.known), calculators={name: SUFFIXES for name in schema.history}
+        known=list(schema.known), calculators=dict.fromkeys(schema.history, SUFFIXES)
     ).with_levels(inputs.take(before))
     frame = to_frame(definitions, compute(definitions, inputs.take(before)))
     target = events.loc[before, spec.problem.target].reset_index(drop=True)
-    frame[spec.problem.target] = pd.Categorical(target, categories=spec.classes) if spec.classes else target.astype(float)
+    frame[spec.problem.target] = (
+        pd.Categorical(target, categories=spec.classes) if spec.classes else target.astype(float)
+    )
     due = np.array([timeline.due(time.to_pydatetime()) >= as_of for time in events["event_time"]])
     versions = {}
     for version, count in trees.items():
@@ -197,7 +203,13 @@ def make_versions(spec: ProjectSpec, folder: Path, trees: Mapping[int, int], as_
             frame.tail(50).assign(event_time=datetime(2011, 1, 30, tzinfo=UTC)),
             inputs.take(before),
         )
-        versions[version] = Version(spec, bundle, as_of, schema, inputs.take(due), )
+        versions[version] = Version(
+            spec,
+            bundle,
+            as_of,
+            schema,
+            inputs.take(due),
+        )
     return versions
 
 

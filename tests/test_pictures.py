@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -32,14 +33,17 @@ def weeks(count: int = 30, **columns: Any) -> pd.DataFrame:
     return pd.DataFrame({"window": [START + n * timedelta(days=7) for n in range(count)]} | columns)
 
 
+@cache
 def forecast() -> bytes:
     return pictures.forecast_against_truth(hours(champion=20, shadow=60, baseline=40), unit="rentals per hour")
 
 
+@cache
 def longest_forecast() -> bytes:
     return pictures.forecast_against_truth(hours(60, champion=20, candidate=30, shadow=60, baseline=40))
 
 
+@cache
 def classes() -> bytes:
     names = RNG.choice(["UP", "DOWN"], (336, 3))
     frame = pd.DataFrame(names, columns=["truth", "champion", "baseline"])
@@ -48,6 +52,7 @@ def classes() -> bytes:
     )
 
 
+@cache
 def error(metric: Any = "mae") -> bytes:
     losses = {"served": RNG.uniform(0.1, 0.3, 90), "shadow": RNG.uniform(0.3, 0.6, 90), "baseline": 0.5}
     changes = [(START + timedelta(days=70 * n), f"v{n + 1}") for n in range(8)]
@@ -57,6 +62,7 @@ def error(metric: Any = "mae") -> bytes:
     )
 
 
+@cache
 def drift_over_time() -> bytes:
     table = weeks(share=RNG.uniform(0, 1, 30), prediction=RNG.uniform(0, 0.4, 30))
     table.loc[[4, 5], ["share", "prediction"]] = np.nan
@@ -65,21 +71,27 @@ def drift_over_time() -> bytes:
     )
 
 
+@cache
 def drifted() -> bytes:
     scores = {f'cnt__agg_linear_trend__attr_"slope"__chunk_len_50__f_agg_"max"_{n}': n / 50 for n in range(30)}
     return pictures.drifted_columns(scores, threshold=0.1, statistic="wasserstein")
 
 
+@cache
 def leaderboard() -> bytes:
-    table = pd.DataFrame({"model": [f"XGBoost_{n}_AutoML_20110402" for n in range(12)], "loss": np.arange(12) + 30.0})
-    return pictures.leaderboard(table, metric="mae", unit="rentals per hour")
+    table = pd.DataFrame({"model_id": [f"XGBoost_{n}_AutoML_20110402" for n in range(12)], "mae": np.arange(12) + 30.0})
+    return pictures.leaderboard(table, metric="mae")
 
 
+@cache
 def importance() -> bytes:
     share = np.sort(RNG.dirichlet(np.ones(40)))[::-1]
-    return pictures.variable_importance(pd.DataFrame({"variable": [f"column_{n}" for n in range(40)], "share": share}))
+    return pictures.variable_importance(
+        pd.DataFrame({"variable": [f"column_{n}" for n in range(40)], "percentage": share})
+    )
 
 
+@cache
 def verdict() -> bytes:
     losses = {"candidate": 30.1, "champion": 41.9, "baseline": 49.0}
     return pictures.loss_comparison(losses, metric="mae", interval=(7.2, 16.1), unit="rentals per hour")
@@ -102,8 +114,8 @@ def image(png: bytes) -> Image.Image:
     return Image.open(io.BytesIO(png)).convert("RGBA")
 
 
-def pixels(png: bytes, colour: str, slack: int = 14) -> int:
-    """How many pixels are of a colour, as far as a palette of 128 keeps it."""
+def pixels(png: bytes, colour: str, slack: int = 6) -> int:
+    """How many pixels are of a colour; the blends at edges are not counted."""
     wanted = np.array([int(colour[i : i + 2], 16) for i in (1, 3, 5)])
     return int((np.abs(np.asarray(image(png))[..., :3].astype(int) - wanted) <= slack).all(axis=-1).sum())
 
@@ -117,7 +129,7 @@ def test_each_picture_fits_into_metadata_and_onto_both_pages(picture: Callable[[
     assert len(pictures.markdown_image(png, "a picture")) < 60_000
     alpha = np.asarray(drawn)[..., 3]
     assert alpha[0, 0] == alpha[-1, -1] == 0  # round corners let the page through
-    assert (alpha[10:-10, 10:-10] > 250).all()  # and the card itself does not
+    assert (alpha[10:-10, 10:-10] == 255).all()  # and the card itself does not
     assert pixels(png, BACKGROUND, 3) > drawn.width * drawn.height / 4
 
 
@@ -137,7 +149,7 @@ def test_a_picture_goes_into_markdown_whole() -> None:
 
 
 def test_the_same_table_gives_the_same_picture() -> None:
-    assert verdict() == verdict()
+    assert verdict() == verdict.__wrapped__()
 
 
 def test_who_is_who_has_one_colour_in_every_picture() -> None:
@@ -185,11 +197,17 @@ def test_retraining_decisions_and_promotions_are_marked_and_those_elsewhere_are_
 
 def test_an_accuracy_is_drawn_as_an_accuracy() -> None:
     assert error("accuracy") != error("mae")
-    good, poor = ({"candidate": loss} for loss in (0.1, 0.8))
+    good, poor = ({"candidate": loss, "baseline": 0.05} for loss in (0.1, 0.8))
     bars = [pixels(pictures.loss_comparison(each, metric="accuracy"), ROLES["candidate"][1]) for each in (good, poor)]
-    assert bars[0] > 0
-    low = pictures.leaderboard(pd.DataFrame({"model": ["a", "b"], "loss": [0.1, 0.9]}), metric="accuracy")
-    assert pixels(low, ROLES["candidate"][1]) > 5 * pixels(low, CALM)
+    assert bars[0] > 2 * bars[1]
+
+
+def test_a_stand_in_for_the_projects_metric_is_named() -> None:
+    table = pd.DataFrame({"model_id": ["a", "b"], "logloss": [0.5, 0.6]})
+    stand_in, itself = (pictures.leaderboard(table, metric=metric) for metric in ("accuracy", "log_loss"))
+    assert stand_in != itself
+    assert pixels(stand_in, ROLES["candidate"][1]) > 1000
+    assert pixels(stand_in, CALM) > pixels(stand_in, ROLES["candidate"][1])
 
 
 def test_drift_above_its_threshold_stands_out() -> None:
@@ -197,7 +215,9 @@ def test_drift_above_its_threshold_stands_out() -> None:
     calm = pictures.drift_over_time(table, share=0.5, statistic="psi", threshold=0.2)
     none = pictures.drift_over_time(table, share=0.5, statistic="psi")
     over = pictures.drift_over_time(table.assign(prediction=0.3), share=0.5, statistic="psi", threshold=0.2)
-    assert pixels(none, ALARM) < pixels(calm, ALARM) < pixels(over, ALARM) - 200
+    lines = [pixels(png, ALARM, slack=60) for png in (none, calm, over)]
+    assert 100 < lines[0] < lines[1] - 100
+    assert lines[1] < lines[2] - 100
 
 
 def test_times_are_shown_in_the_projects_zone() -> None:
@@ -218,7 +238,7 @@ def test_several_entities_are_averaged() -> None:
     assert pictures.forecast_against_truth(doubled) == pictures.forecast_against_truth(frame)
 
 
-@pytest.mark.parametrize("rows", [0, 1, 2])
+@pytest.mark.parametrize("rows", [0, 1])
 def test_a_young_project_has_pictures_too(rows: int) -> None:
     empty = hours(champion=10)[:rows]
     one = weeks(served=0.2, shadow=np.nan, baseline=0.3, share=np.nan, prediction=np.nan)[:rows]
@@ -228,8 +248,8 @@ def test_a_young_project_has_pictures_too(rows: int) -> None:
         pictures.error_over_time(one, metric="mae", promotions=[(START, "v1")], retrains=[START]),
         pictures.drift_over_time(one, share=0.5, statistic="psi", promotions=[(START, "v1")]),
         pictures.drifted_columns(dict.fromkeys("ab"[:rows], 0.0), threshold=0.1, statistic="psi"),
-        pictures.leaderboard(pd.DataFrame({"model": ["a", "b"], "loss": [1.0, 2.0]})[:rows], metric="mae"),
-        pictures.variable_importance(pd.DataFrame({"variable": ["a", "b"], "share": [1.0, 0.0]})[:rows]),
+        pictures.leaderboard(pd.DataFrame({"model_id": ["a", "b"], "mae": [1.0, 2.0]})[:rows], metric="mae"),
+        pictures.variable_importance(pd.DataFrame({"variable": ["a", "b"], "percentage": [1.0, 0.0]})[:rows]),
         pictures.loss_comparison(dict(list({"candidate": 1.0, "baseline": 0.0}.items())[:rows]), metric="mae"),
     ]
     assert all(image(png).width == 880 for png in made)

@@ -42,7 +42,10 @@ def label(desk: Desk, window: Window) -> PublishResult | None:
     history, now = desk.history(), desk.now()
     if window.id not in history.published:
         raise NotReady(
-            desk.spec.name, f"labels of window {window.id}", "the window is not published", "materialize raw_data of it first"
+            desk.spec.name,
+            f"labels of window {window.id}",
+            "the window is not published",
+            "materialize raw_data of it first",
         )
     if desk.timeline.labels_at(window) > now:
         return None

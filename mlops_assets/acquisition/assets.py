@@ -19,7 +19,9 @@ def assets(blueprint: Blueprint) -> list[dg.AssetsDefinition | dg.AssetChecksDef
     spec, timeline = blueprint.spec, blueprint.timeline
 
     @dg.asset(
-        **blueprint.asset("acquisition", "raw_data", deps=["business_case"], windows=True, kinds={"parquet", "pandera"}),
+        **blueprint.asset(
+            "acquisition", "raw_data", deps=["business_case"], windows=True, kinds={"parquet", "pandera"}
+        ),
         check_specs=[
             blueprint.check("raw_data", "schema", "Every value is as data.columns declares.", blocking=True),
             blueprint.check("raw_data", "volume", "There are about as many rows as in the windows before."),
@@ -64,7 +66,9 @@ def assets(blueprint: Blueprint) -> list[dg.AssetsDefinition | dg.AssetChecksDef
         for window, rows, truth in publish_history(desk):
             found.append(rows)
             context.log_event(
-                dg.AssetMaterialization(blueprint.key("raw_data"), metadata=show.window(rows), partition=desk.key(window))
+                dg.AssetMaterialization(
+                    blueprint.key("raw_data"), metadata=show.window(rows), partition=desk.key(window)
+                )
             )
             if truth is not None:
                 metadata = show.labels(truth, timeline, window)
@@ -76,7 +80,9 @@ def assets(blueprint: Blueprint) -> list[dg.AssetsDefinition | dg.AssetChecksDef
     @dg.asset(
         **blueprint.asset("acquisition", "dataset", deps=["raw_data", "labels", "history"], kinds={"dvc", "git"}),
         output_required=False,
-        metadata={"closes the circle": f"the sensor {spec.name}_retraining starts here for each RETRAIN of retraining_decision"},
+        metadata={
+            "closes the circle": f"the sensor {spec.name}_retraining starts here for each RETRAIN of retraining_decision"
+        },
     )
     def dataset(context: dg.AssetExecutionContext, platform: Platform) -> Iterator[dg.MaterializeResult]:  # type: ignore[type-arg]
         """The training snapshot as of now: labelled published rows only; DVC-tracked, committed and tagged in Git.
@@ -99,6 +105,6 @@ def assets(blueprint: Blueprint) -> list[dg.AssetsDefinition | dg.AssetChecksDef
     )
     def is_representative(context: dg.AssetCheckExecutionContext, platform: Platform) -> dg.AssetCheckResult:
         desk = platform.of(spec)
-        return representative(desk, desk.workbench(context.run_id))
+        return representative(desk, desk.workbench(context.run.run_id))
 
     return [raw_data, labels, history, dataset, is_representative]

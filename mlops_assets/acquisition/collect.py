@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from resources.platform import Desk
-
 from mlops_assets.errors import NotReady, SourceError
 from mlops_assets.retraining.records import Collected
 from mlops_assets.spec.imports import import_function
+from resources.platform import Desk
 
 
 def run_collect_hook(desk: Desk, decision_id: str) -> str:

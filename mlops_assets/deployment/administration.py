@@ -81,6 +81,8 @@ class Status(BaseModel):
     shadow: Held | None
     shadow_backlog: int
     shadow_failed: int
+    models_in_memory: int
+    """Champion, standby, shadow, and replaced versions that still finish answers."""
     memory_mb: float
 
 
@@ -142,7 +144,6 @@ def _probes(app: FastAPI, service: Service) -> None:
         """MLflow's version, as its own server says it."""
         return Response(MLFLOW_VERSION, media_type="application/json")
 
-
     @app.api_route("/invocations", methods=["GET", "PUT", "PATCH", "DELETE"], include_in_schema=False)
     async def invocations() -> None:
         raise HTTPException(405, "rows are sent with POST")
@@ -164,6 +165,7 @@ def _reports(app: FastAPI, service: Service, needs: list[Any]) -> None:
             shadow=_held(rota.at("shadow")),
             shadow_backlog=service.shadowing.backlog(),
             shadow_failed=service.shadowing.failed,
+            models_in_memory=rota.in_memory,
             memory_mb=round(rss() / 2**20, 1),
         )
 

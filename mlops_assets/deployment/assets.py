@@ -7,8 +7,8 @@ import dagster as dg
 from mlops_assets.blueprint import Blueprint
 from mlops_assets.deployment import show
 from mlops_assets.deployment.answers import window_answers
-from mlops_assets.deployment.gate import pass_gate
 from mlops_assets.deployment.evaluated import read_evaluation
+from mlops_assets.deployment.gate import pass_gate
 from mlops_assets.deployment.promotion import Promoter
 from mlops_assets.deployment.serving import ask_golden_rows
 from resources.platform import Desk, Platform, RunFacts

@@ -82,8 +82,16 @@ class Promoter:
     endpoint: Endpoint
 
     def promote(
-        self, version: int, *, promotion: str, cause: Cause, now: datetime, beside: list[Fact] | None = None,
-        training: str | None = None, decision: str | None = None, reason: str = "",
+        self,
+        version: int,
+        *,
+        promotion: str,
+        cause: Cause,
+        now: datetime,
+        beside: list[Fact] | None = None,
+        training: str | None = None,
+        decision: str | None = None,
+        reason: str = "",
     ) -> PromotionStep:
         """Let a version serve.
 
@@ -106,8 +114,15 @@ class Promoter:
             self.endpoint.ensure_running()
             self.endpoint.load(version, self.bundles.path(version))
             begun = PromotionStep(
-                at=now, promotion=promotion, step="PROMOTING", version=version, previous=previous,
-                cause=cause, training=training, decision=decision, reason=reason,
+                at=now,
+                promotion=promotion,
+                step="PROMOTING",
+                version=version,
+                previous=previous,
+                cause=cause,
+                training=training,
+                decision=decision,
+                reason=reason,
             )
             self.ledger.append(self.spec.name, *(beside or []), begun)
             return self._finish(begun, now)

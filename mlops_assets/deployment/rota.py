@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -97,6 +98,7 @@ class Rota:
     def __init__(self, project: str, register: Callable[[Predictor], int]) -> None:
         self.project, self.turns = project, Turns()
         self._register = register
+        self._alive: weakref.WeakSet[Predictor] = weakref.WeakSet()
         self._places: dict[Place, Loaded | None] = {"champion": None, "standby": None, "shadow": None}
         self._lock = threading.Lock()
         self._changing = threading.Lock()
@@ -105,6 +107,11 @@ class Rota:
     def at(self, place: Place) -> Loaded | None:
         """The version at a place, to be looked at; to answer with it, `borrow` it."""
         return self._places[place]
+
+    @property
+    def in_memory(self) -> int:
+        """How many versions are held, those included that were replaced and not yet freed."""
+        return len(self._alive)
 
     @contextmanager
     def borrow(self, place: Place) -> Iterator[Loaded | None]:
@@ -153,6 +160,7 @@ class Rota:
                     "load a version of this project",
                 )
             predictor.check_golden()
+            self._alive.add(predictor)
             return Loaded(version, folder, predictor, self._register(predictor))
         except BaseException:
             predictor.close()

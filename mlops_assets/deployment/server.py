@@ -34,6 +34,7 @@ from mlops_assets.deployment.bookkeeping import JSONLines, Metrics, RequestLog
 from mlops_assets.deployment.requests import Unanswered, read_body
 from mlops_assets.deployment.rota import Rota
 from mlops_assets.deployment.shadowing import Shadowing
+from mlops_assets.errors import PlatformError
 from mlops_assets.prediction.predictor import Predictor
 from mlops_assets.timeline import Timeline
 from resources.service_config import (
@@ -278,6 +279,9 @@ def main() -> int:
     except Timeout:
         log.error("another process serves this project already")
         return ALREADY_RUNNING
+    except PlatformError as error:
+        log.error(str(error))
+        return 1
     return 0
 
 
@@ -286,8 +290,8 @@ def _serve(config: ServiceConfig) -> None:
     _record(config, listener)
     service = Service(config)
     service.start()
-    champion = service.rota.at("champion")
-    log.info(f"serving on port {listener.getsockname()[1]}", extra={"model_version": champion and champion.version})
+    serves = None if config.serve is None else config.serve.version
+    log.info(f"serving on port {listener.getsockname()[1]}", extra={"model_version": serves})
     # a model is loaded before the port answers, so that whoever reaches it is served
     server = uvicorn.Server(
         uvicorn.Config(

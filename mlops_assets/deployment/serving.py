@@ -47,7 +47,7 @@ def ask_golden_rows(desk: Desk, version: int | None) -> tuple[bool, str]:
     expected = golden["predictions"]
     for position, (answer, wanted) in enumerate(zip(answers, expected, strict=True)):
         found = answer["prediction"]
-        same = found == wanted if isinstance(wanted, str) else abs(found - wanted) <= TOLERANCE
+        same = found == wanted if isinstance(wanted, str) else abs(found - wanted) <= TOLERANCE * max(1.0, abs(wanted))
         if answer["model_version"] != version or not same:
             return (
                 False,

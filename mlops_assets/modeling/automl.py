@@ -158,9 +158,11 @@ def find_recipe(
         recipe = _recipe(_model(board["model_id"][0]), columns, target, task) if len(board) else None
     if recipe is None:
         raise TrainingError(
-            project, place, f"none of {spec.algorithms} could be trained on {len(train)} rows and {len(columns)} columns",
+            project,
+            place,
+            f"none of {spec.algorithms} could be trained on {len(train)} rows and {len(columns)} columns",
             "see that the target varies and that there are rows enough, or allow other algorithms under training",
-        )  # fmt: skip
+        )
     return Search(recipe, board, len(board))
 
 

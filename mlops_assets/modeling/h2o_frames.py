@@ -14,7 +14,7 @@ import tempfile
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -48,25 +48,27 @@ def uploaded(frame: pd.DataFrame) -> Iterator[H2OFrame]:
 def _send(frame: pd.DataFrame, name: str) -> None:
     import h2o
 
-    categories = [column for column in frame if isinstance(frame[column].dtype, pd.CategoricalDtype)]
-    numbers = [column for column in frame if column not in categories]
-    values, parts = frame[numbers].to_numpy(dtype=np.float64), {}
+    columns = [str(column) for column in frame]
+    categories = [column for column in columns if isinstance(frame[column].dtype, pd.CategoricalDtype)]
+    numbers = [column for column in columns if column not in categories]
+    values = frame[numbers].to_numpy(dtype=np.float64)
     mantissas, exponents = np.frexp(values)
     known = np.isfinite(values)
     whole = np.ldexp(np.where(known, mantissas, 0.0), MANTISSA_BITS).astype(np.int64)
+    parts: dict[str, Any] = {}
     for position in range(len(numbers)):
         parts[f"m{position}"] = pd.arrays.IntegerArray(whole[:, position], ~known[:, position])
     for position in range(len(numbers)):
         parts[f"e{position}"] = exponents[:, position] - MANTISSA_BITS
     for position, column in enumerate(categories):
-        parts[f"c{position}"] = frame[column].astype(object).where(frame[column].notna(), None)
+        parts[f"c{position}"] = [None if pd.isna(value) else value for value in frame[column]]
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "rows.parquet"
         # one row group is one chunk: how the rows are cut does not depend on the machine's cores
         pd.DataFrame(parts).to_parquet(path, index=False, row_group_size=max(1, len(frame)))
         kinds = ["int"] * (2 * len(numbers)) + ["enum"] * len(categories)
         h2o.upload_file(str(path), destination_frame=f"{name}_parts", col_types=kinds)
-    h2o.rapids(_assembled(name, list(frame.columns), numbers, categories))
+    h2o.rapids(_assembled(name, columns, numbers, categories))
     h2o.remove(f"{name}_parts")
 
 

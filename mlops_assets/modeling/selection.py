@@ -23,7 +23,6 @@ from mlops_assets.prediction.features import (
     feature_name,
     fill_missing,
     parse_suffix,
-    plan,
     quiet,
 )
 from mlops_assets.prediction.inputs import Floats, Inputs
@@ -142,7 +141,7 @@ def _probe(windows: Floats) -> Floats:
 
 
 def _suffixes(calculator: str, parameters: list[dict[str, Any]] | None, window: Floats) -> Iterator[str]:
-    """tsfresh's names of a calculator's features, without the column."""
+    """The names that tsfresh gives a calculator's features, without the column."""
     from tsfresh.feature_extraction import feature_calculators
     from tsfresh.utilities.string_manipulation import convert_to_output_format
 

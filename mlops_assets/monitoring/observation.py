@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import cached_property
 from typing import Literal
@@ -108,6 +108,8 @@ class Observation:
             classes=spec.classes,
             project=spec.name,
         )
+        here = int((answers["event_time"] >= pd.Timestamp(self.window.start)).sum())
+        report = replace(report, summary=report.summary.model_copy(update={"window_rows": here}))
         self._record("drift", report.summary, self._answer_versions(answers))
         return report
 

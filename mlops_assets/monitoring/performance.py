@@ -213,9 +213,9 @@ def _join(
 def _forecast(spec: ProjectSpec, rows: pd.DataFrame) -> Forecast:
     if spec.problem.task == "regression":
         return Forecast(rows["prediction"].to_numpy(dtype=float))
-    value = rows["prediction"].astype(object)
+    value = [None if pd.isna(name) else str(name) for name in rows["prediction"]]
     probabilities = rows.reindex(columns=[f"probability_{name}" for name in spec.classes]).to_numpy(dtype=float)
-    return Forecast(value.where(value.notna(), None).to_numpy(dtype=object), probabilities)
+    return Forecast(np.array(value, dtype=object), probabilities)
 
 
 def _loss(spec: ProjectSpec, rows: pd.DataFrame, forecast: Forecast) -> float | None:

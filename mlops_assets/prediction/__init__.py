@@ -1,0 +1,1 @@
+"""Raw window in, prediction out: training, service and backtest all call this."""

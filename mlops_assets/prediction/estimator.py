@@ -75,7 +75,7 @@ class Mojo:
         return ModelError("-", self._place, found, "train the version again, or restore its folder")
 
     def _category_codes(self, names: list[str], definitions: FeatureDefinitions) -> dict[int, Floats]:
-        """Per categorical column of the model: the model's code of each of our codes; a level it never saw is missing."""
+        """Per categorical column of the model, its code of each of ours; a level it never saw is missing."""
         codes = {}
         for position, name in enumerate(names):
             domain = self._java.getDomainValues(position)
@@ -171,7 +171,7 @@ def _load(model: Path, jar: Path) -> Any:
 
     try:
         reader = _genmodel(sha256(jar), jar)
-        # the reader finds XGBoost's part of the jar by the thread's class loader
+        # The reader finds XGBoost's part of the jar by the thread's class loader.
         jpype.java.lang.Thread.currentThread().setContextClassLoader(reader.class_.getClassLoader())
         return reader.load(str(model))
     except (jpype.JException, TypeError, OSError) as error:

@@ -124,8 +124,9 @@ def to_frame(definitions: FeatureDefinitions, matrix: FeatureMatrix) -> pd.DataF
     for position, name in enumerate(definitions.names):
         values = matrix[:, position]
         if name in definitions.levels:
-            codes = np.where(np.isnan(values), -1, values).astype(np.int64)
-            columns[name] = pd.Categorical.from_codes(codes, categories=definitions.levels[name])
+            levels = np.array([*definitions.levels[name], None], dtype=object)
+            strings = levels[np.where(np.isnan(values), -1, values).astype(np.int64)]
+            columns[name] = pd.Categorical(strings, categories=definitions.levels[name])
         else:
             columns[name] = values
     return pd.DataFrame(columns)
@@ -191,7 +192,7 @@ def single_threaded_algebra() -> None:
     More would make the bits of a result depend on the machine's cores, and windows are so small that threads only wait
     for each other: on busy cores a calculator takes ten times as long with them.
     """
-    from threadpoolctl import ThreadpoolController
+    from threadpoolctl import ThreadpoolController  # type: ignore[import-untyped]
 
     for library in ThreadpoolController().select(user_api="blas").lib_controllers:
         library.set_num_threads(1)

@@ -130,7 +130,8 @@ def cut_inputs(timeline: Timeline, schema: InputSchema, events: pd.DataFrame, se
     Args:
         timeline: the project's time.
         schema: which columns are needed.
-        events: n rows with `event_time` (datetime64[ns, UTC]), `entity` where the schema has one, and the known columns.
+        events: n rows with `event_time` (datetime64[ns, UTC]), `entity` where the schema has one, and the known
+            columns.
         series: rows of the past with `event_time`, `entity` and the history columns. Values that are not known at an
             event's due moment are never taken, so it may hold any rows. A stamp between two grid points counts for the
             later one, so that its value is never taken too early.
@@ -176,16 +177,19 @@ def _known_values(schema: InputSchema, name: str, column: pd.Series) -> npt.NDAr
 
 def _as_floats(schema: InputSchema, name: str, column: pd.Series) -> Floats:
     try:
-        return column.to_numpy(dtype=np.float64, na_value=np.nan)
+        values = column.to_numpy(dtype=np.float64, na_value=np.nan, copy=True)
     except (TypeError, ValueError) as error:
         raise InputError(schema.project, name, f"numbers were expected: {error}", "check the column's dtype") from error
+    # an infinite value cannot be sent in a request, so training does not see it either
+    values[np.isinf(values)] = np.nan
+    return values
 
 
 def category_name(value: Any) -> str | None:
     """A category's value as its level's name; None when missing. 3, 3.0 and "3" are the same level."""
-    if value is None or value is pd.NA or value is pd.NaT or (isinstance(value, Real) and value != value):
+    if value is None or value is pd.NA or value is pd.NaT or value != value:
         return None
-    if isinstance(value, Real) and not isinstance(value, bool | np.bool_) and float(value).is_integer():
+    if isinstance(value, int | float | np.number) and not isinstance(value, bool) and float(value).is_integer():
         return str(int(value))
     return str(value)
 
@@ -313,6 +317,9 @@ def _event_time(value: Any, schema: InputSchema, number: int) -> np.datetime64:
         moment = datetime.fromisoformat(value) if isinstance(value, str) else value
         if moment.tzinfo is None:
             raise ValueError("it has no zone")
+        # numpy wraps around silently outside of what 64 bits of nanoseconds hold
+        if not 1678 <= moment.year <= 2261:
+            raise ValueError("its year is not within 1678 to 2261")
         return np.datetime64(moment.astimezone(UTC).replace(tzinfo=None), "ns")
     except (ValueError, OverflowError) as error:
         raise _refuse(schema, EVENT_TIME, number, f"{value!r} is no time: {error}", remedy) from error
@@ -338,7 +345,8 @@ def _missing(name: str, schema: InputSchema, number: int) -> None:
 
 def _category(value: Any, name: str, schema: InputSchema, number: int) -> str | None:
     if value is None:
-        return _missing(name, schema, number)
+        _missing(name, schema, number)
+        return None
     if not isinstance(value, str | Integral):
         raise _refuse(schema, name, number, f"a category's name was expected, not {value!r}", "send a string")
     return category_name(value)
@@ -383,12 +391,14 @@ def _window(value: Any, field: str, schema: InputSchema, number: int) -> Floats:
         )
     if isinstance(value, np.ndarray):
         window = value.astype(np.float64)
-        missing = int(np.isnan(window).sum())
+        missing = np.isnan(window)
     else:
-        window, missing = _numbers(value, field, schema, number), sum(item is None for item in value)
+        window = _numbers(value, field, schema, number)
+        missing = np.fromiter((item is None for item in value), dtype=bool, count=len(value))
     # of a list only its nulls may have become NaN: a NaN that was sent is refused
-    if int(np.isfinite(window).sum()) + missing != len(window):
-        at = next(i for i, item in enumerate(value) if item is not None and not np.isfinite(item))
+    foreign = ~np.isfinite(window) & ~missing
+    if foreign.any():
+        at = int(np.argmax(foreign))
         raise _refuse(schema, field, number, f"value {at} is {value[at]!r}, not a finite number", f"send {wanted}")
     return window
 
@@ -398,10 +408,9 @@ def _numbers(value: Sequence[Any], field: str, schema: InputSchema, number: int)
     plain = {int, float, type(None)}
     if not set(map(type, value)) <= plain:
         for at, item in enumerate(value):
-            if type(item) not in plain and not (isinstance(item, Real) and not isinstance(item, bool)):
-                raise _refuse(
-                    schema, field, number, f"value {at} is {item!r:.80}, not a number", "send numbers and nulls"
-                )
+            if type(item) not in plain and not isinstance(item, np.integer | np.floating):
+                found = f"value {at} is {item!r:.80}, not a number"
+                raise _refuse(schema, field, number, found, "send numbers and nulls")
     try:
         return np.array(value, dtype=np.float64)
     except OverflowError as error:

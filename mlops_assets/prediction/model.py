@@ -13,7 +13,7 @@ import pandas as pd
 from mlflow.exceptions import MlflowException
 from mlflow.models import set_model
 from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE
-from mlflow.pyfunc import PythonModel, PythonModelContext
+from mlflow.pyfunc.model import PythonModel, PythonModelContext
 
 from mlops_assets.errors import InputError
 from mlops_assets.prediction.inputs import from_records
@@ -47,7 +47,7 @@ class BundleModel(PythonModel):
 def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:
     """Rows as they were sent: a null of a scalar column has become NaN in the frame, or None, and is null again."""
     return [
-        {name: None if isinstance(value, float) and value != value else value for name, value in row.items()}
+        {str(name): None if isinstance(value, float) and value != value else value for name, value in row.items()}
         for row in frame.to_dict(orient="records")
     ]
 

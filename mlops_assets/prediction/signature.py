@@ -25,16 +25,19 @@ def signature(schema: InputSchema) -> ModelSignature:
     too, since MLflow refuses a long column that holds a null, and 3.0 in a long one.
     """
     from mlflow.models import ModelSignature
-    from mlflow.types.schema import AnyType, Array, ColSpec, DataType, Schema
+    from mlflow.types.schema import AnyType, Array, ColSpec, DataType, Schema, TensorSpec
 
     kinds = {"float": DataType.double, "int": DataType.double, "bool": DataType.boolean, "category": DataType.string}
-    columns = [ColSpec(DataType.string, EVENT_TIME)]
+    columns: list[ColSpec | TensorSpec] = [ColSpec(DataType.string, EVENT_TIME)]
     if schema.entity:
         columns.append(ColSpec(DataType.string, ENTITY))
     for name, dtype in schema.known.items():
         columns.append(ColSpec(kinds[dtype], name, required=name not in schema.nullable))
-    columns += [ColSpec(Array(AnyType()), schema.history_field(name)) for name in schema.history]
-    answers = [ColSpec(DataType.string if schema.classes else DataType.double, "prediction")]
+    anything = AnyType()  # type: ignore[no-untyped-call]
+    columns += [ColSpec(Array(anything), schema.history_field(name)) for name in schema.history]
+    answers: list[ColSpec | TensorSpec] = [
+        ColSpec(DataType.string if schema.classes else DataType.double, "prediction")
+    ]
     answers += [ColSpec(DataType.double, f"probability_{name}") for name in schema.classes]
     return ModelSignature(inputs=Schema(columns), outputs=Schema(answers))
 

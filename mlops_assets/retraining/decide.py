@@ -12,7 +12,7 @@ from mlops_assets.retraining.wording import apart, number
 from mlops_assets.spec.duration import format_duration
 from mlops_assets.spec.loop import RetrainingSpec
 
-HOLDING = ("cooldown", "warm_up", "budget")
+HOLDING = ("held_back", "cooldown", "warm_up", "budget")
 """Guards that time lifts; `min_new_rows` asks for data instead, `in_progress` for patience."""
 
 
@@ -128,6 +128,11 @@ def _guards(signals: Signals) -> list[Guard]:
             name="in_progress",
             passed=history.in_progress is None,
             detail=f"retraining {history.in_progress} is in progress" if history.in_progress else "none is in progress",
+        ),
+        Guard(
+            name="held_back",
+            passed=not history.held,
+            detail="a person, who holds retrainings back" if history.held else "no person holds retrainings back",
         ),
         _cooldown(signals),
         _warm_up(signals),

@@ -76,6 +76,8 @@ class LoopHistory(Record):
     """Ids of the COLLECT decisions recorded."""
     new_rows: int
     """Labelled rows since the champion's training."""
+    held: bool = False
+    """A person holds the policy's retrainings back."""
     zone: str = "UTC"
     """`data.time_zone`: sentences name local dates."""
 

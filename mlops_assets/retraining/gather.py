@@ -32,7 +32,7 @@ def _of_window(timeline: Timeline, history: History, reign: Reign, window: Windo
     distance, loss = drift.typed, performance.typed
     if not isinstance(distance, DriftSummary) or not isinstance(loss, PerformanceSummary):
         raise TypeError(f"reports of window {window.id} carry the summaries of other reports")
-    too_young = distance.verdict == "too young"
+    too_young = distance.verdict == "too young" or distance.window_rows < timeline.spec.monitoring.min_rows
     stage: Stage = performance.stage
     return WindowEvidence(
         window=window.id,
@@ -70,6 +70,7 @@ def loop_history(timeline: Timeline, history: History, reign: Reign, *, new_rows
         in_progress=open_retrain.id if open_retrain is not None and open_retrain.reign == reign.number else None,
         collected=[d.id for d in of_reign if d.outcome == "COLLECT"],
         new_rows=new_rows,
+        held=history.held,
         zone=timeline.spec.data.time_zone,
     )
 

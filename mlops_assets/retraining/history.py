@@ -19,6 +19,7 @@ from mlops_assets.retraining.records import (
     PromotionStep,
     Reign,
     Reported,
+    RetrainingHeld,
     Scored,
     Stage,
     TrainingEnded,
@@ -106,7 +107,7 @@ class History:
     def reigns(self) -> list[Reign]:
         """All reigns, oldest first; the last one is open."""
         crowned = [fact for fact in self.of(PromotionStep) if fact.step == "PROMOTED"]
-        ends = [fact.at for fact in crowned[1:]] + [None]
+        ends = [*(fact.at for fact in crowned[1:]), None][: len(crowned)]
         return [
             Reign(number=i, version=fact.version, start=fact.at, end=end, cause=fact.cause, promotion=fact.promotion)
             for i, (fact, end) in enumerate(zip(crowned, ends, strict=True), start=1)
@@ -233,6 +234,11 @@ class History:
         return next(
             (d for d in self.decisions if d.outcome == "COLLECT" and d.reign == number and d.id not in done), None
         )
+
+    @property
+    def held(self) -> bool:
+        """Whether a person holds the policy's retrainings back."""
+        return any(fact.held for fact in self.of(RetrainingHeld)[-1:])
 
     @cached_property
     def verdicts(self) -> list[Judged]:

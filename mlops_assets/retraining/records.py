@@ -126,6 +126,9 @@ class DriftSummary(Record):
 
     verdict: Literal["too young", "drift", "no drift"]
     rows: int
+    """Of the reign, within `monitoring.current`."""
+    window_rows: int = 0
+    """Of the reign, in this window itself."""
     statistic: str
     threshold: float
     share: float | None = None
@@ -229,7 +232,7 @@ class Evidence(Record):
 class Guard(Record):
     """One condition that can hold a retraining back."""
 
-    name: Literal["cooldown", "budget", "min_new_rows", "warm_up", "in_progress", "unseen_rows"]
+    name: Literal["held_back", "cooldown", "budget", "min_new_rows", "warm_up", "in_progress"]
     passed: bool
     detail: str
 
@@ -392,6 +395,19 @@ class Collected(Fact):
         return self.decision
 
 
+class RetrainingHeld(Fact):
+    """A person holds the policy's retrainings back, or releases them."""
+
+    kind: Literal["held"] = "held"
+    held: bool
+    number: int
+    """Counts such facts of a project from 0."""
+
+    @property
+    def key(self) -> str:
+        return str(self.number)
+
+
 class Feasible(Fact):
     """The PoC's outcome, and whether a person forced the project on."""
 
@@ -422,6 +438,7 @@ AnyFact = Annotated[
     | Judged
     | PromotionStep
     | Collected
+    | RetrainingHeld
     | Feasible,
     Field(discriminator="kind"),
 ]

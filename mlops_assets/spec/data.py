@@ -15,7 +15,9 @@ def _zone_exists(name: str) -> str:
     try:
         ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError) as error:
-        raise ValueError(f"no time zone {name!r}; write an IANA name, as Europe/Berlin, or Etc/GMT-10 for +10:00") from error
+        raise ValueError(
+            f"no time zone {name!r}; write an IANA name, as Europe/Berlin, or Etc/GMT-10 for +10:00"
+        ) from error
     return name
 
 

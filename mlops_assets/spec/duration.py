@@ -78,4 +78,4 @@ LocalTime = Annotated[
 class SpecModel(BaseModel):
     """Base of all parts of a project's YAML: unknown fields are errors, values never change."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, serialize_by_alias=True)

@@ -53,7 +53,9 @@ class DriftPolicy(SpecModel):
     @model_validator(mode="after")
     def _statistic_is_for_predictions(self) -> DriftPolicy:
         if (self.signal_of == "prediction") != (self.statistic is not None):
-            raise ValueError("`statistic` is given with signal prediction, and only with it (data's is monitoring.drift.statistic)")
+            raise ValueError(
+                "`statistic` is given with signal prediction, and only with it (data's is monitoring.drift.statistic)"
+            )
         return self
 
     @property
@@ -89,9 +91,7 @@ class AllPolicy(SpecModel):
     of: list[Policy] = Field(min_length=1)
 
 
-Policy = Annotated[
-    PerformancePolicy | DriftPolicy | AgePolicy | AnyPolicy | AllPolicy, Field(discriminator="type")
-]
+Policy = Annotated[PerformancePolicy | DriftPolicy | AgePolicy | AnyPolicy | AllPolicy, Field(discriminator="type")]
 AnyPolicy.model_rebuild()
 AllPolicy.model_rebuild()
 

@@ -86,7 +86,9 @@ def _columns_disagree(spec: ProjectSpec) -> Iterator[str]:
         yield f"problem.target {target!r} is not under data.columns; declare its dtype there"
         return
     used = [("features.known", name) for name in spec.features.known]
-    used += [("features.history.columns", name) for name in (spec.features.history.columns if spec.features.history else [])]
+    used += [
+        ("features.history.columns", name) for name in (spec.features.history.columns if spec.features.history else [])
+    ]
     for place, name in used:
         if name not in columns:
             yield f"{place} names {name!r}, which is not under data.columns"

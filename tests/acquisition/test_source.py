@@ -178,7 +178,7 @@ def test_every_row_near_autumns_clock_change_belongs_to_exactly_one_hour(
 
 def test_a_doubled_hour_without_a_rule_is_an_error_that_names_the_rule(make_source: MakeSource) -> None:
     source = make_source(AUTUMN, data=NEW_YORK | {"ambiguous": "error"})
-    with pytest.raises(BadRowsError, match="1 naive times do not exist once in America/New_York.*set data.ambiguous"):
+    with pytest.raises(BadRowsError, match=r"1 naive times do not exist once in America/New_York.*set data.ambiguous"):
         source.read(datetime(2011, 11, 6, tzinfo=UTC), datetime(2011, 11, 7, tzinfo=UTC))
 
 

@@ -1,0 +1,181 @@
+"""The commands: each reads its arguments, calls one function, and prints what it returned."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from typing import Annotated, Any
+from uuid import uuid4
+
+import typer
+from rich.console import Console
+
+from mlops_assets.errors import PlatformError
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__, pretty_exceptions_enable=False)
+console, errors = Console(), Console(stderr=True)
+
+Project = Annotated[str, typer.Argument(help="Name of the project.")]
+Json = Annotated[bool, typer.Option("--json", help="Print facts as JSON.")]
+
+
+@contextmanager
+def said_in_words() -> Iterator[None]:
+    """Print a platform error as it is meant for people, and exit with status 1."""
+    try:
+        yield
+    except PlatformError as error:
+        errors.print(f"[bold red]{error.project}[/]: {error.place}: {error.expected}", highlight=False)
+        errors.print(f"  -> {error.remedy}", highlight=False)
+        raise typer.Exit(1) from error
+
+
+def print_json(facts: Any) -> None:
+    """Print facts as JSON, for other tools."""
+    sys.stdout.write(json.dumps(facts, indent=2) + "\n")
+
+
+@app.command()
+def demo(
+    exit_: Annotated[bool, typer.Option("--exit", help="End when done instead of staying up.")] = False,
+    no_retraining: Annotated[
+        bool, typer.Option("--no-retraining", help="Play the same with retraining held back.")
+    ] = False,
+    weeks: Annotated[int, typer.Option(help="Give up after so many weeks.")] = 40,
+) -> None:
+    """Play real history through the whole life cycle, until a retraining has shown its effect."""
+    from mlops_assets.cli.demo import Demo
+
+    with said_in_words():
+        status = Demo(console, hold=no_retraining, most=weeks, stay=not exit_ and sys.stdout.isatty()).play()
+    raise typer.Exit(status)
+
+
+@app.command()
+def status(
+    project: Annotated[str | None, typer.Argument(help="One project; all by default.")] = None, as_json: Json = False
+) -> None:
+    """Clock, champion, endpoint, windows, decisions, retrainings, and the live loss beside shadow and baseline."""
+    from mlops_assets.cli.desks import desks
+    from mlops_assets.cli.status import project_status, render
+
+    with said_in_words():
+        facts = {"projects": {desk.spec.name: project_status(desk) for desk in desks(project)}}
+    if as_json:
+        print_json(facts)
+    else:
+        for name, found in facts["projects"].items():
+            console.print(render(name, found))
+
+
+@app.command()
+def replay(
+    project: Project,
+    windows: Annotated[int | None, typer.Option(help="Move on by so many ends of windows.")] = None,
+    until: Annotated[datetime | None, typer.Option(help="Move to this local date or time.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Move a replay clock from moment to moment, letting the loop settle at each."""
+    from mlops_assets.cli.desks import desk_of
+    from mlops_assets.cli.replaying import replay_project
+
+    if (windows is None) == (until is None):
+        errors.print("give either --windows N or --until DATE")
+        raise typer.Exit(2)
+    with said_in_words():
+        moments = replay_project(desk_of(project), console if not as_json else errors, windows, until)
+    if as_json:
+        print_json({"project": project, "moments": moments})
+
+
+@app.command()
+def retrain(project: Project, as_json: Json = False) -> None:
+    """Ask for a retraining as a person: it passes cooldown and budget, never the gate."""
+    from mlops_assets.acquisition.start import too_few_unseen
+    from mlops_assets.cli.desks import desk_of
+    from mlops_assets.errors import NotReady, Refused
+    from mlops_assets.retraining.training import request_retraining
+
+    with said_in_words():
+        desk = desk_of(project)
+        history = desk.history()
+        if history.reign is None:
+            raise NotReady(project, "retrain", "no champion serves yet", f"run the job {project}_bootstrap first")
+        if (reason := too_few_unseen(desk, history)) is not None:
+            raise Refused(project, "retrain", reason, "wait for more labelled windows")
+        decision = request_retraining(desk.ledger, desk.timeline, uuid4().hex, desk.now())
+    if as_json:
+        print_json({"project": project, "decision": decision.id, "reason": decision.reason})
+    else:
+        console.print(f"recorded as decision [bold]{decision.id}[/]: {decision.reason}")
+        console.print(f"the sensor {project}_retraining launches {project}_retrain while `dagster dev` runs")
+
+
+@app.command()
+def rollback(
+    project: Project,
+    to: Annotated[int | None, typer.Option(help="A former champion; the previous one by default.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Let a former champion serve again, at once; recorded, and the policy does not undo it at once."""
+    from mlops_assets.cli.desks import desk_of
+    from mlops_assets.cli.rolling_back import roll_back
+
+    with said_in_words():
+        step = roll_back(desk_of(project), to)
+    if as_json:
+        print_json({"project": project, "version": step.version, "previous": step.previous, "at": step.at.isoformat()})
+    else:
+        console.print(f"version {step.version} serves again in place of version {step.previous}")
+
+
+@app.command()
+def provenance(
+    project: Project,
+    event_id: Annotated[str, typer.Argument(help="Id of an event, as answers carry it.")],
+    as_json: Json = False,
+) -> None:
+    """Trace one prediction back to features, version, run, dataset, raw windows, and the decision behind it."""
+    from mlops_assets.cli.desks import desk_of
+    from mlops_assets.cli.provenance import render, trace
+
+    with said_in_words():
+        found = trace(desk_of(project), event_id)
+    if as_json:
+        print_json(found)
+    else:
+        console.print(render(event_id, found))
+
+
+@app.command()
+def hold(
+    project: Project, release: Annotated[bool, typer.Option("--release", help="Let the policy act again.")] = False
+) -> None:
+    """Hold the policy's retraining back (decisions name the evidence they hold), or release it."""
+    from mlops_assets.cli.desks import desk_of
+    from mlops_assets.retraining.records import RetrainingHeld
+
+    with said_in_words():
+        desk = desk_of(project)
+        desk.ledger.append(
+            project, RetrainingHeld(at=desk.now(), held=not release, number=len(desk.history().of(RetrainingHeld)))
+        )
+    console.print(f"{project}: retraining is {'released' if release else 'held back'}")
+
+
+@app.command()
+def down() -> None:
+    """Stop everything that was started on this state folder, by its recorded process ids."""
+    from mlops_assets.cli.desks import desks
+    from mlops_assets.cli.processes import end_recorded
+    from resources.h2o import end_orphans
+    from resources.settings import Settings
+
+    with said_in_words():
+        ended = end_recorded(Settings().pids)
+        ended += [f"endpoint of {desk.spec.name}" for desk in desks(None) if desk.endpoint.stop()]
+        ended += [f"JVM {pid}" for pid in end_orphans(Settings().pids)]
+    console.print("stopped: " + (", ".join(ended) if ended else "nothing was running"))

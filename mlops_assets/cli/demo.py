@@ -1,0 +1,281 @@
+"""`demo`: real history through the whole life cycle, carried out by Dagster's daemon, until a retraining shows its effect."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import dagster as dg
+import pandas as pd
+from dagster_graphql import DagsterGraphQLClient
+from rich.console import Console
+from rich.table import Table
+
+from mlops_assets.cli.desks import desk_of
+from mlops_assets.cli.instance import dagster_home, instance_of
+from mlops_assets.cli.processes import Started, end_recorded, free_port, start
+from mlops_assets.cli.replaying import play
+from mlops_assets.cli.status import first_retrained_as_of, live_loss, windows_table
+from mlops_assets.errors import PlatformError
+from mlops_assets.monitoring.show import error_curve
+from mlops_assets.retraining.history import History
+from mlops_assets.retraining.records import RetrainingHeld
+from resources.settings import ROOT, Settings
+
+PROJECT = "bike_demand"
+EFFECT_WINDOWS = 8
+"""Scored weeks after the promotion in which its effect must show."""
+EFFECT = 0.15
+"""Share by which the served loss must lie below the first model's."""
+SENSOR_TAG = "dagster/sensor_name"
+
+
+class Demo:
+    """One demonstration.
+
+    Args:
+        console: where it is shown.
+        hold: play with retraining held back.
+        most: give up after so many weeks.
+        stay: stay up at the end until Ctrl-C.
+    """
+
+    def __init__(self, console: Console, *, hold: bool, most: int, stay: bool) -> None:
+        self.console, self.hold, self.most, self.stay = console, hold, most, stay
+        self.settings = Settings()
+        self.desk = desk_of(PROJECT)
+        self.phases: list[tuple[str, float]] = []
+
+    def play(self) -> int:
+        """Play; the exit status: 0 only if the loop has turned by itself and bought what it should."""
+        if self.desk.history().reigns:
+            raise PlatformError(
+                PROJECT,
+                str(self.settings.home),
+                "this state folder holds a played project already",
+                "run `mlops-assets down` and remove the folder, or set MLOPS_ASSETS_HOME to an empty one",
+            )
+        try:
+            with self._phase("start Dagster and MLflow"):
+                dagster, mlflow = self._start()
+            with instance_of(self.settings) as instance:
+                with self._phase("bootstrap: publish history, feasibility, first model, endpoint"):
+                    self._bootstrap(instance, dagster)
+                if self.hold:
+                    self.desk.ledger.append(PROJECT, RetrainingHeld(at=self.desk.now(), held=True, number=0))
+                self._weeks(instance)
+                problems = self._problems(instance)
+            self._report(dagster, mlflow, problems)
+            if self.stay:
+                self._until_interrupted()
+        finally:
+            end_recorded(self.settings.pids)
+            self.desk.endpoint.stop()
+        return 1 if problems else 0
+
+    # Steps
+
+    def _start(self) -> tuple[Started, Started]:
+        home, logs = dagster_home(self.settings), self.settings.home / "logs"
+        port, mlflow_port = free_port(3000), free_port(5000)
+        environment = {"DAGSTER_HOME": str(home), "MLOPS_ASSETS_HOME": str(self.settings.home), "DO_NOT_TRACK": "true"}
+        dagster = start(
+            "Dagster",
+            ["dagster", "dev", "--host", "127.0.0.1", "--port", str(port), "-w", str(ROOT / "workspace.yaml")],
+            f"http://127.0.0.1:{port}",
+            self.settings.pids,
+            logs / "dagster.log",
+            environment,
+        )
+        self.desk.registry.ensure_experiment()
+        self.settings.mlflow_artifacts.mkdir(parents=True, exist_ok=True)
+        mlflow = start(
+            "MLflow",
+            [
+                "mlflow",
+                "server",
+                "--backend-store-uri",
+                self.settings.mlflow_uri,
+                "--default-artifact-root",
+                self.settings.mlflow_artifacts.as_uri(),
+                "--host",
+                "127.0.0.1",
+                "--port",
+                str(mlflow_port),
+                "--workers",
+                "1",
+            ],
+            f"http://127.0.0.1:{mlflow_port}",
+            self.settings.pids,
+            logs / "mlflow.log",
+            # Its job execution would hold 2 GB for nothing here.
+            {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},
+        )
+        dagster.wait_until_ready("/server_info")
+        return dagster, mlflow
+
+    def _bootstrap(self, instance: dg.DagsterInstance, dagster: Started) -> None:
+        client = DagsterGraphQLClient("127.0.0.1", port_number=int(dagster.url.rsplit(":", 1)[1]))
+        run_id = client.submit_job_execution(
+            f"{PROJECT}_bootstrap", repository_location_name="mlops_assets", repository_name="__repository__"
+        )
+        shown: set[str] = set()
+        while not (run := self._run(instance, run_id)).is_finished:
+            for event in instance.all_logs(run_id, of_type=dg.DagsterEventType.STEP_SUCCESS):
+                step = str(event.step_key)
+                if step not in shown:
+                    shown.add(step)
+                    self.console.print(f"  {step.replace('__', ' / ')}", highlight=False)
+            time.sleep(0.3)
+        history = self.desk.history()
+        if not run.is_success or history.reign is None:
+            why = [" ".join(verdict.reasons) for verdict in history.verdicts] or [
+                f"run {run_id} ended {run.status.value}"
+            ]
+            raise PlatformError(
+                PROJECT, "bootstrap", "; ".join(why), f"see {self.settings.home / 'logs' / 'dagster.log'}"
+            )
+
+    @staticmethod
+    def _run(instance: dg.DagsterInstance, run_id: str) -> dg.DagsterRun:
+        run = instance.get_run_by_id(run_id)
+        if run is None:
+            raise PlatformError(
+                PROJECT, f"run {run_id}", "Dagster does not know it", "look whether two Dagsters share this folder"
+            )
+        return run
+
+    def _weeks(self, instance: dg.DagsterInstance) -> None:
+        turned: int | None = None
+        for week in range(1, self.most + 1):
+            with self._phase(f"week {week}", quiet=True):
+                play(self.desk, instance, self.console, 1, None)
+            history = self.desk.history()
+            if turned is None and self._turned(history):
+                turned = week
+                self.console.print(self._turn_line(history), highlight=False)
+            if turned is not None and week >= turned + EFFECT_WINDOWS:
+                return
+
+    def _turned(self, history: History) -> bool:
+        """A retraining has brought a version to serve; held back, the moment at which evidence first stood."""
+        if self.hold:
+            return any(d.evidence and not _only_age(d.evidence) for d in history.decisions)
+        return first_retrained_as_of(history) is not None
+
+    def _turn_line(self, history: History) -> str:
+        if self.hold:
+            return "[yellow]retraining would have been launched here, and is held back[/]"
+        verdict = [v for v in history.verdicts if v.verdict == "PROMOTE"][-1]
+        return f"[green]version {verdict.version} serves:[/] {' '.join(verdict.reasons)}"
+
+    # What came of it
+
+    def _problems(self, instance: dg.DagsterInstance) -> list[str]:
+        """What is missing for the loop to have turned by itself and to have paid; empty when all is well."""
+        history, found = self.desk.history(), []
+        as_of = first_retrained_as_of(history)
+        if as_of is None:
+            return ["no retraining brought a version to serve"]
+        reign = next(r for r in history.reigns if r.cause == "retraining")
+        training = history.versions[reign.version].training
+        started = next(f for f in history.started if f.training == training)
+        decision = history.decision(started.decision) if started.decision else None
+        if decision is None or decision.by != "policy" or not decision.evidence or _only_age(decision.evidence):
+            found.append("the retraining was not asked for by drift or degradation")
+        run = self._run(instance, started.run_id)
+        if run.tags.get(SENSOR_TAG) != f"{PROJECT}_retraining":
+            found.append("the retraining was not launched by the sensor")
+        if not any(v.training == training and v.verdict == "PROMOTE" and not v.forced for v in history.verdicts):
+            found.append("the gate did not promote it")
+        serving = self.desk.endpoint.serving()
+        if history.reign is None or serving != history.reign.version:
+            found.append(f"the endpoint serves version {serving}")
+        loss = live_loss(self.desk, history)
+        if loss["windows"] < EFFECT_WINDOWS:
+            found.append(f"only {loss['windows']} weeks were scored since")
+        elif loss["served"] > (1 - EFFECT) * loss["first_model"]:
+            found.append(
+                f"the loss since is {1 - loss['served'] / loss['first_model']:.1%} below the first model's, 15 % is asked"
+            )
+        return found
+
+    def _report(self, dagster: Started, mlflow: Started, problems: list[str]) -> None:
+        history = self.desk.history()
+        weeks = windows_table(self.desk, history)
+        self.console.print(_weeks_table(weeks, self.desk.spec.problem.metric))
+        picture = self.settings.home / "demo.png"
+        picture.write_bytes(error_curve(self.desk.timeline, history))
+        loss = live_loss(self.desk, history)
+        if loss["served"] is not None:
+            gain = 1 - loss["served"] / loss["first_model"]
+            self.console.print(
+                f"since the first retraining ({loss['windows']} weeks): served {loss['served']:.1f}, "
+                f"first model {loss['first_model']:.1f}, baseline {loss['baseline']:.1f}: {gain:.1%} below the first model",
+                highlight=False,
+            )
+        self.console.print(_phases_table(self.phases))
+        for name, where in (
+            ("Dagster", dagster.url),
+            ("MLflow", mlflow.url),
+            ("endpoint", self.desk.endpoint.url),
+            ("picture", picture),
+        ):
+            self.console.print(f"{name:>9}: {where}", highlight=False)
+        for problem in problems:
+            self.console.print(f"[bold red]not shown:[/] {problem}", highlight=False)
+
+    def _until_interrupted(self) -> None:
+        self.console.print("everything stays up until Ctrl-C")
+        try:
+            while True:
+                time.sleep(3600)
+        except KeyboardInterrupt:
+            self.console.print("stopping")
+
+    @contextmanager
+    def _phase(self, name: str, quiet: bool = False) -> Iterator[None]:
+        if not quiet:
+            self.console.rule(name, align="left")
+        begun = time.monotonic()
+        yield
+        self.phases.append((name, time.monotonic() - begun))
+
+
+def _only_age(evidence: list) -> bool:  # type: ignore[type-arg]
+    return all(item.signal.startswith("age") for item in evidence)
+
+
+def _weeks_table(weeks: pd.DataFrame, metric: str) -> Table:
+    table = Table(
+        "week",
+        "served",
+        "first model",
+        "baseline",
+        "version",
+        "decision",
+        "signal",
+        title=f"{metric} per week",
+        title_justify="left",
+    )
+    for row in weeks.to_dict("records"):
+        losses = ["-" if pd.isna(row[name]) else f"{row[name]:.1f}" for name in ("served", "shadow", "baseline")]
+        version = "-" if pd.isna(row["version"]) else f"v{int(row['version'])}"
+        table.add_row(row["window"].date().isoformat(), *losses, version, row["decision"] or "-", row["signals"] or "-")
+    return table
+
+
+def _phases_table(phases: list[tuple[str, float]]) -> Table:
+    weekly = [seconds for name, seconds in phases if name.startswith("week")]
+    table = Table("phase", "seconds", title="what each phase took", title_justify="left")
+    for name, seconds in phases:
+        if not name.startswith("week"):
+            table.add_row(name, f"{seconds:.0f}")
+    if weekly:
+        ordered = sorted(weekly)
+        table.add_row(f"{len(weekly)} weeks", f"{sum(weekly):.0f}")
+        table.add_row("a week, median", f"{ordered[len(ordered) // 2]:.0f}")
+        table.add_row("a week, longest (with a retraining)", f"{ordered[-1]:.0f}")
+    table.add_row("all", f"{sum(seconds for _, seconds in phases):.0f}")
+    return table

@@ -1,0 +1,131 @@
+"""Processes that a command starts and that outlive it: recorded by id and start time, so that `down` ends those alone."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import psutil
+
+from mlops_assets.errors import PlatformError
+from resources.settings import ROOT
+
+SAME_START = 1.0
+"""Seconds by which two readings of a process's start may differ."""
+END_WITHIN = 10.0
+
+
+@dataclass(frozen=True)
+class Started:
+    """A process that was started here.
+
+    Attributes:
+        name: what it is.
+        process: its handle.
+        log: where its output goes.
+        url: where it listens.
+    """
+
+    name: str
+    process: subprocess.Popen[bytes]
+    log: Path
+    url: str
+
+    def wait_until_ready(self, path: str, within: float = 120.0) -> None:
+        """Return when it answers.
+
+        Raises:
+            PlatformError: when it ends, or does not answer in time; with the end of its log.
+        """
+        deadline = time.monotonic() + within
+        while time.monotonic() < deadline:
+            if self.process.poll() is not None:
+                break
+            try:
+                if httpx.get(f"{self.url}{path}", timeout=2.0, trust_env=False).is_success:
+                    return
+            except httpx.TransportError:
+                # Not listening yet: that is what is waited for.
+                time.sleep(0.2)
+        tail = self.log.read_text(errors="replace")[-2000:]
+        raise PlatformError("-", self.name, f"it does not answer at {self.url}{path}: {tail}", f"see {self.log}")
+
+
+def free_port(wanted: int) -> int:
+    """The wanted port if it is free on loopback, else any free one."""
+    for port in (wanted, 0):
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return int(probe.getsockname()[1])
+    raise PlatformError("-", f"port {wanted}", "no port is free on loopback", "end what holds them")
+
+
+def start(
+    name: str, command: Sequence[str], url: str, pids: Path, log: Path, environment: Mapping[str, str] | None = None
+) -> Started:
+    """Start a process in a session of its own and record it."""
+    log.parent.mkdir(parents=True, exist_ok=True)
+    pids.mkdir(parents=True, exist_ok=True)
+    with log.open("ab") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-m", *command],
+            cwd=ROOT,
+            env={**os.environ, **(environment or {})},
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            stdin=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+    record = {"name": name, "pid": process.pid, "started": psutil.Process(process.pid).create_time(), "url": url}
+    (pids / f"command-{process.pid}.json").write_text(json.dumps(record))
+    return Started(name, process, log, url)
+
+
+def end_recorded(pids: Path) -> list[str]:
+    """End all recorded processes with what they started themselves; the names of those that were still there."""
+    ended = []
+    for path in sorted(pids.glob("command-*.json")):
+        record = json.loads(path.read_text())
+        if _end(int(record["pid"]), float(record["started"])):
+            ended.append(str(record["name"]))
+        path.unlink(missing_ok=True)
+    return ended
+
+
+def _end(pid: int, started: float) -> bool:
+    try:
+        process = psutil.Process(pid)
+        if abs(process.create_time() - started) > SAME_START:
+            return False
+        family = [process, *process.children(recursive=True)]
+    except psutil.NoSuchProcess:
+        return False
+    # The endpoint's service is a session of its own and outlives Dagster on purpose: `down` ends it by its own record.
+    family = [
+        each for each in family if each.is_running() and "mlops_assets.deployment.server" not in " ".join(_words(each))
+    ]
+    process.terminate()
+    _, alive = psutil.wait_procs(family, timeout=END_WITHIN)
+    for each in alive:
+        each.kill()
+    psutil.wait_procs(alive, timeout=END_WITHIN)
+    return True
+
+
+def _words(process: psutil.Process) -> list[str]:
+    try:
+        return process.cmdline()
+    except psutil.NoSuchProcess:
+        return []

@@ -1,0 +1,261 @@
+"""The service's process: started once, found again, ended by its own id, talked to."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+import pytest
+from bundles import Version, rentals_spec
+from filelock import FileLock
+from services import ref
+
+from mlops_assets.errors import EndpointError, InputError, ModelError, Refused
+from mlops_assets.timeline import Timeline, parse
+from resources.endpoint_process import CHILDREN, EndpointProcess
+from resources.endpoints import EndpointsResource
+from resources.service_config import LOG, PROCESS, RUNNING, ModelRef, ProcessRecord, write_whole
+from resources.telemetry import Telemetry, telemetry_path
+
+MakeEndpoint = Callable[..., EndpointProcess]
+
+
+@pytest.fixture
+def endpoint(rentals: dict[int, Version], tmp_path: Path) -> Iterator[MakeEndpoint]:
+    """Makes handles on the service in `tmp_path`; what runs is stopped after the test."""
+    with ExitStack() as stack:
+
+        def made(**settings: Any) -> EndpointProcess:
+            handle = stack.enter_context(EndpointProcess(rentals[1].spec, tmp_path, **settings))
+            stack.callback(handle.stop)
+            return handle
+
+        yield made
+
+
+def score(handle: EndpointProcess, version: Version, rows: slice) -> list[dict[str, Any]]:
+    records = version.records[rows]
+    due = [Timeline(version.spec).due(parse(record["event_time"])) for record in records]
+    return handle.invoke(records, due, due)
+
+
+def test_a_life_of_a_service(rentals: dict[int, Version], endpoint: MakeEndpoint, tmp_path: Path) -> None:
+    """Started, asked, promoted, ended, started again: in one test, since each start costs seconds."""
+    handle, version = endpoint(), rentals[1]
+    assert handle.record() is None
+    assert not handle.url
+    assert handle.status() is None
+    assert handle.serving() is None
+    assert handle.stop() is False
+    with pytest.raises(EndpointError, match="does not run"):
+        score(handle, version, slice(1))
+
+    # started with a model, it serves from its first answer on; asked again, it is left alone
+    first = handle.ensure_running(serve=ref(version, 1))
+    assert handle.serving() == 1
+    assert endpoint().ensure_running() == first
+    assert handle.url == first.url == f"http://127.0.0.1:{first.port}"
+    assert os.getsid(first.pid) != os.getsid(os.getpid())
+
+    # questions and what comes of them
+    answers = score(handle, version, slice(3))
+    assert [answer["model_version"] for answer in answers] == [1, 1, 1]
+    assert score(handle, version, slice(1)) == [{**answers[0], "stored": True}]
+    with pytest.raises(InputError, match="temp"):
+        handle.invoke([{**version.records[5], "temp": "warm"}], [version.as_of], [version.as_of])
+    before = version.as_of - timedelta(hours=1)
+    early = {**version.records[0], "event_time": (before + timedelta(hours=24)).isoformat()}
+    with pytest.raises(Refused, match="version 1 was trained as of"):
+        handle.invoke([early], [before], [before])
+
+    # as anybody would: answered, and no event's answer
+    assert handle.ask(version.records[10:11])[0]["model_version"] == 1
+    assert score(handle, version, slice(10, 11))[0]["stored"] is False
+
+    # promotion and shadow
+    with pytest.raises(ModelError, match=r"manifest\.json"):
+        handle.load(2, tmp_path / "nowhere")
+    with pytest.raises(Refused, match="does not stand by"):
+        handle.switch(2)
+    assert handle.load(2, rentals[2].folder) == "standby"
+    handle.unload()
+    handle.load(2, rentals[2].folder)
+    assert handle.switch(2) == 1
+    handle.shadow(1, version.folder)
+    assert score(handle, version, slice(3, 5))[0]["model_version"] == 2
+    assert handle.drain() == 0
+    status = handle.status()
+    assert status is not None
+    assert (status["shadow"]["version"], status["shadow_backlog"]) == (1, 0)
+    handle.shadow(None, None)
+
+    # the end, and the next start at the same address
+    assert handle.stop() is True
+    assert not psutil.pid_exists(first.pid) or psutil.Process(first.pid).status() == psutil.STATUS_ZOMBIE
+    second = handle.ensure_running()
+    assert (second.port, second.pid) != (first.port, first.pid)
+    assert second.port == first.port
+    assert handle.serving() is None
+    with Telemetry(telemetry_path(tmp_path, "rentals")) as log:
+        epoch = parse("2000-01-01T00:00:00Z"), parse("2100-01-01T00:00:00Z")
+        assert len(log.answers("rentals", *epoch)) == 6
+        assert len(log.answers("rentals", *epoch, roles=["shadow"])) == 6
+        assert len(log.answers("rentals", *epoch, roles=["ad_hoc"])) == 1
+
+
+def _ensure(spec: Any, state: Path, found: Any) -> None:
+    with EndpointProcess(spec, state) as handle:
+        found.put(handle.ensure_running().pid)
+
+
+def test_two_that_ensure_at_once_start_one(rentals: dict[int, Version], endpoint: MakeEndpoint, tmp_path: Path) -> None:
+    context = multiprocessing.get_context("fork")
+    found: Any = context.Queue()
+    processes = [context.Process(target=_ensure, args=(rentals[1].spec, tmp_path, found)) for _ in range(3)]
+    for process in processes:
+        process.start()
+    pids = {found.get(timeout=90) for _ in processes}
+    for process in processes:
+        process.join(10)
+    handle = endpoint()
+    running = handle.record()
+    assert running is not None
+    assert pids == {running.pid}
+
+    # a killed service is not alive any more, and what it had recorded is there
+    os.kill(running.pid, signal.SIGKILL)
+    psutil.wait_procs([psutil.Process(running.pid)], timeout=5)
+    assert handle.record() is None
+    restarted = handle.ensure_running(serve=ref(rentals[1], 1), shadow=ref(rentals[2], 2))
+    assert restarted.pid != running.pid
+
+    # told to end, it first finishes: the shadow's backlog is empty afterwards
+    score(handle, rentals[1], slice(40))
+    handle.stop()
+    with Telemetry(telemetry_path(tmp_path, "rentals")) as log:
+        epoch = parse("2000-01-01T00:00:00Z"), parse("2100-01-01T00:00:00Z")
+        assert len(log.answers("rentals", *epoch, roles=["shadow"])) == 40
+        assert len(log.requests(*epoch)) == 1
+
+
+def test_a_service_of_other_settings_is_replaced(
+    rentals: dict[int, Version], endpoint: MakeEndpoint, tmp_path: Path
+) -> None:
+    first = endpoint().ensure_running()
+    with EndpointProcess(rentals_spec(serving={"every": "2h"}), tmp_path) as changed:
+        second = changed.ensure_running()
+        assert second.pid != first.pid
+        assert changed.ensure_running() == second
+        changed.stop()
+    assert endpoint().record() is None
+
+
+def test_a_service_that_dies_at_its_start_is_reported_with_the_end_of_its_log(
+    endpoint: MakeEndpoint, tmp_path: Path
+) -> None:
+    handle = endpoint()
+    with pytest.raises(EndpointError, match=r"(?s)ended with status 1.*manifest\.json") as caught:
+        handle.ensure_running(serve=ModelRef(version=1, folder=tmp_path / "nowhere"))
+    assert str(tmp_path / "rentals" / "endpoint" / LOG) in caught.value.remedy
+    assert handle.record() is None
+
+
+def test_only_the_recorded_process_is_ended(endpoint: MakeEndpoint, tmp_path: Path) -> None:
+    handle = endpoint()
+    stranger = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)", "mlops_assets.deployment.server"])
+    try:
+        started = psutil.Process(stranger.pid).create_time()
+        path = tmp_path / "rentals" / "endpoint" / PROCESS
+        record = ProcessRecord(pid=stranger.pid, started=started - 100, host="127.0.0.1", port=1, settings="")
+        write_whole(path, record.model_dump_json())
+        assert handle.record() is None
+        assert handle.stop() is False
+        assert stranger.poll() is None
+        # same id and same start
+        write_whole(path, record.model_copy(update={"started": started}).model_dump_json())
+        assert handle.stop() is True
+        stranger.wait(5)
+    finally:
+        stranger.kill()
+        stranger.wait()
+
+
+def test_a_record_that_says_nothing_is_an_error_that_names_the_file(endpoint: MakeEndpoint, tmp_path: Path) -> None:
+    path = tmp_path / "rentals" / "endpoint" / PROCESS
+    write_whole(path, "{}")
+    handle = endpoint()
+    with pytest.raises(EndpointError, match=PROCESS):
+        handle.ensure_running()
+    path.unlink()
+
+
+def test_a_service_that_hangs_is_reported_in_time_and_ended(endpoint: MakeEndpoint, tmp_path: Path) -> None:
+    handle = endpoint()
+    handle.folder.mkdir(parents=True)
+    before = set(CHILDREN)
+    with (
+        FileLock(handle.folder / RUNNING),  # a predecessor that does not end
+        pytest.raises(EndpointError, match="does not answer in time"),
+    ):
+        handle.ensure_running(within=2)
+    assert set(CHILDREN) == before
+    assert handle.record() is None
+
+
+def test_proxies_of_the_environment_are_not_asked(
+    endpoint: MakeEndpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
+    monkeypatch.setenv("ALL_PROXY", "http://127.0.0.1:9")
+    handle = endpoint()
+    assert not handle._client._mounts
+
+
+def test_promotions_of_a_project_are_serialised_over_handles(endpoint: MakeEndpoint) -> None:
+    order: list[str] = []
+
+    def wait_for_it() -> None:
+        with endpoint().exclusive():
+            order.append("second")
+
+    with endpoint().exclusive():
+        thread = threading.Thread(target=wait_for_it)
+        thread.start()
+        time.sleep(0.2)
+        order.append("first")
+    thread.join(10)
+    assert order == ["first", "second"]
+
+
+def test_the_dagster_resource_gives_the_same_service(rentals: dict[int, Version], tmp_path: Path) -> None:
+    resource = EndpointsResource(state=str(tmp_path))
+    with resource.of(rentals[1].spec) as handle:
+        assert handle.folder == tmp_path / "rentals" / "endpoint"
+        assert handle.status() is None
+    with resource.telemetry("rentals") as log:
+        assert log.path == telemetry_path(tmp_path, "rentals")
+
+
+def test_the_error_of_a_service_that_does_not_answer_names_its_log(
+    endpoint: MakeEndpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    handle = endpoint()
+    record = ProcessRecord(pid=os.getpid(), started=0, host="127.0.0.1", port=9, settings="")
+    monkeypatch.setattr(handle, "record", lambda: record)
+    with pytest.raises(EndpointError, match="no answer: ConnectError") as caught:
+        handle.status()
+    assert LOG in caught.value.remedy
+    monkeypatch.undo()
+    assert isinstance(caught.value.__cause__, httpx.TransportError)

@@ -1,0 +1,122 @@
+"""Drives a project's loop on an ephemeral Dagster instance: ticks its sensors and carries out what they request."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+
+from mlops_assets.blueprint import Blueprint
+from mlops_assets.project import definitions_of
+from mlops_assets.replay import advance
+from mlops_assets.retraining.outstanding import outstanding
+from mlops_assets.spec import ProjectSpec
+from resources.platform import Desk, Platform
+from resources.settings import Settings
+from sensors.run_status import run_status
+
+SENSORS = ("endpoint_health", "live_data", "late_labels", "retraining")
+
+
+class Harness:
+    """One project, its state in a folder, its Dagster in memory."""
+
+    def __init__(self, spec: ProjectSpec, home: Path, instance: dg.DagsterInstance) -> None:
+        self.spec, self.blueprint, self.instance = spec, Blueprint(spec), instance
+        self.platform = Platform.embedded(Settings(home=home))
+        self.definitions = dg.Definitions.merge(
+            definitions_of(spec),
+            dg.Definitions(
+                resources={"platform": self.platform},
+                sensors=[run_status([self.blueprint], dg.DefaultSensorStatus.RUNNING)],
+                executor=dg.in_process_executor,
+            ),
+        )
+        self.repository = self.definitions.get_repository_def()
+        self.runs: list[tuple[str, bool]] = []
+        self.keys: set[str] = set()
+
+    @classmethod
+    @contextmanager
+    def on(cls, spec: ProjectSpec, home: Path) -> Iterator[Harness]:
+        """A harness whose service is stopped at the end."""
+        with dg.DagsterInstance.ephemeral(tempdir=str(home)) as instance:
+            harness = cls(spec, home, instance)
+            try:
+                yield harness
+            finally:
+                harness.desk.endpoint.stop()
+
+    @property
+    def desk(self) -> Desk:
+        """The project's resources, opened anew."""
+        return self.platform.of(self.spec)
+
+    def run(self, job: str, **more: Any) -> dg.ExecuteInProcessResult:
+        """Run a job of the project."""
+        result = self.definitions.resolve_job_def(self.blueprint.job(job)).execute_in_process(
+            instance=self.instance, raise_on_error=False, **more
+        )
+        self.runs.append((job, result.success))
+        self.close_runs()
+        return result
+
+    def bootstrap(self, **tags: str) -> dg.ExecuteInProcessResult:
+        """One click."""
+        return self.run("bootstrap", tags=tags)
+
+    def tick(self, sensor: str) -> dg.RunRequest | dg.SkipReason:
+        """Evaluate a sensor once; what it asks for."""
+        definition = self.repository.get_sensor_def(self.blueprint.job(sensor))
+        with self._sensor_context() as context:
+            found = definition.evaluate_tick(context)
+        if found.run_requests:
+            return found.run_requests[0]
+        return dg.SkipReason(found.skip_message)
+
+    def close_runs(self) -> None:
+        """Tick `run_status` over all runs that ended."""
+        definition = self.repository.get_sensor_def("run_status")
+        with self._sensor_context() as context:
+            definition.evaluate_tick(context)
+
+    def _sensor_context(self) -> dg.SensorEvaluationContext:
+        return dg.build_sensor_context(
+            instance=self.instance, repository_def=self.repository, resources={"platform": self.platform}
+        )
+
+    def carry_out(self, request: dg.RunRequest) -> dg.ExecuteInProcessResult | None:
+        """Run what a sensor asked for; a run key that was launched before launches nothing."""
+        if request.run_key in self.keys:
+            return None
+        self.keys.add(str(request.run_key))
+        job = self.definitions.resolve_job_def(str(request.job_name))
+        result = job.execute_in_process(
+            instance=self.instance,
+            raise_on_error=False,
+            run_config=request.run_config,
+            tags=dict(request.tags),
+            asset_selection=list(request.asset_selection) if request.asset_selection else None,
+        )
+        self.runs.append((str(request.job_name).removeprefix(f"{self.spec.name}_"), result.success))
+        self.close_runs()
+        return result
+
+    def settle(self) -> None:
+        """Tick and run until nothing is outstanding; a test that cannot settle fails."""
+        for _ in range(200):
+            requests = [found for name in SENSORS if isinstance(found := self.tick(name), dg.RunRequest)]
+            if not requests:
+                work = outstanding(self.desk.timeline, self.desk.history(), self.desk.now())
+                assert not work, f"nothing is launched for {work}"
+                return
+            self.carry_out(requests[0])
+        raise AssertionError("the loop does not settle")
+
+    def advance(self, windows: int | None = None, until: datetime | None = None) -> list[datetime]:
+        """Move the clock, settling at each moment."""
+        return list(advance(self.desk, self, windows=windows, until=until))
