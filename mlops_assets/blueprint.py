@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal
@@ -12,6 +13,7 @@ from mlops_assets.spec import ProjectSpec
 from mlops_assets.timeline import Timeline, Window
 
 Phase = Literal["business", "acquisition", "modeling", "deployment", "monitoring"]
+Decorator = Callable[[Callable[..., Any]], dg.AssetsDefinition]
 CODE_VERSION = "1"
 """Raised when an asset computes something else from the same inputs."""
 
@@ -45,8 +47,8 @@ class Blueprint:
         """The name of a job or sensor of this project."""
         return f"{self.name}_{name}"
 
-    def asset(self, phase: Phase, name: str, *, deps: list[str], windows: bool = False, **more: Any) -> dict[str, Any]:
-        """Arguments of `dagster.asset` that every asset has, merged with its own."""
+    def asset(self, phase: Phase, name: str, *, deps: list[str], windows: bool = False, **more: Any) -> Decorator:
+        """`dagster.asset` with what every asset of a project has, merged with its own arguments."""
         arguments: dict[str, Any] = {
             "key": self.key(name),
             "deps": [self._dep(dep, windows) for dep in deps],
@@ -58,7 +60,8 @@ class Blueprint:
         if windows:
             arguments["partitions_def"] = self.windows
             arguments["backfill_policy"] = dg.BackfillPolicy.single_run()
-        return {**arguments, **more}
+        decorator: Decorator = dg.asset(**{**arguments, **more})
+        return decorator
 
     def _dep(self, name: str, windows: bool) -> dg.AssetDep:
         if name in WINDOWED and not windows:

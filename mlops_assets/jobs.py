@@ -114,8 +114,8 @@ def _op_jobs(blueprint: Blueprint, loop: dict[str, str]) -> list[dg.JobDefinitio
             reason=f"a person rolled back to version {version}",
         )
         for asset in ("champion", "endpoint"):
-            metadata = {"version": version, "cause": "rollback"}
-            context.log_event(dg.AssetMaterialization(blueprint.key(asset), metadata=metadata))
+            fact = dg.AssetMaterialization(blueprint.key(asset), metadata={"version": version, "cause": "rollback"})
+            context.log_event(fact)
 
     @dg.op(name=f"{name}_collect_data", description="Runs the project's data.collect hook for a COLLECT decision.")
     def collect_op(context: dg.OpExecutionContext, config: CollectConfig, platform: Platform) -> None:

@@ -191,7 +191,7 @@ class Timeline:
             raise Refused(
                 self.project,
                 f"window {window.id}",
-                f"its rows can be read from {iso(self.readable_at(window))} on, and the project's clock stands at {iso(now)}",
+                f"its rows can be read from {iso(self.readable_at(window))} on, the project's clock stands at {iso(now)}",
                 "move the clock (mlops-assets replay, or the job *_clock_advance), or ask for an earlier window",
             )
 
@@ -247,7 +247,8 @@ class Timeline:
 
     def newest_known(self, due: Times, column: str) -> npt.NDArray[np.int64]:
         """Grid index of the newest value of a history column that is known at each due time."""
-        return self.steps(due.astype("datetime64[ns]") - np.timedelta64(self.delay_of(column)))
+        stamps: Times = due.astype("datetime64[ns]")
+        return self.steps(stamps - np.timedelta64(self.delay_of(column)))
 
     @property
     def history_steps(self) -> int:

@@ -199,6 +199,9 @@ class _JVM:
 
         folder = str(self.folder)
         java = [str(JAVA), f"-Xmx{self.memory}", f"-Djava.io.tmpdir={folder}", "-XX:-UsePerfData"]
+        # The JVM lives for one training: time spent on optimising its code hardly comes back. AutoML of six models took
+        # 0.45 (2,000 rows) to 0.65 (40,000 rows) of the processor time it takes with the second compiler.
+        java += ["-XX:TieredStopAtLevel=1"]
         # H2O catches a full heap and tries again without end; a JVM that ends says what is wrong.
         java += ["-XX:+ExitOnOutOfMemoryError", "-jar", str(h2o_jar())]
         # From the base port upwards H2O takes the first that is free, and the next one.

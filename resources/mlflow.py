@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import dagster as dg
 
@@ -177,8 +177,8 @@ class RegistryResource(dg.ConfigurableResource):  # type: ignore[type-arg]
         return Registry(self.uri, project, None if self.artifacts is None else Path(self.artifacts))
 
     @contextmanager
-    def run(self, project: str, dagster_run: dg.DagsterRun, log: dg.DagsterLogManager) -> Iterator[Any]:
-        """dagster-mlflow's handle on the MLflow run of a Dagster run: one for all its steps, in the project's experiment.
+    def run(self, project: str, dagster_run: dg.DagsterRun, log: dg.DagsterLogManager) -> Iterator[_Handle]:
+        """dagster-mlflow's handle on the MLflow run of a Dagster run: one for all steps, in the project's experiment.
 
         dagster-mlflow imports MLflow when it is itself imported, so this is done where a run is needed, not when a code
         location loads. The run's last word on the status belongs to the `run_status` sensor.
@@ -197,7 +197,7 @@ class RegistryResource(dg.ConfigurableResource):  # type: ignore[type-arg]
         }
         with registry._talking("start a run"), warnings.catch_warnings():
             warnings.simplefilter("ignore", dg.BetaWarning)
-            handle = MlFlow(_RunContext(log, dagster_run, dagster_run.run_id, config))
+            handle = cast(_Opens, MlFlow)(_RunContext(log, dagster_run, dagster_run.run_id, config))
         try:
             yield handle
         except BaseException:
@@ -214,3 +214,20 @@ class _RunContext:
     dagster_run: dg.DagsterRun
     run_id: str
     resource_config: dict[str, Any]
+
+
+class _Handle(Protocol):
+    """What is used of dagster-mlflow's `MlFlow`, which carries no types."""
+
+    def cleanup_on_error(self) -> None:
+        """End the run as failed."""
+
+    def end_run(self) -> None:
+        """End the run as finished."""
+
+
+class _Opens(Protocol):
+    """`MlFlow`'s constructor."""
+
+    def __call__(self, context: _RunContext) -> _Handle:
+        """Start or resume the MLflow run of a Dagster run."""

@@ -7,13 +7,14 @@ service once it listens), `token` (whoever comes first), `service.log`.
 from __future__ import annotations
 
 import contextlib
-import hashlib
+import hmac
 import os
 import secrets
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
+from mlops_assets.errors import EndpointError
 from mlops_assets.spec.project import ProjectSpec
 
 TOKEN_VARIABLE = "MLOPS_ASSETS_CLIENT_TOKEN"
@@ -62,10 +63,28 @@ class ServiceConfig(BaseModel):
         return endpoint_folder(self.state, self.spec.name)
 
     def client_token(self) -> str | None:
-        """The token that clients must show, from the environment or the file."""
-        if os.environ.get(TOKEN_VARIABLE):
-            return os.environ[TOKEN_VARIABLE]
-        return None if self.client_token_file is None else self.client_token_file.read_text().strip()
+        """The token that clients must show, from the environment or the file; None: none is asked for.
+
+        Raises:
+            EndpointError: when the file is absent or empty: a service that was to be closed must not stand open.
+        """
+        return os.environ.get(TOKEN_VARIABLE) or self.token_in_file()
+
+    def token_in_file(self) -> str | None:
+        """The token in the file, if one is named.
+
+        Raises:
+            EndpointError: when it is absent or empty.
+        """
+        path = self.client_token_file
+        if path is None:
+            return None
+        token = path.read_text().strip() if path.is_file() else ""
+        if not token:
+            raise EndpointError(
+                self.spec.name, f"client token file {path}", "it is absent or empty", "write the token into it"
+            )
+        return token
 
 
 class ProcessRecord(BaseModel):
@@ -83,15 +102,19 @@ class ProcessRecord(BaseModel):
 
     @property
     def url(self) -> str:
-        """Where it listens."""
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"http://{host}:{self.port}"
+        """Where it can be asked from this machine."""
+        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.host, self.host)
+        return f"http://[{host}]:{self.port}" if ":" in host else f"http://{host}:{self.port}"
 
 
 def fingerprint(config: ServiceConfig) -> str:
-    """What tells a configuration from others, apart from what changes while a service runs: versions and port."""
+    """What tells settings from others, apart from what changes while a service runs: versions and port.
+
+    Keyed by the scorer's token, since the clients' token is among the settings and must not be guessed from it.
+    """
     lasting = config.model_copy(update={"serve": None, "shadow": None, "port": 0})
-    return hashlib.sha256(lasting.model_dump_json().encode()).hexdigest()[:16]
+    text = f"{lasting.model_dump_json()}\n{config.token_in_file()}"
+    return hmac.new(scorer_token(config.folder).encode(), text.encode(), "sha256").hexdigest()[:16]
 
 
 def endpoint_folder(state: Path, project: str) -> Path:

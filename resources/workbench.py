@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -36,7 +35,7 @@ class Workbench:
         with tempfile.TemporaryDirectory(dir=self.own) as beside:
             path = Path(beside) / name
             yield path
-            os.replace(path, self.own / name)
+            path.replace(self.own / name)
 
     def put(self, name: str, text: str) -> None:
         """Write a small file whole or not at all."""

@@ -1,4 +1,4 @@
-"""`<project>_endpoint_health`: an endpoint that is down, serves another version than the ledger says, or a promotion left half-done."""
+"""`<project>_endpoint_health`: an endpoint that is down or serves another version, or a promotion left half-done."""
 
 import dagster as dg
 
@@ -18,7 +18,7 @@ def endpoint_health(blueprint: Blueprint, jobs: Jobs) -> dg.SensorDefinition:
         jobs=[jobs[blueprint.job("heal")]],
         minimum_interval_seconds=1,
         default_status=blueprint.sensor_status,
-        description="Heals an endpoint that is down or serves another version than the ledger says; finishes promotions.",
+        description="Heals an endpoint that is down or serves another version than the ledger says; ends promotions.",
     )
     def sensor(context: dg.SensorEvaluationContext, platform: Platform) -> dg.RunRequest | dg.SkipReason:
         desk = platform.of(blueprint.spec)

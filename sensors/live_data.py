@@ -1,4 +1,4 @@
-"""`<project>_live_data`: answers what is due, publishes what has ended, with or without a champion, and has it reported."""
+"""`<project>_live_data`: answers what is due, publishes what has ended, champion or not, and has it reported."""
 
 import dagster as dg
 

@@ -1,4 +1,4 @@
-"""`<project>_retraining`: closes the circle: requests a retraining for each RETRAIN not yet acted on, and the hook for each COLLECT."""
+"""`<project>_retraining`: closes the circle: a retraining for each RETRAIN not yet acted on, the hook for each COLLECT."""
 
 import dagster as dg
 
@@ -21,7 +21,7 @@ def retraining(blueprint: Blueprint, jobs: Jobs) -> dg.SensorDefinition:
         ],
         minimum_interval_seconds=1,
         default_status=blueprint.sensor_status,
-        description="Closes the circle: requests a retraining for each RETRAIN not yet acted on, and the hook for each COLLECT.",
+        description="Closes the circle: a retraining for each RETRAIN not yet acted on, the hook for each COLLECT.",
     )
     def sensor(context: dg.SensorEvaluationContext, platform: Platform) -> dg.RunRequest | dg.SkipReason:
         return request(context, blueprint, platform, "retraining")

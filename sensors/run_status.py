@@ -1,4 +1,4 @@
-"""`run_status`: the last word on runs that ended. Closes MLflow runs as Dagster's run ended, and records failed trainings.
+"""`run_status`: the last word on runs that ended: closes MLflow runs as Dagster's ended, records failed trainings.
 
 The only sensor that writes; what it writes is keyed by the run's id, so a run seen twice is recorded once.
 """

@@ -18,10 +18,12 @@ def assets(blueprint: Blueprint) -> list[dg.AssetsDefinition | dg.AssetChecksDef
     """The assets and checks of this phase, for one project."""
     spec, timeline = blueprint.spec, blueprint.timeline
 
-    @dg.asset(
-        **blueprint.asset(
-            "acquisition", "raw_data", deps=["business_case"], windows=True, kinds={"parquet", "pandera"}
-        ),
+    @blueprint.asset(
+        "acquisition",
+        "raw_data",
+        deps=["business_case"],
+        windows=True,
+        kinds={"parquet", "pandera"},
         check_specs=[
             blueprint.check("raw_data", "schema", "Every value is as data.columns declares.", blocking=True),
             blueprint.check("raw_data", "volume", "There are about as many rows as in the windows before."),
@@ -38,8 +40,12 @@ def assets(blueprint: Blueprint) -> list[dg.AssetsDefinition | dg.AssetChecksDef
         yield dg.MaterializeResult(metadata=show.windows(found))
         yield from show.checks(found)
 
-    @dg.asset(
-        **blueprint.asset("acquisition", "labels", deps=["raw_data"], windows=True, kinds={"parquet", "pandera"}),
+    @blueprint.asset(
+        "acquisition",
+        "labels",
+        deps=["raw_data"],
+        windows=True,
+        kinds={"parquet", "pandera"},
         check_specs=[blueprint.check("labels", "labels_schema", "No target is missing or wrong.", blocking=True)],
     )
     def labels(context: dg.AssetExecutionContext, platform: Platform) -> Results:
@@ -55,10 +61,11 @@ def assets(blueprint: Blueprint) -> list[dg.AssetsDefinition | dg.AssetChecksDef
             check_name="labels_schema", passed=not bad, metadata={"failing rows": show.failing_rows(bad)} if bad else {}
         )
 
-    @dg.asset(**blueprint.asset("acquisition", "history", deps=["business_case"], kinds={"parquet"}))
+    @blueprint.asset("acquisition", "history", deps=["business_case"], kinds={"parquet"})
     def history(context: dg.AssetExecutionContext, platform: Platform) -> dg.MaterializeResult:  # type: ignore[type-arg]
-        """Every window up to now, published and labelled one by one: each is a materialization of `raw_data` and `labels`.
+        """Every window up to now, published and labelled one by one, each a materialization of `raw_data` and `labels`.
 
+        Jobs over partitioned and unpartitioned assets cannot be launched without a partition; this makes one click do.
         Windows that are there already stay as they are; quarantined ones are named and left out.
         """
         desk = platform.of(spec)
@@ -77,8 +84,11 @@ def assets(blueprint: Blueprint) -> list[dg.AssetsDefinition | dg.AssetChecksDef
                 )
         return dg.MaterializeResult(metadata=show.windows(found))
 
-    @dg.asset(
-        **blueprint.asset("acquisition", "dataset", deps=["raw_data", "labels", "history"], kinds={"dvc", "git"}),
+    @blueprint.asset(
+        "acquisition",
+        "dataset",
+        deps=["raw_data", "labels", "history"],
+        kinds={"dvc", "git"},
         output_required=False,
         metadata={
             "closes the circle": f"the sensor {spec.name}_retraining starts here for each RETRAIN of retraining_decision"

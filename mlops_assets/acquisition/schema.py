@@ -203,9 +203,7 @@ def _schema(columns: str, wanted: tuple[tuple[str, str], ...]) -> Any:
     from pandera.pandas import DataFrameSchema
 
     declared = {name: Column.model_validate(column) for name, column in json.loads(columns)["columns"].items()}
-    fields = {
-        name: Field(None, _checks(declared[name], dtype), nullable=True) for name, dtype in wanted
-    }
+    fields = {name: Field(None, _checks(declared[name], dtype), nullable=True) for name, dtype in wanted}
     return DataFrameSchema(fields)
 
 

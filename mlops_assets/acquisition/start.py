@@ -19,14 +19,14 @@ def snap(desk: Desk, bench: Workbench, ticket: Ticket) -> Snapshot | str:
     """Take the training snapshot of a run; or say why the training is skipped.
 
     Raises:
-        NotReady: while windows, labels or answers that are due by now are open: a new version never finds old questions.
+        NotReady: while windows, labels or answers that are due by now are open: a new version finds no old questions.
         Refused: when a person asks without enough unseen rows to judge on.
     """
     history, now = desk.history(), desk.now()
     if ticket.decision is not None and history.acted_on(ticket.decision):
-        reason = f"the evidence of decision {ticket.decision} has been consumed meanwhile"
-        desk.ledger.append(desk.spec.name, ticket.started(now), ticket.ended("SKIPPED", now, reason=reason))
-        return reason
+        consumed = f"the evidence of decision {ticket.decision} has been consumed meanwhile"
+        desk.ledger.append(desk.spec.name, ticket.started(now), ticket.ended("SKIPPED", now, reason=consumed))
+        return consumed
     _require_settled(desk, history)
     if ticket.by == "person" and (reason := too_few_unseen(desk, history)) is not None:
         desk.ledger.append(desk.spec.name, ticket.started(now), ticket.ended("SKIPPED", now, reason=reason))
@@ -57,7 +57,8 @@ def too_few_unseen(desk: Desk, history: History) -> str | None:
     )
     if unseen >= needed:
         return None
-    return f"{unseen} labelled rows that version {history.reign.version} (as of {iso(as_of)}) has not seen, {needed} are needed"
+    champion = f"version {history.reign.version} (as of {iso(as_of)})"
+    return f"{unseen} labelled rows that {champion} has not seen, {needed} are needed"
 
 
 def _require_settled(desk: Desk, history: History) -> None:

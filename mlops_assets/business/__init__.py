@@ -1,0 +1,1 @@
+"""Business understanding: the business case, and whether a quick model meets its success criterion."""

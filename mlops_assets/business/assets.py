@@ -23,7 +23,7 @@ def assets(blueprint: Blueprint) -> list[dg.AssetsDefinition]:
     """The assets of this phase, for one project."""
     spec, timeline = blueprint.spec, blueprint.timeline
 
-    @dg.asset(**blueprint.asset("business", "business_case", deps=[], kinds={"markdown"}))
+    @blueprint.asset("business", "business_case", deps=[], kinds={"markdown"})
     def case() -> dg.MaterializeResult:  # type: ignore[type-arg]
         """Problem, metric, direction, validation strategy, success criterion, lead, assumptions, owner: for people."""
         text = business_case(spec)
@@ -31,8 +31,11 @@ def assets(blueprint: Blueprint) -> list[dg.AssetsDefinition]:
             metadata={"business case": dg.MetadataValue.md(text), "assumptions": assumptions(spec)},
         )
 
-    @dg.asset(
-        **blueprint.asset("business", "feasibility", deps=["business_case"], kinds={"scikitlearn"}),
+    @blueprint.asset(
+        "business",
+        "feasibility",
+        deps=["business_case"],
+        kinds={"scikitlearn"},
         check_specs=[
             blueprint.check("feasibility", "feasible", "A quick model meets the success criterion.", blocking=True)
         ],

@@ -49,7 +49,7 @@ def proof_of_concept(
 
 
 def window_statistics(inputs: Inputs) -> npt.NDArray[np.float64]:
-    """(n, k) known numbers, and per history column its newest value, mean, spread and extremes, whole and of its last eighth."""
+    """(n, k) known numbers, and per history column newest value, mean, spread and extremes, whole and of its last eighth."""
     columns: list[npt.NDArray[np.float64]] = []
     for values in inputs.known.values():
         columns.append(values if values.dtype != object else pd.factorize(values)[0].astype(np.float64))

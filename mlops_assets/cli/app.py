@@ -15,7 +15,12 @@ from rich.console import Console
 
 from mlops_assets.errors import PlatformError
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__, pretty_exceptions_enable=False)
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    help="ML projects as Dagster assets, kept right in production.",
+    pretty_exceptions_enable=False,
+)
 console, errors = Console(), Console(stderr=True)
 
 Project = Annotated[str, typer.Argument(help="Name of the project.")]

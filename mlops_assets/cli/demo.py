@@ -1,4 +1,4 @@
-"""`demo`: real history through the whole life cycle, carried out by Dagster's daemon, until a retraining shows its effect."""
+"""`demo`: real history through the whole life cycle, played by Dagster's daemon until a retraining shows its effect."""
 
 from __future__ import annotations
 
@@ -197,7 +197,8 @@ class Demo:
             found.append(f"only {loss['windows']} weeks were scored since")
         elif loss["served"] > (1 - EFFECT) * loss["first_model"]:
             found.append(
-                f"the loss since is {1 - loss['served'] / loss['first_model']:.1%} below the first model's, 15 % is asked"
+                f"the loss since is {1 - loss['served'] / loss['first_model']:.1%} below the first model's, "
+                f"{EFFECT:.0%} is asked"
             )
         return found
 
@@ -212,7 +213,8 @@ class Demo:
             gain = 1 - loss["served"] / loss["first_model"]
             self.console.print(
                 f"since the first retraining ({loss['windows']} weeks): served {loss['served']:.1f}, "
-                f"first model {loss['first_model']:.1f}, baseline {loss['baseline']:.1f}: {gain:.1%} below the first model",
+                f"first model {loss['first_model']:.1f}, baseline {loss['baseline']:.1f}: "
+                f"{gain:.1%} below the first model",
                 highlight=False,
             )
         self.console.print(_phases_table(self.phases))

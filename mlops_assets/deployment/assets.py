@@ -25,7 +25,7 @@ def assets(blueprint: Blueprint) -> list[dg.AssetsDefinition]:
     """The assets of this phase, for one project."""
     spec = blueprint.spec
 
-    @dg.asset(**blueprint.asset("deployment", "champion", deps=["evaluation"], kinds={"mlflow"}))
+    @blueprint.asset("deployment", "champion", deps=["evaluation"], kinds={"mlflow"})
     def champion(context: dg.AssetExecutionContext, platform: Platform) -> dg.MaterializeResult:  # type: ignore[type-arg]
         """The gate: PROMOTE, HOLD or REJECT with its reasons; on PROMOTE the alias `champion` and the service move.
 
@@ -41,8 +41,11 @@ def assets(blueprint: Blueprint) -> list[dg.AssetsDefinition]:
         context.log.info("%s: %s", outcome.verdict.verdict, " ".join(outcome.verdict.reasons))
         return dg.MaterializeResult(metadata=show.champion(spec, outcome, desk.history()))
 
-    @dg.asset(
-        **blueprint.asset("deployment", "endpoint", deps=["champion"], kinds={"fastapi"}),
+    @blueprint.asset(
+        "deployment",
+        "endpoint",
+        deps=["champion"],
+        kinds={"fastapi"},
         check_specs=[
             blueprint.check("endpoint", "serves", "The service answers its version's golden rows as trained.")
         ],
@@ -58,8 +61,12 @@ def assets(blueprint: Blueprint) -> list[dg.AssetsDefinition]:
         passed, text = ask_golden_rows(desk, version)
         yield dg.AssetCheckResult(check_name="serves", passed=passed, metadata={"found": text})
 
-    @dg.asset(
-        **blueprint.asset("deployment", "predictions", deps=["endpoint", "raw_data"], windows=True, kinds={"sqlite"}),
+    @blueprint.asset(
+        "deployment",
+        "predictions",
+        deps=["endpoint", "raw_data"],
+        windows=True,
+        kinds={"sqlite"},
         check_specs=[
             blueprint.check("predictions", "complete", "Each due event was answered once, or is missed for good.")
         ],

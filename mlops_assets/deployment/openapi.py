@@ -130,5 +130,6 @@ def _request() -> JSONSchema:
         "due": {"type": "array", "items": {"type": "string", "format": "date-time"}, "description": "scorer only"},
         "now": {"type": "array", "items": {"type": "string", "format": "date-time"}, "description": "scorer only"},
     }
-    forms = {"dataframe_records": rows, "inputs": rows, "dataframe_split": split}
+    one_or_more = {"oneOf": [rows, {"$ref": "#/components/schemas/Row"}]}
+    forms = {"dataframe_records": rows, "inputs": one_or_more, "dataframe_split": split}
     return {"oneOf": [{"type": "object", "required": [k], "properties": {k: v, **scorer}} for k, v in forms.items()]}

@@ -1,7 +1,8 @@
-"""A request's body, read: the input forms that stock MLflow takes for a model with named columns and arrays.
+"""A request's body, read: the input forms that stock MLflow takes for a model with named columns.
 
-`dataframe_records`, `dataframe_split` and `inputs` (a list of records) as JSON, and CSV where no column is an array.
-MLflow ignores other keys of the body; here they are refused, since a misspelt one would change what is answered.
+JSON `dataframe_records`, `dataframe_split`, `inputs` (a list of records, or one), and Parquet; where no column is an
+array, also CSV, `instances`, and both `inputs` and `instances` as columns. MLflow ignores other keys of the body and
+other columns; here they are refused, since a misspelt one would change what is answered.
 """
 
 from __future__ import annotations
@@ -16,12 +17,16 @@ from typing import Any
 
 import orjson
 
-from mlops_assets.prediction.inputs import InputSchema
+from mlops_assets.prediction.inputs import EVENT_TIME, InputSchema
 from mlops_assets.timeline import parse
 
-JSON, CSV = "application/json", "text/csv"
+JSON, CSV, PARQUET = "application/json", "text/csv", "application/vnd.apache.parquet"
 FORMS = ("dataframe_records", "dataframe_split", "inputs")
+FORMS_WITHOUT_ARRAYS = (*FORMS, "instances")
 SCORER_KEYS = ("due", "now")
+
+PARQUET_ROWS = 100_000
+"""A few bytes of Parquet can stand for any number of rows."""
 
 Record = dict[str, Any]
 
@@ -67,16 +72,29 @@ def read_body(body: bytes, content_type: str | None, schema: InputSchema, scorer
     Raises:
         Unanswered: when it is not in a form that can be answered.
     """
-    mime = _mime(content_type, [JSON] if schema.history else [JSON, CSV])
-    if mime == CSV:
-        return Asked(_some(_from_csv(body, schema), "body"), None, None)
+    mime = _mime(content_type, [JSON, PARQUET] if schema.history else [JSON, PARQUET, CSV])
+    if mime != JSON:
+        return Asked(_some(_from_csv(body, schema) if mime == CSV else _from_parquet(body), "body"), None, None)
     parsed, suspect = _parse_json(body)
+    forms = FORMS if schema.history else FORMS_WITHOUT_ARRAYS
     if not isinstance(parsed, dict):
-        raise Unanswered(400, "body", f"a JSON object with one of {', '.join(FORMS)} was expected, not {_kind(parsed)}")
-    form = _form(parsed)
-    records = _some(_from_split(parsed[form]) if form == "dataframe_split" else _from_list(parsed[form], form), form)
+        raise Unanswered(400, "body", f"an object with one of {', '.join(forms)} was expected, not {_kind(parsed)}")
+    form = _form(parsed, forms)
+    records = _some(_records(parsed[form], form, schema), form)
     due, now = _scorer_keys(parsed, len(records), scorer)
     return Asked(records, due, now, suspect)
+
+
+def _records(content: Any, form: str, schema: InputSchema) -> list[Record]:
+    if form == "dataframe_split":
+        return _from_split(content)
+    if form == "dataframe_records" or not isinstance(content, dict):
+        return _from_list(content, form)
+    if not any(isinstance(content.get(name), list) for name in (EVENT_TIME, *schema.known)):
+        return [content]
+    if schema.history:
+        raise Unanswered(400, form, "a list of records was expected, not columns: some of these hold arrays")
+    return _from_columns(content, form)
 
 
 def _mime(content_type: str | None, accepted: Sequence[str]) -> str:
@@ -106,16 +124,16 @@ def _parse_json(body: bytes) -> tuple[Any, str | None]:
         raise Unanswered(400, "body", message) from error
 
 
-def _form(parsed: dict[str, Any]) -> str:
-    forms = [key for key in FORMS if key in parsed]
-    others = [key for key in parsed if key not in (*FORMS, *SCORER_KEYS, "params")]
+def _form(parsed: dict[str, Any], forms: Sequence[str]) -> str:
+    found = [key for key in forms if key in parsed]
+    others = [key for key in parsed if key not in (*forms, *SCORER_KEYS, "params")]
     if others:
-        raise Unanswered(400, others[0][:80], f"unknown key; exactly one of {', '.join(FORMS)} was expected")
-    if len(forms) != 1:
-        raise Unanswered(400, "body", f"exactly one of {', '.join(FORMS)} was expected, not {forms or 'none of them'}")
+        raise Unanswered(400, others[0][:80], f"unknown key; exactly one of {', '.join(forms)} was expected")
+    if len(found) != 1:
+        raise Unanswered(400, "body", f"exactly one of {', '.join(forms)} was expected, not {found or 'none of them'}")
     if parsed.get("params"):
         raise Unanswered(400, "params", "this model takes no parameters; leave params out")
-    return forms[0]
+    return found[0]
 
 
 def _some(records: list[Record], field: str) -> list[Record]:
@@ -131,6 +149,15 @@ def _from_list(rows: Any, form: str) -> list[Record]:
         if not isinstance(row, dict):
             raise Unanswered(400, form, f"a record (an object) was expected, not {_kind(row)}", number)
     return rows
+
+
+def _from_columns(columns: dict[str, Any], form: str) -> list[Record]:
+    lengths = {name: len(values) if isinstance(values, list) else None for name, values in columns.items()}
+    wanted = max(length for length in lengths.values() if length is not None)
+    for name, length in lengths.items():
+        if length != wanted:
+            raise Unanswered(400, f"{form}.{name}"[:80], f"a list of {wanted} values was expected, as of other columns")
+    return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
 
 
 def _from_split(split: Any) -> list[Record]:
@@ -149,6 +176,20 @@ def _from_split(split: Any) -> list[Record]:
         if not isinstance(row, list) or len(row) != len(columns):
             raise Unanswered(400, "dataframe_split.data", f"a row of {len(columns)} values was expected", number)
     return [dict(zip(columns, row, strict=True)) for row in data]
+
+
+def _from_parquet(body: bytes) -> list[Record]:
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    try:
+        file = parquet.ParquetFile(pa.BufferReader(body))
+        if file.metadata.num_rows > PARQUET_ROWS:
+            raise Unanswered(413, "body", f"more than {PARQUET_ROWS} rows; send fewer at once")
+        records: list[Record] = file.read().to_pylist()
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise Unanswered(400, "body", f"not valid Parquet: {str(error)[:200]}") from error
+    return records
 
 
 def _from_csv(body: bytes, schema: InputSchema) -> list[Record]:

@@ -6,7 +6,7 @@ answered with was known by then.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
@@ -144,7 +144,7 @@ class Scorer:
         return events[allowed].reset_index(drop=True)
 
     def _ask(self, events: pd.DataFrame, tally: _Tally, now: datetime) -> EndpointError | None:
-        """One request per moment at which a live scorer would have asked; why it failed, if something is left to ask."""
+        """One request per moment at which a live scorer would have asked; why it failed, if something is left."""
         if events.empty:
             return None
         records, dues = self._requests(events)
@@ -187,7 +187,7 @@ class Scorer:
             tally.missed.append(self._missed(row, now, f"the endpoint could not answer: {error}"))
         return int((~old).sum())
 
-    def _missed(self, row: Mapping[str, Any], now: datetime, reason: str) -> EventMissed:
+    def _missed(self, row: Mapping[Hashable, Any], now: datetime, reason: str) -> EventMissed:
         return EventMissed(
             at=now,
             event_id=row["event_id"],

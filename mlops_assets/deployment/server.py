@@ -60,6 +60,8 @@ AT_ONCE_BYTES = 64 * 2**10
 """Size of a body up to which it is read there, too."""
 GRACE = 10.0
 """Seconds that the end may take to finish requests, and again to empty the shadow's backlog."""
+KEEP_ALIVE = 75
+"""Seconds that an idle connection is kept; uvicorn's 5 would cut off a client that asks now and then."""
 WAIT_FOR_PREDECESSOR = 2 * GRACE + 5
 SWITCH_INTERVAL = 0.0005
 """Seconds after which a thread that computes lets the event loop run; Python's default of 5 ms would be felt."""
@@ -305,6 +307,7 @@ def _serve(config: ServiceConfig) -> None:
             log_level="warning",
             server_header=False,
             timeout_graceful_shutdown=int(GRACE),
+            timeout_keep_alive=KEEP_ALIVE,
         )
     )
     # uvicorn raises the signal again when it has ended; what follows here must still run

@@ -1,0 +1,1 @@
+"""Modeling: features are selected, candidates trained by AutoML, and judged on unseen rows."""

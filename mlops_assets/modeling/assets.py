@@ -25,14 +25,17 @@ def assets(blueprint: Blueprint) -> list[dg.AssetsDefinition]:
     """The assets of this phase, for one project."""
     spec = blueprint.spec
 
-    @dg.asset(**blueprint.asset("modeling", "feature_definitions", deps=["dataset", "feasibility"], kinds={"tsfresh"}))
+    @blueprint.asset("modeling", "feature_definitions", deps=["dataset", "feasibility"], kinds={"tsfresh"})
     def feature_definitions(context: dg.AssetExecutionContext, platform: Platform) -> dg.MaterializeResult:  # type: ignore[type-arg]
         """The tsfresh features that passed its relevance test on rows before the hold-out, within a cost budget."""
         run = training_run(platform.of(spec), context)
         return dg.MaterializeResult(metadata=show.definitions(run.select()))
 
-    @dg.asset(
-        **blueprint.asset("modeling", "training_set", deps=["dataset", "feature_definitions"], kinds={"tsfresh"}),
+    @blueprint.asset(
+        "modeling",
+        "training_set",
+        deps=["dataset", "feature_definitions"],
+        kinds={"tsfresh"},
         output_required=False,
     )
     def training_set(context: dg.AssetExecutionContext, platform: Platform) -> Results:
@@ -47,8 +50,11 @@ def assets(blueprint: Blueprint) -> list[dg.AssetsDefinition]:
             return
         yield dg.MaterializeResult(metadata=show.training_set(run.compute(), run.session))
 
-    @dg.asset(
-        **blueprint.asset("modeling", "candidate_model", deps=["training_set"], kinds={"h2o", "mlflow"}),
+    @blueprint.asset(
+        "modeling",
+        "candidate_model",
+        deps=["training_set"],
+        kinds={"h2o", "mlflow"},
         pool=f"{spec.name}_training",
     )
     def candidate_model(context: dg.AssetExecutionContext, platform: Platform) -> dg.MaterializeResult:  # type: ignore[type-arg]
@@ -65,7 +71,7 @@ def assets(blueprint: Blueprint) -> list[dg.AssetsDefinition]:
             desk.ledger.append(spec.name, run.ticket.ended("TRAINED", version.as_of, reason="trained by hand"))
         return dg.MaterializeResult(metadata=show.candidate(spec, version, candidate, desk))
 
-    @dg.asset(**blueprint.asset("modeling", "evaluation", deps=["candidate_model"], kinds={"mlflow"}))
+    @blueprint.asset("modeling", "evaluation", deps=["candidate_model"], kinds={"mlflow"})
     def evaluation(
         context: dg.AssetExecutionContext, config: VersionConfig, platform: Platform
     ) -> dg.MaterializeResult:  # type: ignore[type-arg]

@@ -139,7 +139,7 @@ def find_recipe(
     """
     from h2o.automl import H2OAutoML, get_leaderboard
 
-    place = f"H2O AutoML of {spec.max_models} models"
+    place = f"H2O AutoML (at most {spec.max_models} models)"
     columns = [name for name in train.columns if name != target]
     search = H2OAutoML(
         nfolds=0,
@@ -155,15 +155,9 @@ def find_recipe(
         )
         search.train(x=columns, y=target, training_frame=fitting, validation_frame=stopping, leaderboard_frame=ranking)
         board = _downloaded(get_leaderboard(search, extra_columns=["training_time_ms", "algo"]).get_frame_data())
-        recipe = _recipe(_model(board["model_id"][0]), columns, target, task) if len(board) else None
-    if recipe is None:
-        raise TrainingError(
-            project,
-            place,
-            f"none of {spec.algorithms} could be trained on {len(train)} rows and {len(columns)} columns",
-            "see that the target varies and that there are rows enough, or allow other algorithms under training",
-        )
-    return Search(recipe, board, len(board))
+        if len(board) == 0:
+            raise _nothing_trained(project, place, spec, train, _downloaded(search.event_log.get_frame_data()))
+        return Search(_recipe(_model(board["model_id"][0]), columns, target, task), board, len(board))
 
 
 def fit(recipe: Recipe, frame: pd.DataFrame, *, project: str) -> Fitted:
@@ -253,14 +247,25 @@ def genmodel_jar(folder: Path) -> Path:
     import h2o
 
     path = folder / "genmodel.jar"
-    with zipfile.ZipFile(Path(h2o.__file__).parent / "backend" / "bin" / "h2o.jar") as jar:
-        inside = jar.getinfo("www/3/h2o-genmodel.jar")
-        if not path.exists() or path.stat().st_size != inside.file_size:
-            folder.mkdir(parents=True, exist_ok=True)
-            beside = folder / f"genmodel.{uuid.uuid4().hex}.tmp"
-            beside.write_bytes(jar.read(inside))
-            beside.replace(path)
+    if not path.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        beside = folder / f"genmodel.{uuid.uuid4().hex}.tmp"
+        with zipfile.ZipFile(Path(h2o.__file__).parent / "backend" / "bin" / "h2o.jar") as jar:
+            beside.write_bytes(jar.read("www/3/h2o-genmodel.jar"))
+        beside.replace(path)
     return path
+
+
+def _nothing_trained(
+    project: str, place: str, spec: H2OAutoMLSpec, train: pd.DataFrame, events: pd.DataFrame
+) -> TrainingError:
+    said = events.loc[events["level"] == "ERROR", "message"].astype(str).unique()
+    return TrainingError(
+        project,
+        place,
+        f"none of {spec.algorithms} could be trained on {len(train)} rows; H2O says: {' | '.join(said[-3:])}"[:800],
+        "see that the target varies and that there are rows enough, or allow other algorithms under training",
+    )
 
 
 def _ranked_by(metric: Metric, target: pd.Series[Any]) -> str:
@@ -350,10 +355,11 @@ def _asking(project: str, place: str) -> Iterator[None]:
     except TrainingError as error:  # the connection itself says so when the JVM has ended
         raise TrainingError(project, place, error.expected, error.remedy) from error
     except (H2OError, OSError) as error:
-        first = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
+        # what the server refuses comes as an object, of which `msg` is the sentence
+        words = " ".join(getattr(next(iter(error.args), None), "msg", str(error)).split())
         raise TrainingError(
             project,
             place,
-            f"H2O says: {first.strip()}",
-            "see the cause in the run's log; the rows it was given may not do",
+            f"H2O says: {words[:500]}",
+            "see that the rows can be learned from; the run's log has H2O's trace",
         ) from error

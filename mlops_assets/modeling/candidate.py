@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from mlops_assets.losses import Forecast
@@ -111,10 +112,10 @@ def train_candidate(
 def reference_profile(
     spec: ProjectSpec, definitions: FeatureDefinitions, matrix: FeatureMatrix, prepared: Prepared, holdout: Forecast
 ) -> pd.DataFrame:
-    """The newest training rows within `monitoring.reference`; `prediction` is out of sample, so null before the hold-out."""
+    """The newest training rows within `monitoring.reference`; `prediction` is out of sample: null before the hold-out."""
     times, rows = prepared.times, prepared.split
     newest = times[rows.usable].max()
-    chosen = rows.usable & (times > newest - spec.monitoring.reference).to_numpy()
+    chosen: npt.NDArray[np.bool_] = rows.usable & (times > newest - spec.monitoring.reference).to_numpy()
     frame = to_frame(definitions, matrix)
     frame.insert(0, "event_time", times)
     values = np.full(len(times), np.nan if spec.problem.task == "regression" else None, dtype=holdout.value.dtype)

@@ -40,9 +40,7 @@ def uploaded(frame: pd.DataFrame) -> Iterator[H2OFrame]:
         _send(frame, name)
         yield h2o.get_frame(name)
     finally:
-        # of a cluster that has ended there is nothing to take out
-        if h2o.connection().connected:
-            h2o.remove(name)
+        h2o.remove(name)
 
 
 def _send(frame: pd.DataFrame, name: str) -> None:

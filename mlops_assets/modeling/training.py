@@ -111,7 +111,7 @@ class TrainingRun:
         return facts
 
     def train(self, dagster_run_id: str) -> tuple[VersionTrained, Candidate]:
-        """Find the recipe, answer the hold-out, fit on all labelled rows, log and register; call within an MLflow run."""
+        """Find the recipe, answer the hold-out, fit on all labelled rows, log, register; call within an MLflow run."""
         facts = TrainingSetFacts.model_validate_json(self.bench.find(FACTS, "training_set").read_text())
         if facts.dataset != self.snapshot.md5:
             raise NotReady(

@@ -21,8 +21,12 @@ def assets(blueprint: Blueprint) -> list[dg.AssetsDefinition]:
         desk = platform.of(spec)
         return [Observation(desk, window) for window in blueprint.windows_of(context)]
 
-    @dg.asset(
-        **blueprint.asset("monitoring", "drift_report", deps=["predictions"], windows=True, kinds={"evidently"}),
+    @blueprint.asset(
+        "monitoring",
+        "drift_report",
+        deps=["predictions"],
+        windows=True,
+        kinds={"evidently"},
         check_specs=[
             blueprint.check("drift_report", "data_drift", "Few columns lie far from the version's reference."),
             blueprint.check("drift_report", "prediction_drift", "The predictions lie near the version's reference."),
@@ -36,10 +40,12 @@ def assets(blueprint: Blueprint) -> list[dg.AssetsDefinition]:
         yield dg.MaterializeResult(metadata=show.drift_numbers(reports[-1][1]))
         yield from show.drift_checks(spec, [report for _, report in reports], WARN)
 
-    @dg.asset(
-        **blueprint.asset(
-            "monitoring", "performance_report", deps=["predictions", "labels"], windows=True, kinds={"scikitlearn"}
-        ),
+    @blueprint.asset(
+        "monitoring",
+        "performance_report",
+        deps=["predictions", "labels"],
+        windows=True,
+        kinds={"scikitlearn"},
         check_specs=[blueprint.check("performance_report", "degradation", "The loss is near what it was at first.")],
     )
     def performance(context: dg.AssetExecutionContext, platform: Platform) -> Results:
@@ -50,8 +56,12 @@ def assets(blueprint: Blueprint) -> list[dg.AssetsDefinition]:
         yield dg.MaterializeResult(metadata=show.performance_numbers(reports[-1][1]))
         yield show.degradation_check(reports[-1][0], WARN)
 
-    @dg.asset(
-        **blueprint.asset("monitoring", "service_health", deps=["predictions"], windows=True, kinds={"fastapi"}),
+    @blueprint.asset(
+        "monitoring",
+        "service_health",
+        deps=["predictions"],
+        windows=True,
+        kinds={"fastapi"},
         check_specs=[
             blueprint.check("service_health", "available", "Every due event was answered, and no request failed."),
             blueprint.check("service_health", "latency", "The 95th percentile of latency is below serving.latency."),
@@ -65,17 +75,15 @@ def assets(blueprint: Blueprint) -> list[dg.AssetsDefinition]:
         yield dg.MaterializeResult(metadata=show.health(summaries[-1][1]))
         yield from show.health_checks(spec, [summary for _, summary in summaries], WARN)
 
-    @dg.asset(
-        **blueprint.asset(
-            "monitoring",
-            "retraining_decision",
-            deps=["drift_report", "performance_report", "service_health"],
-            windows=True,
-            kinds={"python"},
-            metadata={
-                "closes the circle": f"the sensor {spec.name}_retraining requests {spec.name}_retrain for each RETRAIN"
-            },
-        )
+    @blueprint.asset(
+        "monitoring",
+        "retraining_decision",
+        deps=["drift_report", "performance_report", "service_health"],
+        windows=True,
+        kinds={"python"},
+        metadata={
+            "closes the circle": f"the sensor {spec.name}_retraining requests {spec.name}_retrain for each RETRAIN"
+        },
     )
     def decision(context: dg.AssetExecutionContext, platform: Platform) -> Results:
         """The policy's decision on the evidence so far: RETRAIN, WAIT or COLLECT, in one sentence a person understands.

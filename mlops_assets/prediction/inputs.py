@@ -100,8 +100,8 @@ class Inputs:
     def take(self, index: npt.ArrayLike) -> Inputs:
         """The rows at the positions, or under the mask, `index`."""
         chosen = np.asarray(index)
-        if chosen.dtype == bool:
-            chosen = np.flatnonzero(chosen)
+        # an empty list is an array of floats to numpy
+        chosen = np.flatnonzero(chosen) if chosen.dtype == bool else chosen.astype(np.int64)
         return Inputs(
             self.event_time[chosen],
             None if self.entity is None else [self.entity[i] for i in chosen],

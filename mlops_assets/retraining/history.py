@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from datetime import datetime
 from functools import cached_property
 from typing import TypeVar
@@ -69,7 +70,7 @@ class History:
     @cached_property
     def quarantined(self) -> dict[str, WindowQuarantined]:
         """The newest failed audit of each window whose rows, or whose labels, never passed."""
-        passed = {"raw_data": self.published, "labels": self.labelled}
+        passed: dict[str, Collection[str]] = {"raw_data": self.published, "labels": self.labelled}
         return {f.window: f for f in self.of(WindowQuarantined) if f.window not in passed[f.table]}
 
     @cached_property

@@ -119,14 +119,22 @@ def _times_disagree(spec: ProjectSpec) -> Iterator[str]:
                 f"labels.delay ({show(known_after)}): that value is not known yet when an answer is due"
             )
         if baseline.season % data.every:
-            yield f"problem.baseline.season ({show(baseline.season)}) must be a multiple of data.every ({show(data.every)})"
+            yield (
+                f"problem.baseline.season ({show(baseline.season)}) must be a multiple of data.every ({show(data.every)})"
+            )
     if serving.every <= timedelta(0):
         yield "serving.every must be longer than nothing"
     elif data.horizon and serving.every > data.horizon:
-        yield f"serving.every ({show(serving.every)}) is longer than data.horizon ({show(data.horizon)}): answers would come too late"
+        yield (
+            f"serving.every ({show(serving.every)}) is longer than data.horizon ({show(data.horizon)}): "
+            f"answers would come too late"
+        )
     history = spec.features.history
     if history is not None and (history.length % data.every or history.length < 2 * data.every):
-        yield f"features.history.length ({show(history.length)}) must be a multiple of data.every ({show(data.every)}), at least two steps"
+        yield (
+            f"features.history.length ({show(history.length)}) must be a multiple of data.every ({show(data.every)}), "
+            f"at least two steps"
+        )
     if isinstance(spec.clock, ReplayClock):
         if spec.clock.start <= data.start:
             yield f"clock.start ({spec.clock.start}) must come after data.start ({data.start})"
@@ -142,7 +150,8 @@ def _guards_disagree(spec: ProjectSpec) -> Iterator[str]:
     if spec.retraining.cooldown < needed:
         yield (
             f"retraining.cooldown ({show(spec.retraining.cooldown)}) must be at least hold-out + horizon + every + "
-            f"arrival_delay + labels.delay + one window ({show(needed)}): a candidate is judged on rows that the champion has not seen"
+            f"arrival_delay + labels.delay + one window ({show(needed)}): a candidate is judged on rows that the champion "
+            f"has not seen"
         )
     expected = holdout // data.every
     if data.entity is None and expected < spec.promotion.min_rows:

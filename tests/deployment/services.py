@@ -21,15 +21,12 @@ def ref(version: Version, number: int) -> ModelRef:
     return ModelRef(version=number, folder=version.folder)
 
 
-class Client:
-    """Talks to a service within this process."""
+class AppClient:
+    """Talks to an ASGI application within this process."""
 
-    def __init__(self, service: Service) -> None:
-        self.service = service
+    def __init__(self, app: Any) -> None:
         self._runner = asyncio.Runner()
-        transport = httpx.ASGITransport(service)
-        self._client = httpx.AsyncClient(transport=transport, base_url="http://service", timeout=60)
-        self.scorer = {"X-Scorer-Token": service.scorer_token}
+        self._client = httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://service", timeout=60)
 
     def close(self) -> None:
         self._runner.run(self._client.aclose())
@@ -43,6 +40,15 @@ class Client:
 
     def post(self, path: str, **options: Any) -> httpx.Response:
         return self.request("POST", path, **options)
+
+
+class Client(AppClient):
+    """Talks to a service within this process."""
+
+    def __init__(self, service: Service) -> None:
+        super().__init__(service)
+        self.service = service
+        self.scorer = {"X-Scorer-Token": service.scorer_token}
 
     def ask(self, records: Any, form: str = "dataframe_records", **options: Any) -> httpx.Response:
         return self.post("/invocations", json={form: records}, **options)

@@ -26,7 +26,16 @@ from mlops_assets.errors import EndpointError, InputError, ModelError, Refused
 from mlops_assets.timeline import Timeline, parse
 from resources.endpoint_process import CHILDREN, EndpointProcess
 from resources.endpoints import EndpointsResource
-from resources.service_config import LOG, PROCESS, RUNNING, ModelRef, ProcessRecord, write_whole
+from resources.service_config import (
+    LOG,
+    PROCESS,
+    RUNNING,
+    ModelRef,
+    ProcessRecord,
+    ServiceConfig,
+    fingerprint,
+    write_whole,
+)
 from resources.telemetry import Telemetry, telemetry_path
 
 MakeEndpoint = Callable[..., EndpointProcess]
@@ -141,13 +150,19 @@ def test_two_that_ensure_at_once_start_one(rentals: dict[int, Version], endpoint
     restarted = handle.ensure_running(serve=ref(rentals[1], 1), shadow=ref(rentals[2], 2))
     assert restarted.pid != running.pid
 
-    # told to end, it first finishes: the shadow's backlog is empty afterwards
+    # told to end, it first finishes: the request in flight, and the shadow's backlog
     score(handle, rentals[1], slice(40))
+    answers: list[Any] = []
+    asking = threading.Thread(target=lambda: answers.extend(handle.ask(rentals[1].records * 8)))
+    asking.start()
+    time.sleep(0.2)
     handle.stop()
+    asking.join(30)
+    assert len(answers) == 8 * len(rentals[1].records)
     with Telemetry(telemetry_path(tmp_path, "rentals")) as log:
         epoch = parse("2000-01-01T00:00:00Z"), parse("2100-01-01T00:00:00Z")
         assert len(log.answers("rentals", *epoch, roles=["shadow"])) == 40
-        assert len(log.requests(*epoch)) == 1
+        assert log.requests(*epoch)["status"].tolist() == [200, 200]
 
 
 def test_a_service_of_other_settings_is_replaced(
@@ -160,6 +175,22 @@ def test_a_service_of_other_settings_is_replaced(
         assert changed.ensure_running() == second
         changed.stop()
     assert endpoint().record() is None
+
+
+def test_settings_are_told_apart_by_all_that_a_running_service_keeps(
+    rentals: dict[int, Version], tmp_path: Path
+) -> None:
+    secret = tmp_path / "secret"
+    secret.write_text("one")
+    config = ServiceConfig(spec=rentals[1].spec, state=tmp_path)
+    closed = config.model_copy(update={"client_token_file": secret})
+    found = [fingerprint(config), fingerprint(closed)]
+    secret.write_text("two")
+    found.append(fingerprint(closed))
+    found.append(fingerprint(config.model_copy(update={"spec": rentals_spec(serving={"every": "2h"})})))
+    assert len(set(found)) == 4
+    serving = config.model_copy(update={"serve": ref(rentals[1], 1), "port": 5})
+    assert fingerprint(serving) == found[0]
 
 
 def test_a_service_that_dies_at_its_start_is_reported_with_the_end_of_its_log(

@@ -21,7 +21,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from services import Client, Start, Versions, serving
 
-from mlops_assets.errors import ModelError
+from mlops_assets.errors import EndpointError, ModelError
 from mlops_assets.prediction.inputs import from_records
 from mlops_assets.prediction.predictor import Predictions, Predictor
 from mlops_assets.timeline import Timeline, event_id, iso, parse
@@ -333,6 +333,17 @@ def test_a_clients_token_is_required_where_one_is_set(
     assert client.get("/status", headers=right).status_code == 200
     assert client.get("/ping").status_code == 200
     assert score(client, rentals[1], records).status_code == 200
+
+
+def test_a_service_that_was_to_be_closed_does_not_stand_open(
+    rentals: dict[int, Version], start: Start, tmp_path: Path
+) -> None:
+    secret = tmp_path / "secret"
+    for text in (None, "", " \n"):
+        if text is not None:
+            secret.write_text(text)
+        with pytest.raises(EndpointError, match="absent or empty"):
+            start(rentals[1], client_token_file=secret)
 
 
 def test_the_environment_sets_a_clients_token(

@@ -20,9 +20,7 @@ ALGORITHMS: dict[str, dict[str, Any]] = {
     "GLM": {},
 }
 CLASSES = ["UP", "DOWN", "STILL"]
-DEFINITIONS = FeatureDefinitions(
-    known=["a", "sky", "constant", "b"], levels={"sky": ["clear", "hail", "rain", "snow"]}
-)
+DEFINITIONS = FeatureDefinitions(known=["a", "sky", "constant", "b"], levels={"sky": ["clear", "hail", "rain", "snow"]})
 
 
 @dataclass(frozen=True)

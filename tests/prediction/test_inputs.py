@@ -69,7 +69,9 @@ def test_changing_what_is_not_known_yet_changes_no_input() -> None:
 
 def test_a_value_between_two_grid_points_is_never_taken_before_it_is_known() -> None:
     frame = rows(200)
-    moved = frame.assign(event_time=frame["event_time"].where(frame.index != 75, frame["event_time"] + pd.Timedelta("30min")))
+    moved = frame.assign(
+        event_time=frame["event_time"].where(frame.index != 75, frame["event_time"] + pd.Timedelta("30min"))
+    )
     history = cut(project(), frame.iloc[[100]], moved).history["cnt"][0]
     assert np.isnan(history[-1]) and history[-2] == 74
 
@@ -199,7 +201,9 @@ BAD: list[tuple[str, Any, str]] = [
 ]
 
 
-@pytest.mark.parametrize(("field", "value", "found"), BAD, ids=[f"{field}-{number}" for number, (field, *_) in enumerate(BAD)])
+@pytest.mark.parametrize(
+    ("field", "value", "found"), BAD, ids=[f"{field}-{number}" for number, (field, *_) in enumerate(BAD)]
+)
 def test_a_bad_value_is_refused_by_the_name_of_its_field_and_row(field: str, value: Any, found: str) -> None:
     schema, good = InputSchema.of(project()), valid_record()
     with pytest.raises(InputError, match=found) as caught:

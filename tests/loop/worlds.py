@@ -1,0 +1,176 @@
+"""Small seeded worlds: an hourly series whose rule is known, so that what the loop should do about it is known too.
+
+The target is `10 + 5 swing + 3 x + noise`, where `swing` is the time of day and `x` is drawn anew each hour. A planted
+break turns the effect of `x` round and shifts `x` itself, so that both the errors and the predictions of a model that
+learned the old rule move.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from mlops_assets.spec import ProjectSpec
+
+HOUR, DAY = timedelta(hours=1), timedelta(days=1)
+START = datetime(2024, 1, 1, tzinfo=UTC)
+CLOCK = START + 16 * DAY
+"""Where the clock of a world begins; its windows are counted from here."""
+LENGTH = 80
+"""Days of a world."""
+
+Edit = Callable[[pd.DataFrame], pd.DataFrame]
+EDITS: dict[str, list[Edit]] = {}
+"""What is wrong with a world's source at present: edits of the rows of a read, by the world's name."""
+COLLECTED: list[tuple[str, dict[str, Any]]] = []
+"""Calls of `collect`."""
+
+
+def read(
+    start: datetime,
+    end: datetime,
+    *,
+    world: str,
+    seed: int = 1,
+    break_at: str | None = None,
+    noise_from: str | None = None,
+    entities: list[str] | None = None,
+) -> pd.DataFrame:
+    """The rows of a world with start <= time < end.
+
+    Args:
+        start: aware time.
+        end: aware time, not included.
+        world: the project's name, for `EDITS`.
+        seed: of all that is drawn.
+        break_at: when the rule changes.
+        noise_from: from here on rows hold nothing but noise.
+        entities: names of several series; each has a level of its own.
+    """
+    parts = [_series(seed, number, name, break_at, noise_from) for number, name in enumerate(entities or [""])]
+    rows = pd.concat(parts, ignore_index=True).sort_values(["timestamp", "place"], kind="stable")
+    rows = rows[(rows["timestamp"] >= pd.Timestamp(start)) & (rows["timestamp"] < pd.Timestamp(end))]
+    rows = rows.reset_index(drop=True) if entities else rows.drop(columns="place").reset_index(drop=True)
+    for edit in EDITS.get(world, []):
+        rows = edit(rows)
+    return rows
+
+
+def _series(seed: int, number: int, name: str, break_at: str | None, noise_from: str | None) -> pd.DataFrame:
+    times = pd.date_range(START, periods=24 * LENGTH, freq="h", tz="UTC")
+    draw = np.random.default_rng([seed, number])
+    x, noise = draw.normal(size=len(times)), draw.normal(scale=0.5, size=len(times))
+    swing = np.sin(2 * np.pi * times.hour.to_numpy() / 24)
+    slope = np.full(len(times), 3.0)
+    if break_at is not None:
+        broken = times >= pd.Timestamp(break_at)
+        x, slope = np.where(broken, x + 2, x), np.where(broken, -3.0, slope)
+    y = 10 + 100 * number + 5 * swing + slope * x + noise
+    rows = pd.DataFrame({"timestamp": times, "place": name, "x": x, "swing": swing, "y": y})
+    if noise_from is not None:
+        later = (times >= pd.Timestamp(noise_from)).to_numpy()
+        rows.loc[later, ["x", "swing", "y"]] = draw.normal(scale=50, size=(int(later.sum()), 3))
+    return rows
+
+
+def collect(project: str, decision: dict[str, Any]) -> str:
+    """The hook of a world that collects."""
+    COLLECTED.append((project, decision))
+    return f"asked for rows because of {decision['id']}"
+
+
+def at(window: float) -> datetime:
+    """The start of a window, counted from the clock's beginning."""
+    return CLOCK + window * DAY
+
+
+def changed(when: datetime, **values: float | None) -> Edit:
+    """An edit that puts other values into the row of an hour."""
+
+    def edit(rows: pd.DataFrame) -> pd.DataFrame:
+        for name, value in values.items():
+            rows.loc[rows["timestamp"] == pd.Timestamp(when), name] = np.nan if value is None else value
+        return rows
+
+    return edit
+
+
+def without(*hours: datetime) -> Edit:
+    """An edit that takes the rows of some hours away."""
+
+    def edit(rows: pd.DataFrame) -> pd.DataFrame:
+        return rows[~rows["timestamp"].isin([pd.Timestamp(hour) for hour in hours])].reset_index(drop=True)
+
+    return edit
+
+
+BOTH_SIGNALS = {
+    "type": "all",
+    "of": [
+        {"type": "performance", "ratio": 1.5, "first": 2, "last": 2},
+        {"type": "drift", "signal": "prediction", "statistic": "wasserstein", "threshold": 0.5, "for": 5},
+    ],
+}
+"""Both signals are needed: with five drifted windows behind it a candidate has seen enough of what is new."""
+
+
+def world(name: str, options: dict[str, Any] | None = None, **parts: dict[str, Any]) -> ProjectSpec:
+    """The spec of a world.
+
+    Args:
+        name: of the project.
+        options: arguments of `read`.
+        parts: sections of the spec, each merged over the usual one.
+    """
+    usual: dict[str, dict[str, Any]] = {
+        "clock": {"type": "replay", "start": CLOCK.date()},
+        "problem": {
+            "statement": "The next hour of a small world, for tests.",
+            "task": "regression",
+            "target": "y",
+            "metric": "mae",
+            "baseline": {"type": "seasonal_naive", "season": "24h"},
+            "validation": {"strategy": "last", "holdout": "2d"},
+        },
+        "data": {
+            "source": "worlds.read",
+            "every": "1h",
+            "start": START.date(),
+            "end": (START + LENGTH * DAY).date(),
+            "window": "day",
+            "horizon": "1h",
+            "training_window": "6d",
+            "columns": {
+                "x": {"dtype": "float", "ge": -100, "le": 100},
+                "swing": {"dtype": "float"},
+                "y": {"dtype": "float", "ge": -1000, "le": 1000},
+            },
+            "options": {"world": name, **(options or {})},
+        },
+        "labels": {},
+        "features": {
+            "known": ["x", "swing"],
+            "history": {"columns": ["y"], "length": "24h"},
+            "calculators": "minimal",
+            "select": {"sample": 60},
+        },
+        "training": {"max_models": 1, "algorithms": ["GLM"], "memory": "256m"},
+        "promotion": {"min_rows": 40},
+        "serving": {"every": "1h"},
+        "monitoring": {"reference": "6d", "current": "2d", "min_rows": 20, "sample": 200},
+        "retraining": {"when": BOTH_SIGNALS, "cooldown": "4d", "min_new_rows": 48, "warm_up": "2d"},
+    }
+    unknown = set(parts) - set(usual)
+    if unknown:
+        raise ValueError(f"a spec has no {sorted(unknown)}")
+    merged = {section: {**values, **parts.get(section, {})} for section, values in usual.items()}
+    return ProjectSpec.model_validate({"name": name, **merged})
+
+
+def quiet(**policy: Any) -> dict[str, Any]:
+    """`retraining` of a world in which nothing ever asks for one."""
+    return {"when": {"type": "age", "max": "1000d"}, "cooldown": "4d", "min_new_rows": 48, **policy}

@@ -1,0 +1,153 @@
+from __future__ import annotations
+
+import threading
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+from mlops_assets.errors import ModelError
+from mlops_assets.prediction.estimator import Mojo, most_probable
+from mlops_assets.prediction.features import FeatureDefinitions
+
+if TYPE_CHECKING:
+    from conftest import Fitted
+
+LEVELS = ["clear", "hail", "rain", "snow"]
+DEFINITIONS = FeatureDefinitions(known=["a", "sky", "constant", "b"], levels={"sky": LEVELS})
+CLASSES = ["UP", "DOWN", "STILL"]
+
+
+@pytest.mark.parametrize("algorithm", ["GBM", "XGBoost", "DRF", "GLM"])
+def test_a_mojo_answers_as_the_cluster_does(fitted: dict[str, Fitted], algorithm: str) -> None:
+    made = fitted[algorithm]
+    mojo = Mojo(made.mojo, made.jar, DEFINITIONS)
+    found = mojo.predict(made.matrix)
+    assert found.probabilities is None
+    np.testing.assert_allclose(found.value, made.answers, rtol=1e-9, atol=1e-9)
+    alone = [mojo.predict(made.matrix[[row]]).value[0] for row in range(len(made.matrix))]
+    assert found.value.tolist() == alone
+    mojo.close()
+
+
+def test_classes_and_probabilities_are_the_cluster_s_in_the_project_s_order(fitted: dict[str, Fitted]) -> None:
+    made = fitted["classes"]
+    found = Mojo(made.mojo, made.jar, DEFINITIONS, CLASSES).predict(made.matrix)
+    assert found.probabilities is not None
+    assert list(found.probabilities) == CLASSES
+    for name in CLASSES:
+        np.testing.assert_allclose(found.probabilities[name], made.answers[name], rtol=1e-9, atol=1e-9)
+    shares = np.column_stack([found.probabilities[name] for name in CLASSES])
+    assert found.value.tolist() == [CLASSES[position] for position in shares.argmax(axis=1)]
+    assert set(found.value) == set(CLASSES)
+
+
+def test_a_class_never_seen_has_no_probability(fitted: dict[str, Fitted]) -> None:
+    made = fitted["classes"]
+    found = Mojo(made.mojo, made.jar, DEFINITIONS, ["CRASH", *CLASSES]).predict(made.matrix[:3])
+    assert found.probabilities is not None
+    assert found.probabilities["CRASH"].tolist() == [0.0, 0.0, 0.0]
+
+
+def test_of_two_equally_probable_classes_the_first_is_the_label() -> None:
+    shares = {"UP": np.array([0.5, 0.4]), "DOWN": np.array([0.5, 0.6])}
+    assert most_probable(shares).tolist() == ["UP", "DOWN"]
+
+
+def test_codes_are_levels_by_name_and_a_level_never_seen_is_missing(fitted: dict[str, Fitted]) -> None:
+    made = fitted["GBM"]
+    turned = FeatureDefinitions(known=DEFINITIONS.known, levels={"sky": LEVELS[::-1]})
+    matrix = made.matrix.copy()
+    matrix[:, 1] = 3 - matrix[:, 1]
+    there, here = Mojo(made.mojo, made.jar, turned), Mojo(made.mojo, made.jar, DEFINITIONS)
+    assert there.predict(matrix).value.tolist() == here.predict(made.matrix).value.tolist()
+    hail, missing, rain = (np.array([[0.1, code, 1.0, 0.2]]) for code in (1.0, np.nan, 2.0))
+    assert here.predict(hail).value == here.predict(missing).value
+    clear = np.array([[0.1, 0.0, 1.0, 0.2]])
+    assert here.predict(clear).value != here.predict(rain).value
+
+
+def test_a_column_that_was_constant_in_training_is_not_asked_for(fitted: dict[str, Fitted]) -> None:
+    made = fitted["GBM"]
+    mojo = Mojo(made.mojo, made.jar, DEFINITIONS)
+    changed = made.matrix.copy()
+    changed[:, 2] = 1e9
+    assert mojo.predict(changed).value.tolist() == mojo.predict(made.matrix).value.tolist()
+
+
+def test_a_model_over_other_columns_or_of_another_task_is_refused(fitted: dict[str, Fitted], tmp_path: Path) -> None:
+    made, classes = fitted["GBM"], fitted["classes"]
+    with pytest.raises(ModelError, match="columns"):
+        Mojo(made.mojo, made.jar, FeatureDefinitions(known=["a", "sky"], levels={"sky": LEVELS}))
+    with pytest.raises(ModelError, match="category"):
+        Mojo(made.mojo, made.jar, FeatureDefinitions(known=["a", "sky", "b"]))
+    with pytest.raises(ModelError, match="task"):
+        Mojo(made.mojo, made.jar, DEFINITIONS, CLASSES)
+    with pytest.raises(ModelError, match="task"):
+        Mojo(classes.mojo, classes.jar, DEFINITIONS)
+    with pytest.raises(ModelError, match="classes"):
+        Mojo(classes.mojo, classes.jar, DEFINITIONS, ["UP", "DOWN"])
+    broken = tmp_path / "mojo.zip"
+    broken.write_bytes(made.mojo.read_bytes()[:200])
+    with pytest.raises(ModelError, match="does not load"):
+        Mojo(broken, made.jar, DEFINITIONS)
+
+
+def test_a_closed_model_answers_no_more(fitted: dict[str, Fitted]) -> None:
+    made = fitted["GBM"]
+    mojo = Mojo(made.mojo, made.jar, DEFINITIONS)
+    mojo.close()
+    with pytest.raises(ModelError, match="closed"):
+        mojo.predict(made.matrix)
+
+
+def test_closed_models_leave_the_jvm_s_memory(fitted: dict[str, Fitted]) -> None:
+    import jpype
+
+    made = fitted["DRF"]
+    Mojo(made.mojo, made.jar, DEFINITIONS).close()
+    runtime = jpype.java.lang.Runtime.getRuntime()
+
+    def used() -> int:
+        runtime.gc()
+        return int(runtime.totalMemory() - runtime.freeMemory())
+
+    before = used()
+    for _ in range(20):
+        Mojo(made.mojo, made.jar, DEFINITIONS).close()
+    kept = [Mojo(made.mojo, made.jar, DEFINITIONS) for _ in range(20)]
+    held = used() - before
+    for mojo in kept:
+        mojo.close()
+    assert used() - before < held / 4
+
+
+def test_threads_at_once_get_their_own_answers(fitted: dict[str, Fitted]) -> None:
+    made = fitted["XGBoost"]
+    mojo = Mojo(made.mojo, made.jar, DEFINITIONS)
+    wanted, wrong = mojo.predict(made.matrix).value, []
+
+    def ask(start: int) -> None:
+        for row in range(start, len(made.matrix), 4):
+            if mojo.predict(made.matrix[[row]]).value[0] != wanted[row]:
+                wrong.append(row)
+
+    threads = [threading.Thread(target=ask, args=(start,)) for start in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert wrong == []
+
+
+def test_one_row_takes_a_fraction_of_a_millisecond(fitted: dict[str, Fitted]) -> None:
+    made = fitted["GBM"]
+    mojo = Mojo(made.mojo, made.jar, DEFINITIONS)
+    taken = []
+    for _ in range(300):
+        start = time.thread_time()
+        mojo.predict(made.matrix[:1])
+        taken.append(time.thread_time() - start)
+    assert float(np.median(taken)) < 0.0005

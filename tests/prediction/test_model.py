@@ -1,0 +1,119 @@
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+from test_predictor import rows_of, schema_of, write
+
+import mlops_assets
+from mlops_assets.prediction.inputs import Inputs, InputSchema, to_records
+from mlops_assets.prediction.predictor import Predictor
+from mlops_assets.prediction.signature import input_example, signature
+
+if TYPE_CHECKING:
+    from conftest import Fitted
+
+MODEL_FILE = Path(mlops_assets.__path__[0]) / "prediction" / "model.py"
+STEPS = 4
+
+
+def schema() -> InputSchema:
+    return schema_of(history=["cnt"], steps=STEPS)
+
+
+def asked(made: Fitted) -> Inputs:
+    plain = rows_of(made)
+    windows = np.arange(len(plain) * STEPS, dtype=np.float64).reshape(-1, STEPS)
+    windows[1, 2] = np.nan
+    return Inputs(plain.event_time, None, plain.known, {"cnt": windows})
+
+
+@pytest.fixture(scope="module")
+def saved(
+    fitted: dict[str, Fitted], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[Any, Predictor, Inputs]]:
+    """A version saved as MLflow saves it and loaded as MLflow loads it; the predictor of the same bundle; rows."""
+    import mlflow
+
+    folder = tmp_path_factory.mktemp("model")
+    inputs = asked(fitted["GBM"])
+    write(folder / "bundle", fitted["GBM"], schema(), examples=inputs)
+    records = to_records(inputs.take([0, 1]), schema())
+    mlflow.pyfunc.save_model(
+        path=folder / "saved",
+        python_model=str(MODEL_FILE),
+        artifacts={"bundle": str(folder / "bundle")},
+        signature=signature(schema()),
+        input_example=input_example(schema(), records),
+        pip_requirements=["mlops-assets"],
+    )
+    yield mlflow.pyfunc.load_model(str(folder / "saved")), Predictor.load(folder / "bundle"), inputs
+
+
+def invoke(model: Any, body: dict[str, Any]) -> Any:
+    """What stock `mlflow models serve` does with the body of a request."""
+    from mlflow.pyfunc.scoring_server import invocations
+
+    return invocations(json.dumps(body), "application/json", model, model.metadata.get_input_schema())
+
+
+def test_mlflow_s_model_answers_as_the_predictor(saved: tuple[Any, Predictor, Inputs]) -> None:
+    model, predictor, inputs = saved
+    frame = input_example(schema(), to_records(inputs, schema()))
+    assert model.predict(frame)["prediction"].tolist() == predictor.predict(inputs).value.tolist()
+
+
+def test_the_scoring_server_takes_records_split_and_inputs(saved: tuple[Any, Predictor, Inputs]) -> None:
+    model, predictor, inputs = saved
+    few = inputs.take([0, 1, 2])
+    records = to_records(few, schema())
+    fields = list(records[0])
+    split = {"columns": fields, "data": [list(record.values()) for record in records]}
+    for body in ({"dataframe_records": records}, {"dataframe_split": split}, {"inputs": records}):
+        answer = invoke(model, body)
+        assert answer.status == 200, answer.response
+        found = [row["prediction"] for row in json.load(io.StringIO(answer.response))["predictions"]]
+        assert found == predictor.predict(few).value.tolist()
+
+
+def test_a_window_of_whole_numbers_only_is_taken(saved: tuple[Any, Predictor, Inputs]) -> None:
+    model, _, inputs = saved
+    record = to_records(inputs.take([0]), schema())[0]
+    assert invoke(model, {"dataframe_records": [record | {"cnt": [1, 2, 3, 4]}]}).status == 200
+    assert invoke(model, {"dataframe_records": [record | {"cnt": [None] * STEPS}]}).status == 200
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("cnt", [1.0, 2.0]), ("cnt", ["a"] * STEPS), ("event_time", "2011-03-01T00:00:00"), ("b", None), ("b", "x")],
+)
+def test_a_bad_row_is_the_asker_s_fault_and_names_the_field(
+    saved: tuple[Any, Predictor, Inputs], field: str, value: Any
+) -> None:
+    from mlflow.exceptions import MlflowException
+
+    model, _, inputs = saved
+    record = to_records(inputs.take([0]), schema())[0]
+    with pytest.raises(MlflowException, match=field) as caught:
+        invoke(model, {"dataframe_records": [record | {field: value}]})
+    assert caught.value.get_http_status_code() == 400
+
+
+def test_null_is_sent_for_what_may_be_null(saved: tuple[Any, Predictor, Inputs]) -> None:
+    model, predictor, inputs = saved
+    gap = int(np.flatnonzero(np.isnan(inputs.known["a"]))[0])
+    few = inputs.take([gap])
+    answer = invoke(model, {"dataframe_records": to_records(few, schema())})
+    assert json.loads(answer.response)["predictions"][0]["prediction"] == predictor.predict(few).value[0]
+
+
+def test_the_signature_of_a_classification_promises_each_class_s_probability() -> None:
+    described = signature(schema_of("classification", entity=True))
+    assert described.inputs.input_names() == ["event_time", "entity", "a", "sky", "constant", "b"]
+    assert described.inputs.required_input_names() == ["event_time", "entity", "constant", "b"]
+    assert described.outputs.input_names() == ["prediction", "probability_UP", "probability_DOWN", "probability_STILL"]

@@ -1,0 +1,157 @@
+"""H2O's JVM: it lives as long as its block, whatever happens to it or to the process that started it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import psutil
+import pytest
+import requests
+
+from mlops_assets.errors import TrainingError
+from mlops_assets.modeling.automl import find_recipe
+from mlops_assets.spec.training import H2OAutoMLSpec
+from resources.h2o import H2OCluster, H2OResource, JVMRecord, end_orphans
+
+pytestmark = pytest.mark.xdist_group("h2o")
+
+SOMEBODY_ELSES_CLUSTER = """
+import sys, time
+from pathlib import Path
+import mlops_assets
+from resources.h2o import H2OCluster
+with H2OCluster(Path(sys.argv[1]), "other", "200m").cluster() as connection:
+    print(connection.base_url, flush=True)
+    time.sleep(300)
+"""
+
+
+def record_in(state: Path) -> JVMRecord:
+    (path,) = (state / "pids").glob("h2o-*.json")
+    return JVMRecord.model_validate_json(path.read_text())
+
+
+def test_a_cluster_is_reached_from_here_only_with_the_password_and_leaves_nothing_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")  # nobody is there
+    for _ in range(2):  # one after the other in one process
+        with H2OResource(memory="200m", state=str(tmp_path)).cluster("hourly") as connection:
+            import h2o
+
+            assert h2o.cluster().cloud_size == 1
+            assert os.environ["HTTP_PROXY"] == "http://127.0.0.1:9"
+            record = record_in(tmp_path)
+            jvm = psutil.Process(record.pid)
+            assert "-Xmx200m" in jvm.cmdline()
+            assert abs(jvm.create_time() - record.started) < 1
+            assert {c.laddr.ip for c in jvm.net_connections()} <= {"127.0.0.1", "::ffff:127.0.0.1"}
+            monkeypatch.setenv("NO_PROXY", "*")
+            assert requests.get(f"{connection.base_url}/3/Cloud", timeout=10).status_code == 401
+            monkeypatch.delenv("NO_PROXY")
+            with (
+                pytest.raises(TrainingError, match="already runs an H2O cluster"),
+                H2OCluster(tmp_path, "hourly").cluster(),
+            ):
+                pass
+        assert not jvm.is_running()
+        assert not Path(record.folder).exists()
+        assert not list((tmp_path / "pids").iterdir())
+
+
+def test_an_error_of_the_block_ends_the_jvm_and_comes_through_as_it_is(tmp_path: Path) -> None:
+    with pytest.raises(ZeroDivisionError), H2OCluster(tmp_path, "hourly", "200m").cluster():
+        record = record_in(tmp_path)
+        _ = 1 / 0
+    assert not psutil.pid_exists(record.pid)
+    assert not list((tmp_path / "pids").iterdir())
+
+
+def test_a_jvm_that_cannot_start_says_why_in_its_own_words(tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match=r"\[hourly\] start of H2O: the JVM ended \(exit 1\).*Too small") as caught:
+        with H2OCluster(tmp_path, "hourly", "1m").cluster():
+            pass
+    assert "raise training.memory (now 1m)" in caught.value.remedy
+    assert not list((tmp_path / "pids").iterdir())
+
+
+def test_a_jvm_killed_during_automl_is_a_training_error_that_says_so(tmp_path: Path) -> None:
+    chance = np.random.default_rng(0)
+    rows = pd.DataFrame(chance.normal(size=(1500, 20)), columns=[f"x{number}" for number in range(20)])
+    rows["y"] = rows["x0"] * rows["x1"] + chance.normal(size=1500)
+    killed: list[float] = []
+
+    def kill_when_training() -> None:
+        import h2o
+
+        while not any(job["description"].startswith("AutoML") for job in h2o.api("GET /3/Jobs")["jobs"]):
+            time.sleep(0.1)
+        time.sleep(1)
+        os.kill(record.pid, signal.SIGKILL)
+        killed.append(time.monotonic())
+
+    with pytest.raises(TrainingError) as caught, H2OCluster(tmp_path, "hourly", "400m").cluster():
+        record = record_in(tmp_path)
+        killer = threading.Thread(target=kill_when_training)
+        killer.start()
+        find_recipe(
+            rows[:1000],
+            rows[1000:1250],
+            rows[1250:],
+            spec=H2OAutoMLSpec(max_models=200),
+            target="y",
+            task="regression",
+            metric="mae",
+            project="hourly",
+        )
+    killer.join()
+    assert time.monotonic() - killed[0] < 20  # h2o by itself tries again for 90 s
+    assert caught.value.project == "hourly"
+    assert caught.value.place == "H2O AutoML (at most 200 models)"
+    assert "the JVM ended (exit -9)" in caught.value.expected
+    assert "run it again" in caught.value.remedy
+    assert not list((tmp_path / "pids").iterdir())
+
+
+@pytest.fixture
+def other(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
+    """Another Python process with a cluster over the same state folder."""
+    command = [sys.executable, "-c", SOMEBODY_ELSES_CLUSTER, str(tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        yield process
+        process.kill()
+
+
+def test_an_orphan_is_ended_by_the_next_start_and_only_an_orphan(other: subprocess.Popen[str], tmp_path: Path) -> None:
+    assert other.stdout is not None
+    address = other.stdout.readline().strip()
+    theirs = record_in(tmp_path)
+    jvm = psutil.Process(theirs.pid)
+    with H2OCluster(tmp_path, "hourly", "200m").cluster() as connection:
+        assert connection.base_url != address
+        assert jvm.is_running()  # its process lives
+
+    other.kill()
+    other.wait()
+    path = tmp_path / "pids" / f"h2o-{theirs.pid}.json"
+    stranger = theirs.model_copy(update={"started": theirs.started - 60})
+    path.write_text(stranger.model_dump_json())
+    assert end_orphans(tmp_path / "pids") == []  # the pid belongs to another process by now
+    assert jvm.is_running()
+    assert not path.exists()
+
+    path.write_text(theirs.model_dump_json())
+    with H2OCluster(tmp_path, "hourly", "200m").cluster():
+        assert not jvm.is_running() or jvm.status() == psutil.STATUS_ZOMBIE
+        assert not path.exists()
+        assert not Path(theirs.folder).exists()
