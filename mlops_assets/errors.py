@@ -29,11 +29,11 @@ class SourceError(PlatformError):
     """A project's ``read`` function raised or returned something unusable."""
 
 
-class NotReady(PlatformError):
+class NotReady(PlatformError):  # noqa: N818 - what happened says more than `Error` would
     """Something asked for does not exist yet; the remedy names what to materialize first."""
 
 
-class Refused(PlatformError):
+class Refused(PlatformError):  # noqa: N818 - as NotReady
     """A rule of the loop forbids what was asked."""
 
 

@@ -39,13 +39,11 @@ def project_jobs(blueprint: Blueprint) -> list[Any]:
 
     def asset_job(name: str, assets: list[str], tags: dict[str, str], description: str) -> Any:
         keys = [blueprint.key(asset) for asset in assets]
-        windows = blueprint.windows if assets is OBSERVING else None
         return dg.define_asset_job(
             blueprint.job(name),
             selection=dg.AssetSelection.assets(*keys) | dg.AssetSelection.checks_for_assets(*keys),
             tags=tags,
             description=description,
-            partitions_def=windows,
         )
 
     return [

@@ -191,7 +191,7 @@ class Timeline:
             raise Refused(
                 self.project,
                 f"window {window.id}",
-                f"its rows can be read from {iso(self.readable_at(window))} on, the project's clock stands at {iso(now)}",
+                f"its rows can be read from {iso(self.readable_at(window))} on, the clock stands at {iso(now)}",
                 "move the clock (mlops-assets replay, or the job *_clock_advance), or ask for an earlier window",
             )
 

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import time
+import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
@@ -70,6 +71,8 @@ class EndpointProcess:
         self.folder = endpoint_folder(self.state, self.project)
         # no proxy of the environment stands between two processes of one machine
         self._client = httpx.Client(trust_env=False, timeout=ANSWER_WITHIN)
+        # a sensor's tick or a run drops it without ceremony: its connections go with it
+        weakref.finalize(self, self._client.close)
 
     def close(self) -> None:
         """Release the connections; the service goes on."""

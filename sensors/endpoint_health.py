@@ -1,13 +1,17 @@
 """`<project>_endpoint_health`: an endpoint that is down or serves another version, or a promotion left half-done."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import dagster as dg
 
 from mlops_assets.blueprint import Blueprint
+from mlops_assets.deployment.promotion import shadow_version
 from mlops_assets.errors import EndpointError
 from mlops_assets.replay import LOOP_TAG, WORK_TAG, active_runs
 from mlops_assets.retraining.history import History
 from resources.platform import Desk, Platform
-from sensors.work import Jobs, attempt, first_heal
+from sensors.work import Jobs, attempt, first_heal, pause_after_failures
 
 
 def endpoint_health(blueprint: Blueprint, jobs: Jobs) -> dg.SensorDefinition:
@@ -30,6 +34,8 @@ def endpoint_health(blueprint: Blueprint, jobs: Jobs) -> dg.SensorDefinition:
             return attempt(context, blueprint, desk, heal)
         if (fault := endpoint_fault(desk, history)) is None:
             return dg.SkipReason("the endpoint serves what the ledger says")
+        if (wait := pause_after_failures(context, blueprint)) is not None:
+            return dg.SkipReason(f"healing has failed, it is tried again at {wait.isoformat()}: {fault}")
         # Each incident is a run of its own: what has been healed before does not stand in the way of healing again.
         before = context.instance.get_runs_count(dg.RunsFilter(job_name=blueprint.job("heal")))
         tags = {"project": blueprint.name, LOOP_TAG: blueprint.name, WORK_TAG: "heal:endpoint", "fault": fault[:200]}
@@ -43,9 +49,19 @@ def endpoint_fault(desk: Desk, history: History) -> str | None:
     if history.reign is None:
         return None
     try:
-        serving = desk.endpoint.serving()
+        status = desk.endpoint.process.status()
     except EndpointError as error:
         return f"it does not answer: {error}"
-    if serving == history.reign.version:
-        return None
-    return f"it serves version {serving}, the ledger says {history.reign.version}"
+    if status is None:
+        return "it does not run"
+    serving, standby, shadow = (_version(status[place]) for place in ("champion", "standby", "shadow"))
+    if serving != history.reign.version:
+        return f"it serves version {serving}, the ledger says {history.reign.version}"
+    wanted = shadow_version(desk.spec, history)
+    if shadow != wanted:
+        return f"version {shadow} predicts in its shadow, it should be {wanted}"
+    return None if standby is None else f"version {standby} stands by, and no promotion is under way"
+
+
+def _version(held: Mapping[str, Any] | None) -> int | None:
+    return None if held is None else int(held["version"])

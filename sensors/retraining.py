@@ -1,4 +1,4 @@
-"""`<project>_retraining`: closes the circle: a retraining for each RETRAIN not yet acted on, the hook for each COLLECT."""
+"""`<project>_retraining`: closes the circle: a retraining for a RETRAIN not yet acted on, the hook for a COLLECT."""
 
 import dagster as dg
 

@@ -22,7 +22,7 @@ STATUS = {
 def run_status(blueprints: list[Blueprint], default_status: dg.DefaultSensorStatus) -> dg.SensorDefinition:
     """One sensor for all projects."""
     by_job = {blueprint.job(name): blueprint for blueprint in blueprints for name in ("bootstrap", "retrain")}
-    by_asset = {blueprint.key("candidate_model"): blueprint for blueprint in blueprints}
+    by_asset = {blueprint.key(name): blueprint for blueprint in blueprints for name in ("candidate_model", "champion")}
 
     @dg.sensor(
         name="run_status",
@@ -34,28 +34,33 @@ def run_status(blueprints: list[Blueprint], default_status: dg.DefaultSensorStat
         since = datetime.fromtimestamp(float(context.cursor), UTC) if context.cursor else None
         ended = dg.RunsFilter(statuses=list(STATUS), updated_after=since)
         records = context.instance.get_run_records(ended, order_by="update_timestamp", ascending=True, limit=50)
-        for record in records:
-            run = record.dagster_run
-            blueprint = by_job.get(run.job_name) or _asked_by_hand(run, by_asset)
-            if blueprint is not None:
-                settle_run(platform.of(blueprint.spec), run)
+        found = [(_project_of(record.dagster_run, by_job, by_asset), record.dagster_run) for record in records]
+        trainings = [(platform.of(blueprint.spec), run) for blueprint, run in found if blueprint is not None]
+        # The ledger first: what it must know does not wait for an MLflow that cannot be reached.
+        for desk, run in trainings:
+            settle_run(desk, run)
+        for desk, run in trainings:
+            desk.registry.close_run(run.run_id, STATUS[run.status])
         cursor = str(records[-1].update_timestamp.timestamp()) if records else context.cursor
         return dg.SensorResult(cursor=cursor)
 
     return sensor
 
 
-def _asked_by_hand(run: dg.DagsterRun, by_asset: dict[dg.AssetKey, Blueprint]) -> Blueprint | None:
+def _project_of(
+    run: dg.DagsterRun, by_job: dict[str, Blueprint], by_asset: dict[dg.AssetKey, Blueprint]
+) -> Blueprint | None:
     chosen = run.asset_selection or frozenset()
-    return next((blueprint for key, blueprint in by_asset.items() if key in chosen), None)
+    by_hand = (blueprint for key, blueprint in by_asset.items() if key in chosen)
+    return by_job.get(run.job_name) or next(by_hand, None)
 
 
 def settle_run(desk: Desk, run: dg.DagsterRun) -> None:
-    """Give a run that ended its last word in MLflow and, if it was a training, in the ledger."""
-    desk.registry.close_run(run.run_id, STATUS[run.status])
-    facts = RunFacts.of(run)
-    ticket, history = desk.ticket(facts), desk.history()
-    if ticket.by == "hand" or any(fact.run_id == run.run_id for fact in history.ended):
+    """Give a run that ended its last word in the ledger, if it was a training or a judgement."""
+    ticket, history = desk.ticket(RunFacts.of(run)), desk.history()
+    if any(fact.run_id == run.run_id and fact.outcome != "TRAINED" for fact in history.ended):
+        return
+    if ticket.by == "hand" and not _promised(history, run.run_id):
         return
     if run.status != dg.DagsterRunStatus.SUCCESS or _promised(history, run.run_id):
         record_end(desk, history, ticket)
@@ -71,7 +76,10 @@ def record_end(desk: Desk, history: History, ticket: Ticket) -> None:
     as_of = started.at if started is not None else desk.now()
     verdict = next((fact for fact in history.verdicts if fact.run_id == ticket.run_id), None)
     if verdict is not None:
+        as_of = verdict.as_of
         ended = ticket.ended("JUDGED", as_of, reason=f"{verdict.verdict}, recorded after its run had ended early")
+        # As at the gate: a judgement by hand is a person's.
+        ended = ended.model_copy(update={"consumes": ticket.by != "bootstrap"})
     else:
         attempts = desk.spec.retraining.attempts if ticket.by == "policy" else 1
         ended = ticket.ended(

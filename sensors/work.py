@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
+from itertools import takewhile
 from typing import Any
 
 import dagster as dg
@@ -32,6 +33,8 @@ Jobs = Mapping[str, Any]
 RANGE_START, RANGE_END = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
 PAUSE = timedelta(seconds=5)
 """Wall time before a failed run is launched anew; doubles each time."""
+PAUSES = 8
+"""The longest pause between two attempts to heal is that of so many failures in a row."""
 
 
 def request(
@@ -84,6 +87,13 @@ def _pause(context: dg.SensorEvaluationContext, failed: list[dg.DagsterRun]) -> 
     ended = datetime.fromtimestamp((record.end_time if record else None) or 0.0, UTC)
     until = ended + PAUSE * 2 ** (len(failed) - 1)
     return until if datetime.now(UTC) < until else None
+
+
+def pause_after_failures(context: dg.SensorEvaluationContext, blueprint: Blueprint) -> datetime | None:
+    """When healing may be tried again, if it has failed: an endpoint that cannot live must not keep all others."""
+    runs = context.instance.get_runs(dg.RunsFilter(job_name=blueprint.job("heal")), limit=PAUSES)
+    failed = list(takewhile(lambda run: not run.is_success, runs))
+    return _pause(context, failed) if failed else None
 
 
 def _run(blueprint: Blueprint, desk: Desk, work: Work, run_key: str, tags: dict[str, str]) -> dg.RunRequest:

@@ -109,12 +109,13 @@ class Harness:
     def settle(self) -> None:
         """Tick and run until nothing is outstanding; a test that cannot settle fails."""
         for _ in range(200):
-            requests = [found for name in SENSORS if isinstance(found := self.tick(name), dg.RunRequest)]
-            if not requests:
+            asked = (self.tick(name) for name in SENSORS)
+            request = next((found for found in asked if isinstance(found, dg.RunRequest)), None)
+            if request is None:
                 work = outstanding(self.desk.timeline, self.desk.history(), self.desk.now())
                 assert not work, f"nothing is launched for {work}"
                 return
-            self.carry_out(requests[0])
+            self.carry_out(request)
         raise AssertionError("the loop does not settle")
 
     def advance(self, windows: int | None = None, until: datetime | None = None) -> list[datetime]:

@@ -91,7 +91,7 @@ def assets(blueprint: Blueprint) -> list[dg.AssetsDefinition | dg.AssetChecksDef
         kinds={"dvc", "git"},
         output_required=False,
         metadata={
-            "closes the circle": f"the sensor {spec.name}_retraining starts here for each RETRAIN of retraining_decision"
+            "closes the circle": f"the sensor {spec.name}_retraining starts here for a RETRAIN of retraining_decision"
         },
     )
     def dataset(context: dg.AssetExecutionContext, platform: Platform) -> Iterator[dg.MaterializeResult]:  # type: ignore[type-arg]
@@ -102,7 +102,7 @@ def assets(blueprint: Blueprint) -> list[dg.AssetsDefinition | dg.AssetChecksDef
         """
         desk = platform.of(spec)
         ticket = personal(desk, desk.ticket(RunFacts.of(context.run)))
-        found = snap(desk, desk.workbench(context.run_id), ticket)
+        found = snap(desk, desk.workbench(context.run.run_id), ticket)
         if isinstance(found, str):
             context.log.warning("skipped: %s", found)
             return
@@ -115,6 +115,6 @@ def assets(blueprint: Blueprint) -> list[dg.AssetsDefinition | dg.AssetChecksDef
     )
     def is_representative(context: dg.AssetCheckExecutionContext, platform: Platform) -> dg.AssetCheckResult:
         desk = platform.of(spec)
-        return representative(desk, desk.workbench(context.run.run_id))
+        return show.representative(representative(desk, desk.workbench(context.run.run_id)))
 
     return [raw_data, labels, history, dataset, is_representative]

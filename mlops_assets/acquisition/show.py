@@ -9,6 +9,7 @@ import dagster as dg
 import pandas as pd
 
 from mlops_assets.acquisition.publish import PublishResult
+from mlops_assets.acquisition.representative import Outside
 from mlops_assets.metadata import table
 from mlops_assets.timeline import Timeline, iso
 from resources.dvc import Snapshot
@@ -88,3 +89,12 @@ def dataset(found: Snapshot) -> dict[str, Any]:
         "dvc md5": found.md5,
         "git tag": found.tag,
     }
+
+
+def representative(found: Outside) -> dg.AssetCheckResult:
+    """`representative`: a warning when the newest window lies outside what the snapshot has seen."""
+    return dg.AssetCheckResult(
+        passed=not found.far,
+        severity=dg.AssetCheckSeverity.WARN,
+        metadata={"newest window": found.window, "share outside what was seen": str(found.far or "none above 5 %")},
+    )

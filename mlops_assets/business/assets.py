@@ -4,11 +4,10 @@ from collections.abc import Iterator
 
 import dagster as dg
 
-from mlops_assets import pictures
 from mlops_assets.blueprint import Blueprint
+from mlops_assets.business import show
 from mlops_assets.business.case import assumptions, business_case
-from mlops_assets.business.poc import proof_of_concept
-from mlops_assets.retraining.records import Feasible
+from mlops_assets.business.poc import outcome, proof_of_concept
 from resources.platform import Platform
 
 
@@ -51,28 +50,8 @@ def assets(blueprint: Blueprint) -> list[dg.AssetsDefinition]:
         now, force = desk.now(), config.force or context.run.tags.get("force") == "true"
         labelled = desk.source.labelled_by(timeline.start, now)
         found, holdout = proof_of_concept(timeline, labelled, force=force)
-        desk.ledger.append(
-            spec.name,
-            Feasible(
-                at=now,
-                feasible=found.verdict == "PROMOTE" and not found.forced,
-                forced=found.forced,
-                model_loss=found.candidate_loss,
-                baseline_loss=found.baseline_loss,
-                run_id=context.run_id,
-            ),
-        )
-        picture = pictures.forecast_against_truth(holdout, title=f"{spec.name}: a quick model on the hold-out")
-        yield dg.MaterializeResult(
-            metadata={
-                f"model {spec.problem.metric} as loss": found.candidate_loss,
-                f"baseline {spec.problem.metric} as loss": found.baseline_loss,
-                "gain over baseline": found.gain,
-                "unseen rows": found.rows,
-                "forced": found.forced,
-                "forecast": dg.MetadataValue.md(pictures.markdown_image(picture, "a quick model against the truth")),
-            }
-        )
+        desk.ledger.append(spec.name, outcome(found, now, context.run.run_id))
+        yield dg.MaterializeResult(metadata=show.feasibility(spec, found, holdout))
         yield dg.AssetCheckResult(
             check_name="feasible", passed=found.verdict == "PROMOTE", metadata={"reason": " ".join(found.reasons)}
         )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
@@ -10,6 +12,7 @@ from mlops_assets.losses import Forecast, baseline_predictions
 from mlops_assets.prediction.inputs import Inputs
 from mlops_assets.retraining.judge import Judge, Judgement
 from mlops_assets.retraining.prepared import Prepared, prepare
+from mlops_assets.retraining.records import Feasible
 from mlops_assets.timeline import Timeline
 
 
@@ -48,8 +51,20 @@ def proof_of_concept(
     return judge.against_baseline(candidate, force=force), shown
 
 
+def outcome(found: Judgement, now: datetime, run_id: str) -> Feasible:
+    """The PoC as a fact of the ledger: a project that a person forced on is not feasible, and says so."""
+    return Feasible(
+        at=now,
+        feasible=found.verdict == "PROMOTE" and not found.forced,
+        forced=found.forced,
+        model_loss=found.candidate_loss,
+        baseline_loss=found.baseline_loss,
+        run_id=run_id,
+    )
+
+
 def window_statistics(inputs: Inputs) -> npt.NDArray[np.float64]:
-    """(n, k) known numbers, and per history column newest value, mean, spread and extremes, whole and of its last eighth."""
+    """(n, k) known numbers; per history column newest value, and mean, spread and extremes, whole and of its end."""
     columns: list[npt.NDArray[np.float64]] = []
     for values in inputs.known.values():
         columns.append(values if values.dtype != object else pd.factorize(values)[0].astype(np.float64))

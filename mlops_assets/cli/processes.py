@@ -1,4 +1,4 @@
-"""Processes that outlive the command that started them: recorded by id and start time, so that `down` ends those alone."""
+"""Processes that outlive the command that started them: recorded by id and start time, so `down` ends those alone."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ def assets(blueprint: Blueprint) -> list[dg.AssetsDefinition]:
         answer its golden rows there.
         """
         desk = platform.of(spec)
-        version, judgement, rival = read_evaluation(desk, context.run_id)
+        version, judgement, rival = read_evaluation(desk, context.run.run_id)
         ticket = desk.ticket(RunFacts.of(context.run))
         outcome = pass_gate(
             promoter_of(desk), desk.history(), ticket, version, judgement, judged_against=rival, now=desk.now()

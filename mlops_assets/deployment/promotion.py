@@ -111,6 +111,8 @@ class Promoter:
         """
         with self.endpoint.exclusive():
             previous = self._ready_to_promote(promotion)
+            if (moved := self._moved_by_hand(previous, version)) is not None:
+                raise moved
             self.endpoint.ensure_running()
             self.endpoint.load(version, self.bundles.path(version))
             begun = PromotionStep(
@@ -133,6 +135,9 @@ class Promoter:
             step = self._history().open_promotion
             if step is None:
                 return None
+            if (moved := self._moved_by_hand(step.previous, step.version)) is not None:
+                self._undo(step, now, str(moved))
+                return f"promotion of version {step.version} undone: {moved}"
             self.endpoint.ensure_running()
             if self.endpoint.serving() != step.version:
                 try:
@@ -182,15 +187,19 @@ class Promoter:
         self._set_shadow(self._history())
         return done
 
+    def _moved_by_hand(self, previous: int | None, version: int) -> LedgerError | None:
+        """Whether somebody else has moved the alias; told before anything is changed."""
+        found = self.aliases.alias(ALIAS)
+        if found in (previous, version):
+            return None
+        return LedgerError(
+            self.spec.name,
+            f"alias {ALIAS}",
+            f"it points to version {found}, the ledger says {previous} serves: somebody moved it by hand",
+            f"point it back to {previous}, then promote again",
+        )
+
     def _move_alias(self, step: PromotionStep) -> None:
-        before = self.aliases.alias(ALIAS)
-        if before not in (step.previous, step.version):
-            raise LedgerError(
-                self.spec.name,
-                f"alias {ALIAS}",
-                f"it points to version {before}, the ledger says {step.previous} serves",
-                "somebody moved it by hand: point it back, then promote again",
-            )
         self.aliases.set_alias(ALIAS, step.version)
         after = self.aliases.alias(ALIAS)
         if after != step.version:

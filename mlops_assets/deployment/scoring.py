@@ -177,15 +177,19 @@ class Scorer:
     def _give_up(self, events: pd.DataFrame, tally: _Tally, now: datetime, error: EndpointError) -> int:
         """Miss what an endpoint could not answer for too long, so that nothing blocks the training that would mend it.
 
+        It has been too long when the oldest question has waited for `serving.give_up`; then all that are due are
+        missed: a training begins only when none is open, and new ones come due all the time.
+
         Returns:
             How many events are left to be asked again.
         """
         answered = self.answers.answered_ids(list(events["event_id"]))
         left = events[~events["event_id"].isin(answered)]
-        old = np.array([due + self.timeline.spec.give_up <= now for due in left["due"]], dtype=bool)
-        for row in left[old].to_dict("records"):
+        if not any(due + self.timeline.spec.give_up <= now for due in left["due"]):
+            return len(left)
+        for row in left.to_dict("records"):
             tally.missed.append(self._missed(row, now, f"the endpoint could not answer: {error}"))
-        return int((~old).sum())
+        return 0
 
     def _missed(self, row: Mapping[Hashable, Any], now: datetime, reason: str) -> EventMissed:
         return EventMissed(

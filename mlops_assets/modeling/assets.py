@@ -66,7 +66,7 @@ def assets(blueprint: Blueprint) -> list[dg.AssetsDefinition]:
         desk = platform.of(spec)
         run = training_run(desk, context)
         with platform.registry.run(spec.name, context.run, context.log):
-            version, candidate = run.train(context.run_id)
+            version, candidate = run.train(context.run.run_id)
         if run.ticket.by == "hand":
             desk.ledger.append(spec.name, run.ticket.ended("TRAINED", version.as_of, reason="trained by hand"))
         return dg.MaterializeResult(metadata=show.candidate(spec, version, candidate, desk))
@@ -88,7 +88,7 @@ def assets(blueprint: Blueprint) -> list[dg.AssetsDefinition]:
 def training_run(desk: Desk, context: dg.AssetExecutionContext) -> TrainingRun:
     """The training that a run belongs to."""
     facts = RunFacts.of(context.run)
-    return TrainingRun(desk, desk.workbench(context.run_id), desk.ticket(facts))
+    return TrainingRun(desk, desk.workbench(context.run.run_id), desk.ticket(facts))
 
 
 def meant(desk: Desk, run: TrainingRun, version: int | None) -> VersionTrained:

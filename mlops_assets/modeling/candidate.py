@@ -112,7 +112,7 @@ def train_candidate(
 def reference_profile(
     spec: ProjectSpec, definitions: FeatureDefinitions, matrix: FeatureMatrix, prepared: Prepared, holdout: Forecast
 ) -> pd.DataFrame:
-    """The newest training rows within `monitoring.reference`; `prediction` is out of sample: null before the hold-out."""
+    """The newest training rows within `monitoring.reference`; `prediction` is out of sample: null before hold-out."""
     times, rows = prepared.times, prepared.split
     newest = times[rows.usable].max()
     chosen: npt.NDArray[np.bool_] = rows.usable & (times > newest - spec.monitoring.reference).to_numpy()

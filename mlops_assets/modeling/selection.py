@@ -33,6 +33,7 @@ THIN = 3
 """Slow calculators are tried on every third row of the sample."""
 SEED = 0
 FIT_SHARE = 0.7
+FOLDS = 5
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,8 @@ def select_features(features: FeaturesSpec, inputs: Inputs, target: npt.NDArray[
 
     A sample of the rows, spread over all of them, is put through all calculators of the setting; slow ones, whose
     feature alone would take more than a quarter of `select.budget`, through every third row of it, so that their
-    evidence must be the stronger. Features that are missing in more than a fifth of the rows, or that tsfresh's
+    evidence must be the stronger. Relevance is tested against what the known columns leave unexplained of the target
+    (`unexplained_by_known`): history must add to them. Features that are missing in more than a fifth of the rows, or that tsfresh's
     relevance test does not pass (Benjamini-Yekutieli at `select.fdr`, slow and quick ones each for themselves), fall
     away. The rest compete for two scarce things, the `select.most` places and the budget of computing per answer:
     the next one chosen is that with the most relevance (-log10 p) for the shares of both that it takes; those
@@ -87,7 +89,8 @@ def select_features(features: FeaturesSpec, inputs: Inputs, target: npt.NDArray[
     definitions = FeatureDefinitions(known=list(features.known)).with_levels(inputs)
     if features.history is not None and features.select.most:
         rows = sample_rows(inputs, features.select.sample)
-        definitions = _select(features, definitions, Sample(inputs.take(rows), target[rows], task))
+        unexplained = [part[rows] for part in unexplained_by_known(definitions, inputs, target, task)]
+        definitions = _select(features, definitions, Sample(inputs.take(rows), target[rows], task), unexplained)
     if not definitions.names:
         raise TrainingError(
             "-",
@@ -98,7 +101,37 @@ def select_features(features: FeaturesSpec, inputs: Inputs, target: npt.NDArray[
     return definitions
 
 
-def _select(features: FeaturesSpec, known: FeatureDefinitions, sample: Sample) -> FeatureDefinitions:
+def unexplained_by_known(
+    known: FeatureDefinitions, inputs: Inputs, target: npt.NDArray[Any], task: Task
+) -> list[Floats]:
+    """What the known columns leave unexplained of the target; relevance of history is tested against that.
+
+    Tested against the target itself, whatever merely mirrors the time of day comes first: the known columns say that
+    already, and as dozens of noisy copies it costs more in loss than it gives. Measured on the bike data, as of
+    2011-04-02 on the following hold-out: 29.1 with features relevant for the target, 21.7 with the known columns alone.
+
+    Each row is predicted by extremely randomized trees (scikit-learn) fitted on the other fifths of the time.
+
+    Returns:
+        (n,) residuals; for classification one per class (of two classes, for the second): indicator - probability.
+    """
+    parts = [target.astype(np.float64)]
+    if task == "classification":
+        names = sorted({str(name) for name in target})
+        parts = [(target.astype(str) == name).astype(np.float64) for name in (names[1:] if len(names) == 2 else names)]
+    if not known.known or len(inputs) < 2 * FOLDS:
+        return parts
+    from sklearn.ensemble import ExtraTreesRegressor
+    from sklearn.model_selection import KFold, cross_val_predict
+
+    matrix = compute(known, inputs)
+    model = ExtraTreesRegressor(100, min_samples_leaf=3, random_state=SEED)
+    return [part - cross_val_predict(model, matrix, part, cv=KFold(FOLDS)) for part in parts]
+
+
+def _select(
+    features: FeaturesSpec, known: FeatureDefinitions, sample: Sample, unexplained: list[Floats]
+) -> FeatureDefinitions:
     select, costs = features.select, read_costs()
     steps = next(iter(sample.inputs.history.values())).shape[1]
     budget = select.budget / timedelta(microseconds=1)
@@ -107,8 +140,13 @@ def _select(features: FeaturesSpec, known: FeatureDefinitions, sample: Sample) -
     quick = [feature for feature in candidates if feature not in set(slow)]
     values, thin = sample.features(quick), sample.thinned()
     thin_values = thin.features(slow)
-    p_values = relevant(values, sample.target, sample.task, select.fdr)
-    p_values |= relevant(thin_values, thin.target, thin.task, select.fdr)
+    p_values: dict[str, float] = {}
+    for part in unexplained:
+        for name, p_value in [
+            *relevant(values, part, "regression", select.fdr).items(),
+            *relevant(thin_values, part[::THIN], "regression", select.fdr).items(),
+        ]:
+            p_values[name] = min(p_value, p_values.get(name, 1.0))
     pool = Pool(
         [feature for feature in candidates if feature.name in p_values],
         p_values,
@@ -249,14 +287,17 @@ def _budget_loss(
 
 def _quick_loss(columns: Floats, target: npt.NDArray[Any], task: Task, cut: int) -> float:
     from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
+    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
-    if task == "regression":
-        numbers = target.astype(np.float64)
-        regressor = HistGradientBoostingRegressor(random_state=SEED).fit(columns[:cut], numbers[:cut])
-        return round(float(np.abs(regressor.predict(columns[cut:]) - numbers[cut:]).mean()), 6)
-    names = target.astype(str)
-    if len(set(names[:cut])) < 2:
+    truth = target.astype(np.float64 if task == "regression" else str)
+    if task == "classification" and len(set(truth[:cut])) < 2:
         # the older rows know one class, which is then the answer
-        return round(float((names[cut:] != names[0]).mean()), 6)
-    classifier = HistGradientBoostingClassifier(random_state=SEED).fit(columns[:cut], names[:cut])
-    return round(float((classifier.predict(columns[cut:]) != names[cut:]).mean()), 6)
+        return round(float((truth[cut:] != truth[0]).mean()), 6)
+    model = (HistGradientBoostingRegressor if task == "regression" else HistGradientBoostingClassifier)(
+        random_state=SEED
+    )
+    # so few rows that threads would only wait for each other, on busy cores for seconds
+    with threadpool_limits(1):
+        found = model.fit(columns[:cut], truth[:cut]).predict(columns[cut:])
+    wrong = np.abs(found - truth[cut:]) if task == "regression" else found != truth[cut:]
+    return round(float(wrong.mean()), 6)

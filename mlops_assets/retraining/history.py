@@ -214,7 +214,7 @@ class History:
         if closed:
             return True
         found = self.decision(decision)
-        if found is None or found.by == "person":
+        if found is None or (found.by == "person" and not found.evidence):
             return False
         reign = self.reign
         if reign is None or found.reign != reign.number:

@@ -29,8 +29,11 @@ class Column(SpecModel):
     """What a column may hold; the pandera schema is made from it."""
 
     dtype: Literal["float", "int", "bool", "category"]
+    """How a value is read."""
     ge: float | None = None
+    """The least value allowed, for numbers."""
     le: float | None = None
+    """The greatest value allowed, for numbers."""
     isin: list[str | int | float | bool] | None = None
     """The values allowed; for a classification target, its classes."""
     nullable: bool = False
@@ -55,6 +58,7 @@ class DataSpec(SpecModel):
     entity: ColumnName | None = None
     """The column that tells several series apart, if there are several."""
     time_zone: Annotated[str, AfterValidator(_zone_exists)] = "UTC"
+    """IANA name of the zone in which naive source times, dates in this file and windows are meant."""
     ambiguous: Literal["first", "second", "error"] = "error"
     """What a naive time in the doubled hour of autumn means."""
     nonexistent: Literal["error", "shift_forward"] = "shift_forward"
@@ -78,6 +82,7 @@ class DataSpec(SpecModel):
     drop: list[ColumnName] = []
     """Columns that give the target away; they never leave the source."""
     columns: dict[ColumnName, Column]
+    """Every column that may leave the source, the target too; others are errors unless dropped."""
     collect: FunctionPath | None = None
     """Dotted path of `collect(project, decision)`, called once per COLLECT."""
     options: dict[str, Any] = {}

@@ -15,6 +15,7 @@ class HistorySpec(SpecModel):
     """Series whose recent past is summed up by tsfresh."""
 
     columns: list[ColumnName] = Field(min_length=1)
+    """Numbers under `data.columns`, or the target."""
     length: Duration
     """How far back a window reaches; a multiple of `data.every`."""
 
@@ -38,6 +39,8 @@ class FeaturesSpec(SpecModel):
     known: list[ColumnName] = []
     """Columns whose value is known when an answer is due: calendar, forecasts, with horizon 0 the readings."""
     history: HistorySpec | None = None
+    """Which past is summed up; without it only known columns are seen."""
     calculators: Literal["minimal", "efficient", "comprehensive"] | dict[str, list[dict[str, Any]] | None] = "efficient"
     """tsfresh's settings: a name, or its `default_fc_parameters` dictionary."""
     select: SelectSpec = SelectSpec()
+    """Which of the calculators' features exist."""

@@ -37,7 +37,9 @@ class DriftSpec(SpecModel):
     """When a column counts as drifted, and the data with it."""
 
     statistic: DriftStatistic = "wasserstein"
+    """The distance between live and reference values of a column."""
     threshold: float = Field(default=0.1, gt=0)
+    """Distance from which a column counts as drifted."""
     share: float = Field(default=0.5, gt=0, le=1)
     """Share of drifted columns from which the check `data_drift` warns."""
 
@@ -54,19 +56,23 @@ class MonitoringSpec(SpecModel):
     sample: int = Field(default=5000, ge=100)
     """Rows handed to Evidently at most, drawn with a fixed seed."""
     drift: DriftSpec = DriftSpec()
+    """When drift reports warn."""
 
 
 class BudgetSpec(SpecModel):
     """How many trainings are paid for."""
 
     runs: int = Field(ge=1)
+    """At most that many trainings of the policy, failed ones too, ..."""
     per: Duration
+    """... within that stretch of project time."""
 
 
 class RetrainingSpec(SpecModel):
     """The policy and its guards."""
 
     when: Policy
+    """The policy: when evidence asks for a retraining."""
     cooldown: Duration
     """Least distance, in project time, from the last judged training."""
     min_new_rows: int = Field(default=300, ge=0)
@@ -78,3 +84,4 @@ class RetrainingSpec(SpecModel):
     pause: Duration = timedelta(seconds=30)
     """Wall time before the second attempt; doubles with each further one."""
     budget: BudgetSpec = BudgetSpec(runs=12, per=timedelta(days=365))
+    """A fuse against a policy that is too eager."""

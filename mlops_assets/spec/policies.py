@@ -15,6 +15,7 @@ class PerformancePolicy(SpecModel):
     """The served model's loss has grown against what it once was."""
 
     type: Literal["performance"]
+    """Names this policy."""
     ratio: float | None = Field(default=None, gt=1)
     """Breached when recent loss > ratio x reference loss."""
     worse_by: float | None = Field(default=None, gt=0)
@@ -42,11 +43,13 @@ class DriftPolicy(SpecModel):
     """What goes in or comes out has another distribution than the version's reference."""
 
     type: Literal["drift"]
+    """Names this policy."""
     signal_of: Literal["prediction", "data"] = Field(alias="signal")
     """`prediction`: distance of the predictions; `data`: share of drifted columns."""
     statistic: DriftStatistic | None = None
     """For `prediction`: the distance. For `data` it is set under monitoring.drift."""
     threshold: float = Field(gt=0)
+    """Breached when the distance, or the share, is greater."""
     for_: int = Field(default=1, ge=1, alias="for")
     """How many windows in a row must be above the threshold."""
 
@@ -68,6 +71,7 @@ class AgePolicy(SpecModel):
     """The version's data have grown old."""
 
     type: Literal["age"]
+    """Names this policy."""
     max: Duration
     """Breached when now - as_of of the serving version >= max."""
 
@@ -81,14 +85,18 @@ class AnyPolicy(SpecModel):
     """One member is enough."""
 
     type: Literal["any"]
+    """Names this policy."""
     of: list[Policy] = Field(min_length=1)
+    """The members; policies of any kind."""
 
 
 class AllPolicy(SpecModel):
     """All members are needed (each latched for itself)."""
 
     type: Literal["all"]
+    """Names this policy."""
     of: list[Policy] = Field(min_length=1)
+    """The members; policies of any kind."""
 
 
 Policy = Annotated[PerformancePolicy | DriftPolicy | AgePolicy | AnyPolicy | AllPolicy, Field(discriminator="type")]

@@ -19,6 +19,7 @@ class SeasonalNaiveBaseline(SpecModel):
     """The value one season ago."""
 
     type: Literal["seasonal_naive"] = "seasonal_naive"
+    """Names this baseline."""
     season: Duration
     """How far back; at least horizon + every + arrival_delay + labels.delay, or the value is not known yet."""
 
@@ -27,6 +28,7 @@ class MajorityBaseline(SpecModel):
     """The most frequent class of the labels known when the model was trained."""
 
     type: Literal["majority"] = "majority"
+    """Names this baseline."""
 
 
 Baseline = Annotated[SeasonalNaiveBaseline | MajorityBaseline, Field(discriminator="type")]
@@ -68,13 +70,17 @@ class ProblemSpec(SpecModel):
     assumptions: list[str] = []
     """What is taken for granted, shown with the business case."""
     task: Literal["regression", "classification"]
+    """A number, or one of several classes."""
     target: str
     """The column that is predicted."""
     metric: Metric
     """The one number that decides, by scikit-learn's name."""
     baseline: Baseline
+    """The naive answer that a model must beat, for life shown beside it."""
     success: SuccessSpec = SuccessSpec()
+    """What `feasibility`, and a first candidate, must show."""
     validation: ValidationSpec
+    """On which rows candidates are judged."""
 
     @model_validator(mode="after")
     def _metric_and_baseline_fit_the_task(self) -> ProblemSpec:

@@ -27,12 +27,14 @@ class WallClock(SpecModel):
     """The project's time is the wall's."""
 
     type: Literal["wall"] = "wall"
+    """Names this clock."""
 
 
 class ReplayClock(SpecModel):
     """The project's time is moved by hand through a history, as if it were live."""
 
     type: Literal["replay"]
+    """Names this clock."""
     start: LocalTime
     """Where the clock stands before it is first moved."""
 
@@ -45,15 +47,25 @@ class ProjectSpec(SpecModel):
     owners: list[str] = []
     """Who answers for it: `team:name` or an e-mail address."""
     clock: Annotated[WallClock | ReplayClock, Field(discriminator="type")] = WallClock()
+    """What now is."""
     problem: ProblemSpec
+    """The business question."""
     data: DataSpec
+    """Where rows come from."""
     labels: LabelsSpec = LabelsSpec()
+    """When the truth is known."""
     features: FeaturesSpec
+    """What the model sees."""
     training: H2OAutoMLSpec = H2OAutoMLSpec()
+    """How candidates are made."""
     promotion: PromotionSpec = PromotionSpec()
+    """What a candidate must show to replace the champion."""
     serving: ServingSpec
+    """How answers are given."""
     monitoring: MonitoringSpec = MonitoringSpec()
+    """What reports compare."""
     retraining: RetrainingSpec
+    """When a new candidate is trained."""
 
     @model_validator(mode="after")
     def _parts_agree(self) -> ProjectSpec:
@@ -120,7 +132,8 @@ def _times_disagree(spec: ProjectSpec) -> Iterator[str]:
             )
         if baseline.season % data.every:
             yield (
-                f"problem.baseline.season ({show(baseline.season)}) must be a multiple of data.every ({show(data.every)})"
+                f"problem.baseline.season ({show(baseline.season)}) must be a multiple of data.every "
+                f"({show(data.every)})"
             )
     if serving.every <= timedelta(0):
         yield "serving.every must be longer than nothing"
@@ -150,8 +163,8 @@ def _guards_disagree(spec: ProjectSpec) -> Iterator[str]:
     if spec.retraining.cooldown < needed:
         yield (
             f"retraining.cooldown ({show(spec.retraining.cooldown)}) must be at least hold-out + horizon + every + "
-            f"arrival_delay + labels.delay + one window ({show(needed)}): a candidate is judged on rows that the champion "
-            f"has not seen"
+            f"arrival_delay + labels.delay + one window ({show(needed)}): a candidate is judged on rows that the "
+            f"champion has not seen"
         )
     expected = holdout // data.every
     if data.entity is None and expected < spec.promotion.min_rows:

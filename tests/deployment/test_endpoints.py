@@ -177,9 +177,7 @@ def test_a_service_of_other_settings_is_replaced(
     assert endpoint().record() is None
 
 
-def test_settings_are_told_apart_by_all_that_a_running_service_keeps(
-    rentals: dict[int, Version], tmp_path: Path
-) -> None:
+def test_settings_are_told_apart_by_all_that_a_service_keeps(rentals: dict[int, Version], tmp_path: Path) -> None:
     secret = tmp_path / "secret"
     secret.write_text("one")
     config = ServiceConfig(spec=rentals[1].spec, state=tmp_path)

@@ -45,6 +45,15 @@ def recorded(client: Client, *roles: Role) -> pd.DataFrame:
     return client.service.telemetry.answers(client.service.project, *EVER, roles=roles)
 
 
+def later(version: Version, as_of: datetime, folder: Path) -> Path:
+    """The same version, as if its data had been snapped at another time."""
+    copy = folder / "later"
+    shutil.copytree(version.folder, copy)
+    manifest = json.loads((copy / "manifest.json").read_text())
+    (copy / "manifest.json").write_text(json.dumps({**manifest, "as_of": iso(as_of)}))
+    return copy
+
+
 # The protocol
 
 
@@ -398,6 +407,35 @@ def test_the_first_answer_to_an_event_stands_whoever_is_champion_later(
     assert recorded(client, "champion")["version"].tolist() == [1, 1, 2]
 
 
+def test_an_answer_that_stands_is_given_also_by_a_version_that_may_not_answer(
+    rentals: dict[int, Version], start: Start, tmp_path: Path
+) -> None:
+    client, version = start(rentals[1]), rentals[1]
+    first = score(client, version, version.records[:2]).json()["predictions"]
+    client.admin("load", version=2, folder=str(later(rentals[2], due_of(version, version.records[:4])[3], tmp_path)))
+    client.admin("switch", version=2)
+    again = score(client, version, version.records[:2])
+    assert again.json()["predictions"] == [{**answer, "stored": True} for answer in first]
+    assert score(client, version, version.records[:3]).status_code == 409
+
+
+def test_a_row_without_a_finite_answer_is_refused(
+    rentals: dict[int, Version], start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client, honest = start(rentals[1]), Predictor.predict
+
+    def overflowing(self: Predictor, inputs: Any) -> Predictions:
+        right = honest(self, inputs)
+        values = np.where(np.arange(len(inputs)) == 1, np.inf, right.value.astype(np.float64))
+        return Predictions(values, right.probabilities, right.features, right.known_entity)
+
+    monkeypatch.setattr(Predictor, "predict", overflowing)
+    answer = client.ask(rentals[1].records[:3])
+    assert (answer.status_code, answer.json()["error"]["row"]) == (422, 1)
+    assert score(client, rentals[1], rentals[1].records[:3]).status_code == 422
+    assert recorded(client, "ad_hoc", "champion").empty
+
+
 def test_a_strangers_rows_are_ad_hoc_and_answer_no_event(rentals: dict[int, Version], start: Start) -> None:
     client, version = start(rentals[1]), rentals[1]
     client.ask(version.records[:1])
@@ -674,12 +712,8 @@ def test_the_shadow_predicts_nothing_due_before_its_own_data_were_snapped(
 ) -> None:
     client, version = start(rentals[1]), rentals[1]
     score(client, version, version.records[:5])
-    later = tmp_path / "later"
-    shutil.copytree(rentals[2].folder, later)
-    manifest = json.loads((later / "manifest.json").read_text())
-    manifest["as_of"] = iso(due_of(version, version.records[:4])[3])
-    (later / "manifest.json").write_text(json.dumps(manifest))
-    client.admin("shadow", version=2, folder=str(later))
+    snapped = later(rentals[2], due_of(version, version.records[:4])[3], tmp_path)
+    client.admin("shadow", version=2, folder=str(snapped))
     assert client.admin("drain").json()["written"] == 2
     assert recorded(client, "shadow")["event_id"].tolist() == recorded(client, "champion")["event_id"].tolist()[3:]
 

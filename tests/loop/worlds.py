@@ -9,12 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import yaml
 
+from mlops_assets import projects
 from mlops_assets.spec import ProjectSpec
+from mlops_assets.spec.imports import import_function
 
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 START = datetime(2024, 1, 1, tzinfo=UTC)
@@ -39,6 +43,7 @@ def read(
     break_at: str | None = None,
     noise_from: str | None = None,
     entities: list[str] | None = None,
+    newcomers: dict[str, str] | None = None,
 ) -> pd.DataFrame:
     """The rows of a world with start <= time < end.
 
@@ -49,11 +54,14 @@ def read(
         seed: of all that is drawn.
         break_at: when the rule changes.
         noise_from: from here on rows hold nothing but noise.
-        entities: names of several series; each has a level of its own.
+        entities: names of several series; each has a level of its own, 100 above the one before.
+        newcomers: when those among them begin that were not there from the start.
     """
     parts = [_series(seed, number, name, break_at, noise_from) for number, name in enumerate(entities or [""])]
     rows = pd.concat(parts, ignore_index=True).sort_values(["timestamp", "place"], kind="stable")
     rows = rows[(rows["timestamp"] >= pd.Timestamp(start)) & (rows["timestamp"] < pd.Timestamp(end))]
+    for name, begin in (newcomers or {}).items():
+        rows = rows[(rows["place"] != name) | (rows["timestamp"] >= pd.Timestamp(begin))]
     rows = rows.reset_index(drop=True) if entities else rows.drop(columns="place").reset_index(drop=True)
     for edit in EDITS.get(world, []):
         rows = edit(rows)
@@ -174,3 +182,48 @@ def world(name: str, options: dict[str, Any] | None = None, **parts: dict[str, A
 def quiet(**policy: Any) -> dict[str, Any]:
     """`retraining` of a world in which nothing ever asks for one."""
     return {"when": {"type": "age", "max": "1000d"}, "cooldown": "4d", "min_new_rows": 48, **policy}
+
+
+def noisy(start: datetime, end: datetime, *, project: str, after: str) -> pd.DataFrame:
+    """The rows of a shipped project, those from a local time on replaced by noise that its schema lets pass.
+
+    Args:
+        start: aware time.
+        end: aware time, not included.
+        project: which one.
+        after: naive local time.
+    """
+    data = shipped(project)["data"]
+    rows = import_function(project, "data.source", data["source"])(start, end)
+    later = rows[data["time"]] >= pd.Timestamp(after)
+    if not later.any():
+        return rows
+    for name in rows.columns.drop(data["time"]):
+        # a hash of time and name: each row is the same noise at each reading
+        keys = rows.loc[later, data["time"]].astype("int64").astype(str) + name
+        share = pd.util.hash_array(keys.to_numpy(dtype=object)) / 2.0**64
+        rows[name] = rows[name].where(
+            ~later, pd.Series(_drawn(data["columns"].get(name, {}), share), rows.index[later])
+        )
+    return rows
+
+
+def _drawn(column: dict[str, Any], share: np.ndarray[Any, np.dtype[np.float64]]) -> list[Any]:
+    """Values that a column may hold, one per number in [0, 1)."""
+    if "isin" in column:
+        return [column["isin"][int(number * len(column["isin"]))] for number in share]
+    low, high = column.get("ge", 0), column.get("le", 1000)
+    if column.get("dtype") == "int":
+        return [int(low + number * (high - low + 1)) for number in share]
+    return list(low + share * (high - low))
+
+
+def shipped(project: str) -> dict[str, Any]:
+    """A shipped project as its YAML says it, made quick: few features, one small model."""
+    path = Path(projects.__file__).parent / project / "defs.yaml"
+    raw: dict[str, Any] = yaml.safe_load(path.read_text())["attributes"]
+    raw["features"]["calculators"] = "minimal"
+    raw["training"] = {"max_models": 1, "algorithms": ["GLM"], "memory": "400m"}
+    raw["monitoring"]["sample"] = 200
+    raw["retraining"]["when"] = {"type": "age", "max": "14d"}
+    return raw

@@ -40,47 +40,41 @@ def record_in(state: Path) -> JVMRecord:
     return JVMRecord.model_validate_json(path.read_text())
 
 
-def test_a_cluster_is_reached_from_here_only_with_the_password_and_leaves_nothing_behind(
+def test_a_cluster_is_reached_from_here_only_and_with_the_password(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")  # nobody is there
-    for _ in range(2):  # one after the other in one process
-        with H2OResource(memory="200m", state=str(tmp_path)).cluster("hourly") as connection:
-            import h2o
+    with H2OResource(memory="200m", state=str(tmp_path)).cluster("hourly") as connection:
+        import h2o
 
-            assert h2o.cluster().cloud_size == 1
-            assert os.environ["HTTP_PROXY"] == "http://127.0.0.1:9"
-            record = record_in(tmp_path)
-            jvm = psutil.Process(record.pid)
-            assert "-Xmx200m" in jvm.cmdline()
-            assert abs(jvm.create_time() - record.started) < 1
-            assert {c.laddr.ip for c in jvm.net_connections()} <= {"127.0.0.1", "::ffff:127.0.0.1"}
-            monkeypatch.setenv("NO_PROXY", "*")
-            assert requests.get(f"{connection.base_url}/3/Cloud", timeout=10).status_code == 401
-            monkeypatch.delenv("NO_PROXY")
-            with (
-                pytest.raises(TrainingError, match="already runs an H2O cluster"),
-                H2OCluster(tmp_path, "hourly").cluster(),
-            ):
-                pass
-        assert not jvm.is_running()
-        assert not Path(record.folder).exists()
-        assert not list((tmp_path / "pids").iterdir())
+        assert h2o.cluster().cloud_size == 1
+        assert os.environ["HTTP_PROXY"] == "http://127.0.0.1:9"
+        jvm = psutil.Process(record_in(tmp_path).pid)
+        assert "-Xmx200m" in jvm.cmdline()
+        assert {listening.laddr.ip for listening in jvm.net_connections()} <= {"127.0.0.1", "::ffff:127.0.0.1"}
+        monkeypatch.setenv("NO_PROXY", "*")
+        assert requests.get(f"{connection.base_url}/3/Cloud", timeout=10).status_code == 401
+        nested = H2OCluster(tmp_path, "hourly").cluster()
+        with pytest.raises(TrainingError, match="already runs an H2O cluster"), nested:
+            pass
 
 
-def test_an_error_of_the_block_ends_the_jvm_and_comes_through_as_it_is(tmp_path: Path) -> None:
+def test_the_next_cluster_starts_after_an_error_which_comes_through_as_it_is_and_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(ZeroDivisionError), H2OCluster(tmp_path, "hourly", "200m").cluster():
         record = record_in(tmp_path)
+        assert abs(psutil.Process(record.pid).create_time() - record.started) < 1
+        assert (record.parent, Path(record.folder).exists()) == (os.getpid(), True)
         _ = 1 / 0
     assert not psutil.pid_exists(record.pid)
+    assert not Path(record.folder).exists()
     assert not list((tmp_path / "pids").iterdir())
 
 
 def test_a_jvm_that_cannot_start_says_why_in_its_own_words(tmp_path: Path) -> None:
-    with pytest.raises(TrainingError, match=r"\[hourly\] start of H2O: the JVM ended \(exit 1\).*Too small") as caught:
-        with H2OCluster(tmp_path, "hourly", "1m").cluster():
-            pass
+    words = r"\[hourly\] start of H2O: the JVM ended \(exit 1\).*Too small"
+    with pytest.raises(TrainingError, match=words) as caught, H2OCluster(tmp_path, "hourly", "1m").cluster():
+        pass
     assert "raise training.memory (now 1m)" in caught.value.remedy
     assert not list((tmp_path / "pids").iterdir())
 
@@ -132,26 +126,28 @@ def other(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
         process.kill()
 
 
-def test_an_orphan_is_ended_by_the_next_start_and_only_an_orphan(other: subprocess.Popen[str], tmp_path: Path) -> None:
+def test_an_orphan_is_ended_and_only_an_orphan(other: subprocess.Popen[str], tmp_path: Path) -> None:
     assert other.stdout is not None
     address = other.stdout.readline().strip()
-    theirs = record_in(tmp_path)
-    jvm = psutil.Process(theirs.pid)
+    theirs, pids = record_in(tmp_path), tmp_path / "pids"
+    path, jvm = pids / f"h2o-{theirs.pid}.json", psutil.Process(theirs.pid)
+    left = tmp_path / "left"
+    left.mkdir()
+    long_gone = {"pid": 2**22 + 1, "parent": 2**22 + 1, "folder": str(left)}
+    (pids / "h2o-gone.json").write_text(theirs.model_copy(update=long_gone).model_dump_json())
+
     with H2OCluster(tmp_path, "hourly", "200m").cluster() as connection:
-        assert connection.base_url != address
-        assert jvm.is_running()  # its process lives
+        assert connection.base_url != address  # two at once are two
+        assert (left.exists(), (pids / "h2o-gone.json").exists()) == (False, False)  # a start cleans up
+        assert (jvm.is_running(), path.exists()) == (True, True)  # but not what is in use
 
     other.kill()
     other.wait()
-    path = tmp_path / "pids" / f"h2o-{theirs.pid}.json"
-    stranger = theirs.model_copy(update={"started": theirs.started - 60})
-    path.write_text(stranger.model_dump_json())
-    assert end_orphans(tmp_path / "pids") == []  # the pid belongs to another process by now
+    path.write_text(theirs.model_copy(update={"started": theirs.started - 60}).model_dump_json())
+    assert end_orphans(pids) == []  # the pid is another process's by now
     assert jvm.is_running()
-    assert not path.exists()
 
     path.write_text(theirs.model_dump_json())
-    with H2OCluster(tmp_path, "hourly", "200m").cluster():
-        assert not jvm.is_running() or jvm.status() == psutil.STATUS_ZOMBIE
-        assert not path.exists()
-        assert not Path(theirs.folder).exists()
+    assert end_orphans(pids) == [theirs.pid]
+    assert not jvm.is_running() or jvm.status() == psutil.STATUS_ZOMBIE
+    assert (path.exists(), Path(theirs.folder).exists()) == (False, False)

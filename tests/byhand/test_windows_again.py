@@ -1,0 +1,98 @@
+"""Windows asked for twice, too early, or before there is anything; an asset without its input names what comes first."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from harness import Harness
+from tide import START, States, at_sea, by_hand, failures, succeeded
+
+from mlops_assets.jobs import OBSERVING
+from mlops_assets.retraining.ledger import Ledger
+
+pytestmark = pytest.mark.xdist_group("windows_again")
+
+
+@pytest.fixture(scope="module")
+def empty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Harness]:
+    """A state folder in which nothing has happened."""
+    with at_sea(tmp_path_factory.mktemp("empty")) as harness:
+        yield harness
+
+
+@pytest.fixture(scope="module")
+def played(states: States, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Harness]:
+    """Six watched days have passed."""
+    with at_sea(states.copy("asked", tmp_path_factory.mktemp("played") / "home")) as harness:
+        yield harness
+
+
+def window_of(harness: Harness, day: int) -> str:
+    return harness.desk.key(harness.desk.timeline.window_at(START + timedelta(days=day)))
+
+
+FIRST = {
+    "feature_definitions": "materialize dataset first",
+    "training_set": "materialize dataset first",
+    "candidate_model": "materialize training_set first",
+    "evaluation": "materialize dataset first",
+    "champion": "materialize evaluation first",
+    "endpoint": "run the job tide_bootstrap first",
+    "dataset": "materialize raw_data and labels of these windows",
+}
+
+
+@pytest.mark.parametrize("asset", list(FIRST))
+def test_an_asset_whose_input_does_not_exist_names_the_one_to_materialize_first(asset: str, empty: Harness) -> None:
+    found = by_hand(empty, asset)
+
+    assert not found.success
+    assert f"NotReady: [tide] " in failures(found) and FIRST[asset] in failures(found)
+    assert empty.desk.history().facts == ()
+
+
+@pytest.mark.parametrize("asset", [name for name in OBSERVING if name != "raw_data"])
+def test_a_window_whose_input_does_not_exist_names_what_comes_first(asset: str, empty: Harness) -> None:
+    found = by_hand(empty, asset, partition_key=window_of(empty, 3))
+
+    assert not found.success
+    words = "materialize raw_data of it first" if asset == "labels" else "run the job tide_bootstrap"
+    assert "NotReady: [tide] " in failures(found) and words in failures(found)
+
+
+@pytest.mark.parametrize("asset", OBSERVING)
+def test_a_window_of_the_future_is_refused_in_words(asset: str, played: Harness) -> None:
+    before = len(played.desk.history().facts)
+    found = by_hand(played, asset, partition_key=window_of(played, 40))
+
+    assert not found.success
+    assert "Refused: [tide] window" in failures(found)
+    assert len(played.desk.history().facts) == before
+
+
+def test_a_window_again_gives_the_same_rows_summaries_and_decision(
+    played: Harness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    attempted: list[Any] = []
+    append = Ledger.append
+
+    def watched(self: Ledger, project: str, *facts: Any) -> list[bool]:
+        attempted.extend(facts)
+        return append(self, project, *facts)
+
+    before = played.desk.history().facts
+    versions = {table: played.desk.lake.version("tide", table, played.desk.timeline.window_at(START + timedelta(days=22)).id) for table in ("raw_data", "labels", "predictions")}
+    monkeypatch.setattr(Ledger, "append", watched)
+    succeeded(by_hand(played, *OBSERVING, partition_key=window_of(played, 22)))
+
+    assert played.desk.history().facts == before
+    for fact in attempted:
+        (known,) = [old for old in before if old.kind == fact.kind and old.key == fact.key]
+        assert fact.model_dump(exclude={"at", "decision"}) == known.model_dump(exclude={"at", "decision"})
+    assert {fact.kind for fact in attempted} >= {"published", "labelled", "report", "decision"}
+    for table, version in versions.items():
+        assert played.desk.lake.version("tide", table, played.desk.timeline.window_at(START + timedelta(days=22)).id) == version

@@ -1,0 +1,255 @@
+"""The command line on a state folder in which the loop has turned."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+import tide
+from tide import States, at_sea, retrain, settle_but_retraining, succeeded
+from typer.testing import CliRunner, Result
+
+from mlops_assets.cli import app, desks
+from mlops_assets.retraining.records import RetrainingHeld
+from resources.platform import Desk, Platform
+from resources.settings import Settings
+
+pytestmark = pytest.mark.xdist_group("commands")
+NOTHING_YET = {"metric": "mae", "served": None, "first_model": None, "baseline": None, "windows": 0}
+
+
+@pytest.fixture(scope="module")
+def turned(states: States, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A retraining has been promoted, and a day has been answered since; the service runs."""
+    home = states.copy("judged", tmp_path_factory.mktemp("turned") / "home")
+    with at_sea(home) as harness:
+        succeeded(retrain(harness, ["champion", "endpoint"]))
+        harness.desk.clock.move(harness.desk.now() + tide.timedelta(days=1))
+        settle_but_retraining(harness)
+        yield home
+
+
+@pytest.fixture
+def asked(states: States, tmp_path: Path) -> Path:
+    """The policy says RETRAIN; no service runs."""
+    return states.copy("asked", tmp_path / "home")
+
+
+@pytest.fixture
+def command(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
+    """Call a command on a state folder, with the tide as the one project there is."""
+    monkeypatch.chdir(tmp_path)  # commands go to the project's root; the test comes back
+    monkeypatch.setattr(desks, "specs", lambda: {"tide": tide.tide()})
+
+    def call(home: Path, *words: str) -> Result:
+        monkeypatch.setenv("MLOPS_ASSETS_HOME", str(home))
+        return CliRunner().invoke(app, list(words))
+
+    return call
+
+
+def desk(home: Path) -> Desk:
+    return Platform.embedded(Settings(home=home)).of(tide.tide())
+
+
+def shape(value: Any) -> Any:
+    """The names of all fields, below each other; of a list, those of its members."""
+    if isinstance(value, dict):
+        return {name: shape(part) for name, part in value.items()}
+    if isinstance(value, list):
+        return [shape(value[-1])] if value and isinstance(value[-1], dict) else []
+    return None
+
+
+CONTRACT = {
+    "now": None,
+    "champion": dict.fromkeys(["version", "dataset", "as_of", "trained_through"]),
+    "endpoint": dict.fromkeys(["url", "model_version", "dataset", "ready"]),
+    "windows": dict.fromkeys(["scored", "labelled", "quarantined"]),
+    "events": dict.fromkeys(["due", "answered", "late", "missed"]),
+    "retrainings": None,
+    "decisions": [{**dict.fromkeys(["id", "at", "decision"]), "reasons": [], "run_id": None}],
+    "verdicts": [dict.fromkeys(["at", "verdict", "version", "champion_loss", "candidate_loss"])],
+    "loss": dict.fromkeys(["metric", "served", "first_model", "baseline", "windows"]),
+}
+
+
+def test_status_json_has_exactly_the_fields_of_the_contract(command: Any, turned: Path) -> None:
+    found = json.loads(command(turned, "status", "--json").stdout)
+    assert list(found) == ["projects"] and list(found["projects"]) == ["tide"]
+    facts = found["projects"]["tide"]
+
+    assert shape(facts) == CONTRACT
+    assert facts["now"] == "2020-01-28T00:00:00Z"
+    assert facts["champion"]["version"] == facts["endpoint"]["model_version"] == 2
+    assert facts["endpoint"]["ready"] is True and facts["endpoint"]["url"].startswith("http://127.0.0.1:")
+    assert facts["windows"] == {"scored": 7, "labelled": 7, "quarantined": 0}
+    events = facts["events"]
+    # Seven days of hours, and the hour that is due now; every one of them answered.
+    assert events == {"due": 7 * 24 + 1, "answered": 7 * 24 + 1, "late": 0, "missed": 0}
+    assert facts["retrainings"] == 1
+    assert [v["verdict"] for v in facts["verdicts"]] == ["PROMOTE", "PROMOTE"]
+    assert [d["decision"] for d in facts["decisions"]] == ["WAIT"] * 5 + ["RETRAIN", "WAIT"]
+    assert facts["decisions"][5]["run_id"] == tide.RUN
+    loss = facts["loss"]
+    assert loss["windows"] == 1 and 0 < loss["served"] < loss["first_model"]
+
+
+def test_before_the_first_retraining_all_losses_are_null(command: Any, asked: Path) -> None:
+    facts = json.loads(command(asked, "status", "tide", "--json").stdout)["projects"]["tide"]
+
+    assert facts["loss"] == NOTHING_YET
+    assert facts["endpoint"] == {"url": None, "model_version": None, "dataset": None, "ready": False}
+
+
+def test_status_of_an_empty_state_folder_says_so(command: Any, tmp_path: Path) -> None:
+    facts = json.loads(command(tmp_path / "empty", "status", "--json").stdout)["projects"]["tide"]
+    assert facts["champion"] is None and facts["decisions"] == [] and facts["loss"] == NOTHING_YET
+    shown = command(tmp_path / "empty", "status")
+    assert shown.exit_code == 0 and "none yet" in shown.stdout
+
+
+def test_status_for_people_shows_the_same(command: Any, turned: Path) -> None:
+    shown = command(turned, "status", "tide")
+
+    assert shown.exit_code == 0
+    for words in ("version 2, trained through 2020-01-27T00:00:00Z", "7 scored, 7 labelled", "169 answered", "first model"):
+        assert words in shown.stdout
+
+
+def test_a_project_that_does_not_exist_is_named(command: Any, tmp_path: Path) -> None:
+    for words in (["status", "sea"], ["retrain", "sea"], ["replay", "sea", "--windows", "1"], ["rollback", "sea"]):
+        found = command(tmp_path, *words)
+        assert found.exit_code == 1
+        assert "sea: " in found.stderr and "no such project; there are ['tide']" in " ".join(found.stderr.split())
+
+
+def test_retrain_records_a_persons_decision_with_all_standing_evidence(command: Any, asked: Path) -> None:
+    policys = desk(asked).history().decisions[-1]
+    said = json.loads(command(asked, "retrain", "tide", "--json").stdout)
+    decision = desk(asked).history().decisions[-1]
+
+    assert decision.id == said["decision"] != policys.id
+    assert (decision.by, decision.outcome, decision.window) == ("person", "RETRAIN", None)
+    assert [e.identity for e in decision.evidence] == [e.identity for e in policys.evidence]
+
+
+def test_retrain_is_refused_without_enough_unseen_rows(command: Any, turned: Path) -> None:
+    before = len(desk(turned).history().facts)
+    found = command(turned, "retrain", "tide")
+
+    assert found.exit_code == 1 and len(desk(turned).history().facts) == before
+    assert "18 labelled rows that version 2" in " ".join(found.stderr.split())
+
+
+def test_retrain_without_a_champion_names_the_job_to_run(command: Any, tmp_path: Path) -> None:
+    found = command(tmp_path / "empty", "retrain", "tide")
+    assert found.exit_code == 1 and "run the job tide_bootstrap first" in " ".join(found.stderr.split())
+
+
+def test_replay_wants_either_windows_or_a_date(command: Any, tmp_path: Path) -> None:
+    assert command(tmp_path, "replay", "tide").exit_code == 2
+    assert command(tmp_path, "replay", "tide", "--windows", "1", "--until", "2020-02-01").exit_code == 2
+
+
+def test_replay_backwards_is_refused(command: Any, turned: Path) -> None:
+    found = command(turned, "replay", "tide", "--until", "2020-01-25")
+    assert found.exit_code == 1
+    assert "it stands at 2020-01-28T00:00:00Z and cannot go back to 2020-01-25T00:00:00Z" in " ".join(found.stderr.split())
+
+
+def test_replay_without_dagsters_daemon_says_what_to_start(command: Any, turned: Path) -> None:
+    before = desk(turned).now()
+    found = command(turned, "replay", "tide", "--windows", "1")
+    assert found.exit_code == 1 and "start `dagster dev`" in " ".join(found.stderr.split())
+    assert desk(turned).now() == before + tide.timedelta(days=1)
+
+
+def test_hold_and_release_are_recorded_and_the_last_one_counts(command: Any, asked: Path) -> None:
+    for words, held in ((["hold", "tide"], True), (["hold", "tide", "--release"], False), (["hold", "tide"], True)):
+        assert command(asked, *words).exit_code == 0
+        assert desk(asked).history().held is held
+    assert [fact.held for fact in desk(asked).history().of(RetrainingHeld)] == [True, False, True]
+
+
+def test_provenance_leads_from_an_answer_to_the_decision_behind_its_model(command: Any, turned: Path) -> None:
+    here = desk(turned)
+    answers = here.telemetry.answers("tide", tide.ASKED, here.now(), roles=("champion",))
+    answer = answers[answers["version"] == 2].iloc[0]
+    found = json.loads(command(turned, "provenance", "tide", answer["event_id"], "--json").stdout)
+    history = here.history()
+    version, decision = history.versions[2], history.decisions[5]
+
+    assert found["prediction"] == answer["prediction"] and found["features"] == answer["features"]
+    assert (found["model_version"], found["mlflow_run"]) == (2, version.mlflow_run)
+    assert (found["dataset_md5"], found["git_tag"]) == (version.dataset, version.dataset_tag)
+    assert set(found["raw_windows"]) <= set(history.published) and len(found["raw_windows"]) == 8
+    assert found["decision"]["id"] == decision.id and found["decision"]["reason"] == decision.reason
+    assert found["training"] == f"{decision.id}:1"
+
+    shown = command(turned, "provenance", "tide", answer["event_id"]).stdout
+    for step in ("prediction", "features", "model version", "MLflow run", "dataset", "raw windows", "decision"):
+        assert step in shown
+
+
+def test_provenance_of_an_unknown_event_says_what_to_give(command: Any, turned: Path) -> None:
+    found = command(turned, "provenance", "tide", "nonsense")
+    assert found.exit_code == 1 and "no answer stands for it" in found.stderr
+
+
+def test_rollback_lets_the_previous_champion_serve_and_the_policy_does_not_undo_it(
+    command: Any, states: States, tmp_path: Path
+) -> None:
+    home = states.copy("judged", tmp_path / "home")
+    with at_sea(home) as harness:
+        assert command(home, "rollback", "tide").exit_code == 1  # nobody reigned before
+        succeeded(retrain(harness, ["champion", "endpoint"]))
+        refused = command(home, "rollback", "tide", "--to", "9")
+        assert refused.exit_code == 1 and "former champions are [1]" in " ".join(refused.stderr.split())
+
+        said = json.loads(command(home, "rollback", "tide", "--json").stdout)
+        assert (said["version"], said["previous"]) == (1, 2)
+        history = harness.desk.history()
+        assert (history.reigns[-1].version, history.reigns[-1].cause) == (1, "rollback")
+        assert harness.desk.endpoint.serving() == 1 and harness.desk.registry.alias("champion") == 1
+        assert history.open_retrain is None and history.cooldown_from == harness.desk.now()
+
+        harness.desk.clock.move(harness.desk.now() + tide.timedelta(days=1))
+        settle_but_retraining(harness)
+        decision = harness.desk.history().decisions[-1]
+        assert decision.outcome == "WAIT" and decision.reign == 3
+        if decision.evidence:
+            assert "cooldown" in decision.reason
+
+
+def test_down_ends_what_was_recorded_and_nothing_else(command: Any, asked: Path) -> None:
+    with at_sea(asked) as harness:
+        service = harness.desk.endpoint.process.record()
+        assert service is not None
+        sleep = [sys.executable, "-c", "import time; time.sleep(600)"]
+        ours, others = subprocess.Popen(sleep), subprocess.Popen(sleep)
+        try:
+            pids = asked / "pids"
+            pids.mkdir(exist_ok=True)
+            for process, late in ((ours, 0.0), (others, -5000.0)):
+                # The second record is of a process that is long gone; its id belongs to somebody else now.
+                started = psutil.Process(process.pid).create_time() + late
+                record = {"name": f"sleeper {late}", "pid": process.pid, "started": started, "url": ""}
+                (pids / f"command-{process.pid}.json").write_text(json.dumps(record))
+            said = command(asked, "down")
+
+            assert said.exit_code == 0
+            assert ours.wait(10) != 0 and others.poll() is None
+            assert "sleeper 0.0" in said.stdout and "sleeper -5000" not in said.stdout
+            assert "endpoint of tide" in said.stdout and not psutil.pid_exists(service.pid)
+            assert "nothing was running" in command(asked, "down").stdout
+        finally:
+            for process in (ours, others):
+                process.kill()
+                process.wait()

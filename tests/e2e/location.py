@@ -1,0 +1,25 @@
+"""The code location of the end-to-end test: one small world with a planted break, on a state folder of its own."""
+
+import dagster as dg
+from worlds import at, world
+
+from mlops_assets.blueprint import Blueprint
+from mlops_assets.project import definitions_of
+from resources.platform import Platform
+from resources.settings import Settings
+from sensors.run_status import run_status
+
+SPEC = world("turning", {"break_at": at(4).isoformat()})
+
+
+@dg.definitions
+def defs() -> dg.Definitions:
+    """As the project's own composition root does it."""
+    return dg.Definitions.merge(
+        definitions_of(SPEC),
+        dg.Definitions(
+            resources={"platform": Platform.embedded(Settings())},
+            sensors=[run_status([Blueprint(SPEC)], dg.DefaultSensorStatus.RUNNING)],
+            executor=dg.in_process_executor,
+        ),
+    )

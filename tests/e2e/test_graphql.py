@@ -1,0 +1,131 @@
+"""The whole loop once, through GraphQL as the UI does it: webserver, daemon, sensors and runs are real processes."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from mlops_assets.cli.instance import dagster_home
+from mlops_assets.cli.processes import Started, end_recorded, free_port, start
+from resources.platform import Desk, Platform
+from resources.settings import ROOT, Settings
+
+HERE = Path(__file__).parent
+LAUNCH = """mutation($params: ExecutionParams!) { launchPipelineExecution(executionParams: $params) {
+  __typename ... on LaunchRunSuccess { run { runId } } ... on PythonError { message }
+  ... on RunConfigValidationInvalid { errors { message } } } }"""
+RUN = "query($id: ID!) { runOrError(runId: $id) { ... on Run { status } } }"
+RUNS = """query($filter: RunsFilter!) { runsOrError(filter: $filter) { ... on Runs { results {
+  runId status tags { key value } } } } }"""
+LINEAGE = "query { assetNodes { assetKey { path } dependencyKeys { path } groupName } }"
+
+
+class Browser:
+    """Asks the webserver what the UI asks it."""
+
+    def __init__(self, dagster: Started) -> None:
+        self.url = f"{dagster.url}/graphql"
+
+    def ask(self, query: str, **variables: Any) -> dict[str, Any]:
+        answer = httpx.post(self.url, json={"query": query, "variables": variables}, timeout=60, trust_env=False).json()
+        assert "errors" not in answer, answer
+        found: dict[str, Any] = answer["data"]
+        return found
+
+    def click(self, job: str, config: dict[str, Any] | None = None) -> str:
+        """Launch a job; the run's id."""
+        selector = {
+            "repositoryLocationName": "location.py",
+            "repositoryName": "__repository__",
+            "pipelineName": f"turning_{job}",
+        }
+        params = {"selector": selector, "runConfigData": config or {}, "mode": "default"}
+        launched = self.ask(LAUNCH, params=params)["launchPipelineExecution"]
+        assert launched["__typename"] == "LaunchRunSuccess", launched
+        return str(launched["run"]["runId"])
+
+    def wait(self, run_id: str, within: float = 280) -> str:
+        """The status in which a run ended."""
+        deadline = time.monotonic() + within
+        while time.monotonic() < deadline:
+            status = str(self.ask(RUN, id=run_id)["runOrError"]["status"])
+            if status in ("SUCCESS", "FAILURE", "CANCELED"):
+                return status
+            time.sleep(0.5)
+        raise AssertionError(f"run {run_id} has not ended")
+
+
+@pytest.fixture(scope="module")
+def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    return Settings(home=tmp_path_factory.mktemp("state"))
+
+
+@pytest.fixture(scope="module")
+def browser(settings: Settings) -> Iterator[Browser]:
+    port = free_port(0)
+    path = os.pathsep.join([str(HERE.parent / "loop"), str(ROOT)])
+    environment = {
+        "DAGSTER_HOME": str(dagster_home(settings)),
+        "MLOPS_ASSETS_HOME": str(settings.home),
+        "PYTHONPATH": path,
+        "DO_NOT_TRACK": "true",
+    }
+    command = ["dagster", "dev", "-f", str(HERE / "location.py"), "--host", "127.0.0.1", "--port", str(port)]
+    log = settings.home / "dagster.log"
+    dagster = start("Dagster", command, f"http://127.0.0.1:{port}", settings.pids, log, environment)
+    try:
+        dagster.wait_until_ready("/server_info")
+        yield Browser(dagster)
+    finally:
+        end_recorded(settings.pids)
+
+
+@pytest.fixture(scope="module")
+def desk(settings: Settings) -> Iterator[Desk]:
+    sys.path.insert(0, str(HERE.parent / "loop"))
+    from worlds import at, world
+
+    desk = Platform.embedded(settings).of(world("turning", {"break_at": at(4).isoformat()}))
+    yield desk
+    desk.endpoint.stop()
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.xdist_group("e2e")
+def test_clicks_alone_bring_a_project_from_nothing_to_a_retrained_model_and_back(browser: Browser, desk: Desk) -> None:
+    assert browser.wait(browser.click("bootstrap")) == "SUCCESS"
+    assert desk.endpoint.serving() == 1
+
+    moved = browser.click("clock_advance", {"ops": {"turning_advance": {"config": {"windows": 14}}}})
+    assert browser.wait(moved) == "SUCCESS"
+
+    history = desk.history()
+    assert [reign.cause for reign in history.reigns] == ["bootstrap", "retraining"]
+    retrain = history.started[-1]
+    assert retrain.by == "policy"
+    runs = browser.ask(RUNS, filter={"pipelineName": "turning_retrain"})["runsOrError"]["results"]
+    tags = {tag["key"]: tag["value"] for tag in runs[-1]["tags"]}
+    assert tags["dagster/sensor_name"] == "turning_retraining"
+    assert tags["decision"] == retrain.decision
+    assert desk.endpoint.serving() == history.reigns[-1].version == 2
+
+    assert browser.wait(browser.click("rollback")) == "SUCCESS"
+    assert desk.endpoint.serving() == 1
+    assert desk.history().reigns[-1].cause == "rollback"
+
+
+@pytest.mark.xdist_group("e2e")
+def test_the_lineage_goes_on_behind_the_model(browser: Browser) -> None:
+    nodes = browser.ask(LINEAGE)["assetNodes"]
+    behind = {node["assetKey"]["path"][-1]: {key["path"][-1] for key in node["dependencyKeys"]} for node in nodes}
+    assert "candidate_model" in behind["evaluation"]
+    assert "champion" in behind["endpoint"]
+    assert {"endpoint", "raw_data"} <= behind["predictions"]
+    assert {"drift_report", "performance_report", "service_health"} <= behind["retraining_decision"]

@@ -1,0 +1,163 @@
+"""A training that fails: it is recorded, tried again, and after the last attempt it is over until new evidence comes."""
+
+from __future__ import annotations
+
+import json
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import psutil
+import pytest
+from tide import ASKED, States, at_sea, settle_but_retraining
+
+from mlops_assets.errors import TrainingError
+from mlops_assets.modeling import automl, training
+from mlops_assets.modeling.training import TrainingRun
+
+DAY = timedelta(days=1)
+
+
+def broken(*_: Any, **__: Any) -> Any:
+    raise TrainingError("tide", "selection", "broken by the test", "mend it")
+
+
+def mlflow_statuses(uri: str, dagster_run: str) -> list[str]:
+    import mlflow
+
+    client = mlflow.MlflowClient(uri, uri)
+    experiment = client.get_experiment_by_name("tide")
+    assert experiment is not None
+    found = client.search_runs([experiment.experiment_id], f"tags.dagster_run_id = '{dagster_run}'")
+    return [run.info.status for run in found]
+
+
+def test_a_jvm_that_is_killed_fails_the_training_and_the_second_attempt_succeeds(
+    states: States, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = states.copy("asked", tmp_path / "home")
+    find_recipe = automl.find_recipe
+
+    def killing(*arguments: Any, **more: Any) -> Any:
+        records = list((home / "pids").glob("h2o-*.json"))
+        assert len(records) == 1
+        psutil.Process(json.loads(records[0].read_text())["pid"]).kill()
+        return find_recipe(*arguments, **more)
+
+    with at_sea(home) as harness:
+        first = harness.tick("retraining")
+        assert isinstance(first, dg.RunRequest)
+        with monkeypatch.context() as patch:
+            patch.setattr(automl, "find_recipe", killing)
+            failed = harness.carry_out(first)
+        assert failed is not None and not failed.success
+        history = harness.desk.history()
+        decision = history.decisions[-1].id
+        assert first.run_key == f"tide:{decision}:1"
+        assert [(e.outcome, e.attempt, e.final) for e in history.attempts(decision)] == [("FAILED", 1, False)]
+        assert list(history.versions) == [1] and harness.desk.endpoint.serving() == 1
+        assert list((home / "pids").glob("h2o-*.json")) == []
+        uri = harness.platform.registry.uri
+        assert mlflow_statuses(uri, failed.run_id) == ["FAILED"]
+
+        second = harness.tick("retraining")
+        assert isinstance(second, dg.RunRequest) and second.run_key == f"tide:{decision}:2"
+        good = harness.carry_out(second)
+        assert good is not None and good.success
+        history = harness.desk.history()
+        assert [(e.outcome, e.attempt) for e in history.ended if e.decision == decision] == [("FAILED", 1), ("JUDGED", 2)]
+        assert harness.desk.endpoint.serving() == 2
+        assert mlflow_statuses(uri, good.run_id) == ["FINISHED"]
+
+
+def test_a_second_attempt_waits_for_its_pause(
+    states: States, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = states.copy("asked", tmp_path / "home")
+    with at_sea(home, serving=False, retraining={"pause": "1h"}) as harness:
+        monkeypatch.setattr(training, "select_features", broken)
+        request = harness.tick("retraining")
+        assert isinstance(request, dg.RunRequest)
+        harness.carry_out(request)
+        waiting = harness.tick("retraining")
+
+        assert isinstance(waiting, dg.SkipReason) and "attempt 2 of" in str(waiting.skip_message)
+
+
+def test_after_the_last_attempt_the_evidence_is_consumed_and_failed_trainings_are_paid_for(
+    states: States, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = states.copy("asked", tmp_path / "home")
+    with at_sea(home, retraining={"budget": {"runs": 2, "per": "100d"}}) as harness:
+        decision = harness.desk.history().decisions[-1]
+        with monkeypatch.context() as patch:
+            patch.setattr(training, "select_features", broken)
+            harness.settle()  # both attempts; that it settles says that no further one is launched
+        history = harness.desk.history()
+        assert [(e.attempt, e.final) for e in history.attempts(decision.id)] == [(1, False), (2, True)]
+        assert history.acted_on(decision.id) and history.cooldown_from == ASKED
+        assert harness.runs.count(("retrain", False)) == 2
+
+        for _ in range(4):
+            harness.desk.clock.move(harness.desk.now() + DAY)
+            settle_but_retraining(harness)
+        first, *_, last = harness.desk.history().decisions[-4:]
+        assert "held back by the cooldown of 4d until 2020-01-31" in first.reason
+        # New evidence: of a window that ended after the failed training's as_of.
+        assert first.evidence[0].window > decision.evidence[0].window
+        assert last.outcome == "WAIT" and "the budget of 2 trainings per 100d" in last.reason
+        assert "cooldown" not in last.reason
+
+
+def test_without_mlflow_the_run_fails_in_words_nothing_is_half_written_and_the_next_run_goes_on(
+    states: States, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import tide
+
+    from resources.settings import Settings
+
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    home = states.copy("asked", tmp_path / "home")
+    with monkeypatch.context() as patch:
+        patch.setattr(Settings, "mlflow_uri", property(lambda self: "http://127.0.0.1:9"))
+        with at_sea(home, serving=False) as harness:
+            request = harness.tick("retraining")
+            assert isinstance(request, dg.RunRequest)
+            with pytest.raises(Exception, match="MLflow at http://127.0.0.1:9"):
+                harness.carry_out(request)  # the run fails, then so does closing its MLflow run
+            (run,) = harness.instance.get_runs(dg.RunsFilter(job_name="tide_retrain"))
+            assert run.status == dg.DagsterRunStatus.FAILURE
+            history = harness.desk.history()
+            assert [(e.outcome, e.attempt) for e in history.ended if e.run_id == run.run_id] == [("FAILED", 1)]
+            assert list(history.versions) == [1] and history.open_promotion is None
+            assert [path.name for path in (home / "projects/tide/versions").iterdir()] == ["1"]
+    with at_sea(home) as harness:
+        request = harness.tick("retraining")
+        assert isinstance(request, dg.RunRequest) and request.run_key == f"tide:{history.decisions[-1].id}:2"
+        result = harness.carry_out(request)
+        assert result is not None
+        tide.succeeded(result)
+        assert harness.desk.endpoint.serving() == 2
+
+
+def test_a_training_that_fails_behind_its_mlflow_run_leaves_that_run_failed(
+    states: States, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails_at_the_end(self: TrainingRun, dagster_run_id: str) -> Any:
+        raise TrainingError("tide", "candidate", "broken by the test", "mend it")
+
+    with at_sea(states.copy("judged", tmp_path / "home"), serving=False) as harness:
+        monkeypatch.setattr(TrainingRun, "train", fails_at_the_end)
+        from tide import by_hand
+
+        result = by_hand(harness, "candidate_model")
+        assert not result.success
+        assert mlflow_statuses(harness.platform.registry.uri, result.run_id) == ["FAILED"]
+
+
+def test_the_mlflow_run_of_a_good_training_is_finished(states: States, tmp_path: Path) -> None:
+    from tide import RUN
+
+    with at_sea(states.copy("judged", tmp_path / "home"), serving=False) as harness:
+        assert mlflow_statuses(harness.platform.registry.uri, RUN) == ["FINISHED"]

@@ -1,0 +1,82 @@
+"""What the gate and the registry do to a promotion: wrong golden rows, broken files, an alias moved by hand."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from tide import RUN, States, at_sea, by_hand, failures, retrain
+
+from mlops_assets.retraining.records import PromotionStep, TrainingEnded
+
+
+def answer_wrongly(bundle: Path) -> None:
+    """The version's files are whole, but it does not answer as it did when it was trained."""
+    golden = json.loads((bundle / "golden.json").read_text())
+    golden["predictions"][0] += 1.0
+    (bundle / "golden.json").write_text(json.dumps(golden))
+    manifest = json.loads((bundle / "manifest.json").read_text())
+    manifest["digests"]["golden.json"] = hashlib.sha256((bundle / "golden.json").read_bytes()).hexdigest()
+    (bundle / "manifest.json").write_text(json.dumps(manifest))
+
+
+def tear(bundle: Path) -> None:
+    """A file is not the one that was trained."""
+    (bundle / "mojo.zip").write_bytes((bundle / "mojo.zip").read_bytes()[:-100])
+
+
+@pytest.mark.parametrize("spoil", [answer_wrongly, tear])
+def test_a_version_that_does_not_answer_as_trained_is_rejected_and_nothing_changes(
+    spoil: Callable[[Path], None], states: States, tmp_path: Path
+) -> None:
+    with at_sea(states.copy("judged", tmp_path / "home")) as harness:
+        spoil(harness.desk.folder / "versions" / "2")
+        assert retrain(harness, ["champion", "endpoint"]).success
+        history, desk = harness.desk.history(), harness.desk
+
+        assert [(v.version, v.verdict) for v in history.verdicts if v.run_id == RUN] == [(2, "REJECT")]
+        assert [step.version for step in history.of(PromotionStep)] == [1, 1]
+        status = desk.endpoint.process.status()
+        assert status is not None and status["champion"]["version"] == 1 and status["standby"] is None
+        assert desk.registry.alias("champion") == 1
+        # Judged all the same: the evidence is consumed and the cooldown has begun.
+        assert history.open_retrain is None and history.cooldown_from == desk.now()
+
+
+def test_somebody_who_moved_the_alias_by_hand_is_named_before_anything_changes(states: States, tmp_path: Path) -> None:
+    with at_sea(states.copy("judged", tmp_path / "home")) as harness:
+        harness.desk.registry.delete_alias("champion")
+        found = retrain(harness, ["champion", "endpoint"])
+        history = harness.desk.history()
+
+        assert not found.success
+        assert "alias champion: it points to version None, the ledger says 1 serves" in failures(found)
+        assert history.open_promotion is None and len(history.of(PromotionStep)) == 2
+        assert harness.desk.endpoint.serving() == 1
+        assert [end.outcome for end in history.ended if end.run_id == RUN] == ["FAILED"]
+
+        harness.desk.registry.set_alias("champion", 1)
+        assert by_hand(harness, "champion").success
+        assert harness.desk.endpoint.serving() == 2
+
+
+def test_a_judgement_by_hand_that_dies_after_its_verdict_still_starts_the_cooldown(
+    states: States, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from crash import kill_after
+
+    from resources.endpoint_process import EndpointProcess
+
+    with at_sea(states.copy("judged", tmp_path / "home")) as harness:
+        with kill_after(monkeypatch, EndpointProcess, "switch"):
+            assert not by_hand(harness, "champion").success
+        assert by_hand(harness, "endpoint").success
+        history = harness.desk.history()
+
+        assert [(reign.version, reign.cause) for reign in history.reigns] == [(1, "bootstrap"), (2, "hand")]
+        ends = [end for end in history.of(TrainingEnded) if end.by == "hand"]
+        assert [(end.outcome, end.consumes) for end in ends] == [("JUDGED", True)]
+        assert history.cooldown_from == harness.desk.now()

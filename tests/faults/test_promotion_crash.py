@@ -1,0 +1,161 @@
+"""A crash at each arrow of a promotion: standby -> golden rows -> PROMOTING -> alias -> switch -> PROMOTED -> end."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+from crash import kill_after
+from harness import Harness
+from tide import RUN, States, at_sea, retrain
+
+from mlops_assets.retraining.ledger import Ledger
+from mlops_assets.retraining.outstanding import Retrain, outstanding
+from mlops_assets.retraining.records import PromotionStep, TrainingEnded
+from resources.endpoint_process import EndpointProcess
+from resources.mlflow import Registry
+
+pytestmark = pytest.mark.xdist_group("promotion_crash")
+Arrow = tuple[type, str, Callable[..., bool]]
+
+
+def writes(kind: type, step: str | None = None) -> Callable[..., bool]:
+    """Whether a call of `Ledger.append` writes such a fact."""
+
+    def does(ledger: Ledger, project: str, *facts: Any) -> bool:
+        return any(isinstance(fact, kind) and (step is None or fact.step == step) for fact in facts)
+
+    return does
+
+
+def always(*_: Any, **__: Any) -> bool:
+    return True
+
+
+BEFORE_THE_LEDGER: dict[str, Arrow] = {
+    "the service was found running": (EndpointProcess, "ensure_running", always),
+    "the standby answered its golden rows": (EndpointProcess, "load", always),
+}
+AFTER_THE_LEDGER: dict[str, Arrow] = {
+    "PROMOTING was written": (Ledger, "append", writes(PromotionStep, "PROMOTING")),
+    "the alias moved": (Registry, "set_alias", lambda registry, name, version: name == "champion"),
+    "the service switched": (EndpointProcess, "switch", always),
+    "PROMOTED was written": (Ledger, "append", writes(PromotionStep, "PROMOTED")),
+    "the shadow was set": (EndpointProcess, "shadow", always),
+    "the training's end was written": (Ledger, "append", writes(TrainingEnded)),
+}
+
+
+def crash_at(harness: Harness, monkeypatch: pytest.MonkeyPatch, arrow: Arrow) -> None:
+    """Let version 2 come to the gate, and die behind an arrow."""
+    with kill_after(monkeypatch, *arrow):
+        assert not retrain(harness, ["champion", "endpoint"]).success
+
+
+def heal(harness: Harness) -> None:
+    """Let `endpoint_health` do what it finds to do."""
+    request = harness.tick("endpoint_health")
+    if isinstance(request, dg.RunRequest):
+        result = harness.carry_out(request)
+        assert result is not None and result.success
+    left = harness.tick("endpoint_health")
+    assert isinstance(left, dg.SkipReason) and left.skip_message == "the endpoint serves what the ledger says"
+
+
+def served_version(harness: Harness) -> int:
+    """Who answers, asked as any client would."""
+    history = harness.desk.history()
+    assert history.reign is not None
+    golden = (harness.desk.versions.path(history.reign.version) / "golden.json").read_text()
+    records = json.loads(golden)["records"][:1]
+    return int(harness.desk.endpoint.ask(records)[0]["model_version"])
+
+
+@pytest.mark.parametrize("arrow", list(AFTER_THE_LEDGER))
+def test_a_promotion_that_dies_once_the_ledger_knows_of_it_is_completed(
+    arrow: str, states: States, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with at_sea(states.copy("judged", tmp_path / "home")) as harness:
+        crash_at(harness, monkeypatch, AFTER_THE_LEDGER[arrow])
+        heal(harness)
+        harness.close_runs()
+        history, desk = harness.desk.history(), harness.desk
+
+        assert [reign.version for reign in history.reigns] == [1, 2]
+        assert history.open_promotion is None
+        assert served_version(harness) == 2 and desk.registry.alias("champion") == 2
+        assert desk.endpoint.shadowing() == 1
+        assert [(verdict.version, verdict.verdict) for verdict in history.verdicts if verdict.run_id == RUN] == [
+            (2, "PROMOTE")
+        ]
+        ends = [fact for fact in history.ended if fact.run_id == RUN]
+        assert [(end.outcome, end.attempt, end.consumes) for end in ends] == [("JUDGED", 1, True)]
+        assert history.open_retrain is None and history.cooldown_from == desk.now()
+
+
+@pytest.mark.parametrize("arrow", list(BEFORE_THE_LEDGER))
+def test_a_promotion_that_dies_before_the_ledger_knows_of_it_has_not_been(
+    arrow: str, states: States, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with at_sea(states.copy("judged", tmp_path / "home")) as harness:
+        crash_at(harness, monkeypatch, BEFORE_THE_LEDGER[arrow])
+        heal(harness)
+        history, desk = harness.desk.history(), harness.desk
+
+        assert [reign.version for reign in history.reigns] == [1]
+        assert served_version(harness) == 1 and desk.registry.alias("champion") == 1
+        status = desk.endpoint.process.status()
+        assert status is not None and status["standby"] is None
+        ends = [fact for fact in history.ended if fact.run_id == RUN]
+        assert [(end.outcome, end.attempt, end.final) for end in ends] == [("FAILED", 1, False)]
+        left = outstanding(desk.timeline, history, desk.now())
+        assert [(item.decision, item.attempt) for item in left if isinstance(item, Retrain)] == [
+            (history.decisions[-1].id, 2)
+        ]
+
+
+def test_a_repair_that_dies_itself_is_repaired_by_the_next(
+    states: States, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with at_sea(states.copy("judged", tmp_path / "home")) as harness:
+        crash_at(harness, monkeypatch, AFTER_THE_LEDGER["PROMOTING was written"])
+        request = harness.tick("endpoint_health")
+        assert isinstance(request, dg.RunRequest)
+        with kill_after(monkeypatch, *AFTER_THE_LEDGER["the alias moved"]):
+            harness.carry_out(request)
+        monkeypatch.setattr("sensors.work._pause", lambda *_: None)
+        heal(harness)
+
+        history = harness.desk.history()
+        assert [reign.version for reign in history.reigns] == [1, 2]
+        assert served_version(harness) == 2
+
+
+def test_a_service_that_dies_between_ledger_and_switch_comes_back_with_the_old_version_and_is_then_switched(
+    states: States, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with at_sea(states.copy("judged", tmp_path / "home")) as harness:
+        crash_at(harness, monkeypatch, AFTER_THE_LEDGER["the alias moved"])
+        harness.desk.endpoint.stop()
+        heal(harness)
+
+        assert [reign.version for reign in harness.desk.history().reigns] == [1, 2]
+        assert served_version(harness) == 2
+
+
+def test_while_a_promotion_is_half_done_no_other_begins(
+    states: States, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with at_sea(states.copy("judged", tmp_path / "home")) as harness:
+        crash_at(harness, monkeypatch, AFTER_THE_LEDGER["PROMOTING was written"])
+        assert isinstance(harness.tick("live_data"), dg.SkipReason)
+        assert isinstance(harness.tick("retraining"), dg.SkipReason)
+        again = harness.run("rollback", run_config={"ops": {"tide_roll_back": {"config": {"to": 1}}}})
+
+        assert not again.success
+        assert [step.step for step in harness.desk.history().of(PromotionStep)][-1] == "PROMOTING"
+

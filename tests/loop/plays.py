@@ -1,0 +1,103 @@
+"""A world that is played once and read by many tests."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+
+import dagster as dg
+import worlds
+from harness import Harness
+
+from mlops_assets.retraining.history import History
+from mlops_assets.retraining.records import Decision, DriftSummary, HealthSummary, PerformanceSummary, Stage
+from mlops_assets.spec import ProjectSpec
+from mlops_assets.timeline import Window
+
+
+class Play:
+    """A project in play, and the questions that tests ask about it."""
+
+    def __init__(self, harness: Harness) -> None:
+        self.harness = harness
+        self.failures: list[str] = []
+
+    @property
+    def desk(self):  # type: ignore[no-untyped-def]
+        """The project's resources."""
+        return self.harness.desk
+
+    @property
+    def history(self) -> History:
+        """The ledger as it is now."""
+        return self.desk.history()
+
+    def window(self, number: int) -> Window:
+        """A window, counted from the clock's beginning."""
+        return self.desk.timeline.window_at(worlds.at(number))
+
+    def windows(self, first: int, after: int) -> list[Window]:
+        """Windows [first, after), counted from the clock's beginning."""
+        return [self.window(number) for number in range(first, after)]
+
+    def decision(self, number: int, stage: Stage = "labelled") -> Decision:
+        """The policy's decision on a window."""
+        found = self.history.decision_for(self.window(number).id, stage)
+        assert found is not None, f"nothing was decided on window {number} at {stage}"
+        return found
+
+    def performance(self, number: int, stage: Stage = "labelled") -> PerformanceSummary:
+        """The performance of a window."""
+        return self._summary("performance", number, stage)
+
+    def drift(self, number: int, stage: Stage = "labelled") -> DriftSummary:
+        """The drift of a window."""
+        return self._summary("drift", number, stage)
+
+    def health(self, number: int, stage: Stage = "labelled") -> HealthSummary:
+        """The service in a window."""
+        return self._summary("health", number, stage)
+
+    def _summary(self, report, number, stage):  # type: ignore[no-untyped-def]
+        found = self.history.report(report, self.window(number).id, stage)
+        assert found is not None, f"there is no {report} report of window {number} at {stage}"
+        return found.typed
+
+    def advance(self, windows: int | None = None, until: datetime | None = None) -> list[datetime]:
+        """Move the clock; every run must succeed."""
+        moments = self.harness.advance(windows=windows, until=until)
+        self.require_success()
+        return moments
+
+    def run(self, job: str, **more: object) -> dg.ExecuteInProcessResult:
+        """Run a job; it must succeed."""
+        result = self.harness.run(job, **more)
+        assert result.success, f"{job} failed: {errors(result)}"
+        return result
+
+    def require_success(self) -> None:
+        """No run has failed so far."""
+        failed = [job for job, success in self.harness.runs if not success]
+        assert not failed, f"runs failed: {failed}"
+
+    def launched(self, job: str) -> int:
+        """How many runs of a job there were."""
+        return sum(name == job for name, _ in self.harness.runs)
+
+
+def errors(result: dg.ExecuteInProcessResult) -> str:
+    """Why a run failed."""
+    failures = [event for event in result.all_events if event.is_step_failure]
+    return "\n".join(f"{event.step_key}: {event.step_failure_data.error_display_string}" for event in failures)
+
+
+@contextmanager
+def playing(spec: ProjectSpec, home: Path, **tags: str) -> Iterator[Play]:
+    """A project that serves its first model; nothing has been played yet."""
+    with Harness.on(spec, home) as harness:
+        play = Play(harness)
+        play.run("bootstrap", tags=tags)
+        assert play.history.reign is not None, [verdict.reasons for verdict in play.history.verdicts]
+        yield play

@@ -1,0 +1,132 @@
+"""A play's canonical records: what must be the same however often, in how many commands or where it is played.
+
+No run ids, no times of the wall, no commits; everything else that the loop leaves behind.
+"""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime
+from typing import Any
+
+import pandas as pd
+
+from mlops_assets.prediction.inputs import InputSchema
+from mlops_assets.retraining.records import (
+    Decided,
+    EventMissed,
+    Judged,
+    Reported,
+    VersionTrained,
+    WindowLabelled,
+    WindowPublished,
+    WindowQuarantined,
+)
+from mlops_assets.timeline import iso
+from resources.platform import Desk
+
+Records = dict[str, list[dict[str, Any]]]
+RUNS = {"run_id", "training", "mlflow_run", "digest", "dataset_tag", "wall_time"}
+"""What names a run, or follows from when it ran: a model's file differs between equal trainings, its answers do not."""
+MEASURED = {"p50_ms", "p95_ms", "p99_ms", "memory_mb"}
+"""What `service_health` measures on the wall's clock."""
+
+
+def canonical(desk: Desk, until: datetime | None = None) -> Records:
+    """All canonical records of a project; with `until` those of moments up to then.
+
+    Of events that lie after `until` but were answered by then only what comes from the past is kept: the values of
+    their known columns, and what follows from them, are the future's.
+    """
+    history = desk.history()
+    facts: dict[str, Any] = {
+        "published": history.of(WindowPublished),
+        "labelled": history.of(WindowLabelled),
+        "quarantined": history.of(WindowQuarantined),
+        "missed": history.of(EventMissed),
+        "reports": history.of(Reported),
+        "decisions": history.of(Decided),
+        "verdicts": history.of(Judged),
+        "datasets": history.of(VersionTrained),
+    }
+    found = {
+        name: [_plain(fact.model_dump(mode="json")) for fact in kept if until is None or fact.at <= until]
+        for name, kept in facts.items()
+    }
+    reigns = [reign.model_dump(mode="json", exclude={"end", "promotion"}) for reign in history.reigns]
+    found["reigns"] = [r for r in reigns if until is None or datetime.fromisoformat(r["start"]) <= until]
+    found["answers"] = _answers(desk, until)
+    return found
+
+
+def text(records: Records) -> str:
+    """The records as text: two plays are equal when these are, to the byte."""
+    return json.dumps(records, sort_keys=True, indent=1)
+
+
+def differences(one: Records, other: Records) -> list[str]:
+    """Where two plays differ, in words; empty when they are equal to the byte."""
+    found = []
+    for name in one:
+        first, second = ([json.dumps(item, sort_keys=True) for item in records[name]] for records in (one, other))
+        if len(first) != len(second):
+            found.append(f"{name}: {len(first)} and {len(second)}")
+        pairs = enumerate(zip(first, second, strict=False))
+        found += [f"{name} {position}: {a}\n  and {b}" for position, (a, b) in pairs if a != b]
+    return found
+
+
+def _plain(fact: dict[str, Any]) -> dict[str, Any]:
+    kept = {name: value for name, value in fact.items() if name not in RUNS}
+    if kept["kind"] == "report" and kept["report"] == "health":
+        kept["summary"] = {name: value for name, value in kept["summary"].items() if name not in MEASURED}
+    if kept["kind"] == "decision" and kept["decision"]["by"] == "person":
+        kept["decision"] = {name: value for name, value in kept["decision"].items() if name != "id"}
+    return kept
+
+
+def _answers(desk: Desk, until: datetime | None) -> list[dict[str, Any]]:
+    timeline, spec = desk.timeline, desk.spec
+    end = pd.Timestamp.max.tz_localize("UTC").to_pydatetime(warn=False)
+    frame = desk.telemetry.answers(spec.name, timeline.start, end, roles=("champion", "shadow"))
+    schema = InputSchema.of(spec)
+    fields = {schema.history_field(column): column for column in schema.history}
+    found = []
+    for row in frame.to_dict("records"):
+        due, event_time = row["due"].to_pydatetime(), row["event_time"].to_pydatetime()
+        if until is not None and due > until:
+            continue
+        record = {
+            "event": row["event_id"],
+            "role": row["role"],
+            "version": row["version"],
+            "event_time": iso(event_time),
+            "due": iso(due),
+            "asked": iso(row["now"].to_pydatetime()),
+            "late": row["late"],
+            "entity": row["entity"],
+            "entity_known": row["entity_known"],
+            "inputs": row["inputs"],
+            "features": row["features"],
+            "prediction": row["prediction"],
+            "probabilities": row["probabilities"],
+        }
+        found.append(record if until is None or event_time < until else _of_the_past(record, fields))
+    return found
+
+
+def _of_the_past(record: dict[str, Any], fields: dict[str, str]) -> dict[str, Any]:
+    """An answer without what its event's own known columns say.
+
+    Args:
+        record: the answer.
+        fields: history columns by their names in a request.
+    """
+    summed_up = tuple(f"{column}__" for column in fields.values())
+    return {
+        **record,
+        "inputs": {name: value for name, value in record["inputs"].items() if name in fields},
+        "features": {name: value for name, value in record["features"].items() if name.startswith(summed_up)},
+        "prediction": None,
+        "probabilities": None,
+    }

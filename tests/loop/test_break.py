@@ -1,0 +1,151 @@
+"""A world with a planted break: its rule turns round at window 10; 30 windows are played, then the gate is tried."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from statistics import fmean
+from typing import Any
+
+import numpy as np
+import pytest
+import records
+import worlds
+from plays import Play, playing
+
+from mlops_assets.modeling import training
+from mlops_assets.prediction.inputs import cut_inputs, to_records
+from mlops_assets.prediction.predictor import Predictor
+from mlops_assets.retraining.history import History
+
+BREAK, DECIDED, WINDOWS = 10, 14, 30
+pytestmark = [pytest.mark.xdist_group("break"), pytest.mark.timeout(900)]
+
+
+@pytest.fixture(scope="module")
+def broken(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Play]:
+    spec = worlds.world("broken", {"break_at": worlds.at(BREAK).isoformat()})
+    with playing(spec, tmp_path_factory.mktemp("broken")) as play:
+        play.advance(windows=WINDOWS)
+        yield play
+
+
+def test_exactly_one_retraining_follows_a_planted_break(broken: Play) -> None:
+    assert broken.launched("retrain") == 1
+    outcomes = [broken.decision(number).outcome for number in range(WINDOWS)]
+    assert outcomes == ["WAIT"] * DECIDED + ["RETRAIN"] + ["WAIT"] * (WINDOWS - DECIDED - 1)
+
+
+def test_the_evidence_names_the_first_window_of_each_breach(broken: Play) -> None:
+    breach = broken.window(BREAK).id
+    evidence = {item.signal: item.window for item in broken.decision(DECIDED).evidence}
+    assert evidence == {"performance:first_live_windows": breach, "drift:prediction:wasserstein": breach}
+
+
+def test_a_signal_that_waits_for_the_other_one_is_named_in_the_decisions_before(broken: Play) -> None:
+    for number in range(BREAK, DECIDED):
+        decision = broken.decision(number)
+        assert "not all signals that are needed together" in decision.reason
+        assert "the loss of the last 2 windows" in decision.reason
+
+
+def test_the_sensor_launched_the_retraining_for_this_decision(broken: Play) -> None:
+    decision = broken.decision(DECIDED)
+    assert f"broken:{decision.id}:1" in broken.harness.keys
+    (started,) = [fact for fact in broken.history.started if fact.by != "bootstrap"]
+    assert (started.by, started.decision, started.attempt) == ("policy", decision.id, 1)
+
+
+def test_the_gate_judged_the_candidate_on_rows_that_neither_side_had_seen(broken: Play) -> None:
+    first, second = broken.history.verdicts
+    assert (second.verdict, second.by, second.version, second.champion) == ("PROMOTE", "policy", 2, 1)
+    assert second.rows == 48
+    assert second.champion_loss == pytest.approx(
+        fmean(broken.performance(number).served for number in (DECIDED - 1, DECIDED))  # type: ignore[misc]
+    )
+    assert second.recomputed == 0
+    assert second.candidate_loss < 0.98 * second.champion_loss  # type: ignore[operator]
+    assert second.as_of == broken.window(DECIDED).end > first.as_of
+
+
+def test_the_promoted_version_serves_from_the_moment_it_was_decided(broken: Play) -> None:
+    reigns = [(reign.version, reign.start, reign.cause) for reign in broken.history.reigns]
+    assert reigns == [(1, worlds.at(0), "bootstrap"), (2, worlds.at(DECIDED + 1), "retraining")]
+    answers = broken.desk.telemetry.answers("broken", worlds.at(0), worlds.at(WINDOWS))
+    by = answers.groupby("version")["due"].agg(["min", "max"])
+    switch = worlds.at(DECIDED + 1)
+    assert by.loc[1, "max"] <= switch <= by.loc[2, "min"]
+    assert len(answers) == 24 * WINDOWS - 1
+
+
+def test_the_error_falls_well_below_the_shadows_over_the_same_events(broken: Play) -> None:
+    later = [broken.performance(number) for number in range(DECIDED + 2, WINDOWS)]
+    served, shadow = fmean(found.served for found in later), fmean(found.shadow for found in later)  # type: ignore[misc]
+    assert served < 0.2 * shadow
+    assert later[-1].realised_gain > 0.8  # type: ignore[operator]
+    assert later[-1].promised_gain == pytest.approx(0.9, abs=0.1)
+
+
+def test_recorded_answers_equal_a_recomputation_from_published_data_to_the_bit(broken: Play) -> None:
+    desk = broken.desk
+    rows = desk.lake.read("broken", "raw_data", desk.lake.published("broken", "raw_data")).merge(
+        desk.labels(desk.lake.published("broken", "labels")), on="event_time", validate="one_to_one"
+    )
+    for version in (1, 2):
+        model = Predictor.load(desk.versions.path(version))
+        answers = desk.telemetry.answers("broken", worlds.at(0), worlds.at(WINDOWS), roles=("champion", "shadow"))
+        answers = answers[answers["version"] == version].sort_values("event_time").reset_index(drop=True)
+        events = rows[rows["event_time"].isin(answers["event_time"])].reset_index(drop=True)
+        inputs = cut_inputs(desk.timeline, model.schema, events, rows)
+        assert to_records(inputs, model.schema) == list(answers["inputs"])
+        found = model.predict(inputs)
+        assert found.value.tobytes() == answers["prediction"].to_numpy(dtype=np.float64).tobytes()
+        names = model.definitions.names
+        recorded = np.array([[features[name] for name in names] for features in answers["features"]])
+        assert found.features.tobytes() == recorded.tobytes()
+        model.close()
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """What the ledger said before and after a candidate that was trained on shuffled targets."""
+
+    before: History
+    after: History
+    served: int | None
+    answers: records.Records
+
+
+@pytest.fixture(scope="module")
+def refusal(broken: Play) -> Refusal:
+    before, train = broken.history, training.train_candidate
+
+    def on_shuffled_targets(spec: Any, prepared: Any, *more: Any) -> Any:
+        shuffled = np.random.default_rng(1).permutation(prepared.target)
+        return train(spec, replace(prepared, target=shuffled), *more)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(training, "train_candidate", on_shuffled_targets)
+        broken.run("retrain")
+    return Refusal(before, broken.history, broken.desk.endpoint.serving(), records.canonical(broken.desk))
+
+
+def test_the_gate_refuses_a_candidate_trained_on_shuffled_targets(refusal: Refusal) -> None:
+    verdict = refusal.after.verdicts[-1]
+    assert (verdict.verdict, verdict.version, verdict.champion, verdict.by) == ("HOLD", 3, 2, "person")
+    assert verdict.candidate_loss > 2 * verdict.champion_loss  # type: ignore[operator]
+    assert "Not better by the margin" in verdict.reasons[0]
+
+
+def test_after_a_refusal_the_champion_goes_on_serving(refusal: Refusal) -> None:
+    assert refusal.served == 2
+    assert refusal.after.reigns == refusal.before.reigns
+    assert 3 in refusal.after.versions
+
+
+def test_a_refusal_starts_the_cooldown_as_a_promotion_does(refusal: Refusal) -> None:
+    assert refusal.after.cooldown_from == worlds.at(WINDOWS) > refusal.before.cooldown_from  # type: ignore[operator]
+
+
+def test_a_persons_retraining_passes_the_cooldown_and_is_recorded_as_a_persons(refusal: Refusal) -> None:
+    decision = refusal.after.decisions[-1]
+    assert (decision.by, decision.outcome, decision.window) == ("person", "RETRAIN", None)
+    assert refusal.after.acted_on(decision.id)

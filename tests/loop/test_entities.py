@@ -1,0 +1,93 @@
+"""A world of several series: `a` and `b` from the start, `late` from the second window after the training on."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import pandas as pd
+import pytest
+import worlds
+from plays import Play, playing
+
+from mlops_assets.retraining.prepared import prepare
+from mlops_assets.timeline import event_id
+
+WINDOWS = 3
+LEVELS = {"a": 10, "b": 110, "late": 210}
+"""Far apart, so that a value shows whose it is."""
+pytestmark = [pytest.mark.xdist_group("entities"), pytest.mark.timeout(900)]
+
+
+@pytest.fixture(scope="module")
+def several(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Play]:
+    options = {"entities": list(LEVELS), "newcomers": {"late": worlds.at(1).isoformat()}}
+    spec = worlds.world("several", options, data={"entity": "place"}, retraining=worlds.quiet())
+    with playing(spec, tmp_path_factory.mktemp("several")) as play:
+        play.advance(windows=WINDOWS)
+        yield play
+
+
+@pytest.fixture(scope="module")
+def answers(several: Play) -> pd.DataFrame:
+    return several.desk.telemetry.answers("several", worlds.at(0), worlds.at(WINDOWS))
+
+
+def test_every_series_event_is_an_event_of_its_own(answers: pd.DataFrame) -> None:
+    # the first hour of `a` and `b` was due before the training
+    assert answers.groupby("entity").size().to_dict() == {"a": 71, "b": 71, "late": 48}
+    expected = [
+        event_id("several", row["entity"], row["event_time"].to_pydatetime()) for row in answers.to_dict("records")
+    ]
+    assert list(answers["event_id"]) == expected
+    assert answers["event_id"].is_unique
+
+
+def test_history_never_crosses_series(answers: pd.DataFrame) -> None:
+    for row in answers.to_dict("records"):
+        past = np.array(row["inputs"]["y"], dtype=np.float64)
+        known = past[~np.isnan(past)]
+        assert (np.abs(known - LEVELS[row["entity"]]) < 50).all()
+    old = answers[answers["entity"] != "late"]
+    assert not old["inputs"].map(lambda inputs: None in inputs["y"]).any()
+
+
+def test_each_series_is_predicted_at_its_own_level(answers: pd.DataFrame) -> None:
+    for name in ("a", "b"):
+        predicted = answers.loc[answers["entity"] == name, "prediction"].astype(float)
+        assert abs(predicted.mean() - LEVELS[name]) < 10
+
+
+def test_a_series_never_seen_in_training_is_marked(answers: pd.DataFrame) -> None:
+    marked = answers.groupby("entity")["entity_known"].agg(["min", "max"])
+    assert marked.loc["a"].tolist() == marked.loc["b"].tolist() == [True, True]
+    assert marked.loc["late"].tolist() == [False, False]
+
+
+def test_a_series_never_seen_in_training_is_answered_with_a_null_history(answers: pd.DataFrame) -> None:
+    late = answers[answers["entity"] == "late"]
+    summed_up = [name for name in late["features"].iloc[0] if name.startswith("y__")]
+    assert summed_up
+    # as for its very first event, of which there was no past: whatever its own series has shown meanwhile
+    first, last = late["features"].iloc[0], late["features"].iloc[-1]
+    assert set(late["inputs"].iloc[0]["y"]) == {None}
+    assert None not in late["inputs"].iloc[-1]["y"][-24:]
+    for name in summed_up:
+        assert first[name] == last[name] or (np.isnan(first[name]) and np.isnan(last[name]))
+
+
+def test_splits_cut_by_time_across_all_series(several: Play) -> None:
+    desk = several.desk
+    dataset = desk.snapshots.read(desk.snapshots.find(several.history.versions[1].dataset_tag))
+    prepared = prepare(desk.timeline, dataset, None)
+    assert prepared.schema.entities == ["a", "b"]
+    newest_seen = prepared.times[prepared.split.search].max()
+    first_unseen = prepared.times[prepared.split.holdout].min()
+    assert newest_seen + worlds.HOUR <= first_unseen - desk.timeline.horizon
+    for mask in (prepared.split.search, prepared.split.holdout):
+        halves = dataset.loc[mask].groupby("entity")["event_time"].agg(["min", "max", "size"])
+        assert halves.loc["a"].tolist() == halves.loc["b"].tolist()
+    assert prepared.split.rows == 2 * 48 == several.history.verdicts[0].rows
+
+
+def test_reports_count_the_events_of_all_series(several: Play) -> None:
+    assert [several.performance(number).rows for number in range(WINDOWS)] == [46, 72, 72]
+    assert [several.decision(number).outcome for number in range(WINDOWS)] == ["WAIT"] * WINDOWS

@@ -1,0 +1,153 @@
+"""A world that breaks at window 2 while retrainings are held back; released, rows are wanting; then a rollback."""
+
+from collections.abc import Iterator
+
+import pytest
+import worlds
+from plays import Play, playing
+
+from mlops_assets.retraining.history import History
+from mlops_assets.retraining.records import Collected, RetrainingHeld
+
+BREAK, RELEASED, RETRAINED, ROLLED_BACK, WINDOWS = 2, 4, 6, 8, 11
+pytestmark = [pytest.mark.xdist_group("holding_back"), pytest.mark.timeout(900)]
+
+
+class Held:
+    """The play, and what the ledger said after each of its acts."""
+
+    def __init__(self, play: Play) -> None:
+        self.play = play
+        self.retrained: History
+        self.after: History
+        self.served: int | None
+        self.calls: list[str] = []
+
+    def failing(self, number: int) -> list[str]:
+        """Guards that hold a window's decision back."""
+        return [guard.name for guard in self.play.decision(number).guards if not guard.passed]
+
+
+@pytest.fixture(scope="module")
+def held(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Held]:
+    spec = worlds.world(
+        "held",
+        {"break_at": worlds.at(BREAK).isoformat()},
+        data={"collect": "worlds.collect"},
+        retraining={
+            "when": {"type": "performance", "ratio": 1.5, "first": 2, "last": 1},
+            "min_new_rows": 24 * (RETRAINED + 1),
+            "warm_up": "2d",
+        },
+    )
+    with playing(spec, tmp_path_factory.mktemp("held")) as play:
+        found = Held(play)
+        ledger = play.desk.ledger
+        ledger.append("held", RetrainingHeld(at=play.desk.now(), held=True, number=0))
+        play.advance(windows=RELEASED)
+        ledger.append("held", RetrainingHeld(at=play.desk.now(), held=False, number=1))
+        play.advance(windows=ROLLED_BACK - RELEASED)
+        found.calls = [decision["id"] for project, decision in worlds.COLLECTED if project == "held"]
+        found.retrained = play.history
+        play.run("rollback")
+        found.served = play.desk.endpoint.serving()
+        play.advance(windows=WINDOWS - ROLLED_BACK)
+        found.after = play.history
+        yield found
+
+
+# Held back
+
+
+def test_decisions_name_the_evidence_that_a_person_holds_back(held: Held) -> None:
+    for number in range(BREAK, RELEASED):
+        decision = held.play.decision(number)
+        assert decision.outcome == "WAIT"
+        assert decision.evidence[0].window == held.play.window(BREAK).id
+        assert "held back by a person, who holds retrainings back" in decision.reason
+        assert "held_back" in held.failing(number)
+
+
+def test_while_retraining_is_held_back_served_equals_shadow_for_every_event(held: Held) -> None:
+    for number in range(RETRAINED + 1):
+        found = held.play.performance(number)
+        assert found.served == found.shadow == found.reign
+        assert found.rows == (23 if number == 0 else 24)
+    assert held.play.performance(RELEASED - 1).served > 5 * held.play.performance(0).served  # type: ignore[operator]
+
+
+# COLLECT
+
+
+def test_with_too_few_new_rows_the_released_evidence_becomes_collect(held: Held) -> None:
+    decision = held.play.decision(RELEASED)
+    assert decision.outcome == "COLLECT"
+    assert held.failing(RELEASED) == ["min_new_rows"]
+    assert "only 120 labelled rows are new" in decision.reason
+
+
+def test_the_hook_is_called_once_per_evidence(held: Held) -> None:
+    decision = held.play.decision(RELEASED)
+    assert held.calls == [decision.id]
+    (fact,) = held.retrained.of(Collected)
+    assert fact.detail == f"asked for rows because of {decision.id}"
+    assert held.play.launched("collect") == 1
+
+
+def test_while_rows_are_collected_the_decision_is_wait(held: Held) -> None:
+    decision = held.play.decision(RELEASED + 1)
+    assert decision.outcome == "WAIT"
+    assert "collecting, since only 144 labelled rows are new" in decision.reason
+
+
+def test_when_the_rows_have_come_the_same_evidence_becomes_retrain(held: Held) -> None:
+    decision = held.play.decision(RETRAINED)
+    assert decision.outcome == "RETRAIN"
+    assert decision.evidence[0].identity == held.play.decision(RELEASED).evidence[0].identity
+    assert [(v.verdict, v.by) for v in held.retrained.verdicts] == [("PROMOTE", "bootstrap"), ("PROMOTE", "policy")]
+
+
+# Rollback
+
+
+def test_a_rollback_begins_a_reign_of_the_former_version(held: Held) -> None:
+    reigns = [(reign.number, reign.version, reign.cause, reign.start) for reign in held.after.reigns]
+    assert reigns == [
+        (1, 1, "bootstrap", worlds.at(0)),
+        (2, 2, "retraining", worlds.at(RETRAINED + 1)),
+        (3, 1, "rollback", worlds.at(ROLLED_BACK)),
+    ]
+    assert held.served == 1
+
+
+def test_a_rollback_starts_cooldown_and_warm_up(held: Held) -> None:
+    assert held.after.cooldown_from == worlds.at(ROLLED_BACK)
+    assert held.failing(ROLLED_BACK) == ["cooldown", "warm_up"]
+    assert held.failing(ROLLED_BACK + 1) == held.failing(ROLLED_BACK + 2) == ["cooldown"]
+
+
+def test_the_policy_does_not_at_once_undo_a_rollback(held: Held) -> None:
+    for number in range(ROLLED_BACK, WINDOWS):
+        assert held.play.decision(number).outcome == "WAIT"
+    assert held.play.launched("retrain") == 1
+
+
+def test_evidence_of_earlier_reigns_does_not_outlive_a_rollback(held: Held) -> None:
+    evidence = held.play.decision(ROLLED_BACK).evidence
+    assert [item.identity for item in evidence] == [
+        f"3:performance:first_live_windows:{held.play.window(ROLLED_BACK).id}"
+    ]
+
+
+def test_after_a_rollback_the_reference_is_the_versions_first_live_windows_of_its_first_reign(held: Held) -> None:
+    first = [held.play.performance(number).reign for number in (0, 1)]
+    evidence = held.play.decision(ROLLED_BACK).evidence[0]
+    assert evidence.threshold == pytest.approx(1.5 * sum(first) / 2)  # type: ignore[arg-type]
+
+
+def test_answers_after_a_rollback_are_the_former_versions(held: Held) -> None:
+    answers = held.play.desk.telemetry.answers("held", worlds.at(0), worlds.at(WINDOWS))
+    by_due = answers.groupby("version")["due"].agg(["min", "max"])
+    assert by_due.loc[1, "max"] == worlds.at(WINDOWS) - 2 * worlds.HOUR
+    between = answers[(answers["due"] > worlds.at(RETRAINED + 1)) & (answers["due"] < worlds.at(ROLLED_BACK))]
+    assert set(between["version"]) == {2}

@@ -1,0 +1,143 @@
+"""A world whose labels come half a day late, played twice: in one command and in one command per window.
+
+Its rule turns round as the clock begins, so that the first retraining comes before there are rows to judge on, and the
+second one, after the cooldown, is promoted.
+"""
+
+from collections.abc import Iterator
+from datetime import timedelta
+
+import pytest
+import records
+import worlds
+from plays import Play, playing
+
+from mlops_assets.spec import ProjectSpec
+
+WINDOWS, HALF = 7, timedelta(hours=12)
+pytestmark = [pytest.mark.xdist_group("label_delay"), pytest.mark.timeout(900)]
+
+
+def late() -> ProjectSpec:
+    return worlds.world(
+        "late",
+        {"break_at": worlds.at(0).isoformat()},
+        labels={"delay": "12h"},
+        retraining={
+            "when": {"type": "drift", "signal": "prediction", "statistic": "wasserstein", "threshold": 0.5, "for": 1},
+            "min_new_rows": 0,
+            "warm_up": "0h",
+        },
+    )
+
+
+@pytest.fixture(scope="module")
+def at_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Play]:
+    with playing(late(), tmp_path_factory.mktemp("at_once")) as play:
+        play.advance(windows=WINDOWS)
+        yield play
+
+
+@pytest.fixture(scope="module")
+def one_by_one(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Play]:
+    with playing(late(), tmp_path_factory.mktemp("one_by_one")) as play:
+        for _ in range(WINDOWS):
+            play.advance(windows=1)
+        yield play
+
+
+def test_n_windows_in_one_command_or_in_n_give_the_same_canonical_records(at_once: Play, one_by_one: Play) -> None:
+    first, second = records.canonical(at_once.desk), records.canonical(one_by_one.desk)
+    assert records.differences(first, second) == []
+    assert records.text(first) == records.text(second)
+
+
+def test_canonical_records_cover_answers_shadows_reports_decisions_verdicts_and_datasets(at_once: Play) -> None:
+    found = records.canonical(at_once.desk)
+    assert {answer["role"] for answer in found["answers"]} == {"champion", "shadow"}
+    counts = {name: len(found[name]) for name in ("reports", "decisions", "verdicts", "datasets", "published")}
+    stages = 2 * WINDOWS - 1
+    assert counts["reports"] == 3 * stages
+    assert counts["decisions"] == stages
+    assert (counts["verdicts"], counts["datasets"]) == (3, 2)
+    assert "run_id" not in records.text(found)
+
+
+def test_a_replay_visits_the_end_of_each_window_and_the_moment_at_which_its_labels_are_due(at_once: Play) -> None:
+    reported = {(fact.window, fact.stage): fact.at for fact in performances(at_once)}
+    for number, window in enumerate(at_once.windows(0, WINDOWS)):
+        assert reported[window.id, "ended"] == window.end
+        if number < WINDOWS - 1:
+            assert reported[window.id, "labelled"] == window.end + HALF
+
+
+def performances(play: Play):  # type: ignore[no-untyped-def]
+    return [fact for fact in play.history.facts if fact.kind == "report" and fact.report == "performance"]
+
+
+def test_a_window_whose_labels_are_not_due_has_a_pending_report_and_later_a_labelled_one(at_once: Play) -> None:
+    for number in range(WINDOWS):
+        pending = at_once.performance(number, "ended")
+        assert pending.pending
+        assert pending.served is None
+        assert pending.labels_at == at_once.window(number).end + HALF
+    for number in range(WINDOWS - 1):
+        assert not at_once.performance(number, "labelled").pending
+        assert at_once.performance(number, "labelled").served is not None
+
+
+def test_both_stages_decisions_are_kept(at_once: Play) -> None:
+    for number in range(WINDOWS - 1):
+        ended, labelled = at_once.decision(number, "ended"), at_once.decision(number, "labelled")
+        assert ended.id != labelled.id
+        assert labelled.at - ended.at == HALF
+
+
+def test_late_labels_launches_the_second_stage(at_once: Play) -> None:
+    keys = at_once.harness.keys
+    for window in at_once.windows(0, WINDOWS - 1):
+        assert f"late:observe:ended:{window.id}:{window.id}:1" in keys
+        assert f"late:observe:labelled:{window.id}:{window.id}:1" in keys
+    assert at_once.launched("observe") == 2 * WINDOWS - 1
+
+
+def test_drift_asks_for_a_retraining_before_any_label_is_there(at_once: Play) -> None:
+    decision = at_once.decision(0, "ended")
+    assert decision.outcome == "RETRAIN"
+    assert [item.signal for item in decision.evidence] == ["drift:prediction:wasserstein"]
+
+
+def test_with_too_few_unseen_rows_the_verdict_is_hold_before_automl_is_paid_for(at_once: Play) -> None:
+    held = at_once.history.verdicts[1]
+    assert (held.verdict, held.version, held.by) == ("HOLD", None, "policy")
+    assert "Too early to judge: 0 unseen labelled rows" in held.reasons[0]
+    assert held.as_of == at_once.window(0).end
+    # no version was made for it, and the run ended well
+    assert sorted(at_once.history.versions) == [1, 2]
+    assert all(success for _, success in at_once.harness.runs)
+
+
+def test_that_hold_consumes_its_evidence_and_starts_the_cooldown(at_once: Play) -> None:
+    held = at_once.history.verdicts[1]
+    assert at_once.history.acted_on(at_once.decision(0, "ended").id)
+    for number in range(1, 4):
+        decision = at_once.decision(number, "ended")
+        assert decision.outcome == "WAIT"
+        assert [guard.name for guard in decision.guards if not guard.passed] == ["cooldown"]
+        assert decision.evidence[0].window == at_once.window(1).id
+        assert "held back by the cooldown" in decision.reason
+    assert at_once.decision(4, "ended").at == held.as_of + at_once.desk.spec.retraining.cooldown
+    assert at_once.decision(4, "ended").outcome == "RETRAIN"
+
+
+def test_after_the_cooldown_the_retraining_is_judged_and_promoted(at_once: Play) -> None:
+    verdict = at_once.history.verdicts[2]
+    assert (verdict.verdict, verdict.version, verdict.champion) == ("PROMOTE", 2, 1)
+    assert verdict.as_of == at_once.window(4).end
+    assert [reign.version for reign in at_once.history.reigns] == [1, 2]
+
+
+def test_a_fit_uses_only_labels_known_when_the_first_event_that_it_answers_was_due(at_once: Play) -> None:
+    desk, as_of = at_once.desk, at_once.history.verdicts[2].as_of
+    rows = desk.snapshots.read(desk.snapshots.find(at_once.history.versions[2].dataset_tag))
+    assert rows["event_time"].max() <= as_of - HALF - worlds.HOUR

@@ -1,0 +1,137 @@
+"""Nothing looks ahead, seen from outside: what a source holds from day D on changes nothing that was done up to D."""
+
+import shutil
+from contextlib import ExitStack
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+import records
+import worlds
+from harness import Harness
+from plays import Play, playing
+
+from mlops_assets.spec import ProjectSpec
+from mlops_assets.timeline import Timeline
+
+WINDOWS, DAYS = 3, 17
+"""Weeks that are played; day D lies in the middle of the third one, after a retraining."""
+
+
+@dataclass(frozen=True)
+class Pair:
+    """The same replay twice: over the source as it is, and over one that is noise from day D on."""
+
+    project: str
+    sound: records.Records
+    noisy: records.Records
+    """Both up to D."""
+    whole: tuple[records.Records, records.Records]
+
+
+def shortened(project: str, noise: bool) -> ProjectSpec:
+    raw = worlds.shipped(project)
+    if noise:
+        after = raw["clock"]["start"] + timedelta(days=DAYS)
+        raw["data"]["source"] = "worlds.noisy"
+        raw["data"]["options"] = {"project": project, "after": after.isoformat()}
+    return ProjectSpec.model_validate(raw)
+
+
+def pair(project: str, home: Path) -> Pair:
+    found = []
+    for noise in (False, True):
+        spec = shortened(project, noise)
+        with playing(spec, home / str(noise), force="true") as play:
+            play.advance(windows=WINDOWS)
+            timeline = play.desk.timeline
+            day = timeline.utc(timeline.local(timeline.clock_start) + timedelta(days=DAYS))  # type: ignore[arg-type]
+            found.append((records.canonical(play.desk, until=day), records.canonical(play.desk)))
+    (sound, all_sound), (noisy, all_noisy) = found
+    return Pair(project, sound, noisy, (all_sound, all_noisy))
+
+
+@pytest.fixture(
+    scope="module",
+    params=[
+        pytest.param("bike_demand", marks=pytest.mark.xdist_group("look_ahead_bike_demand")),
+        pytest.param("electricity", marks=pytest.mark.xdist_group("look_ahead_electricity")),
+    ],
+)
+def played(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Pair:
+    return pair(request.param, tmp_path_factory.mktemp(request.param))
+
+
+def test_noise_from_a_day_on_changes_no_record_of_the_moments_before(played: Pair) -> None:
+    assert records.differences(played.sound, played.noisy) == []
+    assert records.text(played.sound) == records.text(played.noisy)
+
+
+def test_the_records_compared_hold_answers_reports_decisions_and_a_retraining(played: Pair) -> None:
+    found = played.sound
+    assert len(found["answers"]) > DAYS * 24
+    assert {fact["report"] for fact in found["reports"]} == {"drift", "performance", "health"}
+    assert "RETRAIN" in {fact["decision"]["outcome"] for fact in found["decisions"]}
+    assert [verdict["by"] for verdict in found["verdicts"]] == ["bootstrap", "policy"]
+    assert len(found["datasets"]) == 2
+    assert all(answer["features"] for answer in found["answers"])
+
+
+def test_the_noise_is_there_and_changes_what_comes_after(played: Pair) -> None:
+    sound, noisy = played.whole
+    assert records.differences(sound, noisy) != []
+    assert len(sound["answers"]) == len(noisy["answers"]) > len(played.sound["answers"])
+
+
+# A look-ahead that is planted
+
+
+NOISE = worlds.at(0.5)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The state of a world that serves its first model."""
+    home = tmp_path_factory.mktemp("peeking") / "trained"
+    with playing(peeking(noise=False), home):
+        pass
+    return home
+
+
+def peeking(noise: bool) -> ProjectSpec:
+    options = {"noise_from": NOISE.isoformat()} if noise else {}
+    edges = {"x": {"dtype": "float"}, "swing": {"dtype": "float"}, "y": {"dtype": "float"}}
+    return worlds.world("peeking", options, data={"columns": edges}, retraining=worlds.quiet())
+
+
+def scored(trained: Path, home: Path) -> list[str]:
+    """How the answers of the first half day differ between a sound source and one that is noise from then on."""
+    found = []
+    for noise in (False, True):
+        copy = home / str(noise)
+        shutil.copytree(trained, copy)
+        with ExitStack() as stack:
+            play = Play(stack.enter_context(Harness.on(peeking(noise), copy)))
+            play.desk.clock.move(worlds.at(1))
+            play.run("score")
+            found.append(records.canonical(play.desk, until=NOISE))
+    assert len(found[0]["answers"]) == 13
+    return records.differences(*found)
+
+
+@pytest.mark.xdist_group("look_ahead_planted")
+@pytest.mark.parametrize("steps", [1, 2])
+def test_a_planted_look_ahead_is_caught(
+    steps: int, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = Timeline.delay_of
+    monkeypatch.setattr(Timeline, "delay_of", lambda self, column: real(self, column) - steps * self.every)
+    found = scored(trained, tmp_path)
+    # the answers that were due within `steps` hours before the noise took hours that had not ended
+    assert [line.split(":")[0] for line in found] == [f"answers {number}" for number in range(13 - steps, 13)]
+
+
+@pytest.mark.xdist_group("look_ahead_planted")
+def test_without_a_look_ahead_the_same_comparison_finds_nothing(trained: Path, tmp_path: Path) -> None:
+    assert scored(trained, tmp_path) == []

@@ -1,0 +1,56 @@
+"""A world that does not change: the loop watches it for 30 windows, and leaves it alone."""
+
+from collections.abc import Iterator
+
+import pytest
+import worlds
+from plays import Play, playing
+
+WINDOWS = 30
+pytestmark = [pytest.mark.xdist_group("stationary"), pytest.mark.timeout(900)]
+
+
+@pytest.fixture(scope="module")
+def steady(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Play]:
+    with playing(worlds.world("steady"), tmp_path_factory.mktemp("steady")) as play:
+        play.advance(windows=WINDOWS)
+        yield play
+
+
+def test_a_stationary_world_is_never_retrained(steady: Play) -> None:
+    assert steady.launched("retrain") == 0
+    assert [(verdict.by, verdict.verdict) for verdict in steady.history.verdicts] == [("bootstrap", "PROMOTE")]
+    assert len(steady.history.reigns) == 1
+
+
+def test_every_decision_on_a_stationary_world_is_wait_and_without_evidence(steady: Play) -> None:
+    decisions = [steady.decision(number) for number in range(WINDOWS)]
+    assert [decision.outcome for decision in decisions] == ["WAIT"] * WINDOWS
+    assert not [decision.evidence for decision in decisions if decision.evidence]
+    assert len(steady.history.decisions) == WINDOWS
+
+
+def test_every_due_event_of_a_stationary_world_is_answered_once_and_in_time(steady: Play) -> None:
+    hours = 24 * WINDOWS
+    answers = steady.desk.telemetry.answers("steady", worlds.at(0), worlds.at(WINDOWS))
+    # the first hour was due before the first model's data were snapped
+    assert list(answers["event_time"]) == [worlds.at(0) + worlds.HOUR * hour for hour in range(1, hours)]
+    assert not answers["late"].any()
+    assert steady.history.missed == {}
+
+
+def test_a_stationary_worlds_loss_stays_what_the_hold_out_promised(steady: Play) -> None:
+    promised = steady.history.versions[1].holdout_loss
+    losses = [steady.performance(number).served for number in range(WINDOWS)]
+    assert sum(losses) / WINDOWS == pytest.approx(promised, rel=0.3)  # type: ignore[arg-type]
+
+
+def test_with_one_version_served_and_shadow_are_the_same_and_better_than_the_baseline(steady: Play) -> None:
+    for number in range(WINDOWS):
+        found = steady.performance(number)
+        assert found.served == found.shadow == found.reign
+        assert found.served < found.baseline  # type: ignore[operator]
+
+
+def test_no_window_of_a_stationary_world_is_reported_as_drifted(steady: Play) -> None:
+    assert {steady.drift(number).verdict for number in range(WINDOWS)} == {"no drift"}

@@ -1,0 +1,235 @@
+"""A world whose source is at fault: a bad value, an absent row, both mended later, and a past that changes."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import dagster as dg
+import pandas as pd
+import pytest
+import records
+import worlds
+from plays import Play, playing
+
+from mlops_assets.acquisition.snapshot import training_rows
+from mlops_assets.monitoring.observation import Observation
+from mlops_assets.retraining.history import History
+from mlops_assets.retraining.records import WindowPublished
+from mlops_assets.timeline import event_id
+
+BAD, GAP, CHANGED = worlds.at(1) + 5 * worlds.HOUR, worlds.at(2) + 7 * worlds.HOUR, worlds.at(0) + 3 * worlds.HOUR
+pytestmark = [pytest.mark.xdist_group("trouble"), pytest.mark.timeout(900)]
+
+
+class Trouble:
+    """The play, and what the ledger said after each of its acts."""
+
+    def __init__(self, play: Play) -> None:
+        self.play = play
+        self.quarantined: History
+        self.tried_again: History
+        self.repaired: History
+        self.corrected: History
+        self.first_reports: dict[str, Any] = {}
+
+    @property
+    def window(self) -> str:
+        """The window that holds the bad value."""
+        return self.play.window(1).id
+
+
+@pytest.fixture(scope="module")
+def trouble(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Trouble]:
+    bad, absent = worlds.changed(BAD, x=1000.0), worlds.without(GAP)
+    with playing(worlds.world("troubled", retraining=worlds.quiet()), tmp_path_factory.mktemp("troubled")) as play:
+        found = Trouble(play)
+        worlds.EDITS["troubled"] = [bad, absent]
+        play.harness.advance(windows=2)
+        found.quarantined = play.history
+        play.harness.advance(windows=1)
+        found.tried_again = play.history
+        worlds.EDITS["troubled"] = [absent]
+        play.harness.advance(windows=2)
+        found.repaired = play.history
+        found.first_reports = summaries(play, 0)
+        worlds.EDITS["troubled"] = [worlds.changed(CHANGED, x=2.0, y=50.0)]
+        for number in (0, 2):
+            play.run("observe", partition_key=play.desk.key(play.window(number)))
+        found.corrected = play.history
+        yield found
+
+
+def summaries(play: Play, number: int) -> dict[str, Any]:
+    """The reports of a window, made again now."""
+    observation = Observation(play.desk, play.window(number))
+    return {"drift": observation.drift().summary, "performance": observation.performance().summary}
+
+
+def check(play: Play, asset: str, name: str) -> list[dg.AssetCheckEvaluation]:
+    """All evaluations of a check, oldest first."""
+    key = dg.AssetCheckKey(dg.AssetKey(["troubled", asset]), name)
+    storage = play.harness.instance.event_log_storage
+    found = storage.get_asset_check_execution_history(key, limit=100)
+    return [r.event.dagster_event.event_specific_data for r in reversed(found) if r.event]  # type: ignore[union-attr]
+
+
+def of_window(facts: records.Records, kind: str, window: str) -> list[dict[str, Any]]:
+    return [fact for fact in facts[kind] if fact["window"] == window]
+
+
+# Quarantine
+
+
+def test_a_window_with_a_bad_value_is_quarantined_with_its_reason(trouble: Trouble) -> None:
+    fact = trouble.quarantined.quarantined[trouble.window]
+    assert fact.table == "raw_data"
+    assert "x must be <= 100: 1 of 24 rows are not" in fact.reasons[0]
+    assert trouble.window not in trouble.quarantined.published
+
+
+def test_the_check_shows_the_failing_rows(trouble: Trouble) -> None:
+    failed = [evaluation for evaluation in check(trouble.play, "raw_data", "schema") if not evaluation.passed]
+    assert len(failed) == 2
+    (row,) = [record.data for record in failed[0].metadata["failing rows"].value.records]  # type: ignore[union-attr]
+    assert (row["column"], row["value"], row["check"]) == ("x", "1000.0", "<= 100")
+    assert pd.Timestamp(str(row["event_time"])) == BAD
+
+
+def test_a_quarantined_window_reaches_neither_labels_nor_reports_nor_model(trouble: Trouble) -> None:
+    history = trouble.tried_again
+    assert trouble.window not in history.labelled
+    for report in ("drift", "performance", "health"):
+        assert history.newest_report(report, trouble.window) is None
+    assert history.decision_for(trouble.window, "labelled") is None
+    inputs = history.newest_report("performance", trouble.play.window(2).id).inputs  # type: ignore[union-attr]
+    assert trouble.window not in inputs
+    assert trouble.play.window(0).id in inputs
+
+
+def test_the_other_windows_go_on_and_the_replay_settles(trouble: Trouble) -> None:
+    history = trouble.tried_again
+    for number in (0, 2):
+        window = trouble.play.window(number).id
+        assert {window} <= set(history.published) & set(history.labelled)
+        assert history.decision_for(window, "labelled") is not None
+
+
+def test_a_quarantined_window_is_read_again_once_per_windows_length(trouble: Trouble) -> None:
+    kinds = [fact for fact in trouble.repaired.facts if getattr(fact, "window", None) == trouble.window]
+    read = [(fact.kind, fact.at) for fact in kinds if fact.kind in ("quarantined", "published")]
+    assert read == [
+        ("quarantined", worlds.at(2)),
+        ("quarantined", worlds.at(3)),
+        ("published", worlds.at(4)),
+    ]
+
+
+def test_a_mended_window_is_published_and_labelled_as_repaired(trouble: Trouble) -> None:
+    assert trouble.repaired.published[trouble.window].repaired
+    assert trouble.window in trouble.repaired.labelled
+    assert trouble.repaired.quarantined == {}
+
+
+def test_a_repaired_window_gets_reports_marked_repaired_but_no_decision(trouble: Trouble) -> None:
+    for report in ("drift", "performance", "health"):
+        found = trouble.repaired.report(report, trouble.window, "labelled")
+        assert found is not None
+        assert found.repaired
+    assert trouble.repaired.decision_for(trouble.window, "labelled") is None
+
+
+def test_only_later_reports_include_the_repaired_window(trouble: Trouble) -> None:
+    def inputs(number: int) -> dict[str, str]:
+        report = trouble.repaired.newest_report("performance", trouble.play.window(number).id)
+        assert report is not None
+        return report.inputs
+
+    assert trouble.window not in inputs(2)
+    assert trouble.window in inputs(4)
+
+
+def test_a_gap_in_time_is_reported_not_hidden(trouble: Trouble) -> None:
+    window = trouble.play.window(2).id
+    assert trouble.tried_again.published[window].gaps == 1
+    assert trouble.tried_again.published[window].rows == 23
+    shown = [e.metadata["missing rows"].value for e in check(trouble.play, "raw_data", "gaps") if not e.passed]
+    assert any(window in str(text) for text in shown)
+
+
+# Events
+
+
+def test_an_event_whose_row_is_bad_when_it_is_due_is_missed_for_good_with_its_reason(trouble: Trouble) -> None:
+    identity = event_id("troubled", None, BAD)
+    for history in (trouble.quarantined, trouble.corrected):
+        missed = history.missed[identity]
+        assert missed.reason == "its row is bad: x must be <= 100, not 1000.0"
+        assert missed.due == BAD - worlds.HOUR
+    assert trouble.play.desk.telemetry.answered_ids([identity]) == set()
+
+
+def test_a_later_repair_changes_training_data_only(trouble: Trouble) -> None:
+    desk = trouble.play.desk
+    versions = [desk.lake.published("troubled", table) for table in ("raw_data", "labels")]
+    rows = training_rows(desk.lake, desk.timeline, desk.now(), *versions).set_index("event_time")
+    assert abs(rows.loc[pd.Timestamp(BAD), "x"]) < 10
+    answers = desk.telemetry.answers("troubled", worlds.at(1), worlds.at(2))
+    assert pd.Timestamp(BAD) not in set(answers["event_time"])
+
+
+def test_an_event_whose_row_is_absent_and_comes_later_is_missed(trouble: Trouble) -> None:
+    identity = event_id("troubled", None, GAP)
+    assert identity not in trouble.repaired.missed
+    assert "its row was absent from the source" in trouble.corrected.missed[identity].reason
+    assert trouble.play.desk.telemetry.answered_ids([identity]) == set()
+
+
+def test_a_bad_value_of_the_past_is_none_in_later_histories(trouble: Trouble) -> None:
+    """The absent row leaves a hole in the histories of the day after it."""
+    answers = trouble.play.desk.telemetry.answers("troubled", GAP, GAP + worlds.DAY)
+    after = answers[answers["event_time"] > GAP + 2 * worlds.HOUR]
+    assert len(after) > 20
+    assert {sum(value is None for value in inputs["y"]) for inputs in after["inputs"]} == {1}
+
+
+def test_due_is_answered_plus_missed(trouble: Trouble) -> None:
+    health = [trouble.play.health(number) for number in range(5)]
+    answers = trouble.play.desk.telemetry.answers("troubled", worlds.at(0), worlds.at(5))
+    # the first hour was due before the training, and every other hour was an event
+    assert len(answers) + len(trouble.corrected.missed) == 5 * 24 - 1
+    assert [found.missed for found in health] == [0, 1, 0, 0, 0]
+    assert health[1].availability == pytest.approx(23 / 24)
+
+
+# Corrections
+
+
+def test_a_source_that_changed_is_a_correction_with_its_own_data_version(trouble: Trouble) -> None:
+    window = trouble.play.window(0).id
+    first, second = [f for f in trouble.corrected.of(WindowPublished) if f.window == window]
+    assert (first.correction, second.correction) == (False, True)
+    assert first.data_version != second.data_version
+    assert trouble.corrected.labelled[window].data_version != trouble.repaired.labelled[window].data_version
+
+
+def test_a_correction_touches_no_model_and_no_decision(trouble: Trouble) -> None:
+    before, after = trouble.repaired, trouble.corrected
+    assert after.versions == before.versions
+    assert after.reigns == before.reigns
+    assert after.verdicts == before.verdicts
+    assert after.decisions == before.decisions
+
+
+def test_an_old_report_again_gives_the_same_summary(trouble: Trouble) -> None:
+    again = summaries(trouble.play, 0)
+    assert again == trouble.first_reports
+    window = trouble.play.window(0).id
+    for report, summary in again.items():
+        recorded = trouble.repaired.report(report, window, "labelled")
+        assert recorded is not None
+        assert recorded.typed == summary
+        assert trouble.corrected.report(report, window, "labelled") == recorded
+
+
+def test_an_old_window_again_leaves_no_second_answer(trouble: Trouble) -> None:
+    answers = trouble.play.desk.telemetry.answers("troubled", worlds.at(0), worlds.at(5))
+    assert answers["event_id"].is_unique

@@ -1,0 +1,96 @@
+"""The asset graph of one project as text: what the UI shows, in lines that a diff can be read of.
+
+python tests/structure/asset_graph.py > tests/structure/graph.txt
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import dagster as dg
+import yaml
+
+from mlops_assets.project import definitions_of
+from mlops_assets.spec import ProjectSpec
+from resources.platform import Platform
+from resources.settings import Settings
+
+ROOT = Path(__file__).parents[2]
+PROJECT = ROOT / "mlops_assets" / "projects" / "bike_demand" / "defs.yaml"
+
+
+def shipped_spec() -> ProjectSpec:
+    """The shipped project that the snapshot is of."""
+    return ProjectSpec.model_validate(yaml.safe_load(PROJECT.read_text())["attributes"])
+
+
+@cache
+def definitions() -> dg.Definitions:
+    """Its definitions, as the composition root completes them."""
+    resources = {"platform": Platform.embedded(Settings())}
+    return dg.Definitions.merge(definitions_of(shipped_spec()), dg.Definitions(resources=resources))
+
+
+def graph_text() -> str:
+    """Assets with every edge, groups, partitions and checks; jobs with their selections; sensors with their targets."""
+    built = definitions()
+    lines = [*_assets(built), "", *_gap(built), "", *_jobs(built), "", *_sensors(built)]
+    return "\n".join(lines) + "\n"
+
+
+def _assets(built: dg.Definitions) -> Iterator[str]:
+    graph = built.resolve_asset_graph()
+    for key in sorted(graph.get_all_asset_keys()):
+        node = graph.get(key)
+        yield f"asset {key.to_user_string()}"
+        yield f"  group {node.group_name}"
+        yield f"  partitions {_partitions(node.partitions_def)}"
+        yield f"  kinds {' '.join(sorted(node.kinds))}"
+        yield from (f"  <- {parent.to_user_string()}" for parent in sorted(node.parent_keys))
+        for check in sorted(node.check_keys, key=lambda found: found.name):
+            blocking = " (blocking)" if graph.get(check).blocking else ""
+            yield f"  check {check.name}{blocking}"
+
+
+def _partitions(windows: dg.PartitionsDefinition | None) -> str:  # type: ignore[type-arg]
+    if windows is None:
+        return "none"
+    assert isinstance(windows, dg.TimeWindowPartitionsDefinition)
+    return f"windows {windows.cron_schedule!r} {windows.timezone}"
+
+
+def _gap(built: dg.Definitions) -> Iterator[str]:
+    """The one place where the graph is open, as both ends say."""
+    graph = built.resolve_asset_graph()
+    for key in sorted(graph.get_all_asset_keys()):
+        closes = graph.get(key).metadata.get("closes the circle")
+        if closes is not None:
+            yield f"gap {key.to_user_string()}: {closes}"
+
+
+def _jobs(built: dg.Definitions) -> Iterator[str]:
+    graph = built.resolve_asset_graph()
+    jobs = [job for job in built.resolve_all_job_defs() if not job.name.startswith("__")]
+    for job in sorted(jobs, key=lambda found: found.name):
+        yield f"job {job.name}"
+        yield f"  partitions {_partitions(job.partitions_def)}"
+        chosen = job.asset_layer.selected_asset_keys if job.asset_layer else set()
+        order = [key for key in graph.toposorted_asset_keys if key in chosen]
+        yield from (f"  asset {key.to_user_string()}" for key in order)
+        if not order:
+            yield from (f"  op {node.name}" for node in job.nodes)
+        yield from (f"  tag {name}={value}" for name, value in sorted(job.tags.items()))
+
+
+def _sensors(built: dg.Definitions) -> Iterator[str]:
+    for sensor in sorted(built.sensors or [], key=lambda found: found.name):
+        assert isinstance(sensor, dg.SensorDefinition)
+        yield f"sensor {sensor.name} ({sensor.default_status.value.lower()})"
+        yield from (f"  launches {target.job_name}" for target in sensor.targets)
+
+
+if __name__ == "__main__":
+    sys.stdout.write(graph_text())

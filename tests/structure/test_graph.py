@@ -1,0 +1,100 @@
+"""The asset graph is what the design says: every edge, every job, every sensor, and one gap that a sensor closes."""
+
+from __future__ import annotations
+
+from functools import cache
+from graphlib import TopologicalSorter
+from pathlib import Path
+
+import dagster as dg
+from asset_graph import definitions, graph_text, shipped_spec
+
+from mlops_assets.blueprint import CHECKS, WINDOWED, Blueprint
+
+SNAPSHOT = Path(__file__).with_name("graph.txt")
+PHASES = ["business", "acquisition", "modeling", "deployment", "monitoring"]
+
+
+@cache
+def specs() -> dict[str, dg.AssetSpec]:
+    return {spec.key.path[-1]: spec for spec in definitions().resolve_all_asset_specs()}
+
+
+def edges() -> set[tuple[str, str]]:
+    return {(dep.asset_key.path[-1], name) for name, spec in specs().items() for dep in spec.deps}
+
+
+def test_the_graph_is_the_one_in_the_snapshot() -> None:
+    update = "python tests/structure/asset_graph.py > tests/structure/graph.txt"
+    assert graph_text() == SNAPSHOT.read_text(), f"if the change is meant: {update}"
+
+
+def test_the_collapsed_graph_of_phases_has_no_circle_and_reads_like_the_life_cycle() -> None:
+    phase = {name: str(spec.tags["phase"]) for name, spec in specs().items()}
+    needs: dict[str, set[str]] = {name: set() for name in PHASES}
+    for above, below in edges():
+        if phase[above] != phase[below]:
+            needs[phase[below]].add(phase[above])
+    order = list(TopologicalSorter(needs).static_order())
+    assert order == PHASES
+    for before, after in zip(PHASES, PHASES[1:], strict=False):
+        assert before in needs[after], f"{after} does not follow from {before}"
+
+
+def test_every_asset_leads_to_the_decision_and_comes_from_the_business_case() -> None:
+    ends = set(specs()) - {above for above, _ in edges()}
+    starts = set(specs()) - {below for _, below in edges()}
+    assert (starts, ends) == ({"business_case"}, {"retraining_decision"})
+
+
+def test_the_one_gap_from_decision_to_dataset_is_closed_by_the_sensor() -> None:
+    spec = shipped_spec()
+    assert ("retraining_decision", "dataset") not in edges()
+    gaps = {
+        name: found.metadata["closes the circle"]
+        for name, found in specs().items()
+        if "closes the circle" in found.metadata
+    }
+    assert set(gaps) == {"retraining_decision", "dataset"}
+    for name in gaps:
+        assert f"{spec.name}_retraining" in str(gaps[name]), "both ends name the sensor"
+        assert "retraining_decision" in str(specs()[name].description) or "`dataset`" in str(specs()[name].description)
+    built = definitions()
+    (sensor,) = [found for found in built.sensors or [] if found.name == f"{spec.name}_retraining"]
+    assert f"{spec.name}_retrain" in {target.job_name for target in sensor.targets}
+    retrain = built.resolve_job_def(f"{spec.name}_retrain")
+    assert dg.AssetKey([spec.name, "dataset"]) in retrain.asset_layer.selected_asset_keys
+
+
+def test_every_asset_is_described_owned_tagged_and_versioned() -> None:
+    for name, spec in specs().items():
+        assert spec.description and len(spec.description) > 20, name
+        assert list(spec.owners) == shipped_spec().owners, name
+        assert spec.kinds, name
+        assert spec.tags["project"] == shipped_spec().name and spec.tags["phase"] in PHASES, name
+        assert spec.group_name == f"{shipped_spec().name}_{spec.tags['phase']}", name
+        assert spec.code_version, name
+
+
+def test_what_the_blueprint_says_of_windows_and_checks_is_what_is_built() -> None:
+    windowed = {name for name, spec in specs().items() if spec.partitions_def is not None}
+    assert windowed == WINDOWED
+    built: dict[str, set[str]] = {}
+    for key in definitions().resolve_asset_graph().asset_check_keys:
+        built.setdefault(key.asset_key.path[-1], set()).add(key.name)
+    assert built == {asset: set(names) for asset, names in CHECKS.items()}
+
+
+def test_a_job_checks_what_it_materializes() -> None:
+    blueprint, built = Blueprint(shipped_spec()), definitions()
+    for suffix in ("bootstrap", "observe", "retrain", "heal"):
+        layer = built.resolve_job_def(blueprint.job(suffix)).asset_layer
+        wanted = {check for key in layer.selected_asset_keys for check in blueprint.checks_of(key.path[-1])}
+        assert {key for key in layer.asset_graph.asset_check_keys if key in wanted} == wanted
+
+
+def test_every_job_and_sensor_says_what_it_does() -> None:
+    built = definitions()
+    jobs = [job for job in built.resolve_all_job_defs() if not job.name.startswith("__")]
+    assert len(jobs) == 8
+    assert not [found.name for found in [*jobs, *(built.sensors or [])] if not found.description]
