@@ -1,7 +1,7 @@
-"""A small fast world: the level of the sea, hourly; the wind turns its sign at the moment the first model begins to serve.
+"""A small fast world: the level of the sea, hourly; the wind turns its sign when the first model begins to serve.
 
-Windows of a day, answers 6 h ahead. Trained as of day 20; the loss is in breach from the first live window on, the warm-up
-ends on day 26: then the policy says RETRAIN, and what is trained then is far better than what serves.
+Windows of a day, answers 6 h ahead. Trained as of day 20; the loss is in breach from the first live window on, the
+warm-up ends on day 26: then the policy says RETRAIN, and what is trained then is far better than what serves.
 """
 
 from __future__ import annotations

@@ -11,9 +11,22 @@ from mlops_assets.deployment.evaluated import read_evaluation
 from mlops_assets.deployment.gate import pass_gate
 from mlops_assets.deployment.promotion import Promoter
 from mlops_assets.deployment.serving import ask_golden_rows
+from mlops_assets.errors import NotReady
 from resources.platform import Desk, Platform, RunFacts
 
 Results = Iterator[dg.MaterializeResult | dg.AssetCheckResult]  # type: ignore[type-arg]
+
+
+def require_champion(desk: Desk) -> None:
+    """By hand there must be something to serve; the first training's run leaves an empty service if it may not serve.
+
+    Raises:
+        NotReady: when no version was ever promoted.
+    """
+    history = desk.history()
+    if history.reign is None and history.open_promotion is None:
+        remedy = f"run the job {desk.spec.name}_bootstrap first"
+        raise NotReady(desk.spec.name, "endpoint", "no version was ever promoted, so there is none to serve", remedy)
 
 
 def promoter_of(desk: Desk) -> Promoter:
@@ -53,6 +66,8 @@ def assets(blueprint: Blueprint) -> list[dg.AssetsDefinition]:
     def endpoint(context: dg.AssetExecutionContext, platform: Platform) -> Results:
         """The running service: URL, model version, dataset version. Materializing it heals it."""
         desk = platform.of(spec)
+        if desk.ticket(RunFacts.of(context.run)).by == "hand":
+            require_champion(desk)
         promoter = promoter_of(desk)
         if (healed := promoter.repair(desk.now())) is not None:
             context.log.warning(healed)

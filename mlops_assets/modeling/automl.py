@@ -274,17 +274,14 @@ def _ranked_by(metric: Metric, target: pd.Series[Any]) -> str:
 
 
 def _recipe(model: ModelBase, columns: list[str], target: str, task: Task) -> Recipe:
+    # what is `actual` after the training: `ntrees` as early stopping left it, where AUTO stood the method taken
     parameters = {
         name: value["actual"]
         for name, value in model.params.items()
         if name not in NOT_OF_THE_RECIPE and value["actual"] is not None and value["actual"] != value["default"]
     }
-    output = model._model_json["output"]
     if model.algo == "glm":
-        parameters |= _lambda_path(output, parameters)
-    else:
-        # with early stopping this is fewer than were asked for
-        parameters["ntrees"] = int(_cell(output["model_summary"], "number_of_trees"))
+        parameters |= _lambda_path(model._model_json["output"], parameters)
     return Recipe(
         algorithm=ALGORITHMS[model.algo],
         parameters=parameters,
@@ -303,10 +300,6 @@ def _lambda_path(output: Mapping[str, Any], parameters: Mapping[str, Any]) -> di
     """
     best = output["lambda_best"]
     return {"alpha": [output["alpha_best"]], "lambda": [value for value in parameters["lambda"] if value >= best]}
-
-
-def _cell(table: Any, column: str) -> Any:
-    return table.cell_values[0][table.col_header.index(column)]
 
 
 def _estimator(recipe: Recipe) -> Any:

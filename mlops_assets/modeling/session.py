@@ -29,6 +29,7 @@ class Session:
         answers: gives recorded answers by event id.
         bundle: gives the local folder of a version.
         as_of: when the snapshot was taken.
+        alone: nobody is to be beaten: a training by hand needs no rows that the champion has not seen.
     """
 
     timeline: Timeline
@@ -37,11 +38,12 @@ class Session:
     answers: Answers
     bundle: Callable[[int], Path]
     as_of: datetime
+    alone: bool = False
 
     @cached_property
     def champion(self) -> VersionTrained | None:
-        """The version that serves."""
-        reign = self.history.reign
+        """The version that serves, and is to be beaten."""
+        reign = None if self.alone else self.history.reign
         return None if reign is None else self.history.versions[reign.version]
 
     @cached_property

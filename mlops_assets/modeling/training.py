@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 import tempfile
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from mlops_assets.errors import NotReady
+from mlops_assets.errors import NotReady, Refused
 from mlops_assets.modeling.candidate import Candidate, train_candidate
 from mlops_assets.modeling.comparison import Rival, evaluate
 from mlops_assets.modeling.selection import select_features
@@ -69,7 +69,14 @@ class TrainingRun:
 
     @cached_property
     def session(self) -> Session:
-        """The dataset, cut, with its hold-out."""
+        """The dataset, cut, with its hold-out; by hand and without unseen rows, as if nobody had to be beaten."""
+        judging = self.judging
+        alone = self.ticket.by == "hand" and judging.prepared.split.rows == 0
+        return replace(judging, alone=True) if alone else judging
+
+    @cached_property
+    def judging(self) -> Session:
+        """The same against the version that serves."""
         return Session(
             timeline=self.desk.timeline,
             history=self.desk.history(),
@@ -113,11 +120,13 @@ class TrainingRun:
     def train(self, dagster_run_id: str) -> tuple[VersionTrained, Candidate]:
         """Find the recipe, answer the hold-out, fit on all labelled rows, log, register; call within an MLflow run."""
         facts = TrainingSetFacts.model_validate_json(self.bench.find(FACTS, "training_set").read_text())
-        if facts.dataset != self.snapshot.md5:
+        held = len(self.session.holdout)
+        if facts.dataset != self.snapshot.md5 or facts.holdout_rows != held:
             raise NotReady(
                 self.desk.spec.name,
                 "training_set",
-                f"it was made from {facts.tag}, the newest dataset is {self.snapshot.tag}",
+                f"it was made from {facts.tag} with {facts.holdout_rows} rows to judge on, the newest dataset is "
+                f"{self.snapshot.tag}, with {held}",
                 "materialize feature_definitions and training_set again",
             )
         matrix, holdout_matrix = read_training_set(self.bench.find(MATRIX, "training_set"))
@@ -130,7 +139,7 @@ class TrainingRun:
             with self.bench.writing(HOLDOUT) as path:
                 frame.to_parquet(path, index=False)
             judgement, _ = evaluate(
-                session.timeline, session.dataset, session.prepared, session.holdout, frame, self._champion()
+                session.timeline, session.dataset, session.prepared, session.holdout, frame, self._champion(session)
             )
             bundle = Path(folder) / "bundle"
             write_bundle(
@@ -149,16 +158,21 @@ class TrainingRun:
         return version, candidate
 
     def evaluate(self, version: VersionTrained) -> tuple[Judgement, pd.DataFrame]:
-        """Judge a version's kept answers to the hold-out against the champion's and the baseline's."""
-        session = self.session
+        """Judge a version's kept answers to the hold-out against the champion's and the baseline's.
+
+        Raises:
+            Refused: when there is nothing to judge it on: no unseen rows, or others than those it answered.
+        """
+        session = self.judging
         kept = pd.read_parquet(self._holdout_of(version))
+        self._require_judgeable(version, session, set(kept["event_id"]))
         found, shown = evaluate(
             session.timeline,
             session.dataset,
             session.prepared,
             session.holdout,
             kept,
-            self._champion(),
+            self._champion(session),
             force=self.ticket.force,
         )
         rival = None if session.champion is None else session.champion.version
@@ -189,11 +203,24 @@ class TrainingRun:
         ended = self.ticket.ended("JUDGED", self.snapshot.as_of, reason=reason)
         self.desk.ledger.append(self.desk.spec.name, verdict, ended)
 
-    def _champion(self) -> Rival | None:
-        champion = self.session.champion
+    def _require_judgeable(self, version: VersionTrained, session: Session, answered: set[str]) -> None:
+        rows = len(session.holdout)
+        if rows and answered.issuperset(session.holdout.ids):
+            return
+        unseen = "there are no labelled rows that the champion has not seen"
+        others = f"it did not answer all of the {rows} unseen rows of {self.snapshot.tag}"
+        raise Refused(
+            self.desk.spec.name,
+            f"version {version.version}",
+            others if rows else unseen,
+            "materialize dataset to candidate_model again, once more windows are labelled",
+        )
+
+    def _champion(self, session: Session) -> Rival | None:
+        champion = session.champion
         if champion is None:
             return None
-        folder = self.session.bundle(champion.version)
+        folder = session.bundle(champion.version)
         return Rival(champion.version, champion.as_of, lambda: Predictor.load(folder))
 
     def _holdout_of(self, version: VersionTrained) -> Path:

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from numbers import Integral, Real
 from typing import Any, Literal
 
 import numpy as np
@@ -18,6 +17,17 @@ import pandas as pd
 from pydantic import BaseModel, ConfigDict
 
 from mlops_assets.errors import InputError
+from mlops_assets.prediction.fields import (
+    category_name as category_name,
+)
+from mlops_assets.prediction.fields import (
+    read_category,
+    read_entity,
+    read_event_time,
+    read_number,
+    read_window,
+    refuse,
+)
 from mlops_assets.spec.project import ProjectSpec
 from mlops_assets.timeline import Timeline, Times, iso
 
@@ -185,15 +195,6 @@ def _as_floats(schema: InputSchema, name: str, column: pd.Series) -> Floats:
     return values
 
 
-def category_name(value: Any) -> str | None:
-    """A category's value as its level's name; None when missing. 3, 3.0 and "3" are the same level."""
-    if value is None or value is pd.NA or value is pd.NaT or value != value:
-        return None
-    if isinstance(value, int | float | np.number) and not isinstance(value, bool) and float(value).is_integer():
-        return str(int(value))
-    return str(value)
-
-
 def _history_values(
     timeline: Timeline, schema: InputSchema, column: str, times: Times, entity: list[str] | None, series: pd.DataFrame
 ) -> Floats:
@@ -290,128 +291,29 @@ def from_records(records: Sequence[Mapping[str, Any]], schema: InputSchema) -> I
             _refuse_fields(record, fields, schema, number)
     return Inputs(
         np.array(
-            [_event_time(record[EVENT_TIME], schema, i) for i, record in enumerate(records)], dtype="datetime64[ns]"
+            [read_event_time(record[EVENT_TIME], schema, i) for i, record in enumerate(records)], dtype="datetime64[ns]"
         ),
-        [_entity(record[ENTITY], schema, i) for i, record in enumerate(records)] if schema.entity else None,
+        [read_entity(record[ENTITY], schema, i) for i, record in enumerate(records)] if schema.entity else None,
         {name: _known_from(records, name, schema) for name in schema.known},
         {name: _history_from(records, schema.history_field(name), schema) for name in schema.history},
     )
-
-
-def _refuse(schema: InputSchema, field: str, number: int, found: str, remedy: str) -> InputError:
-    return InputError(schema.project, field, f"row {number}: {found}", remedy)
 
 
 def _refuse_fields(record: Mapping[str, Any], fields: list[str], schema: InputSchema, number: int) -> None:
     absent = [name for name in fields if name not in record]
     foreign = sorted(str(name) for name in record if name not in fields)
     field, found = (absent[0], "is missing") if absent else (foreign[0], "is not an input of this model")
-    raise _refuse(schema, field, number, f"{field!r} {found}", f"send exactly {', '.join(fields)}")
-
-
-def _event_time(value: Any, schema: InputSchema, number: int) -> np.datetime64:
-    remedy = "send ISO 8601 with a zone, as 2011-04-02T04:00:00Z"
-    if isinstance(value, np.datetime64 | pd.Timestamp) or not isinstance(value, str | datetime):
-        raise _refuse(schema, EVENT_TIME, number, f"a string was expected, not {value!r}", remedy)
-    try:
-        moment = datetime.fromisoformat(value) if isinstance(value, str) else value
-        if moment.tzinfo is None:
-            raise ValueError("it has no zone")
-        # numpy wraps around silently outside of what 64 bits of nanoseconds hold
-        if not 1678 <= moment.year <= 2261:
-            raise ValueError("its year is not within 1678 to 2261")
-        return np.datetime64(moment.astimezone(UTC).replace(tzinfo=None), "ns")
-    except (ValueError, OverflowError) as error:
-        raise _refuse(schema, EVENT_TIME, number, f"{value!r} is no time: {error}", remedy) from error
-
-
-def _entity(value: Any, schema: InputSchema, number: int) -> str:
-    name = category_name(value) if isinstance(value, str | Integral) else None
-    if not name:
-        raise _refuse(schema, ENTITY, number, f"a name was expected, not {value!r}", "send the name of the series")
-    return name
+    raise refuse(schema, field, number, f"{field!r} {found}", f"send exactly {', '.join(fields)}")
 
 
 def _known_from(records: Sequence[Mapping[str, Any]], name: str, schema: InputSchema) -> npt.NDArray[Any]:
-    read = _category if schema.known[name] == "category" else _number
+    read = read_category if schema.known[name] == "category" else read_number
     dtype = object if schema.known[name] == "category" else np.float64
     return np.array([read(record[name], name, schema, number) for number, record in enumerate(records)], dtype=dtype)
-
-
-def _missing(name: str, schema: InputSchema, number: int) -> None:
-    if name not in schema.nullable:
-        raise _refuse(schema, name, number, f"null, where a {schema.known[name]} was expected", "send a value")
-
-
-def _category(value: Any, name: str, schema: InputSchema, number: int) -> str | None:
-    if value is None:
-        _missing(name, schema, number)
-        return None
-    if not isinstance(value, str | Integral):
-        raise _refuse(schema, name, number, f"a category's name was expected, not {value!r}", "send a string")
-    return category_name(value)
-
-
-def _number(value: Any, name: str, schema: InputSchema, number: int) -> float:
-    dtype = schema.known[name]
-    if value is None:
-        _missing(name, schema, number)
-        return np.nan
-    if not isinstance(value, Real | np.bool_) or (isinstance(value, bool | np.bool_) and dtype != "bool"):
-        raise _refuse(schema, name, number, f"a {dtype} was expected, not {value!r}", "send a number")
-    try:
-        result = float(value)
-    except OverflowError:
-        result = np.inf
-    if not np.isfinite(result):
-        raise _refuse(
-            schema, name, number, f"a finite number was expected, not {value!r}", "send null for a missing value"
-        )
-    if (dtype == "int" and not result.is_integer()) or (dtype == "bool" and result not in (0.0, 1.0)):
-        raise _refuse(schema, name, number, f"a {dtype} was expected, not {value!r}", "send a value of this type")
-    return result
 
 
 def _history_from(records: Sequence[Mapping[str, Any]], field: str, schema: InputSchema) -> Floats:
     result = np.empty((len(records), schema.steps))
     for number, record in enumerate(records):
-        result[number] = _window(record[field], field, schema, number)
+        result[number] = read_window(record[field], field, schema, number)
     return result
-
-
-def _window(value: Any, field: str, schema: InputSchema, number: int) -> Floats:
-    wanted = f"{schema.steps} numbers or nulls, oldest first"
-    if isinstance(value, np.ndarray) and value.dtype.kind not in "iuf":
-        value = value.tolist()
-    if not isinstance(value, np.ndarray | list | tuple) or (isinstance(value, np.ndarray) and value.ndim != 1):
-        raise _refuse(schema, field, number, f"an array was expected, not {value!r:.80}", f"send {wanted}")
-    if len(value) != schema.steps:
-        raise _refuse(
-            schema, field, number, f"{len(value)} values, where {schema.steps} were expected", f"send {wanted}"
-        )
-    if isinstance(value, np.ndarray):
-        window = value.astype(np.float64)
-        missing = np.isnan(window)
-    else:
-        window = _numbers(value, field, schema, number)
-        missing = np.fromiter((item is None for item in value), dtype=bool, count=len(value))
-    # of a list only its nulls may have become NaN: a NaN that was sent is refused
-    foreign = ~np.isfinite(window) & ~missing
-    if foreign.any():
-        at = int(np.argmax(foreign))
-        raise _refuse(schema, field, number, f"value {at} is {value[at]!r}, not a finite number", f"send {wanted}")
-    return window
-
-
-def _numbers(value: Sequence[Any], field: str, schema: InputSchema, number: int) -> Floats:
-    # by type, since numpy would read strings of digits and booleans as numbers
-    plain = {int, float, type(None)}
-    if not set(map(type, value)) <= plain:
-        for at, item in enumerate(value):
-            if type(item) not in plain and not isinstance(item, np.integer | np.floating):
-                found = f"value {at} is {item!r:.80}, not a number"
-                raise _refuse(schema, field, number, found, "send numbers and nulls")
-    try:
-        return np.array(value, dtype=np.float64)
-    except OverflowError as error:
-        raise _refuse(schema, field, number, f"a number is too large: {error}", "send finite numbers") from error

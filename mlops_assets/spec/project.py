@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from datetime import timedelta
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationError, model_validator
+from pydantic_core import InitErrorDetails
 
 from mlops_assets.spec.data import DataSpec, LabelsSpec
 from mlops_assets.spec.duration import LocalTime, SpecModel, format_duration
@@ -69,9 +70,9 @@ class ProjectSpec(SpecModel):
 
     @model_validator(mode="after")
     def _parts_agree(self) -> ProjectSpec:
-        contradictions = list(_contradictions(self))
+        contradictions = [_at_its_place(text) for text in _contradictions(self)]
         if contradictions:
-            raise ValueError("; ".join(contradictions))
+            raise ValidationError.from_exception_data(type(self).__name__, contradictions)
         return self
 
     @property
@@ -84,6 +85,12 @@ class ProjectSpec(SpecModel):
         """The classes of a classification target, as strings, in the order written."""
         allowed = self.data.columns[self.problem.target].isin
         return [str(value) for value in allowed or []]
+
+
+def _at_its_place(text: str) -> InitErrorDetails:
+    """A contradiction as an error of the field that its first word names, so that Dagster can show the line."""
+    place = tuple(text.partition(" ")[0].split("."))
+    return InitErrorDetails(type="value_error", loc=place, input=None, ctx={"error": ValueError(text)})
 
 
 def _contradictions(spec: ProjectSpec) -> Iterator[str]:

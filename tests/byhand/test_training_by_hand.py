@@ -81,9 +81,7 @@ def test_a_dataset_by_hand_is_no_training(states: States, tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("asset", ["evaluation", "champion"])
-def test_by_hand_with_the_run_of_a_retraining_is_that_retrainings(
-    asset: str, states: States, tmp_path: Path
-) -> None:
+def test_by_hand_with_the_run_of_a_retraining_is_that_retrainings(asset: str, states: States, tmp_path: Path) -> None:
     """A run that is executed again from a failed step keeps its ticket."""
     with at_sea(states.copy("judged", tmp_path / "home")) as harness:
         assets = ["evaluation", "champion"] if asset == "evaluation" else ["champion"]

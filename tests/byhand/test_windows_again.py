@@ -1,10 +1,9 @@
-"""Windows asked for twice, too early, or before there is anything; an asset without its input names what comes first."""
+"""Windows asked for twice, too early, or before there is anything; what has no input names what comes first."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -51,7 +50,7 @@ def test_an_asset_whose_input_does_not_exist_names_the_one_to_materialize_first(
     found = by_hand(empty, asset)
 
     assert not found.success
-    assert f"NotReady: [tide] " in failures(found) and FIRST[asset] in failures(found)
+    assert "NotReady: [tide] " in failures(found) and FIRST[asset] in failures(found)
     assert empty.desk.history().facts == ()
 
 
@@ -85,7 +84,10 @@ def test_a_window_again_gives_the_same_rows_summaries_and_decision(
         return append(self, project, *facts)
 
     before = played.desk.history().facts
-    versions = {table: played.desk.lake.version("tide", table, played.desk.timeline.window_at(START + timedelta(days=22)).id) for table in ("raw_data", "labels", "predictions")}
+    versions = {
+        table: played.desk.lake.version("tide", table, played.desk.timeline.window_at(START + timedelta(days=22)).id)
+        for table in ("raw_data", "labels", "predictions")
+    }
     monkeypatch.setattr(Ledger, "append", watched)
     succeeded(by_hand(played, *OBSERVING, partition_key=window_of(played, 22)))
 
@@ -95,4 +97,7 @@ def test_a_window_again_gives_the_same_rows_summaries_and_decision(
         assert fact.model_dump(exclude={"at", "decision"}) == known.model_dump(exclude={"at", "decision"})
     assert {fact.kind for fact in attempted} >= {"published", "labelled", "report", "decision"}
     for table, version in versions.items():
-        assert played.desk.lake.version("tide", table, played.desk.timeline.window_at(START + timedelta(days=22)).id) == version
+        assert (
+            played.desk.lake.version("tide", table, played.desk.timeline.window_at(START + timedelta(days=22)).id)
+            == version
+        )

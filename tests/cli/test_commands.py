@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,7 @@ def turned(states: States, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     home = states.copy("judged", tmp_path_factory.mktemp("turned") / "home")
     with at_sea(home) as harness:
         succeeded(retrain(harness, ["champion", "endpoint"]))
-        harness.desk.clock.move(harness.desk.now() + tide.timedelta(days=1))
+        harness.desk.clock.move(harness.desk.now() + timedelta(days=1))
         settle_but_retraining(harness)
         yield home
 
@@ -119,7 +120,12 @@ def test_status_for_people_shows_the_same(command: Any, turned: Path) -> None:
     shown = command(turned, "status", "tide")
 
     assert shown.exit_code == 0
-    for words in ("version 2, trained through 2020-01-27T00:00:00Z", "7 scored, 7 labelled", "169 answered", "first model"):
+    for words in (
+        "version 2, trained through 2020-01-27T00:00:00Z",
+        "7 scored, 7 labelled",
+        "169 answered",
+        "first model",
+    ):
         assert words in shown.stdout
 
 
@@ -161,14 +167,16 @@ def test_replay_wants_either_windows_or_a_date(command: Any, tmp_path: Path) -> 
 def test_replay_backwards_is_refused(command: Any, turned: Path) -> None:
     found = command(turned, "replay", "tide", "--until", "2020-01-25")
     assert found.exit_code == 1
-    assert "it stands at 2020-01-28T00:00:00Z and cannot go back to 2020-01-25T00:00:00Z" in " ".join(found.stderr.split())
+    assert "it stands at 2020-01-28T00:00:00Z and cannot go back to 2020-01-25T00:00:00Z" in " ".join(
+        found.stderr.split()
+    )
 
 
 def test_replay_without_dagsters_daemon_says_what_to_start(command: Any, turned: Path) -> None:
     before = desk(turned).now()
     found = command(turned, "replay", "tide", "--windows", "1")
     assert found.exit_code == 1 and "start `dagster dev`" in " ".join(found.stderr.split())
-    assert desk(turned).now() == before + tide.timedelta(days=1)
+    assert desk(turned).now() == before + timedelta(days=1)
 
 
 def test_hold_and_release_are_recorded_and_the_last_one_counts(command: Any, asked: Path) -> None:
@@ -220,7 +228,7 @@ def test_rollback_lets_the_previous_champion_serve_and_the_policy_does_not_undo_
         assert harness.desk.endpoint.serving() == 1 and harness.desk.registry.alias("champion") == 1
         assert history.open_retrain is None and history.cooldown_from == harness.desk.now()
 
-        harness.desk.clock.move(harness.desk.now() + tide.timedelta(days=1))
+        harness.desk.clock.move(harness.desk.now() + timedelta(days=1))
         settle_but_retraining(harness)
         decision = harness.desk.history().decisions[-1]
         assert decision.outcome == "WAIT" and decision.reign == 3

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import httpx
 from bundles import Version
@@ -14,6 +14,7 @@ from bundles import Version
 from mlops_assets.deployment.server import Service
 from resources.service_config import ModelRef, ServiceConfig
 
+T = TypeVar("T")
 Versions = dict[str, dict[int, Version]]
 
 
@@ -32,8 +33,14 @@ class AppClient:
         self._runner.run(self._client.aclose())
         self._runner.close()
 
+    async def send(self, method: str, path: str, **options: Any) -> httpx.Response:
+        return await self._client.request(method, path, **options)
+
+    def run(self, asking: Coroutine[Any, Any, T]) -> T:
+        return self._runner.run(asking)
+
     def request(self, method: str, path: str, **options: Any) -> httpx.Response:
-        return self._runner.run(self._client.request(method, path, **options))
+        return self.run(self.send(method, path, **options))
 
     def get(self, path: str, **options: Any) -> httpx.Response:
         return self.request("GET", path, **options)
@@ -52,14 +59,6 @@ class Client(AppClient):
 
     def ask(self, records: Any, form: str = "dataframe_records", **options: Any) -> httpx.Response:
         return self.post("/invocations", json={form: records}, **options)
-
-    def together(self, *calls: dict[str, Any]) -> list[httpx.Response]:
-        """Requests in flight at the same time."""
-
-        async def run() -> list[httpx.Response]:
-            return await asyncio.gather(*(self._client.request(**call) for call in calls))
-
-        return self._runner.run(run())
 
     def admin(self, path: str, **body: Any) -> httpx.Response:
         return self.post(f"/admin/{path}", json=body, headers=self.scorer)

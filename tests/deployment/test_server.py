@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib.metadata
 import json
 import math
@@ -244,6 +245,16 @@ def test_a_body_in_no_known_form_is_refused(rentals: dict[int, Version], start: 
     client = start(rentals[1])
     answer = client.post("/invocations", content=body, headers={"Content-Type": "application/json"})
     assert (answer.status_code, answer.json()["error"]["field"]) == (400, field)
+
+
+def test_what_is_no_json_is_refused_also_where_nobody_reads_it(rentals: dict[int, Version], start: Start) -> None:
+    client, good = start(rentals[1]), rentals[1].records[0]
+    unread = {"dataframe_split": {"columns": list(good), "data": [list(good.values())], "index": [math.nan]}}
+    torn = {"inputs": [{**good, "sky": "NaN \ud800"}]}
+    for body in (unread, torn):
+        answer = client.post("/invocations", content=json.dumps(body), headers={"Content-Type": "application/json"})
+        assert (answer.status_code, answer.json()["error"]["field"]) == (400, "body")
+    assert recorded(client, "ad_hoc").empty
 
 
 @pytest.mark.parametrize(
@@ -756,10 +767,19 @@ def test_no_shadow_any_more(rentals: dict[int, Version], start: Start) -> None:
 
 def test_a_single_row_does_not_wait_for_a_batch(rentals: dict[int, Version], start: Start) -> None:
     client, version = start(rentals[1]), rentals[1]
-    batch = {"method": "POST", "url": "/invocations", "json": {"inputs": version.records * 4}}
-    single = {"method": "POST", "url": "/invocations", "json": {"inputs": version.records[:1]}}
-    answers = client.together(batch, *[single] * 4)
-    assert [answer.status_code for answer in answers] == [200] * 5
-    assert len(answers[0].json()["predictions"]) == 4 * len(version.records)
-    singles = max(answer.elapsed for answer in answers[1:])
-    assert singles < answers[0].elapsed / 3
+    computing = client.service.rota.turns._computing
+
+    async def ask() -> tuple[float, float]:
+        began = time.monotonic()
+        batch = asyncio.create_task(client.send("POST", "/invocations", json={"inputs": version.records * 4}))
+        while not computing.locked():
+            await asyncio.sleep(0.0005)
+        asked = time.monotonic()
+        single = await client.send("POST", "/invocations", json={"inputs": version.records[:1]})
+        answered = time.monotonic()
+        assert (single.status_code, (await batch).status_code) == (200, 200)
+        assert len(batch.result().json()["predictions"]) == 4 * len(version.records)
+        return answered - asked, time.monotonic() - began
+
+    waited, whole = client.run(ask())
+    assert waited < whole / 3

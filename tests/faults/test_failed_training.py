@@ -1,4 +1,4 @@
-"""A training that fails: it is recorded, tried again, and after the last attempt it is over until new evidence comes."""
+"""A training that fails is recorded and tried again; after the last attempt it is over until new evidence comes."""
 
 from __future__ import annotations
 
@@ -66,14 +66,15 @@ def test_a_jvm_that_is_killed_fails_the_training_and_the_second_attempt_succeeds
         good = harness.carry_out(second)
         assert good is not None and good.success
         history = harness.desk.history()
-        assert [(e.outcome, e.attempt) for e in history.ended if e.decision == decision] == [("FAILED", 1), ("JUDGED", 2)]
+        assert [(e.outcome, e.attempt) for e in history.ended if e.decision == decision] == [
+            ("FAILED", 1),
+            ("JUDGED", 2),
+        ]
         assert harness.desk.endpoint.serving() == 2
         assert mlflow_statuses(uri, good.run_id) == ["FINISHED"]
 
 
-def test_a_second_attempt_waits_for_its_pause(
-    states: States, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_second_attempt_waits_for_its_pause(states: States, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     home = states.copy("asked", tmp_path / "home")
     with at_sea(home, serving=False, retraining={"pause": "1h"}) as harness:
         monkeypatch.setattr(training, "select_features", broken)
@@ -124,7 +125,7 @@ def test_without_mlflow_the_run_fails_in_words_nothing_is_half_written_and_the_n
         with at_sea(home, serving=False) as harness:
             request = harness.tick("retraining")
             assert isinstance(request, dg.RunRequest)
-            with pytest.raises(Exception, match="MLflow at http://127.0.0.1:9"):
+            with pytest.raises(Exception, match=r"MLflow at http://127\.0\.0\.1:9"):
                 harness.carry_out(request)  # the run fails, then so does closing its MLflow run
             (run,) = harness.instance.get_runs(dg.RunsFilter(job_name="tide_retrain"))
             assert run.status == dg.DagsterRunStatus.FAILURE

@@ -158,4 +158,3 @@ def test_while_a_promotion_is_half_done_no_other_begins(
 
         assert not again.success
         assert [step.step for step in harness.desk.history().of(PromotionStep)][-1] == "PROMOTING"
-

@@ -69,7 +69,10 @@ def check(play: Play, asset: str, name: str) -> list[dg.AssetCheckEvaluation]:
     key = dg.AssetCheckKey(dg.AssetKey(["troubled", asset]), name)
     storage = play.harness.instance.event_log_storage
     found = storage.get_asset_check_execution_history(key, limit=100)
-    return [r.event.dagster_event.event_specific_data for r in reversed(found) if r.event]  # type: ignore[union-attr]
+    events = [record.event.dagster_event for record in reversed(found) if record.event is not None]
+    data = [event.event_specific_data for event in events if event is not None]
+    # a check whose asset was not reached stays planned
+    return [evaluation for evaluation in data if isinstance(evaluation, dg.AssetCheckEvaluation)]
 
 
 def of_window(facts: records.Records, kind: str, window: str) -> list[dict[str, Any]]:

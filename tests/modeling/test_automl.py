@@ -158,15 +158,13 @@ np.save(folder / "answers.npy", np.array(answers))
 
 
 @pytest.mark.parametrize("algorithm", [name for name in ALGORITHMS if name != "GLM"])
-def test_the_number_of_trees_is_said_and_is_the_one_that_early_stopping_found(
-    cluster: None, algorithm: Algorithm
-) -> None:
+def test_the_number_of_trees_is_the_one_that_early_stopping_found(cluster: None, algorithm: Algorithm) -> None:
     import h2o
 
     found = searched("regression", algorithm)
     leader = h2o.get_model(found.leaderboard["model_id"][0])
     asked, scored = leader.params["ntrees"]["input"], leader.scoring_history()["number_of_trees"].max()
-    assert found.recipe.parameters["ntrees"] == scored <= asked
+    assert found.recipe.parameters.get("ntrees", leader.params["ntrees"]["default"]) == scored < asked
 
 
 def test_a_recipe_is_plain_json_without_names_frames_or_stopping(cluster: None) -> None:

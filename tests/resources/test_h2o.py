@@ -48,7 +48,7 @@ def test_a_cluster_is_reached_from_here_only_and_with_the_password(
     with H2OResource(memory="200m", state=str(tmp_path)).cluster("hourly") as connection:
         import h2o
 
-        assert h2o.cluster().cloud_size == 1
+        assert h2o.api("GET /3/Cloud").cloud_size == 1
         assert os.environ["HTTP_PROXY"] == "http://127.0.0.1:9"
         jvm = psutil.Process(record_in(tmp_path).pid)
         assert "-Xmx200m" in jvm.cmdline()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import cache
 from graphlib import TopologicalSorter
+from itertools import pairwise
 from pathlib import Path
 
 import dagster as dg
@@ -37,7 +38,7 @@ def test_the_collapsed_graph_of_phases_has_no_circle_and_reads_like_the_life_cyc
             needs[phase[below]].add(phase[above])
     order = list(TopologicalSorter(needs).static_order())
     assert order == PHASES
-    for before, after in zip(PHASES, PHASES[1:], strict=False):
+    for before, after in pairwise(PHASES):
         assert before in needs[after], f"{after} does not follow from {before}"
 
 

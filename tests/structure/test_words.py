@@ -12,7 +12,7 @@ from source_code import ROOT
 BINARY = {".xz", ".png", ".zip", ".parquet", ".jar"}
 FORBIDDEN = {
     "a path of one machine": r"(?<![\w.~-])/(work|root|home|Users)/\w|\.pyenv/|\.\./shared\b",
-    "a package registry's host": r"pypi\.org|pythonhosted\.org|npmjs\.|artifactory|/simple/|--(extra-)?index-url[ =]https?:",
+    "a package registry's host": r"pypi\.org|pythonhosted\.org|npmjs\.|artifactory|/simple/|index-url[ =]https?:",
     "who wrote it, and how": r"(?i)\b(chatgpt|claude|copilot|llm)\b|\bsub-?agents?\b|\bAI[- ](assistant|generated)\b",
     "an issue by its number": r"(?i)\bissue #?\d+\b|\bDESIGN\.md\b|\bSTYLE\.md\b|\bcontracts\.md\b",
     "work that was left": r"\b(TODO|FIXME|XXX|HACK)\b",

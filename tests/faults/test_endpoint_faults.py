@@ -1,0 +1,133 @@
+"""An endpoint that is killed, or cannot live: it is healed, answers go on, and nothing waits for it for ever."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import psutil
+import pytest
+from harness import Harness
+from tide import START, States, at_sea, settle_but_retraining
+
+from mlops_assets.deployment import scoring
+from mlops_assets.retraining.outstanding import Retrain, Score, outstanding
+from resources.endpoint_process import EndpointProcess
+from sensors import work
+
+DAY = timedelta(days=1)
+
+
+@pytest.fixture
+def harness(states: States, tmp_path: Path) -> Iterator[Harness]:
+    """Version 1 serves, and no event is due yet but the first."""
+    with at_sea(states.copy("bootstrapped", tmp_path / "home")) as found:
+        yield found
+
+
+def kill(harness: Harness) -> int:
+    """End the service as the kernel would when memory runs out."""
+    record = harness.desk.endpoint.process.record()
+    assert record is not None
+    process = psutil.Process(record.pid)
+    process.kill()
+    # A child of the tests must be waited for, or it stays a zombie; a daemon's would be taken by init.
+    process.wait(10)
+    return record.pid
+
+
+def account(harness: Harness) -> tuple[int, int, int]:
+    """Events due, answered and missed."""
+    desk = harness.desk
+    history = desk.history()
+    start, tick = START + timedelta(days=20), desk.timeline.last_tick(desk.now())
+    due = len(desk.source.events(start + desk.timeline.horizon, tick + desk.timeline.horizon + timedelta(seconds=1)))
+    return due, desk.telemetry.counts("tide")["answered"], len(history.missed)
+
+
+def test_an_endpoint_that_was_killed_is_healed_and_answers_go_on(harness: Harness) -> None:
+    url = harness.desk.endpoint.url
+    harness.desk.clock.move(harness.desk.now() + DAY)
+    settle_but_retraining(harness)
+    pid = kill(harness)
+    harness.desk.clock.move(harness.desk.now() + DAY)
+    request = harness.tick("endpoint_health")
+    assert isinstance(request, dg.RunRequest) and request.job_name == "tide_heal"
+    assert request.tags["fault"] == "it does not run"
+    harness.carry_out(request)
+
+    record = harness.desk.endpoint.process.record()
+    assert record is not None and record.pid != pid and record.url == url  # clients keep the address
+    settle_but_retraining(harness)
+    assert account(harness) == (49, 49, 0)
+
+
+def test_an_endpoint_that_is_killed_while_it_is_asked_loses_and_doubles_nothing(
+    harness: Harness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scoring, "BATCH", 4)
+    monkeypatch.setattr(work, "PAUSE", timedelta(0))
+    invoke, asked = EndpointProcess.invoke, []
+
+    def killed_at_the_third(self: EndpointProcess, records: Any, due: Any, now: Any) -> Any:
+        asked.append(len(records))
+        if len(asked) == 3:
+            kill(harness)
+        return invoke(self, records, due, now)
+
+    harness.desk.clock.move(harness.desk.now() + DAY)
+    monkeypatch.setattr(EndpointProcess, "invoke", killed_at_the_third)
+    harness.settle()
+
+    assert ("score", False) in harness.runs and ("heal", True) in harness.runs
+    assert account(harness) == (25, 25, 0)
+    assert sum(asked) == 25 + asked[2]  # only the request that died was sent twice
+
+
+def test_an_endpoint_that_cannot_live_makes_its_events_missed_and_blocks_no_retraining(
+    harness: Harness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After `serving.give_up` (here a window) what is due is missed, with the reason; then a training can begin."""
+    monkeypatch.setattr(work, "PAUSE", timedelta(0))
+    mojo = harness.desk.versions.path(1) / "mojo.zip"
+    whole = mojo.read_bytes()
+    mojo.write_bytes(whole[:-100])
+    kill(harness)
+    harness.desk.clock.move(harness.desk.now() + DAY / 2)
+    heal = harness.tick("endpoint_health")
+    assert isinstance(heal, dg.RunRequest)
+    healed = harness.carry_out(heal)
+    assert healed is not None and not healed.success
+    assert not harness.run("score").success and not harness.desk.history().missed
+    left = outstanding(harness.desk.timeline, harness.desk.history(), harness.desk.now())
+    assert isinstance(left[0], Score)
+
+    harness.desk.clock.move(harness.desk.now() + DAY / 2)
+    assert harness.run("score").success
+    due, answered, missed = account(harness)
+    assert (due, answered, missed) == (25, 0, 25)
+    assert all("the endpoint could not answer" in fact.reason for fact in harness.desk.history().missed.values())
+    left = outstanding(harness.desk.timeline, harness.desk.history(), harness.desk.now())
+    assert not any(isinstance(item, Score | Retrain) for item in left)
+
+    # Whole again, it goes on; what was missed stays missed.
+    mojo.write_bytes(whole)
+    harness.desk.clock.move(harness.desk.now() + DAY)
+    assert harness.run("heal").success
+    settle_but_retraining(harness)
+    assert account(harness) == (49, 24, 25)
+
+
+def test_healing_that_fails_is_tried_again_after_growing_pauses(harness: Harness) -> None:
+    mojo = harness.desk.versions.path(1) / "mojo.zip"
+    mojo.write_bytes(b"torn")
+    kill(harness)
+    request = harness.tick("endpoint_health")
+    assert isinstance(request, dg.RunRequest)
+    harness.carry_out(request)
+    waiting = harness.tick("endpoint_health")
+
+    assert isinstance(waiting, dg.SkipReason) and "healing has failed, it is tried again at" in str(waiting.skip_message)

@@ -1,0 +1,54 @@
+"""A run that is killed with all its process: nothing is half-written, and the next run goes on."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+from tide import States, at_sea, retrain, succeeded
+
+from mlops_assets.retraining.records import VersionTrained
+
+SCRIPT = """
+import sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[1])
+from tide import at_sea, retrain
+with at_sea(Path(sys.argv[2]), serving=False) as harness:
+    retrain(harness)
+"""
+
+
+def test_a_run_killed_in_the_middle_of_its_training_leaves_nothing_half_written(states: States, tmp_path: Path) -> None:
+    home = states.copy("asked", tmp_path / "home")
+    script = [sys.executable, "-c", SCRIPT, str(Path(__file__).parents[1]), str(home)]
+    with (tmp_path / "log").open("wb") as log:
+        run = subprocess.Popen(script, stdout=log, stderr=subprocess.STDOUT)
+    try:
+        jvms: list[Path] = []
+        deadline = time.monotonic() + 200
+        while not jvms and run.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.02)
+            jvms = list((home / "pids").glob("h2o-*.json"))
+        assert jvms, (tmp_path / "log").read_text()[-3000:]
+    finally:
+        os.kill(run.pid, signal.SIGKILL)
+        run.wait()
+    jvm = psutil.Process(json.loads(jvms[0].read_text())["pid"])
+    assert jvm.is_running()  # a JVM outlives the process that started it
+
+    with at_sea(home) as harness:
+        history = harness.desk.history()
+        assert list(history.versions) == [1] and len(history.started) == 2
+        succeeded(retrain(harness))
+        history = harness.desk.history()
+
+        assert not jvm.is_running()
+        assert [v.version for v in history.of(VersionTrained)] == [1, 2] and harness.desk.endpoint.serving() == 2
+        assert len([end for end in history.ended if end.decision]) == 1

@@ -1,0 +1,112 @@
+"""A replay that cannot go on says why, and what to do."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import dagster as dg
+import pytest
+from dagster._core.remote_origin import InProcessCodeLocationOrigin, RemoteInstigatorOrigin, RemoteRepositoryOrigin
+from dagster._core.scheduler.instigation import InstigatorState, InstigatorStatus, InstigatorType, SensorInstigatorData
+from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
+from dagster._daemon.types import DaemonHeartbeat
+from filelock import FileLock
+from tide import ATTRIBUTES, TRAINED, tide
+
+from mlops_assets.errors import Refused
+from mlops_assets.replay import ATTEMPTS, DagsterLoop, Stuck, advance
+from mlops_assets.spec import ProjectSpec
+from resources.platform import Desk, Platform
+from resources.settings import Settings
+
+DAY = timedelta(days=1)
+
+
+class Still:
+    """A loop in which nothing is ever to be done."""
+
+    def settle(self) -> None:
+        """At once."""
+
+
+@pytest.fixture
+def desk(tmp_path: Path) -> Desk:
+    """The desk of a project that has not begun: the history before its clock is still to be published."""
+    return Platform.embedded(Settings(home=tmp_path)).of(tide())
+
+
+@pytest.fixture
+def instance(tmp_path: Path) -> Iterator[dg.DagsterInstance]:
+    """A Dagster whose daemon has just given a sign of life."""
+    with dg.DagsterInstance.ephemeral(tempdir=str(tmp_path)) as found:
+        found.add_daemon_heartbeat(DaemonHeartbeat(time.time(), "SENSOR", "an id", []))
+        yield found
+
+
+def switch(instance: dg.DagsterInstance, sensor: str, status: InstigatorStatus) -> None:
+    """What a click on the sensor's switch in the UI keeps."""
+    location = InProcessCodeLocationOrigin(LoadableTargetOrigin(python_file="definitions.py"))
+    origin = RemoteInstigatorOrigin(RemoteRepositoryOrigin(location, "__repository__"), sensor)
+    instance.add_instigator_state(InstigatorState(origin, InstigatorType.SENSOR, status, SensorInstigatorData()))
+
+
+def test_a_replay_stops_and_names_a_sensor_that_is_needed_and_switched_off(
+    desk: Desk, instance: dg.DagsterInstance
+) -> None:
+    switch(instance, "tide_late_labels", InstigatorStatus.STOPPED)  # nothing waits for this one
+    switch(instance, "tide_live_data", InstigatorStatus.STOPPED)
+    with pytest.raises(Stuck, match="sensor tide_live_data: it is switched off, and observe:labelled:.* waits for it"):
+        list(advance(desk, DagsterLoop(instance, desk), windows=1))
+
+
+def test_a_replay_stops_and_names_a_run_that_keeps_failing(desk: Desk, instance: dg.DagsterInstance) -> None:
+    from mlops_assets.retraining.outstanding import outstanding
+
+    work = outstanding(desk.timeline, desk.history(), desk.now())[0]
+
+    @dg.job(name="tide_observe", tags={"mlops/loop": "tide", "mlops/work": work.key})
+    def job() -> None:
+        """Stands for the real one; only its runs matter."""
+
+    runs = [instance.create_run_for_job(job, status=dg.DagsterRunStatus.FAILURE) for _ in range(ATTEMPTS)]
+    with pytest.raises(Stuck, match=f"run {runs[-1].run_id}: {work.key} has failed {ATTEMPTS} times"):
+        list(advance(desk, DagsterLoop(instance, desk), windows=1))
+
+
+def test_a_replay_stops_when_no_daemon_lives(desk: Desk, tmp_path: Path) -> None:
+    with dg.DagsterInstance.ephemeral() as instance, pytest.raises(Stuck, match="start `dagster dev`"):
+        list(advance(desk, DagsterLoop(instance, desk), windows=1))
+
+
+def test_a_second_replay_is_refused_while_the_first_goes_on(desk: Desk) -> None:
+    first = advance(desk, Still(), windows=2)
+    assert next(first) == TRAINED + DAY
+    with pytest.raises(Refused, match="it is being moved already"):
+        next(advance(desk, Still(), windows=1))
+    assert list(first) == [TRAINED + 2 * DAY]
+    assert list(advance(desk, Still(), windows=1)) == [TRAINED + 3 * DAY]
+    with FileLock(desk.folder / "replay.lock", timeout=0):
+        pass
+
+
+def test_a_replay_does_not_go_backwards(desk: Desk) -> None:
+    list(advance(desk, Still(), windows=2))
+    with pytest.raises(Refused, match="it stands at 2020-01-23T00:00:00Z and cannot go back to 2020-01-22T00:00:00Z"):
+        list(advance(desk, Still(), until=TRAINED + DAY))
+    assert desk.now() == TRAINED + 2 * DAY
+
+
+def test_the_wall_clock_is_not_replayed(tmp_path: Path) -> None:
+    desk = Platform.embedded(Settings(home=tmp_path)).of(ProjectSpec.model_validate(ATTRIBUTES | {"clock": {"type": "wall"}}))
+    for how in ({"windows": 1}, {"until": datetime(2030, 1, 1, tzinfo=UTC)}):
+        with pytest.raises(Refused, match="lives by the wall's clock"):
+            list(advance(desk, Still(), **how))  # type: ignore[arg-type]
+
+
+def test_a_replay_until_a_moment_stands_there_at_the_end(desk: Desk) -> None:
+    until = TRAINED + 1.5 * DAY
+    assert list(advance(desk, Still(), until=until)) == [TRAINED + DAY, until]
+    assert desk.now() == until

@@ -1,0 +1,136 @@
+"""Nothing is launched twice, and no two trainings act on the same evidence."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+
+import dagster as dg
+import pytest
+from tide import ASKED, States, at_sea, failures, retrain, settle_but_retraining, succeeded
+
+from mlops_assets.retraining.records import Judged, TrainingStarted
+from mlops_assets.retraining.training import request_retraining
+from sensors.run_status import settle_run
+
+DAY = timedelta(days=1)
+SENSORS = ("endpoint_health", "live_data", "late_labels", "retraining")
+
+
+def test_a_daemon_killed_before_it_kept_its_cursor_launches_nothing_twice(
+    states: States, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each tick is made twice, as a new daemon makes it that does not know of the first: it gives the same run key."""
+    with at_sea(states.copy("asked", tmp_path / "home")) as harness:
+        harness.desk.clock.move(harness.desk.now() + DAY)
+        launched = []
+        while True:
+            twice = [(harness.tick(name), harness.tick(name)) for name in SENSORS]
+            requests = []
+            for first, second in twice:
+                assert isinstance(first, dg.RunRequest) == isinstance(second, dg.RunRequest)
+                if isinstance(first, dg.RunRequest) and isinstance(second, dg.RunRequest):
+                    assert first.run_key == second.run_key and first.tags == second.tags
+                    requests.append(first)
+            assert len(requests) <= 1  # one piece of work at a time, whichever sensor's it is
+            if not requests or requests[0].job_name == "tide_retrain":
+                break
+            launched.append(str(requests[0].run_key))
+            result = harness.carry_out(requests[0])
+            assert result is not None
+            succeeded(result)
+            assert harness.carry_out(requests[0]) is None
+        decision = harness.desk.history().open_retrain
+
+        assert [key.split(":")[1] for key in launched] == ["score", "observe"]
+        assert decision is not None and requests[0].run_key == f"tide:{decision.id}:1"
+
+
+def test_while_a_run_of_the_loop_is_active_no_sensor_launches_another(states: States, tmp_path: Path) -> None:
+    with at_sea(states.copy("asked", tmp_path / "home"), serving=False) as harness:
+        job = harness.definitions.resolve_job_def("tide_retrain")
+        harness.instance.create_run_for_job(job, status=dg.DagsterRunStatus.STARTED, tags={"mlops/loop": "tide"})
+        for name in SENSORS:
+            found = harness.tick(name)
+            assert isinstance(found, dg.SkipReason) and "tide_retrain is running" in str(found.skip_message)
+
+
+def test_of_two_triggers_at_once_one_is_judged_and_the_other_skipped(states: States, tmp_path: Path) -> None:
+    """A person asks while the policy's own request is under way; the person's turn comes first."""
+    with at_sea(states.copy("judged", tmp_path / "home")) as harness:
+        desk = harness.desk
+        (policys,) = [d for d in desk.history().decisions if d.outcome == "RETRAIN"]
+        persons = request_retraining(desk.ledger, desk.timeline, "a person", desk.now())
+        assert [e.identity for e in persons.evidence] == [e.identity for e in policys.evidence]
+        succeeded(retrain(harness, ["champion", "endpoint"]))  # the policy's
+        late = harness.run("retrain", tags={"decision": persons.id})
+        history = desk.history()
+
+        assert late.success and not late.asset_materializations_for_node("tide__dataset")
+        ends = {end.decision: (end.outcome, end.reason) for end in history.ended if end.decision}
+        assert ends[policys.id][0] == "JUDGED"
+        assert ends[persons.id] == ("SKIPPED", f"the evidence of decision {persons.id} has been consumed meanwhile")
+        assert list(history.versions) == [1, 2] and len(history.of(Judged)) == 2
+        assert isinstance(harness.tick("retraining"), dg.SkipReason)
+
+
+def test_a_person_who_asks_again_when_nothing_is_new_is_refused_before_any_training(
+    states: States, tmp_path: Path
+) -> None:
+    with at_sea(states.copy("judged", tmp_path / "home")) as harness:
+        succeeded(retrain(harness, ["champion", "endpoint"]))
+        again = harness.run("retrain")  # as a click on the job in the UI
+        history = harness.desk.history()
+
+        assert not again.success
+        assert "0 labelled rows that version 2 (as of 2020-01-27T00:00:00Z) has not seen, 24 are needed" in failures(again)
+        assert [(d.by, d.evidence) for d in history.decisions][-1] == ("person", [])
+        assert [e.outcome for e in history.ended if e.run_id == again.run_id] == ["SKIPPED"]
+        assert list(history.versions) == [1, 2]
+
+
+def test_a_held_candidate_consumes_the_evidence_of_a_persons_request_too(states: States, tmp_path: Path) -> None:
+    """Not promoted, so the same rows are still unseen: a second training on them would judge the same once more."""
+    with at_sea(states.copy("judged", tmp_path / "home"), serving=False, promotion={"margin": 0.9}) as harness:
+        desk = harness.desk
+        persons = request_retraining(desk.ledger, desk.timeline, "a person", desk.now())
+        succeeded(retrain(harness, ["evaluation", "champion"]))
+        history = desk.history()
+
+        assert history.verdicts[-1].verdict == "HOLD" and history.cooldown_from == ASKED
+        assert history.acted_on(persons.id) and history.open_retrain is None
+
+
+def test_the_end_of_a_run_that_is_seen_twice_is_recorded_once(states: States, tmp_path: Path) -> None:
+    with at_sea(states.copy("asked", tmp_path / "home"), serving=False) as harness:
+        decision = harness.desk.history().open_retrain
+        assert decision is not None
+        job = harness.definitions.resolve_job_def("tide_retrain")
+        run = harness.instance.create_run_for_job(
+            job, status=dg.DagsterRunStatus.FAILURE, tags={"mlops/loop": "tide", "decision": decision.id}
+        )
+        for _ in range(2):
+            settle_run(harness.desk, run)
+            harness.close_runs()
+        history = harness.desk.history()
+
+        assert [(e.outcome, e.attempt) for e in history.attempts(decision.id)] == [("FAILED", 1)]
+        assert len([fact for fact in history.of(TrainingStarted) if fact.run_id == run.run_id]) == 1
+
+
+def test_a_fresh_dagster_home_goes_on_where_the_old_one_stood(states: States, tmp_path: Path) -> None:
+    """Dagster's event log is a view; the ledger says what comes next."""
+    home = states.copy("asked", tmp_path / "home")
+    with at_sea(home) as harness:
+        harness.desk.clock.move(harness.desk.now() + DAY)
+        settle_but_retraining(harness)
+        facts, answered = harness.desk.history().facts, harness.desk.telemetry.counts("tide")["answered"]
+        wanted = harness.tick("retraining")
+    with at_sea(home) as harness:
+        assert harness.instance.get_runs_count() == 0 and harness.desk.history().facts == facts
+        again = harness.tick("retraining")
+        assert isinstance(wanted, dg.RunRequest) and isinstance(again, dg.RunRequest)
+        assert again.run_key == wanted.run_key and again.tags == wanted.tags
+        harness.desk.clock.move(harness.desk.now() + DAY)
+        settle_but_retraining(harness)
+        assert harness.desk.telemetry.counts("tide")["answered"] == answered + 24
