@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 from mlops_assets.acquisition.snapshot import take_snapshot
 from mlops_assets.errors import NotReady, Refused
 from mlops_assets.retraining.history import History
 from mlops_assets.retraining.outstanding import before_training, outstanding
+from mlops_assets.retraining.records import WindowLabelled
 from mlops_assets.retraining.training import Ticket, request_retraining
 from mlops_assets.timeline import iso
 from resources.dvc import Snapshot
@@ -52,13 +55,22 @@ def too_few_unseen(desk: Desk, history: History) -> str | None:
         return None
     timeline, needed = desk.timeline, desk.spec.promotion.min_rows
     as_of = history.versions[history.reign.version].as_of
-    unseen = sum(
-        fact.rows for window, fact in history.labelled.items() if timeline.due(timeline.window(window).start) >= as_of
-    )
+    since = as_of + timeline.horizon
+    unseen = sum(_rows_since(desk, fact, since) for fact in history.labelled.values())
     if unseen >= needed:
         return None
     champion = f"version {history.reign.version} (as of {iso(as_of)})"
     return f"{unseen} labelled rows that {champion} has not seen, {needed} are needed"
+
+
+def _rows_since(desk: Desk, labels: WindowLabelled, since: datetime) -> int:
+    """Labelled rows of a window at or after a moment; read only where the moment lies within the window."""
+    window = desk.timeline.window(labels.window)
+    if window.end <= since:
+        return 0
+    if window.start >= since:
+        return labels.rows
+    return int((desk.labels({labels.window: labels.data_version})["event_time"] >= since).sum())
 
 
 def _require_settled(desk: Desk, history: History) -> None:

@@ -31,6 +31,7 @@ from mlops_assets.timeline import Window
 from resources.platform import Desk
 
 Kind = Literal["drift", "performance", "health"]
+KINDS: tuple[Kind, ...] = ("drift", "performance", "health")
 
 
 @dataclass(frozen=True)
@@ -164,7 +165,13 @@ class Observation:
     # Decision
 
     def decide(self) -> Decision | None:
-        """The policy's decision on this window at this stage; the recorded one if there is one, None if repaired."""
+        """The policy's decision on this window at this stage; the recorded one if there is one, None if repaired.
+
+        Raises:
+            Refused: for a window of the future.
+            NotReady: when nobody reigned, or the window has no reports.
+        """
+        self._require_reports()
         recorded = self.history.decision_for(self.window.id, self.stage)
         present = self.history.reign
         if recorded is not None or self.repaired or present is None:
@@ -180,6 +187,17 @@ class Observation:
         )
         self.desk.ledger.append(spec.name, Decided(at=self.now, decision=decision))
         return decision
+
+    def _require_reports(self) -> None:
+        reign = self.reign
+        absent = [kind for kind in KINDS if self.history.report(kind, self.window.id, self.stage) is None]
+        if absent:
+            raise NotReady(
+                self.desk.spec.name,
+                f"decision on window {self.window.id}",
+                f"of reign {reign.number} it has no report of {', '.join(absent)}",
+                "materialize drift_report, performance_report and service_health of it first",
+            )
 
     def new_rows(self) -> int:
         """Labelled rows since the champion's training, in whole windows."""

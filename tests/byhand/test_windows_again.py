@@ -36,9 +36,9 @@ def window_of(harness: Harness, day: int) -> str:
 
 FIRST = {
     "feature_definitions": "materialize dataset first",
-    "training_set": "materialize dataset first",
+    "training_set": "materialize feature_definitions first",
     "candidate_model": "materialize training_set first",
-    "evaluation": "materialize dataset first",
+    "evaluation": "materialize candidate_model first",
     "champion": "materialize evaluation first",
     "endpoint": "run the job tide_bootstrap first",
     "dataset": "materialize raw_data and labels of these windows",
@@ -93,9 +93,10 @@ def test_a_window_again_gives_the_same_rows_summaries_and_decision(
 
     assert played.desk.history().facts == before
     for fact in attempted:
+        # What is true since an earlier moment is found again, later; all else of it is the same.
         (known,) = [old for old in before if old.kind == fact.kind and old.key == fact.key]
-        assert fact.model_dump(exclude={"at", "decision"}) == known.model_dump(exclude={"at", "decision"})
-    assert {fact.kind for fact in attempted} >= {"published", "labelled", "report", "decision"}
+        assert fact.model_dump(exclude={"at"}) == known.model_dump(exclude={"at"})
+    assert {fact.kind for fact in attempted} == {"published", "labelled", "report"}
     for table, version in versions.items():
         assert (
             played.desk.lake.version("tide", table, played.desk.timeline.window_at(START + timedelta(days=22)).id)

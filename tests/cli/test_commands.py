@@ -253,7 +253,7 @@ def test_down_ends_what_was_recorded_and_nothing_else(command: Any, asked: Path)
             said = command(asked, "down")
 
             assert said.exit_code == 0
-            assert ours.wait(10) != 0 and others.poll() is None
+            assert not psutil.pid_exists(ours.pid) and others.poll() is None
             assert "sleeper 0.0" in said.stdout and "sleeper -5000" not in said.stdout
             assert "endpoint of tide" in said.stdout and not psutil.pid_exists(service.pid)
             assert "nothing was running" in command(asked, "down").stdout

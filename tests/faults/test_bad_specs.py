@@ -217,7 +217,9 @@ def project(tmp_path: Path) -> Path:
     """What `dg` needs to know of a project, and no project in it."""
     folder = tmp_path / "checkout"
     package = folder / "mlops_assets"
-    shutil.copytree(ROOT / "mlops_assets", package, ignore=shutil.ignore_patterns("__pycache__", "bike_demand", "electricity"))
+    shutil.copytree(
+        ROOT / "mlops_assets", package, ignore=shutil.ignore_patterns("__pycache__", "bike_demand", "electricity")
+    )
     for name in ("resources", "sensors"):
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("dg.toml", "pyproject.toml", "definitions.py"):

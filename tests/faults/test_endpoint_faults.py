@@ -130,4 +130,6 @@ def test_healing_that_fails_is_tried_again_after_growing_pauses(harness: Harness
     harness.carry_out(request)
     waiting = harness.tick("endpoint_health")
 
-    assert isinstance(waiting, dg.SkipReason) and "healing has failed, it is tried again at" in str(waiting.skip_message)
+    assert isinstance(waiting, dg.SkipReason) and "healing has failed, it is tried again at" in str(
+        waiting.skip_message
+    )

@@ -1,4 +1,4 @@
-"""A project that nobody can foretell is told so before any AutoML is paid for; a person may insist, which is recorded."""
+"""A project that nobody can foretell is told so before AutoML is paid for; a person may insist, which is recorded."""
 
 from __future__ import annotations
 

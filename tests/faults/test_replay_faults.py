@@ -58,7 +58,7 @@ def test_a_replay_stops_and_names_a_sensor_that_is_needed_and_switched_off(
 ) -> None:
     switch(instance, "tide_late_labels", InstigatorStatus.STOPPED)  # nothing waits for this one
     switch(instance, "tide_live_data", InstigatorStatus.STOPPED)
-    with pytest.raises(Stuck, match="sensor tide_live_data: it is switched off, and observe:labelled:.* waits for it"):
+    with pytest.raises(Stuck, match=r"sensor tide_live_data: it is switched off, and observe:labelled:.* waits for it"):
         list(advance(desk, DagsterLoop(instance, desk), windows=1))
 
 
@@ -100,7 +100,9 @@ def test_a_replay_does_not_go_backwards(desk: Desk) -> None:
 
 
 def test_the_wall_clock_is_not_replayed(tmp_path: Path) -> None:
-    desk = Platform.embedded(Settings(home=tmp_path)).of(ProjectSpec.model_validate(ATTRIBUTES | {"clock": {"type": "wall"}}))
+    desk = Platform.embedded(Settings(home=tmp_path)).of(
+        ProjectSpec.model_validate(ATTRIBUTES | {"clock": {"type": "wall"}})
+    )
     for how in ({"windows": 1}, {"until": datetime(2030, 1, 1, tzinfo=UTC)}):
         with pytest.raises(Refused, match="lives by the wall's clock"):
             list(advance(desk, Still(), **how))  # type: ignore[arg-type]

@@ -83,7 +83,9 @@ def test_a_person_who_asks_again_when_nothing_is_new_is_refused_before_any_train
         history = harness.desk.history()
 
         assert not again.success
-        assert "0 labelled rows that version 2 (as of 2020-01-27T00:00:00Z) has not seen, 24 are needed" in failures(again)
+        assert "0 labelled rows that version 2 (as of 2020-01-27T00:00:00Z) has not seen, 24 are needed" in failures(
+            again
+        )
         assert [(d.by, d.evidence) for d in history.decisions][-1] == ("person", [])
         assert [e.outcome for e in history.ended if e.run_id == again.run_id] == ["SKIPPED"]
         assert list(history.versions) == [1, 2]

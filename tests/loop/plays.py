@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import worlds
@@ -15,6 +16,7 @@ from mlops_assets.retraining.history import History
 from mlops_assets.retraining.records import Decision, DriftSummary, HealthSummary, PerformanceSummary, Stage
 from mlops_assets.spec import ProjectSpec
 from mlops_assets.timeline import Window
+from resources.platform import Desk
 
 
 class Play:
@@ -22,10 +24,9 @@ class Play:
 
     def __init__(self, harness: Harness) -> None:
         self.harness = harness
-        self.failures: list[str] = []
 
     @property
-    def desk(self):  # type: ignore[no-untyped-def]
+    def desk(self) -> Desk:
         """The project's resources."""
         return self.harness.desk
 
@@ -60,7 +61,7 @@ class Play:
         """The service in a window."""
         return self._summary("health", number, stage)
 
-    def _summary(self, report, number, stage):  # type: ignore[no-untyped-def]
+    def _summary(self, report: str, number: int, stage: Stage) -> Any:
         found = self.history.report(report, self.window(number).id, stage)
         assert found is not None, f"there is no {report} report of window {number} at {stage}"
         return found.typed

@@ -59,10 +59,10 @@ def test_the_gate_judged_the_candidate_on_rows_that_neither_side_had_seen(broken
     assert (second.verdict, second.by, second.version, second.champion) == ("PROMOTE", "policy", 2, 1)
     assert second.rows == 48
     assert second.champion_loss == pytest.approx(
-        fmean(broken.performance(number).served for number in (DECIDED - 1, DECIDED))  # type: ignore[misc]
+        fmean(broken.performance(number).served for number in (DECIDED - 1, DECIDED))
     )
     assert second.recomputed == 0
-    assert second.candidate_loss < 0.98 * second.champion_loss  # type: ignore[operator]
+    assert second.candidate_loss < 0.98 * second.champion_loss
     assert second.as_of == broken.window(DECIDED).end > first.as_of
 
 
@@ -78,9 +78,9 @@ def test_the_promoted_version_serves_from_the_moment_it_was_decided(broken: Play
 
 def test_the_error_falls_well_below_the_shadows_over_the_same_events(broken: Play) -> None:
     later = [broken.performance(number) for number in range(DECIDED + 2, WINDOWS)]
-    served, shadow = fmean(found.served for found in later), fmean(found.shadow for found in later)  # type: ignore[misc]
+    served, shadow = fmean(found.served for found in later), fmean(found.shadow for found in later)
     assert served < 0.2 * shadow
-    assert later[-1].realised_gain > 0.8  # type: ignore[operator]
+    assert later[-1].realised_gain > 0.8
     assert later[-1].promised_gain == pytest.approx(0.9, abs=0.1)
 
 
@@ -131,7 +131,7 @@ def refusal(broken: Play) -> Refusal:
 def test_the_gate_refuses_a_candidate_trained_on_shuffled_targets(refusal: Refusal) -> None:
     verdict = refusal.after.verdicts[-1]
     assert (verdict.verdict, verdict.version, verdict.champion, verdict.by) == ("HOLD", 3, 2, "person")
-    assert verdict.candidate_loss > 2 * verdict.champion_loss  # type: ignore[operator]
+    assert verdict.candidate_loss > 2 * verdict.champion_loss
     assert "Not better by the margin" in verdict.reasons[0]
 
 
@@ -142,7 +142,7 @@ def test_after_a_refusal_the_champion_goes_on_serving(refusal: Refusal) -> None:
 
 
 def test_a_refusal_starts_the_cooldown_as_a_promotion_does(refusal: Refusal) -> None:
-    assert refusal.after.cooldown_from == worlds.at(WINDOWS) > refusal.before.cooldown_from  # type: ignore[operator]
+    assert refusal.after.cooldown_from == worlds.at(WINDOWS) > refusal.before.cooldown_from
 
 
 def test_a_persons_retraining_passes_the_cooldown_and_is_recorded_as_a_persons(refusal: Refusal) -> None:

@@ -73,7 +73,7 @@ def test_while_retraining_is_held_back_served_equals_shadow_for_every_event(held
         found = held.play.performance(number)
         assert found.served == found.shadow == found.reign
         assert found.rows == (23 if number == 0 else 24)
-    assert held.play.performance(RELEASED - 1).served > 5 * held.play.performance(0).served  # type: ignore[operator]
+    assert held.play.performance(RELEASED - 1).served > 5 * held.play.performance(0).served
 
 
 # COLLECT
@@ -142,7 +142,7 @@ def test_evidence_of_earlier_reigns_does_not_outlive_a_rollback(held: Held) -> N
 def test_after_a_rollback_the_reference_is_the_versions_first_live_windows_of_its_first_reign(held: Held) -> None:
     first = [held.play.performance(number).reign for number in (0, 1)]
     evidence = held.play.decision(ROLLED_BACK).evidence[0]
-    assert evidence.threshold == pytest.approx(1.5 * sum(first) / 2)  # type: ignore[arg-type]
+    assert evidence.threshold == pytest.approx(1.5 * sum(first) / 2)
 
 
 def test_answers_after_a_rollback_are_the_former_versions(held: Held) -> None:

@@ -12,6 +12,7 @@ import records
 import worlds
 from plays import Play, playing
 
+from mlops_assets.retraining.records import Reported
 from mlops_assets.spec import ProjectSpec
 
 WINDOWS, HALF = 7, timedelta(hours=12)
@@ -71,8 +72,8 @@ def test_a_replay_visits_the_end_of_each_window_and_the_moment_at_which_its_labe
             assert reported[window.id, "labelled"] == window.end + HALF
 
 
-def performances(play: Play):  # type: ignore[no-untyped-def]
-    return [fact for fact in play.history.facts if fact.kind == "report" and fact.report == "performance"]
+def performances(play: Play) -> list[Reported]:
+    return [fact for fact in play.history.of(Reported) if fact.report == "performance"]
 
 
 def test_a_window_whose_labels_are_not_due_has_a_pending_report_and_later_a_labelled_one(at_once: Play) -> None:

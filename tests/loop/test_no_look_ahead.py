@@ -46,7 +46,7 @@ def pair(project: str, home: Path) -> Pair:
         with playing(spec, home / str(noise), force="true") as play:
             play.advance(windows=WINDOWS)
             timeline = play.desk.timeline
-            day = timeline.utc(timeline.local(timeline.clock_start) + timedelta(days=DAYS))  # type: ignore[arg-type]
+            day = timeline.utc(timeline.local(timeline.clock_start) + timedelta(days=DAYS))
             found.append((records.canonical(play.desk, until=day), records.canonical(play.desk)))
     (sound, all_sound), (noisy, all_noisy) = found
     return Pair(project, sound, noisy, (all_sound, all_noisy))

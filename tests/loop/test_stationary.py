@@ -42,14 +42,14 @@ def test_every_due_event_of_a_stationary_world_is_answered_once_and_in_time(stea
 def test_a_stationary_worlds_loss_stays_what_the_hold_out_promised(steady: Play) -> None:
     promised = steady.history.versions[1].holdout_loss
     losses = [steady.performance(number).served for number in range(WINDOWS)]
-    assert sum(losses) / WINDOWS == pytest.approx(promised, rel=0.3)  # type: ignore[arg-type]
+    assert sum(losses) / WINDOWS == pytest.approx(promised, rel=0.3)
 
 
 def test_with_one_version_served_and_shadow_are_the_same_and_better_than_the_baseline(steady: Play) -> None:
     for number in range(WINDOWS):
         found = steady.performance(number)
         assert found.served == found.shadow == found.reign
-        assert found.served < found.baseline  # type: ignore[operator]
+        assert found.served < found.baseline
 
 
 def test_no_window_of_a_stationary_world_is_reported_as_drifted(steady: Play) -> None:

@@ -92,7 +92,7 @@ def test_a_window_with_a_bad_value_is_quarantined_with_its_reason(trouble: Troub
 def test_the_check_shows_the_failing_rows(trouble: Trouble) -> None:
     failed = [evaluation for evaluation in check(trouble.play, "raw_data", "schema") if not evaluation.passed]
     assert len(failed) == 2
-    (row,) = [record.data for record in failed[0].metadata["failing rows"].value.records]  # type: ignore[union-attr]
+    (row,) = [record.data for record in failed[0].metadata["failing rows"].value.records]
     assert (row["column"], row["value"], row["check"]) == ("x", "1000.0", "<= 100")
     assert pd.Timestamp(str(row["event_time"])) == BAD
 
@@ -103,7 +103,7 @@ def test_a_quarantined_window_reaches_neither_labels_nor_reports_nor_model(troub
     for report in ("drift", "performance", "health"):
         assert history.newest_report(report, trouble.window) is None
     assert history.decision_for(trouble.window, "labelled") is None
-    inputs = history.newest_report("performance", trouble.play.window(2).id).inputs  # type: ignore[union-attr]
+    inputs = history.newest_report("performance", trouble.play.window(2).id).inputs
     assert trouble.window not in inputs
     assert trouble.play.window(0).id in inputs
 

@@ -1,0 +1,58 @@
+"""The registered version, served by stock `mlflow models serve`: a process without any part of our service."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+
+import httpx
+from tide import START, States, at_sea
+
+from mlops_assets.cli.processes import Started, free_port
+
+
+@contextmanager
+def stock(uri: str, model: str, log: Path) -> Iterator[str]:
+    """MLflow's own server on a registered version; its address."""
+    url = f"http://127.0.0.1:{(port := free_port(0))}"
+    command = [str(Path(sys.executable).with_name("mlflow")), "models", "serve", "-m", model, "--env-manager", "local"]
+    environment = {
+        **os.environ,
+        "MLFLOW_TRACKING_URI": uri,
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+    }
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [*command, "--host", "127.0.0.1", "--port", str(port), "--workers", "1"],
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            env=environment,
+            cwd=log.parent,
+        )
+    try:
+        Started("mlflow models serve", process, log, url).wait_until_ready("/ping", within=240.0)
+        yield url
+    finally:
+        process.terminate()
+        process.wait(20)
+
+
+def test_mlflow_models_serve_answers_recorded_requests_exactly_as_the_endpoint(states: States, tmp_path: Path) -> None:
+    with at_sea(states.copy("asked", tmp_path / "home")) as harness:
+        answers = harness.desk.telemetry.answers("tide", START, START + timedelta(days=40), roles=("champion",))
+        rows = list(answers["inputs"].iloc[::7][:20])
+        assert len(rows) == 20
+        ours = harness.desk.endpoint.ask(rows)
+        with stock(harness.platform.registry.uri, "models:/tide/1", tmp_path / "stock.log") as url:
+            body = {"dataframe_records": rows}
+            said = httpx.post(f"{url}/invocations", json=body, timeout=60.0, trust_env=False)
+
+        assert said.status_code == 200, said.text
+        theirs = [row["prediction"] for row in said.json()["predictions"]]
+        assert theirs == [row["prediction"] for row in ours] == list(answers["prediction"].iloc[::7][:20])
+        assert len(set(theirs)) > 10
