@@ -21,7 +21,9 @@ app = typer.Typer(
     help="ML projects as Dagster assets, kept right in production.",
     pretty_exceptions_enable=False,
 )
-console, errors = Console(), Console(stderr=True)
+WIDTH = None if sys.stdout.isatty() else 160
+"""Without a terminal there is no width to ask for, and 80 columns would break the tables."""
+console, errors = Console(width=WIDTH), Console(stderr=True)
 
 Project = Annotated[str, typer.Argument(help="Name of the project.")]
 Json = Annotated[bool, typer.Option("--json", help="Print facts as JSON.")]

@@ -58,10 +58,10 @@ class Demo:
             )
         try:
             with self._phase("start Dagster and MLflow"):
-                dagster, mlflow = self._start()
+                dagster, mlflow = self.start()
             with instance_of(self.settings) as instance:
                 with self._phase("bootstrap: publish history, feasibility, first model, endpoint"):
-                    self._bootstrap(instance, dagster)
+                    self.bootstrap(instance, dagster)
                 if self.hold:
                     self.desk.ledger.append(PROJECT, RetrainingHeld(at=self.desk.now(), held=True, number=0))
                 self._weeks(instance)
@@ -76,7 +76,8 @@ class Demo:
 
     # Steps
 
-    def _start(self) -> tuple[Started, Started]:
+    def start(self) -> tuple[Started, Started]:
+        """Start Dagster (webserver, daemon, code location) and MLflow; both are recorded for `down`."""
         home, logs = dagster_home(self.settings), self.settings.home / "logs"
         port, mlflow_port = free_port(3000), free_port(5000)
         environment = {"DAGSTER_HOME": str(home), "MLOPS_ASSETS_HOME": str(self.settings.home), "DO_NOT_TRACK": "true"}
@@ -115,7 +116,12 @@ class Demo:
         dagster.wait_until_ready("/server_info")
         return dagster, mlflow
 
-    def _bootstrap(self, instance: dg.DagsterInstance, dagster: Started) -> None:
+    def bootstrap(self, instance: dg.DagsterInstance, dagster: Started) -> None:
+        """Launch the project's bootstrap job as the UI does, and wait for its end.
+
+        Raises:
+            PlatformError: when it fails, or its candidate is not good enough to serve.
+        """
         client = DagsterGraphQLClient("127.0.0.1", port_number=int(dagster.url.rsplit(":", 1)[1]))
         run_id = client.submit_job_execution(
             f"{PROJECT}_bootstrap", repository_location_name="mlops_assets", repository_name="__repository__"

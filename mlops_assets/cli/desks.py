@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from pathlib import Path
 
@@ -39,6 +40,9 @@ def specs() -> dict[str, ProjectSpec]:
 def platform() -> Platform:
     """The embedded platform on the configured state folder; relative folders of dagster.yaml count from the root."""
     os.chdir(ROOT)
+    # Its notes on each table and version are for a server's log, not for a command's output.
+    logging.getLogger("mlflow").setLevel(logging.WARNING)
+    logging.getLogger("alembic").setLevel(logging.WARNING)
     return Platform.embedded(Settings())
 
 

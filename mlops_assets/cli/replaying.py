@@ -29,7 +29,7 @@ def play(
     bound = None if until is None else desk.timeline.utc(until)
     columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
     moments = []
-    with Progress(*columns, console=console, transient=True) as progress:
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task(f"{desk.spec.name} at {iso(desk.now())}")
 
         def watch(work: list[Work]) -> None:

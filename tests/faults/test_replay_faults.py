@@ -16,8 +16,10 @@ from dagster._daemon.types import DaemonHeartbeat
 from filelock import FileLock
 from tide import ATTRIBUTES, TRAINED, tide
 
+from mlops_assets.cli.instance import instance_of
 from mlops_assets.errors import Refused
 from mlops_assets.replay import ATTEMPTS, DagsterLoop, Stuck, advance
+from mlops_assets.retraining.outstanding import outstanding
 from mlops_assets.spec import ProjectSpec
 from resources.platform import Desk, Platform
 from resources.settings import Settings
@@ -39,11 +41,18 @@ def desk(tmp_path: Path) -> Desk:
 
 
 @pytest.fixture
-def instance(tmp_path: Path) -> Iterator[dg.DagsterInstance]:
-    """A Dagster whose daemon has just given a sign of life."""
-    with dg.DagsterInstance.ephemeral(tempdir=str(tmp_path)) as found:
-        found.add_daemon_heartbeat(DaemonHeartbeat(time.time(), "SENSOR", "an id", []))
+def instance(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dg.DagsterInstance]:
+    """Dagster as `dagster dev` keeps it in this state folder; no daemon has ever lived there."""
+    monkeypatch.chdir(tmp_path)  # opening it goes to the project's root; the test comes back
+    with instance_of(Settings(home=tmp_path / "home")) as found:
         yield found
+
+
+@pytest.fixture
+def alive(instance: dg.DagsterInstance) -> dg.DagsterInstance:
+    """The same; its daemon has just given a sign of life."""
+    instance.add_daemon_heartbeat(DaemonHeartbeat(time.time(), "SENSOR", "an id", []))
+    return instance
 
 
 def switch(instance: dg.DagsterInstance, sensor: str, status: InstigatorStatus) -> None:
@@ -54,30 +63,28 @@ def switch(instance: dg.DagsterInstance, sensor: str, status: InstigatorStatus) 
 
 
 def test_a_replay_stops_and_names_a_sensor_that_is_needed_and_switched_off(
-    desk: Desk, instance: dg.DagsterInstance
+    desk: Desk, alive: dg.DagsterInstance
 ) -> None:
-    switch(instance, "tide_late_labels", InstigatorStatus.STOPPED)  # nothing waits for this one
-    switch(instance, "tide_live_data", InstigatorStatus.STOPPED)
+    switch(alive, "tide_late_labels", InstigatorStatus.STOPPED)  # nothing waits for this one
+    switch(alive, "tide_live_data", InstigatorStatus.STOPPED)
     with pytest.raises(Stuck, match=r"sensor tide_live_data: it is switched off, and observe:labelled:.* waits for it"):
-        list(advance(desk, DagsterLoop(instance, desk), windows=1))
+        list(advance(desk, DagsterLoop(alive, desk), windows=1))
 
 
-def test_a_replay_stops_and_names_a_run_that_keeps_failing(desk: Desk, instance: dg.DagsterInstance) -> None:
-    from mlops_assets.retraining.outstanding import outstanding
-
+def test_a_replay_stops_and_names_a_run_that_keeps_failing(desk: Desk, alive: dg.DagsterInstance) -> None:
     work = outstanding(desk.timeline, desk.history(), desk.now())[0]
 
     @dg.job(name="tide_observe", tags={"mlops/loop": "tide", "mlops/work": work.key})
     def job() -> None:
         """Stands for the real one; only its runs matter."""
 
-    runs = [instance.create_run_for_job(job, status=dg.DagsterRunStatus.FAILURE) for _ in range(ATTEMPTS)]
+    runs = [alive.create_run_for_job(job, status=dg.DagsterRunStatus.FAILURE) for _ in range(ATTEMPTS)]
     with pytest.raises(Stuck, match=f"run {runs[-1].run_id}: {work.key} has failed {ATTEMPTS} times"):
-        list(advance(desk, DagsterLoop(instance, desk), windows=1))
+        list(advance(desk, DagsterLoop(alive, desk), windows=1))
 
 
-def test_a_replay_stops_when_no_daemon_lives(desk: Desk, tmp_path: Path) -> None:
-    with dg.DagsterInstance.ephemeral() as instance, pytest.raises(Stuck, match="start `dagster dev`"):
+def test_a_replay_stops_when_no_daemon_lives(desk: Desk, instance: dg.DagsterInstance) -> None:
+    with pytest.raises(Stuck, match="Dagster's daemon: .* start `dagster dev`"):
         list(advance(desk, DagsterLoop(instance, desk), windows=1))
 
 
