@@ -59,7 +59,7 @@ def trained(spec: ProjectSpec, folder: Path) -> tuple[Path, Inputs, InputSchema]
     inputs = cut_inputs(timeline, schema, events, rows)
     past = (events["event_time"] < as_of).to_numpy()
     target = events[spec.problem.target].to_numpy(dtype=np.float64)
-    definitions = select_features(spec.features, inputs.take(past), target[past], spec.problem.task)
+    definitions = select_features(spec.features, inputs.take(past), target[past], spec.problem.task, timeline.lags)
     matrix = compute(definitions, inputs.take(past))
     frame = to_frame(definitions, matrix)
     reference = frame.assign(prediction=target[past])

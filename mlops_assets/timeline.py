@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mlops_assets.errors import Refused
+from mlops_assets.spec.duration import format_duration
 from mlops_assets.spec.project import ProjectSpec, ReplayClock
 
 Times = npt.NDArray[np.datetime64]
@@ -255,6 +256,19 @@ class Timeline:
         """Length of a history window, in grid steps; 0 without history."""
         history = self.spec.features.history
         return 0 if history is None else int(history.length / self.every)
+
+    @property
+    def lags(self) -> dict[str, dict[str, int]]:
+        """Per history column, where in its window the values of the declared ages stand (`features.history.lags`)."""
+        history = self.spec.features.history
+        ages = history.lags if history is not None else []
+        found: dict[str, dict[str, int]] = {}
+        for column in self._history_columns if ages else []:
+            newest = -(-(self.horizon + self.delay_of(column)) // self.every)
+            found[column] = {
+                format_duration(age): self.history_steps - 1 - (age // self.every - newest) for age in ages
+            }
+        return found
 
     def history_span(self, first_due: datetime, last_due: datetime) -> tuple[datetime, datetime]:
         """The stamps [start, end) from which histories due in [first_due, last_due] are cut."""

@@ -57,13 +57,19 @@ class Sample:
         return pd.DataFrame(compute(definitions, self.inputs), columns=definitions.names)
 
 
-def select_features(features: FeaturesSpec, inputs: Inputs, target: npt.NDArray[Any], task: Task) -> FeatureDefinitions:
+def select_features(
+    features: FeaturesSpec,
+    inputs: Inputs,
+    target: npt.NDArray[Any],
+    task: Task,
+    lags: dict[str, dict[str, int]] | None = None,
+) -> FeatureDefinitions:
     """Choose a project's features on rows before the hold-out.
 
     A sample of the rows, spread over all of them, is put through all calculators of the setting; slow ones, whose
     feature alone would take more than a quarter of `select.budget`, through every third row of it, so that their
-    evidence must be the stronger. Relevance is tested against what the known columns leave unexplained of the target
-    (`unexplained_by_known`): history must add to them. Features that are missing in more than a fifth of the rows, or
+    evidence must be the stronger. Relevance is tested against what known columns and lags leave unexplained of the
+    target (`unexplained_by_known`): the features must add to them. Features that are missing in more than a fifth of the rows, or
     that tsfresh's relevance test does not pass (Benjamini-Yekutieli at `select.fdr`, slow and quick ones each for
     themselves), fall away. The rest compete for two scarce things, the `select.most` places and the budget of computing
     per answer: the next one chosen is that with the most relevance (-log10 p) for the shares of both that it takes;
@@ -83,11 +89,12 @@ def select_features(features: FeaturesSpec, inputs: Inputs, target: npt.NDArray[
         inputs: n rows, sorted by time; the caller has cut them before the hold-out.
         target: (n,) floats for regression, class names for classification.
         task: the project's.
+        lags: the declared single values, as `Timeline.lags` places them; they are features without a test.
 
     Raises:
         TrainingError: when tsfresh or the cost table does not know a calculator, or nothing is left to learn from.
     """
-    definitions = FeatureDefinitions(known=list(features.known)).with_levels(inputs)
+    definitions = FeatureDefinitions(known=list(features.known), lags=lags or {}).with_levels(inputs)
     if features.history is not None and features.select.most:
         rows = sample_rows(inputs, features.select.sample)
         unexplained = [part[rows] for part in unexplained_by_known(definitions, inputs, target, task)]
@@ -105,7 +112,7 @@ def select_features(features: FeaturesSpec, inputs: Inputs, target: npt.NDArray[
 def unexplained_by_known(
     known: FeatureDefinitions, inputs: Inputs, target: npt.NDArray[Any], task: Task
 ) -> list[Floats]:
-    """What the known columns leave unexplained of the target; relevance of history is tested against that.
+    """What known columns and lags leave unexplained of the target; relevance is tested against that.
 
     Tested against the target itself, whatever merely mirrors the time of day comes first: the known columns say that
     already, and as dozens of noisy copies it costs more in loss than it gives. Measured on the bike data, as of
@@ -121,7 +128,7 @@ def unexplained_by_known(
     else:
         names = sorted({str(name) for name in target})
         parts = [(target.astype(str) == name).astype(np.float64) for name in (names[1:] if len(names) == 2 else names)]
-    if not known.known or len(inputs) < 2 * FOLDS:
+    if not known.names or len(inputs) < 2 * FOLDS:
         return parts
     from sklearn.ensemble import ExtraTreesRegressor
     from sklearn.model_selection import KFold, cross_val_predict
@@ -252,6 +259,7 @@ def _definitions(
     return FeatureDefinitions(
         known=known.known,
         levels=known.levels,
+        lags=known.lags,
         calculators=calculators,
         costs={feature.name: round(cost, 1) for feature, cost in within.items()},
         p_values=p_values,

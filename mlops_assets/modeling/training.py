@@ -91,7 +91,11 @@ class TrainingRun:
         prepared, spec = self.session.prepared, self.desk.spec
         seen = prepared.split.search
         definitions = select_features(
-            spec.features, prepared.inputs.take(seen), prepared.target[seen], spec.problem.task
+            spec.features,
+            prepared.inputs.take(seen),
+            prepared.target[seen],
+            spec.problem.task,
+            self.desk.timeline.lags,
         )
         self.bench.put(DEFINITIONS, definitions.model_dump_json())
         return definitions

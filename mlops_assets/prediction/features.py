@@ -57,6 +57,8 @@ class FeatureDefinitions(BaseModel):
     known: list[str] = []
     levels: dict[str, list[str]] = {}
     """Of each category among the known columns, the levels seen in training; their positions are the codes."""
+    lags: dict[str, dict[str, int]] = {}
+    """Per history column the single values that are features, by their age (`168h`): positions in its window."""
     calculators: dict[str, list[str]] = {}
     """Per history column the tsfresh features, by the part of their name behind it: `mean`, `quantile__q_0.1`."""
     costs: dict[str, float] = {}
@@ -78,7 +80,9 @@ class FeatureDefinitions(BaseModel):
     @property
     def names(self) -> list[str]:
         """The matrix's columns, in order."""
-        return [*self.known, *(feature_name(column, s) for column, names in self.calculators.items() for s in names)]
+        lags = [f"{column}__{age}_ago" for column, ages in self.lags.items() for age in ages]
+        tsfresh = [feature_name(column, s) for column, names in self.calculators.items() for s in names]
+        return [*self.known, *lags, *tsfresh]
 
     def with_levels(self, inputs: Inputs) -> FeatureDefinitions:
         """The same features, with the category levels that these rows hold."""
@@ -111,6 +115,10 @@ def compute(definitions: FeatureDefinitions, inputs: Inputs) -> FeatureMatrix:
     for position, name in enumerate(definitions.known):
         matrix[:, position] = _known(definitions, name, inputs.known[name])
     offset = len(definitions.known)
+    for column, ages in definitions.lags.items():
+        chosen = list(ages.values())
+        matrix[:, offset : offset + len(chosen)] = fill_missing(inputs.history[column])[:, chosen]
+        offset += len(chosen)
     for column, suffixes in definitions.calculators.items():
         block = matrix[:, offset : offset + len(suffixes)]
         _compute_windows(plan(tuple(suffixes)), inputs.history[column], block)

@@ -18,6 +18,8 @@ class HistorySpec(SpecModel):
     """Numbers under `data.columns`, or the target."""
     length: Duration
     """How far back a window reaches; a multiple of `data.every`."""
+    lags: list[Duration] = []
+    """Ages, counted back from the event, whose single value is a feature: `168h` is the same hour a week ago."""
 
 
 class SelectSpec(SpecModel):

@@ -155,6 +155,13 @@ def _times_disagree(spec: ProjectSpec) -> Iterator[str]:
             f"features.history.length ({show(history.length)}) must be a multiple of data.every ({show(data.every)}), "
             f"at least two steps"
         )
+    for age in history.lags if history is not None else []:
+        oldest = known_after - spec.labels.delay + history.length - data.every if history is not None else age
+        if age % data.every or not known_after <= age <= oldest:
+            yield (
+                f"features.history.lags ({show(age)}) must be a multiple of data.every, at least horizon + every + "
+                f"arrival_delay + labels.delay ({show(known_after)}), and lie within the window ({show(oldest)})"
+            )
     if isinstance(spec.clock, ReplayClock):
         if spec.clock.start <= data.start:
             yield f"clock.start ({spec.clock.start}) must come after data.start ({data.start})"

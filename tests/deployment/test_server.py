@@ -313,7 +313,7 @@ def test_garbage_gets_4xx_and_never_500_or_nan(versions: Versions, tmp_path: Pat
     version = versions[kind][1]
     with serving(version, tmp_path) as client:
 
-        @settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+        @settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
         @given(requests(version.records[0]), st.booleans())
         def throw(body: Any, scorer: bool) -> None:
             content = json.dumps(body).encode()

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tide import at_sea, failures, succeeded
 
 from mlops_assets.retraining.records import Feasible, Judged, PromotionStep, VersionTrained
 from resources import h2o
+
+NOISE: dict[str, Any] = {
+    "data": {"options": {"lost": True}},
+    "problem": {"success": {"better_than_baseline_by": 0.9}},
+}
+"""The mean of noise is better than yesterday's noise, but not ten times."""
 
 
 @pytest.fixture
@@ -26,7 +33,7 @@ def no_jvm(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def test_an_infeasible_project_is_told_so_before_any_automl_is_paid_for(tmp_path: Path, no_jvm: list[str]) -> None:
-    with at_sea(tmp_path, data={"options": {"lost": True}}) as harness:
+    with at_sea(tmp_path, **NOISE) as harness:
         found = harness.bootstrap()
         history = harness.desk.history()
 
@@ -35,7 +42,7 @@ def test_an_infeasible_project_is_told_so_before_any_automl_is_paid_for(tmp_path
         assert not check.passed and "Not better by the margin" in str(check.metadata["reason"].value)
         (fact,) = history.of(Feasible)
         assert (fact.feasible, fact.forced) == (False, False)
-        assert fact.model_loss > 0.95 * fact.baseline_loss
+        assert fact.model_loss > 0.1 * fact.baseline_loss
         assert history.of(VersionTrained) == [] and history.reign is None
         assert harness.desk.endpoint.url is None
 
@@ -43,8 +50,7 @@ def test_an_infeasible_project_is_told_so_before_any_automl_is_paid_for(tmp_path
 def test_an_infeasible_project_can_be_forced_step_by_step_and_that_is_recorded(
     tmp_path: Path, no_jvm: list[str]
 ) -> None:
-    options = {"options": {"lost": True}}
-    with at_sea(tmp_path, data=options, problem={"success": {"better_than_baseline_by": 0.9}}) as harness:
+    with at_sea(tmp_path, **NOISE) as harness:
         # Forced past the PoC only: the gate asks for the same success, and nothing is served.
         insisted = {"ops": {"tide__feasibility": {"config": {"force": True}}}}
         succeeded(harness.run("bootstrap", run_config=insisted))

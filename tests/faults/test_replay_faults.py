@@ -74,17 +74,18 @@ def test_a_replay_stops_and_names_a_sensor_that_is_needed_and_switched_off(
 def test_a_replay_stops_and_names_a_run_that_keeps_failing(desk: Desk, alive: dg.DagsterInstance) -> None:
     work = outstanding(desk.timeline, desk.history(), desk.now())[0]
 
-    @dg.job(name="tide_observe", tags={"mlops/loop": "tide", "mlops/work": work.key})
+    @dg.job(name="tide_observe")
     def job() -> None:
         """Stands for the real one; only its runs matter."""
 
-    runs = [alive.create_run_for_job(job, status=dg.DagsterRunStatus.FAILURE) for _ in range(ATTEMPTS)]
+    tags = {"mlops/loop": "tide", "mlops/work": work.key}
+    runs = [alive.create_run_for_job(job, status=dg.DagsterRunStatus.FAILURE, tags=tags) for _ in range(ATTEMPTS)]
     with pytest.raises(Stuck, match=f"run {runs[-1].run_id}: {work.key} has failed {ATTEMPTS} times"):
         list(advance(desk, DagsterLoop(alive, desk), windows=1))
 
 
 def test_a_replay_stops_when_no_daemon_lives(desk: Desk, instance: dg.DagsterInstance) -> None:
-    with pytest.raises(Stuck, match="Dagster's daemon: .* start `dagster dev`"):
+    with pytest.raises(Stuck, match=r"Dagster's daemon: .* start `dagster dev`"):
         list(advance(desk, DagsterLoop(instance, desk), windows=1))
 
 

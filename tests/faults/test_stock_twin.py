@@ -11,6 +11,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import httpx
+import psutil
 from tide import START, States, at_sea
 
 from mlops_assets.cli.processes import Started, free_port
@@ -38,8 +39,14 @@ def stock(uri: str, model: str, log: Path) -> Iterator[str]:
         Started("mlflow models serve", process, log, url).wait_until_ready("/ping", within=240.0)
         yield url
     finally:
-        process.terminate()
-        process.wait(20)
+        # MLflow's command starts the server as its child, and does not end it.
+        family = [*psutil.Process(process.pid).children(recursive=True), psutil.Process(process.pid)]
+        for each in family:
+            each.terminate()
+        _, left = psutil.wait_procs(family, timeout=10.0)
+        for each in left:
+            each.kill()
+        process.wait(10)
 
 
 def test_mlflow_models_serve_answers_recorded_requests_exactly_as_the_endpoint(states: States, tmp_path: Path) -> None:

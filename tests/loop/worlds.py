@@ -80,7 +80,7 @@ def _series(seed: int, number: int, name: str, break_at: str | None, noise_from:
     y = 10 + 100 * number + 5 * swing + slope * x + noise
     rows = pd.DataFrame({"timestamp": times, "place": name, "x": x, "swing": swing, "y": y})
     if noise_from is not None:
-        later = (times >= pd.Timestamp(noise_from)).to_numpy()
+        later = times >= pd.Timestamp(noise_from)
         rows.loc[later, ["x", "swing", "y"]] = draw.normal(scale=50, size=(int(later.sum()), 3))
     return rows
 
@@ -195,16 +195,13 @@ def noisy(start: datetime, end: datetime, *, project: str, after: str) -> pd.Dat
     """
     data = shipped(project)["data"]
     rows = import_function(project, "data.source", data["source"])(start, end)
-    later = rows[data["time"]] >= pd.Timestamp(after)
-    if not later.any():
-        return rows
+    later = (rows[data["time"]] >= pd.Timestamp(after)).to_numpy()
     for name in rows.columns.drop(data["time"]):
         # a hash of time and name: each row is the same noise at each reading
         keys = rows.loc[later, data["time"]].astype("int64").astype(str) + name
         share = pd.util.hash_array(keys.to_numpy(dtype=object)) / 2.0**64
-        rows[name] = rows[name].where(
-            ~later, pd.Series(_drawn(data["columns"].get(name, {}), share), rows.index[later])
-        )
+        values = [*rows.loc[~later, name].tolist(), *_drawn(data["columns"].get(name, {}), share)]
+        rows[name] = values
     return rows
 
 
@@ -215,7 +212,7 @@ def _drawn(column: dict[str, Any], share: np.ndarray[Any, np.dtype[np.float64]])
     low, high = column.get("ge", 0), column.get("le", 1000)
     if column.get("dtype") == "int":
         return [int(low + number * (high - low + 1)) for number in share]
-    return list(low + share * (high - low))
+    return [float(low + number * (high - low)) for number in share]
 
 
 def shipped(project: str) -> dict[str, Any]:
