@@ -26,8 +26,8 @@ OBSERVING = [
 ]
 WITHOUT_LABELS = OBSERVING
 """What a window is observed by when it has ended; labels that are not due yet are pending."""
-WITH_LABELS = ["labels", "drift_report", "performance_report", "retraining_decision"]
-"""What is made again when labels come late."""
+WITH_LABELS = ["labels", "performance_report", "retraining_decision"]
+"""What is made, or made again, when labels come late; drift and health do not depend on them."""
 WITHOUT_CHAMPION = ["raw_data", "labels"]
 """What there is before the first promotion."""
 

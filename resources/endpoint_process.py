@@ -35,22 +35,17 @@ from resources.service_config import (
     scorer_token,
     write_whole,
 )
+from resources.service_process import CHILDREN, SERVICE, forget_ended, process_of, terminate
 
 START_WITHIN = 90.0
 """Seconds from start to the first answer; 4 to 6 on a quiet machine, most of it the first model's imports."""
 END_WITHIN = 30.0
 """Seconds that the service may take to end by itself; twice its own grace, and a little."""
 LOOK_EVERY = 0.05
-SAME_START = 2.0
-"""Seconds by which two readings of a process's start may differ: the kernel gives it relative to a boot time that the
-clock's corrections move."""
 LOG_TAIL = 2000
 MAX_LOG = 10 * 2**20
 """Bytes from which a service's log is moved aside at the next start."""
-CHILDREN: dict[int, subprocess.Popen[bytes]] = {}
-"""Services that this process started; they may outlive it, but while it lives it must take note of their ends."""
 ANSWER_WITHIN = httpx.Timeout(120.0, connect=5.0)
-MODULE = "mlops_assets.deployment.server"
 
 
 class EndpointProcess:
@@ -89,7 +84,7 @@ class EndpointProcess:
     def record(self) -> ProcessRecord | None:
         """The service's process, as it was recorded, if it lives; None otherwise."""
         found = self._last_record()
-        return found if found is not None and _process(found) is not None else None
+        return found if found is not None and process_of(found) is not None else None
 
     def _last_record(self) -> ProcessRecord | None:
         path = self.folder / PROCESS
@@ -154,7 +149,7 @@ class EndpointProcess:
             log.replace(log.with_suffix(".1.log"))
         with log.open("ab") as output:
             child = subprocess.Popen(
-                [sys.executable, "-m", MODULE, "--config", str(self.folder / CONFIG)],
+                [sys.executable, "-m", SERVICE, "--config", str(self.folder / CONFIG)],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
@@ -162,7 +157,7 @@ class EndpointProcess:
                 start_new_session=True,
                 env={**os.environ, "PYTHONUNBUFFERED": "1"},
             )
-        _forget_ended()
+        forget_ended()
         CHILDREN[child.pid] = child
         return child
 
@@ -173,7 +168,7 @@ class EndpointProcess:
             if found is not None and self._answers(found):
                 return found
             if found is None and child is not None and child.poll() is not None:
-                _forget_ended()
+                forget_ended()
                 raise self._error(
                     "start of the scoring service",
                     f"it ended with status {child.returncode}; its log ends:\n{self._log_tail()}",
@@ -183,8 +178,8 @@ class EndpointProcess:
                 raise self._error("scoring service", f"it died; its log ends:\n{self._log_tail()}", "run this again")
             time.sleep(LOOK_EVERY)
         if child is not None and child.poll() is None:
-            _terminate(psutil.Process(child.pid), END_WITHIN)
-            _forget_ended()
+            terminate(psutil.Process(child.pid), END_WITHIN)
+            forget_ended()
         raise self._error(
             "start of the scoring service",
             f"it does not answer in time; its log ends:\n{self._log_tail()}",
@@ -222,10 +217,10 @@ class EndpointProcess:
             return running is not None
 
     def _end(self, running: ProcessRecord) -> None:
-        process = _process(running)
-        if process is not None and not _terminate(process, END_WITHIN):
+        process = process_of(running)
+        if process is not None and not terminate(process, END_WITHIN):
             raise self._error(f"process {running.pid}", "it was killed and is still there", "end it by hand")
-        _forget_ended()
+        forget_ended()
 
     # Talking to it
 
@@ -384,37 +379,3 @@ class EndpointProcess:
             "POST", "/invocations", {"dataframe_records": list(records)}, client=True
         )["predictions"]
         return answers
-
-
-def _forget_ended() -> None:
-    for pid, child in list(CHILDREN.items()):
-        if child.poll() is not None:
-            del CHILDREN[pid]
-
-
-def _process(record: ProcessRecord) -> psutil.Process | None:
-    """The recorded process, if it lives: same id, same start, and a scoring service."""
-    try:
-        process = psutil.Process(record.pid)
-        same = abs(process.create_time() - record.started) < SAME_START and MODULE in process.cmdline()
-        return process if same and process.status() != psutil.STATUS_ZOMBIE else None
-    except psutil.NoSuchProcess:
-        return None
-
-
-def _terminate(process: psutil.Process, within: float) -> bool:
-    """End a process, gently first; whether it is gone."""
-    try:
-        process.terminate()
-        process.wait(within)
-    except psutil.NoSuchProcess:
-        return True
-    except psutil.TimeoutExpired:
-        process.kill()
-    try:
-        process.wait(5.0)
-    except psutil.NoSuchProcess:
-        return True
-    except psutil.TimeoutExpired:
-        return False
-    return True

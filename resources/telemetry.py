@@ -14,28 +14,39 @@ from __future__ import annotations
 
 import sqlite3
 import threading
-import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import orjson
 import pandas as pd
 from filelock import FileLock
 
 from mlops_assets.errors import Refused
-from mlops_assets.timeline import Times
+from resources.answers import (
+    COLUMNS,
+    FEATURE_SET,
+    FIELDS,
+    FRAME_COLUMNS,
+    Answer,
+    Pending,
+    RequestLine,
+    Role,
+    ServiceHealth,
+    from_row,
+    maybe_us,
+    moment_of,
+    named,
+    to_row,
+    us,
+)
 
-Role = Literal["champion", "shadow", "ad_hoc"]
 SCHEMA_VERSION = 1
 ID_CHUNK = 500
 """Ids per query: SQLite limits the number of parameters."""
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 SCHEMA = """
 CREATE TABLE feature_sets (
@@ -85,68 +96,11 @@ def telemetry_path(state: Path, project: str) -> Path:
     return state / project / "telemetry.sqlite"
 
 
-@dataclass(frozen=True)
-class Answer:
-    """One answer, with all that led to it."""
-
-    event_id: str
-    role: Role
-    version: int
-    dataset: str
-    project: str
-    entity: str | None
-    event_time: datetime
-    due: datetime | None
-    """None for `ad_hoc`: only the scorer knows when an event's answer was due."""
-    answered_at: datetime
-    """On the wall's clock."""
-    now: datetime | None
-    """The project's time when it was asked, as far as the service was told."""
-    late: bool
-    entity_known: bool
-    inputs: Mapping[str, Any]
-    """The request's row; `from_records` gives the model's inputs again, to the bit."""
-    feature_set: int
-    """From `Telemetry.feature_set`."""
-    features: npt.NDArray[np.float64]
-    """(k,), in the feature set's order."""
-    prediction: float | str
-    probabilities: dict[str, float] | None
-
-
-@dataclass(frozen=True)
-class RequestLine:
-    """One request to the service, answered or not."""
-
-    at: datetime
-    now: datetime | None
-    status: int
-    latency_ms: float
-    role: str
-    rows: int
-
-
-@dataclass(frozen=True)
-class ServiceHealth:
-    """How the service did over a stretch of the project's time."""
-
-    requests: int
-    errors: int
-    """Answered with a status of 500 or more; what a client did wrong (4xx) is no error of the service."""
-    client_errors: int
-    p50_ms: float | None
-    p95_ms: float | None
-    p99_ms: float | None
-    memory_mb: float | None
-    """The most that the process held."""
-
-
-@dataclass(frozen=True)
-class Pending:
-    """A champion's answer that a shadow has not predicted yet."""
-
-    row: int
-    answer: Answer = field(repr=False)
+# the two unique indices are meant; every other contradiction raises
+INSERT = f"INSERT INTO answers ({COLUMNS}) VALUES ({', '.join('?' * len(FIELDS))}) ON CONFLICT DO NOTHING"
+UNSHADOWED = """FROM answers AS given WHERE project = :project AND role = 'champion' AND due >= :as_of AND id > :after
+    AND NOT EXISTS (SELECT 1 FROM answers AS shadow
+        WHERE shadow.event_id = given.event_id AND shadow.role = 'shadow' AND shadow.version = :version)"""
 
 
 class Telemetry:
@@ -241,7 +195,7 @@ class Telemetry:
             The ids of events whose answer was there before and stands: for these nothing was written.
         """
         durable = any(answer.role == "champion" for answer in answers)
-        rows = [_row(answer) for answer in answers]
+        rows = [to_row(answer) for answer in answers]
         standing: set[str] = set()
         with self._transaction(self._synced if durable else self._unsynced) as connection:
             for row in rows:
@@ -257,7 +211,7 @@ class Telemetry:
             rss: bytes of memory that the service holds now.
         """
         rows = [
-            (us(line.at), _maybe(line.now), line.status, line.latency_ms, line.role, line.rows, rss) for line in lines
+            (us(line.at), maybe_us(line.now), line.status, line.latency_ms, line.role, line.rows, rss) for line in lines
         ]
         with self._transaction(self._unsynced) as connection:
             connection.executemany(
@@ -282,7 +236,7 @@ class Telemetry:
     def stored(self, ids: Iterable[str]) -> dict[str, Answer]:
         """The answers by a champion that stand for these events; events without one are left out."""
         rows = self._by_id(f"SELECT {COLUMNS} FROM answers WHERE role = 'champion' AND event_id", ids)
-        return {row[0]: _answer(row) for row in rows}
+        return {row[0]: from_row(row) for row in rows}
 
     def _by_id(self, query: str, ids: Iterable[str]) -> Iterator[tuple[Any, ...]]:
         asked = list(ids)
@@ -313,12 +267,12 @@ class Telemetry:
 
     def _frame(self, rows: Sequence[tuple[Any, ...]]) -> pd.DataFrame:
         sets = {key: self._definition(key) for key in {row[FEATURE_SET] for row in rows}}
-        answers = [_answer(row) for row in rows]
+        answers = [from_row(row) for row in rows]
         columns: dict[str, Any] = {name: [getattr(a, name) for a in answers] for name in FRAME_COLUMNS}
         frame = pd.DataFrame(columns)
         for name in ("event_time", "due", "answered_at", "now"):
             frame[name] = pd.to_datetime(frame[name], utc=True).astype("datetime64[ns, UTC]")
-        frame["features"] = pd.Series([_named(a.features, *sets[a.feature_set]) for a in answers], dtype=object)
+        frame["features"] = pd.Series([named(a.features, *sets[a.feature_set]) for a in answers], dtype=object)
         return frame
 
     def _definition(self, key: int) -> tuple[list[str], dict[str, list[str]]]:
@@ -340,7 +294,7 @@ class Telemetry:
             f"SELECT id, {COLUMNS} {UNSHADOWED} ORDER BY id LIMIT :limit",
             {"project": project, "version": version, "as_of": us(as_of), "after": after, "limit": limit},
         )
-        return [Pending(row[0], _answer(row[1:])) for row in rows]
+        return [Pending(row[0], from_row(row[1:])) for row in rows]
 
     def backlog(self, project: str, version: int, as_of: datetime, after: int) -> int:
         """How many answers `unshadowed` would give."""
@@ -358,7 +312,7 @@ class Telemetry:
         (found,) = self._read(
             "SELECT max(now) FROM (SELECT max(now) AS now FROM answers UNION SELECT max(now) FROM requests)", ()
         )[0]
-        return None if found is None else _time(found)
+        return None if found is None else moment_of(found)
 
     def requests(self, start: datetime, end: datetime) -> pd.DataFrame:
         """The request log of start <= project time < end, in the order of writing.
@@ -388,94 +342,3 @@ class Telemetry:
             p99_ms=latency[99],
             memory_mb=None if memory is None else float(memory) / 2**20,
         )
-
-
-FIELDS = (
-    "event_id",
-    "role",
-    "version",
-    "dataset",
-    "project",
-    "entity",
-    "event_time",
-    "due",
-    "answered_at",
-    "now",
-    "late",
-    "entity_known",
-    "inputs",
-    "feature_set",
-    "features",
-    "prediction",
-    "probabilities",
-)
-FEATURE_SET = FIELDS.index("feature_set")
-FRAME_COLUMNS = [name for name in FIELDS if name not in ("feature_set", "features")]
-COLUMNS = ", ".join(FIELDS)
-# the two unique indices are meant; every other contradiction raises
-INSERT = f"INSERT INTO answers ({COLUMNS}) VALUES ({', '.join('?' * len(FIELDS))}) ON CONFLICT DO NOTHING"
-UNSHADOWED = """FROM answers AS given WHERE project = :project AND role = 'champion' AND due >= :as_of AND id > :after
-    AND NOT EXISTS (SELECT 1 FROM answers AS shadow
-        WHERE shadow.event_id = given.event_id AND shadow.role = 'shadow' AND shadow.version = :version)"""
-
-
-def us(moment: datetime) -> int:
-    """An aware time as microseconds since 1970, UTC."""
-    return (moment - EPOCH) // timedelta(microseconds=1)
-
-
-def _maybe(moment: datetime | None) -> int | None:
-    return None if moment is None else us(moment)
-
-
-def _time(value: int) -> datetime:
-    return EPOCH + timedelta(microseconds=value)
-
-
-def times_of(values: Times) -> list[datetime]:
-    """datetime64[ns] values in UTC as aware times."""
-    return [
-        EPOCH + timedelta(microseconds=value) for value in values.astype("datetime64[us]").astype(np.int64).tolist()
-    ]
-
-
-def _row(answer: Answer) -> tuple[Any, ...]:
-    return (
-        answer.event_id,
-        answer.role,
-        answer.version,
-        answer.dataset,
-        answer.project,
-        answer.entity,
-        us(answer.event_time),
-        _maybe(answer.due),
-        us(answer.answered_at),
-        _maybe(answer.now),
-        answer.late,
-        answer.entity_known,
-        # JSON keeps every float64 exactly (shortest form that reads back the same)
-        zlib.compress(orjson.dumps(dict(answer.inputs)), 1),
-        answer.feature_set,
-        answer.features.astype("<f8").tobytes(),
-        answer.prediction,
-        None if answer.probabilities is None else orjson.dumps(answer.probabilities).decode(),
-    )
-
-
-def _answer(row: tuple[Any, ...]) -> Answer:
-    values = dict(zip(FIELDS, row, strict=True))
-    for name in ("event_time", "due", "answered_at", "now"):
-        values[name] = None if values[name] is None else _time(values[name])
-    values["late"], values["entity_known"] = bool(values["late"]), bool(values["entity_known"])
-    values["inputs"] = orjson.loads(zlib.decompress(values["inputs"]))
-    values["features"] = np.frombuffer(values["features"], dtype="<f8")
-    values["probabilities"] = None if values["probabilities"] is None else orjson.loads(values["probabilities"])
-    return Answer(**values)
-
-
-def _named(features: npt.NDArray[np.float64], names: list[str], levels: dict[str, list[str]]) -> dict[str, Any]:
-    named: dict[str, Any] = dict(zip(names, features.tolist(), strict=True))
-    for name, known in levels.items():
-        code = named[name]
-        named[name] = None if code != code else known[int(code)]
-    return named

@@ -17,7 +17,7 @@ from mlops_assets.prediction.inputs import Inputs, from_records
 from mlops_assets.prediction.predictor import Predictions
 from mlops_assets.spec.project import WallClock
 from mlops_assets.timeline import Timeline, event_id, iso
-from resources.telemetry import Answer, Role, times_of
+from resources.answers import Answer, Role, times_of
 
 if TYPE_CHECKING:
     from resources.telemetry import Telemetry

@@ -13,7 +13,7 @@ import psutil
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 from mlops_assets.deployment.rota import Rota
-from resources.telemetry import RequestLine
+from resources.answers import RequestLine
 
 if TYPE_CHECKING:
     from resources.telemetry import Telemetry

@@ -19,7 +19,7 @@ from mlops_assets.deployment.requests import Unanswered
 from mlops_assets.deployment.rota import Loaded, Rota
 from mlops_assets.errors import InputError
 from mlops_assets.prediction.inputs import InputSchema, from_records
-from resources.telemetry import Answer, Pending
+from resources.answers import Answer, Pending
 
 if TYPE_CHECKING:
     from resources.telemetry import Telemetry

@@ -31,7 +31,6 @@ from mlops_assets.timeline import Window
 from resources.platform import Desk
 
 Kind = Literal["drift", "performance", "health"]
-KINDS: tuple[Kind, ...] = ("drift", "performance", "health")
 
 
 @dataclass(frozen=True)
@@ -190,7 +189,7 @@ class Observation:
 
     def _require_reports(self) -> None:
         reign = self.reign
-        absent = [kind for kind in KINDS if self.history.report(kind, self.window.id, self.stage) is None]
+        absent = self.history.missing_reports(self.window.id, self.stage)
         if absent:
             raise NotReady(
                 self.desk.spec.name,

@@ -167,6 +167,15 @@ class History:
         """One report of one window at the latest stage there is."""
         return self.report(report, window, "labelled") or self.report(report, window, "ended")
 
+    def missing_reports(self, window: str, stage: Stage) -> list[str]:
+        """What must still be reported before a window is decided on; drift and health do not wait for labels."""
+        found = {
+            "drift": self.newest_report("drift", window),
+            "performance": self.report("performance", window, stage),
+            "health": self.newest_report("health", window),
+        }
+        return [kind for kind, report in found.items() if report is None]
+
     # Decisions and trainings
 
     @cached_property

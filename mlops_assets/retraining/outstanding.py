@@ -156,7 +156,7 @@ def _complete(history: History, window: Window, stage: Stage, reported: bool) ->
         return False
     if not reported:
         return True
-    if any(history.report(kind, window.id, stage) is None for kind in ("drift", "performance", "health")):
+    if history.missing_reports(window.id, stage):
         return False
     return window.id in history.repaired or history.decision_for(window.id, stage) is not None
 

@@ -24,7 +24,7 @@ from services import ref
 
 from mlops_assets.errors import EndpointError, InputError, ModelError, Refused
 from mlops_assets.timeline import Timeline, parse
-from resources.endpoint_process import CHILDREN, EndpointProcess
+from resources.endpoint_process import EndpointProcess
 from resources.endpoints import EndpointsResource
 from resources.service_config import (
     LOG,
@@ -36,6 +36,7 @@ from resources.service_config import (
     fingerprint,
     write_whole,
 )
+from resources.service_process import CHILDREN
 from resources.telemetry import Telemetry, telemetry_path
 
 MakeEndpoint = Callable[..., EndpointProcess]

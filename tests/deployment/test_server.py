@@ -26,7 +26,7 @@ from mlops_assets.errors import EndpointError, ModelError
 from mlops_assets.prediction.inputs import from_records
 from mlops_assets.prediction.predictor import Predictions, Predictor
 from mlops_assets.timeline import Timeline, event_id, iso, parse
-from resources.telemetry import Role
+from resources.answers import Role
 
 EVER = (datetime(2000, 1, 1, tzinfo=UTC), datetime(2100, 1, 1, tzinfo=UTC))
 HOUR = timedelta(hours=1)

@@ -21,7 +21,8 @@ from hypothesis import strategies as st
 
 from mlops_assets.errors import Refused
 from mlops_assets.timeline import event_id
-from resources.telemetry import SCHEMA_VERSION, Answer, RequestLine, Telemetry, telemetry_path
+from resources.answers import Answer, RequestLine
+from resources.telemetry import SCHEMA_VERSION, Telemetry, telemetry_path
 
 T0 = datetime(2011, 4, 2, 4, tzinfo=UTC)
 HOUR = timedelta(hours=1)

@@ -58,7 +58,8 @@ def test_canonical_records_cover_answers_shadows_reports_decisions_verdicts_and_
     assert {answer["role"] for answer in found["answers"]} == {"champion", "shadow"}
     counts = {name: len(found[name]) for name in ("reports", "decisions", "verdicts", "datasets", "published")}
     stages = 2 * WINDOWS - 1
-    assert counts["reports"] == 3 * stages
+    # drift and health do not depend on labels: when these come, the performance report alone is made again
+    assert counts["reports"] == 3 * WINDOWS + (WINDOWS - 1)
     assert counts["decisions"] == stages
     assert (counts["verdicts"], counts["datasets"]) == (3, 2)
     assert "run_id" not in records.text(found)
