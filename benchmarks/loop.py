@@ -1,7 +1,7 @@
 """From a decision to the new version serving, less the training itself: the platform against a plain script.
 
-Both start from copies of one state: `bike_demand`, played until evidence stands, with retraining held back. On one copy a
-person asks for a retraining and Dagster's daemon carries it out; on the other a plain script does the same steps.
+Both start from copies of one state: `bike_demand`, played until evidence stands, with retraining held back. On one
+copy a person asks for a retraining and Dagster's daemon carries it out; on the other a plain script does the same.
 
     python -m benchmarks.loop
 """
