@@ -69,13 +69,13 @@ def select_features(
     A sample of the rows, spread over all of them, is put through all calculators of the setting; slow ones, whose
     feature alone would take more than a quarter of `select.budget`, through every third row of it, so that their
     evidence must be the stronger. Relevance is tested against what known columns and lags leave unexplained of the
-    target (`unexplained_by_known`): the features must add to them. Features that are missing in more than a fifth of
-    the rows, or that tsfresh's relevance test does not pass (Benjamini-Yekutieli at `select.fdr`, slow and quick ones
-    each for themselves), fall away. The rest compete for two scarce things, the `select.most` places and the budget of
-    computing per answer: the next one chosen is that with the most relevance (-log10 p) for the shares of both that it takes;
-    those correlated by more than 0.98 with a chosen one are doubles and fall away. A calculator that gives several
-    features in one call is paid for by the first of them. So a slow feature must be relevant in proportion to earn its
-    place.
+    target (`unexplained_by_known`): the features must add to them. Features that are missing in more than a fifth
+    of the rows, or that tsfresh's relevance test does not pass (Benjamini-Yekutieli at `select.fdr`, slow and quick
+    ones each for themselves), fall away. The rest compete for two scarce things, the `select.most` places and the
+    budget of computing per answer: the next one chosen is that with the most relevance (-log10 p) for the shares of
+    both that it takes; those correlated by more than 0.98 with a chosen one are doubles and fall away. A calculator
+    that gives several features in one call is paid for by the first of them. So a slow feature must be relevant in
+    proportion to earn its place.
 
     What the budget costs in loss is measured on the sample: a boosted-tree model (scikit-learn, defaults) is fitted on
     the first 70 % of it in time and judged on the rest, once with the chosen features and once with those that would
