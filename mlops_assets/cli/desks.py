@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 from pathlib import Path
 
@@ -40,9 +39,8 @@ def specs() -> dict[str, ProjectSpec]:
 def platform() -> Platform:
     """The embedded platform on the configured state folder; relative folders of dagster.yaml count from the root."""
     os.chdir(ROOT)
-    # Its notes on each table and version are for a server's log, not for a command's output.
-    logging.getLogger("mlflow").setLevel(logging.WARNING)
-    logging.getLogger("alembic").setLevel(logging.WARNING)
+    # MLflow's notes on each table and version are for a server's log, not for a command's output.
+    os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
     return Platform.embedded(Settings())
 
 

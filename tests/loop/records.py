@@ -78,7 +78,9 @@ def differences(one: Records, other: Records) -> list[str]:
 
 def _plain(fact: dict[str, Any]) -> dict[str, Any]:
     kept = {name: value for name, value in fact.items() if name not in RUNS}
-    if kept["kind"] == "report" and kept["report"] == "health":
+    if kept["kind"] == "report" and kept["report"] != "performance":
+        # the versions of published answers follow from their content, and that names when each was given
+        kept["inputs"] = sorted(kept["inputs"])
         kept["summary"] = {name: value for name, value in kept["summary"].items() if name not in MEASURED}
     if kept["kind"] == "decision" and kept["decision"]["by"] == "person":
         kept["decision"] = {name: value for name, value in kept["decision"].items() if name != "id"}
