@@ -149,7 +149,7 @@ class Observation:
         answers = self.desk.telemetry.answers(spec.name, self.window.start, self.window.end)
         missed = [f for f in self.history.missed.values() if self.window.start <= f.event_time < self.window.end]
         requests = self.desk.telemetry.requests(self.window.start, self.window.end + timedelta(microseconds=1))
-        # A batch's latency is that of all its rows: a backlog that is caught up with in one request is not a slow service.
+        # A batch's latency is that of all its rows: catching up with a backlog in one request is not slow service.
         requests["latency_ms"] = requests["latency_ms"] / requests["rows"].clip(lower=1)
         summary = service_health(
             requests=requests,
