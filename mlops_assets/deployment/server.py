@@ -58,6 +58,8 @@ AT_ONCE_ROWS = 4
 """Rows up to which a request is computed in the event loop's thread."""
 AT_ONCE_BYTES = 64 * 2**10
 """Size of a body up to which it is read there, too."""
+BACKLOG = 2048
+"""Connections that may wait to be taken; uvicorn's own number."""
 GRACE = 10.0
 """Seconds that the end may take to finish requests, and again to empty the shadow's backlog."""
 KEEP_ALIVE = 75
@@ -242,6 +244,8 @@ def _bind(config: ServiceConfig) -> socket.socket:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             listener.bind((config.host, port))
+            # At once: until one of them listens, two services that start together can bind the same port.
+            listener.listen(BACKLOG)
             return listener
         except OSError:
             listener.close()

@@ -11,11 +11,13 @@ import dagster as dg
 import psutil
 import pytest
 from harness import Harness
-from tide import START, States, at_sea, settle_but_retraining
+from tide import START, States, at_sea, settle_but_retraining, tide
 
 from mlops_assets.deployment import scoring
+from mlops_assets.deployment.server import _bind
 from mlops_assets.retraining.outstanding import Retrain, Score, outstanding
 from resources.endpoint_process import EndpointProcess
+from resources.service_config import ServiceConfig
 from sensors import work
 
 DAY = timedelta(days=1)
@@ -119,6 +121,15 @@ def test_an_endpoint_that_cannot_live_makes_its_events_missed_and_blocks_no_retr
     assert harness.run("heal").success
     settle_but_retraining(harness)
     assert account(harness) == (49, 24, 25)
+
+
+def test_two_services_that_start_together_never_share_a_port(tmp_path: Path) -> None:
+    """Both wish for the port they had: one that the other got meanwhile."""
+    first = _bind(ServiceConfig(spec=tide(), state=tmp_path))
+    port = first.getsockname()[1]
+    second = _bind(ServiceConfig(spec=tide(), state=tmp_path, port=port))
+    with first, second:
+        assert second.getsockname()[1] != port
 
 
 def test_healing_that_fails_is_tried_again_after_growing_pauses(harness: Harness) -> None:

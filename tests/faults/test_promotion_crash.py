@@ -19,7 +19,6 @@ from mlops_assets.retraining.records import PromotionStep, TrainingEnded
 from resources.endpoint_process import EndpointProcess
 from resources.mlflow import Registry
 
-pytestmark = pytest.mark.xdist_group("promotion_crash")
 Arrow = tuple[type, str, Callable[..., bool]]
 
 
