@@ -46,7 +46,7 @@ class Registry:
                 self.project,
                 f"MLflow at {self.uri}, {place}",
                 f"it refused or could not be reached: {error}",
-                "check that the server runs and MLOPS_ASSETS_MLFLOW_URI names it, then run this again",
+                "check that this address can be reached and written (see MLOPS_ASSETS_HOME), then run this again",
             ) from error
 
     def ensure_experiment(self) -> str:
