@@ -85,6 +85,8 @@ def browser(settings: Settings) -> Iterator[Browser]:
         yield Browser(dagster)
     finally:
         end_recorded(settings.pids)
+        # ended by its record, as `down` does it: the handle learns of it here
+        dagster.process.wait()
 
 
 @pytest.fixture(scope="module")

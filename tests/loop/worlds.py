@@ -169,7 +169,14 @@ def world(name: str, options: dict[str, Any] | None = None, **parts: dict[str, A
         "training": {"max_models": 1, "algorithms": ["GLM"], "memory": "256m"},
         "promotion": {"min_rows": 40},
         "serving": {"every": "1h"},
-        "monitoring": {"reference": "6d", "current": "2d", "min_rows": 20, "sample": 200},
+        # two days against six differ by up to 0.4 of a standard deviation where nothing has changed
+        "monitoring": {
+            "reference": "6d",
+            "current": "2d",
+            "min_rows": 20,
+            "sample": 200,
+            "drift": {"threshold": 0.5},
+        },
         "retraining": {"when": BOTH_SIGNALS, "cooldown": "4d", "min_new_rows": 48, "warm_up": "2d"},
     }
     unknown = set(parts) - set(usual)

@@ -154,7 +154,7 @@ def test_nothing_is_collected_while_a_guard_holds_the_evidence_back():
 
 def test_every_decision_shows_all_guards():
     names = [guard.name for guard in decided(policy(PERFORMANCE), losing(40)).guards]
-    assert names == ["in_progress", "cooldown", "warm_up", "budget", "min_new_rows"]
+    assert names == ["in_progress", "held_back", "cooldown", "warm_up", "budget", "min_new_rows"]
 
 
 # Ids
