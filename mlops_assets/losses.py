@@ -171,7 +171,8 @@ def seasonal_naive(timeline: Timeline, spec: ProjectSpec, series: pd.DataFrame, 
     """The target exactly one season before each event, of the same entity, as far as it was known when due.
 
     Where that value is missing or not known yet, the one two seasons before is taken, and so on while data exist.
-    A season is elapsed time: over a clock change, the same UTC distance.
+    A season is elapsed time: over a clock change, the same UTC distance; where `data.every` is a day it is so many days
+    of the calendar.
 
     Args:
         timeline: the project's time.
@@ -192,15 +193,15 @@ def seasonal_naive(timeline: Timeline, spec: ProjectSpec, series: pd.DataFrame, 
     values = np.array([*known[target], None if spec.problem.task == "classification" else np.nan])
     times, event_times = _times(known), _times(events)
     index = pd.MultiIndex.from_arrays([_entities(spec, known), times])
-    entities, season = _entities(spec, events), np.timedelta64(baseline.season)
-    known_at, due = times + np.timedelta64(timeline.delay_of(target)), event_times - np.timedelta64(timeline.horizon)
+    entities = _entities(spec, events)
+    known_at, due = timeline.known_from(times, target), event_times - np.timedelta64(timeline.horizon)
     found = np.full(len(events), -1)
-    open_rows, stamps = np.arange(len(events)), event_times - season
+    open_rows, stamps = np.arange(len(events)), timeline.earlier(event_times, baseline.season)
     while len(known) and (open_rows := open_rows[stamps[open_rows] >= times.min()]).size:
         hits = index.get_indexer(pd.MultiIndex.from_arrays([entities[open_rows], stamps[open_rows]]))
         usable = (hits >= 0) & (known_at[hits] <= due[open_rows])
         found[open_rows[usable]] = hits[usable]
-        open_rows, stamps = open_rows[~usable], stamps - season
+        open_rows, stamps = open_rows[~usable], timeline.earlier(stamps, baseline.season)
     return np.asarray(values[found])
 
 
@@ -240,7 +241,7 @@ def _majorities(
 ) -> Forecast:
     target = spec.problem.target
     known = series[series[target].notna()]
-    known_at = _times(known) + np.timedelta64(timeline.delay_of(target))
+    known_at = timeline.known_from(_times(known), target)
     order = np.argsort(known_at, kind="stable")
     of_class = known[target].astype(str).to_numpy()[order, None] == np.array(spec.classes)
     counts = np.vstack([np.zeros((1, len(spec.classes))), np.cumsum(of_class, axis=0)])

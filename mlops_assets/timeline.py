@@ -7,7 +7,7 @@ functions). Dagster's partition keys are local and exist in this module only; se
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
@@ -215,41 +215,114 @@ class Timeline:
     # Grid
 
     @property
+    def _of_days(self) -> bool:
+        """Whether a step is a day of the calendar, which a clock change makes 23 or 25 hours long."""
+        return self.every == DAY
+
+    def earlier(self, times: Times, length: timedelta) -> Times:
+        """UTC times moved back by a length: on the zone's calendar where a step is a day, by elapsed time elsewhere."""
+        if not self._of_days:
+            return np.asarray(times.astype("datetime64[ns]") - np.timedelta64(length))
+        return self._each(times, lambda time: self.utc(self.local(time) - length))
+
+    @staticmethod
+    def _each(times: Times, change: Callable[[datetime], datetime]) -> Times:
+        """Change each of the times; equal ones once."""
+        each, places = np.unique(times.astype("datetime64[us]"), return_inverse=True)
+        changed = [as_datetime64(change(time.replace(tzinfo=UTC))) for time in each.tolist()]
+        return np.array(changed, dtype="datetime64[ns]")[places]
+
+    @property
     def _stamped(self) -> timedelta:
-        """How long after its stamp a value is complete."""
+        """How long after its stamp a value is complete, where a step is no day of the calendar."""
         return timedelta(0) if self.spec.data.stamp == "end" else self.every
+
+    def complete_at(self, stamp: datetime) -> datetime:
+        """When the span that a value stamped so covers has ended."""
+        if self.spec.data.stamp == "end":
+            return stamp
+        if not self._of_days:
+            return stamp + self.every
+        step = self._step_of(stamp)
+        # a day without midnight begins an hour late, and ends with the next midnight
+        return self.stamp_of(step + 1) if self.stamp_of(step) == stamp else self.utc(self.local(stamp) + DAY)
 
     def known_at(self, stamp: datetime) -> datetime:
         """When a history value stamped so is known."""
-        return stamp + self._stamped + self.spec.data.arrival_delay
+        return self.complete_at(stamp) + self.spec.data.arrival_delay
 
     def label_known_at(self, stamp: datetime) -> datetime:
         """When a target value stamped so is known."""
         return self.known_at(stamp) + self.spec.labels.delay
 
+    def known_from(self, stamps: Times, column: str) -> Times:
+        """When the values of a history column with these stamps are known."""
+        complete = self._each(stamps, self.complete_at) if self._of_days else stamps + np.timedelta64(self._stamped)
+        return np.asarray(complete + np.timedelta64(self.delay_of(column)))
+
+    def known_before(self, moment: datetime) -> datetime:
+        """The bound on stamps (inclusive) whose values are known by a moment."""
+        arrived = moment - self.spec.data.arrival_delay
+        if not self._of_days or self.spec.data.stamp == "end":
+            return arrived - self._stamped
+        between = self.utc(self.local(arrived) - DAY)
+        between -= max(timedelta(0), self.complete_at(between) - arrived)
+        return max(between, self.stamp_of(self._step_of(arrived) - 1))
+
     def labelled_before(self, moment: datetime) -> datetime:
         """The bound on stamps (inclusive) whose labels are known by a moment."""
-        return moment - self._stamped - self.spec.data.arrival_delay - self.spec.labels.delay
+        return self.known_before(moment - self.spec.labels.delay)
 
     def due(self, event_time: datetime) -> datetime:
         """When the answer for an event is due: the information cut-off."""
         return event_time - self.horizon
 
     def delay_of(self, column: str) -> timedelta:
-        """How long after its stamp a history value of a column is known."""
+        """How long after its span has ended a history value of a column is known."""
         target = self.spec.labels.delay if column == self.spec.problem.target else timedelta(0)
-        return self._stamped + self.spec.data.arrival_delay + target
+        return self.spec.data.arrival_delay + target
 
     def steps(self, times: Times) -> npt.NDArray[np.int64]:
         """Index on the grid anchored at `data.start` of each UTC time, rounded down."""
-        step = np.int64(self.every / timedelta(microseconds=1) * 1000)
-        offset = (times.astype("datetime64[ns]") - as_datetime64(self.start)).astype(np.int64)
-        return np.floor_divide(offset, step)
+        if self._of_days:
+            first, days = self._days_around(times)
+            return np.searchsorted(days, times.astype("datetime64[ns]"), side="right") - 1 + first
+        return np.floor_divide(self._since_start(times), self._step)
+
+    def steps_up(self, times: Times) -> npt.NDArray[np.int64]:
+        """Index on the grid of each UTC time, rounded up: a stamp between two grid points counts for the later one."""
+        if self._of_days:
+            first, days = self._days_around(times)
+            return np.searchsorted(days, times.astype("datetime64[ns]"), side="left") + first
+        return -np.floor_divide(-self._since_start(times), self._step)
+
+    def stamp_of(self, step: int) -> datetime:
+        """The UTC time of a grid index."""
+        return self.utc(self.spec.data.start + step * DAY) if self._of_days else self.start + step * self.every
+
+    def _step_of(self, moment: datetime) -> int:
+        return int(self.steps(np.array([as_datetime64(moment)]))[0])
+
+    @property
+    def _step(self) -> np.int64:
+        return np.int64(self.every / timedelta(microseconds=1) * 1000)
+
+    def _since_start(self, times: Times) -> npt.NDArray[np.int64]:
+        return (times.astype("datetime64[ns]") - as_datetime64(self.start)).astype(np.int64)
+
+    def _days_around(self, times: Times) -> tuple[int, Times]:
+        """The grid's days around all times, and the index of the first of them."""
+        if not len(times):
+            return 0, np.array([], dtype="datetime64[ns]")
+        first = int(self._since_start(times).min() // self._step) - 1
+        last = int(self._since_start(times).max() // self._step) + 1
+        return first, np.array([as_datetime64(self.stamp_of(step)) for step in range(first, last + 1)])
 
     def newest_known(self, due: Times, column: str) -> npt.NDArray[np.int64]:
         """Grid index of the newest value of a history column that is known at each due time."""
-        stamps: Times = due.astype("datetime64[ns]")
-        return self.steps(stamps - np.timedelta64(self.delay_of(column)))
+        known: Times = due.astype("datetime64[ns]")
+        arrived: Times = np.subtract(known, np.timedelta64(self.delay_of(column)), dtype=None)
+        return self.steps(arrived) - (self.spec.data.stamp == "start")
 
     @property
     def history_steps(self) -> int:
@@ -264,7 +337,7 @@ class Timeline:
         ages = history.lags if history is not None else []
         found: dict[str, dict[str, int]] = {}
         for column in self._history_columns if ages else []:
-            newest = -(-(self.horizon + self.delay_of(column)) // self.every)
+            newest = -(-(self.horizon + self.delay_of(column)) // self.every) + (self.spec.data.stamp == "start")
             found[column] = {
                 format_duration(age): self.history_steps - 1 - (age // self.every - newest) for age in ages
             }
@@ -273,7 +346,7 @@ class Timeline:
     def history_span(self, first_due: datetime, last_due: datetime) -> tuple[datetime, datetime]:
         """The stamps [start, end) from which histories due in [first_due, last_due] are cut."""
         slowest = max((self.delay_of(c) for c in self._history_columns), default=timedelta(0))
-        start = first_due - slowest - (self.history_steps + 1) * self.every
+        start = first_due - slowest - (self.history_steps + 2) * self.every
         return max(self.start, start), last_due + timedelta(microseconds=1)
 
     @property
@@ -322,7 +395,7 @@ class Timeline:
         start = self.spec.data.start
         clock = f"{start.minute} {start.hour}"
         schedule = {
-            "hour": f"{start.minute} * * * *",
+            "hour": f"{self.start.minute} * * * *",
             "day": f"{clock} * * *",
             "week": f"{clock} * * {(start.weekday() + 1) % 7}",
             "month": f"{clock} {start.day} * *",

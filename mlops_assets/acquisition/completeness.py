@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from mlops_assets.prediction.inputs import ENTITY, EVENT_TIME
-from mlops_assets.timeline import Timeline, Times, Window, as_datetime64, iso
+from mlops_assets.timeline import Timeline, Window, as_datetime64, iso
 
 USUAL = 0.5
 """A window with less than this share of the usual rows is conspicuous."""
@@ -78,29 +78,19 @@ def volume(frame: pd.DataFrame, timeline: Timeline, window: Window, earlier: Seq
 
 def _cells(timeline: Timeline, window: Window) -> tuple[int, int]:
     bounds = np.array([as_datetime64(window.start), as_datetime64(window.end)])
-    first, last = _rounded_up(timeline, bounds)
+    first, last = timeline.steps_up(bounds)
     return int(first), int(last)
-
-
-def _rounded_up(timeline: Timeline, times: Times) -> np.ndarray[tuple[int, ...], np.dtype[np.int64]]:
-    # as where histories are cut: a stamp between two grid points counts for the later one
-    almost_a_step = np.timedelta64(timeline.every).astype("timedelta64[ns]") - np.timedelta64(1, "ns")
-    later: Times = times.astype("datetime64[ns]") + almost_a_step
-    return timeline.steps(later)
 
 
 def _gaps(times: pd.Series, timeline: Timeline, window: Window, entity: str | None) -> list[Gap]:
     first, last = _cells(timeline, window)
     stamps = pd.DatetimeIndex(times).tz_convert("UTC").tz_localize(None).to_numpy()
-    absent = np.setdiff1d(np.arange(first, last), _rounded_up(timeline, stamps))
+    absent = np.setdiff1d(np.arange(first, last), timeline.steps_up(stamps))
     if not len(absent):
         return []
     stretches = np.split(absent, np.flatnonzero(np.diff(absent) != 1) + 1)
     at = [(int(stretch[0]), int(stretch[-1]) + 1) for stretch in stretches]
-    return [
-        Gap(entity, timeline.start + begin * timeline.every, timeline.start + end * timeline.every, end - begin)
-        for begin, end in at
-    ]
+    return [Gap(entity, timeline.stamp_of(begin), timeline.stamp_of(end), end - begin) for begin, end in at]
 
 
 def missing_rows(found: Sequence[Gap]) -> int:

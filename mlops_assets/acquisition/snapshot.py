@@ -35,11 +35,10 @@ def take_snapshot(snapshots: Snapshots, lake: Lake, timeline: Timeline, now: dat
     used = [window for window in versions if window in labels and _in_reach(timeline, window, now)]
     versions, labels = {window: versions[window] for window in used}, {window: labels[window] for window in used}
     rows = training_rows(lake, timeline, now, versions, labels)
-    stamped = timedelta(0) if timeline.spec.data.stamp == "end" else timeline.every
     return snapshots.take(
         rows,
         as_of=now,
-        trained_through=rows[EVENT_TIME].max().to_pydatetime() + stamped,
+        trained_through=timeline.complete_at(rows[EVENT_TIME].max().to_pydatetime()),
         windows=versions,
         labels=labels,
     )

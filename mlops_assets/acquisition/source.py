@@ -115,7 +115,7 @@ class Source:
             SourceError: as `read`; no rows are an answer.
         """
         rows = self.read(start, end, allow_empty=True)
-        newest = pd.Timestamp(self.timeline.labelled_before(now) + self.spec.labels.delay)
+        newest = pd.Timestamp(self.timeline.known_before(now))
         rows = rows[rows[EVENT_TIME] <= newest].reset_index(drop=True)
         late = (rows[EVENT_TIME] > pd.Timestamp(self.timeline.labelled_before(now))).to_numpy()
         return _without(rows, self.spec.problem.target, late)

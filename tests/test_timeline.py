@@ -1,0 +1,300 @@
+"""Time: windows tile the calendar, nothing is known before it can be, and every event has one name."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import dagster as dg
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mlops_assets.acquisition.completeness import gaps
+from mlops_assets.errors import Refused
+from mlops_assets.losses import seasonal_naive
+from mlops_assets.spec import ProjectSpec
+from mlops_assets.timeline import DAY, Timeline, Window, as_datetime64, contiguous, event_id, iso, parse
+
+HOUR, MICROSECOND = timedelta(hours=1), timedelta(microseconds=1)
+ZONES = ["UTC", "Europe/Berlin", "America/New_York", "Australia/Lord_Howe", "Asia/Kolkata", "America/Havana"]
+"""Havana changes its clocks at midnight, Lord Howe by half an hour."""
+STEPS = {"15min": timedelta(minutes=15), "1h": HOUR, "6h": 6 * HOUR, "1d": DAY}
+
+
+def project(**data: Any) -> ProjectSpec:
+    """A project with the given `data`; nothing else matters here."""
+    labels = {"delay": data.pop("delay", "0h")}
+    every = data.get("every", "1h")
+    return ProjectSpec.model_validate(
+        {
+            "name": "timed",
+            "problem": {
+                "statement": "Something worth knowing.",
+                "task": "regression",
+                "target": "y",
+                "metric": "mae",
+                "baseline": {"type": "seasonal_naive", "season": "28d"},
+                "validation": {"holdout": "400d"},
+            },
+            "data": {
+                "source": "nowhere.read",
+                "every": "1h",
+                "start": "2019-01-01",
+                "window": "day",
+                "horizon": "1d",
+                "columns": {"y": {"dtype": "float"}},
+                **data,
+            },
+            "labels": labels,
+            "features": {"history": {"columns": ["y"], "length": "14d"}},
+            "serving": {"every": every},
+            "retraining": {"when": {"type": "age", "max": "90d"}, "cooldown": "1000d"},
+        }
+    )
+
+
+moments = st.datetimes(datetime(2019, 1, 2), datetime(2022, 12, 30), timezones=st.just(UTC))
+windows = st.sampled_from(["hour", "day", "week", "month"])
+starts = st.sampled_from(["2019-01-01", "2018-07-03", "2018-11-05 06:00"])
+
+
+@st.composite
+def timelines(draw: st.DrawFn) -> Timeline:
+    """Any project's time."""
+    every = draw(st.sampled_from(sorted(STEPS)))
+    window = draw(windows.filter(lambda name: name != "hour" or STEPS[every] <= HOUR))
+    return Timeline(
+        project(
+            every=every,
+            window=window,
+            start=draw(starts),
+            time_zone=draw(st.sampled_from(ZONES)),
+            ambiguous=draw(st.sampled_from(["first", "second"])),
+            stamp=draw(st.sampled_from(["start", "end"])),
+            horizon=draw(st.sampled_from(["1d", "2d", "36h"])),
+            arrival_delay=draw(st.sampled_from(["0h", "1h", "5h"])),
+            delay=draw(st.sampled_from(["0h", "7h", "3d"])),
+        )
+    )
+
+
+# Windows
+
+
+@given(timelines(), moments)
+def test_every_moment_lies_in_one_window_and_windows_meet(timeline: Timeline, moment: datetime) -> None:
+    window = timeline.window_at(moment)
+    assert window.start <= moment < window.end
+    assert timeline.window_at(window.end).start == window.end
+    assert timeline.window_at(window.end - MICROSECOND) == window
+
+
+@given(timelines(), moments)
+def test_ids_and_dagsters_keys_name_windows_there_and_back(timeline: Timeline, moment: datetime) -> None:
+    window = timeline.window_at(moment)
+    assert timeline.window(window.id) == window
+    assert timeline.window_of_key(timeline.key_of(window.start)) == window
+
+
+@pytest.mark.parametrize("zone", ZONES)
+@pytest.mark.parametrize("window", ["hour", "day", "week", "month"])
+def test_dagsters_partitions_are_the_windows(window: str, zone: str) -> None:
+    closed = {"end": "2019-01-08"} if window == "hour" else {"end": "2021-01-01"}
+    timeline = Timeline(project(window=window, time_zone=zone, start="2019-01-01", **closed))
+    assert timeline.end is not None
+    keys = dg.TimeWindowPartitionsDefinition(**timeline.partition_arguments()).get_partition_keys()
+    ours = [timeline.key_of(found.start) for found in timeline.windows(timeline.start, timeline.end)]
+    assert ours == list(keys)
+
+
+@given(timelines(), moments, st.integers(1, 90))
+def test_the_windows_of_a_span_lie_in_it_whole_and_without_holes(
+    timeline: Timeline, start: datetime, days: int
+) -> None:
+    end = start + days * DAY / 10
+    found = timeline.windows(start, end)
+    assert all(start <= window.start and window.end <= end for window in found)
+    assert len(list(contiguous(found))) <= 1
+    assert found or timeline.window_at(timeline.window_at(start).end).end > end
+
+
+def test_a_window_after_the_clock_is_refused_in_words() -> None:
+    timeline = Timeline(project())
+    window = timeline.window_at(parse("2019-05-01T00:00:00Z"))
+    with pytest.raises(Refused, match="its rows can be read from 2019-05-02T00:00:00Z on, the clock stands at"):
+        timeline.require_readable(window, parse("2019-05-01T23:59:59Z"))
+    timeline.require_readable(window, parse("2019-05-02T00:00:00Z"))
+
+
+def test_a_time_outside_the_history_is_refused_in_words() -> None:
+    timeline = Timeline(project(end="2020-01-01"))
+    for moment in ("2018-12-31T23:00:00Z", "2020-01-01T00:00:00Z"):
+        with pytest.raises(Refused, match="the history runs from 2019-01-01T00:00:00Z to 2020-01-01T00:00:00Z"):
+            timeline.window_at(parse(moment))
+
+
+def test_windows_that_do_not_touch_become_several_runs() -> None:
+    timeline = Timeline(project())
+    week = timeline.windows(parse("2019-03-04T00:00:00Z"), parse("2019-03-11T00:00:00Z"))
+    assert [len(group) for group in contiguous([*week[:2], *week[4:]])] == [2, 3]
+
+
+# Moments
+
+
+@given(timelines(), moments)
+def test_the_next_moment_is_the_first_at_which_something_falls_due(timeline: Timeline, now: datetime) -> None:
+    moment = timeline.next_moment(now)
+    assert moment is not None and moment > now
+
+    def due_by(time: datetime) -> tuple[list[Window], list[Window]]:
+        arrived, labels = time - timeline.spec.data.arrival_delay, timeline.spec.labels.delay
+        return timeline.windows(now - 40 * DAY, arrived), timeline.windows(now - 40 * DAY, arrived - labels)
+
+    assert due_by(now) == due_by(moment - MICROSECOND) != due_by(moment)
+
+
+@given(timelines(), moments)
+def test_the_scorer_takes_all_that_was_due_a_tick_ago_or_less(timeline: Timeline, now: datetime) -> None:
+    tick = timeline.last_tick(now)
+    assert tick <= now < tick + timeline.spec.serving.every
+    assert timeline.last_tick(tick) == tick
+
+
+# What is known when
+
+
+@given(timelines(), st.lists(moments, min_size=1, max_size=5))
+def test_the_newest_known_value_is_known_and_the_one_after_it_is_not(timeline: Timeline, dues: list[datetime]) -> None:
+    found = timeline.newest_known(np.array([as_datetime64(due) for due in dues]), "y")
+    for due, step in zip(dues, found.tolist(), strict=True):
+        assert timeline.label_known_at(timeline.stamp_of(step)) <= due
+        assert timeline.label_known_at(timeline.stamp_of(step + 1)) > due
+
+
+@given(timelines(), moments)
+def test_the_bound_on_labels_agrees_with_when_each_is_known(timeline: Timeline, moment: datetime) -> None:
+    bound = timeline.labelled_before(moment)
+    near = [
+        timeline.stamp_of(int(step)) for step in timeline.steps(np.array([as_datetime64(bound)])) + np.arange(-2, 4)
+    ]
+    assert [stamp <= bound for stamp in near] == [timeline.label_known_at(stamp) <= moment for stamp in near]
+
+
+@given(timelines(), st.lists(moments, min_size=1, max_size=5))
+def test_when_many_values_are_known_is_when_each_of_them_is(timeline: Timeline, stamps: list[datetime]) -> None:
+    many = timeline.known_from(np.array([as_datetime64(stamp) for stamp in stamps]), "y")
+    assert many.tolist() == [as_datetime64(timeline.label_known_at(stamp)).tolist() for stamp in stamps]
+
+
+@given(timelines(), moments, st.integers(0, 100))
+def test_histories_are_cut_from_the_span_that_is_read_for_them(timeline: Timeline, due: datetime, later: int) -> None:
+    last = due + later * HOUR
+    start, end = timeline.history_span(due, last)
+    newest = timeline.newest_known(np.array([as_datetime64(due), as_datetime64(last)]), "y")
+    oldest = timeline.stamp_of(int(newest[0]) - timeline.history_steps + 1)
+    assert start <= max(oldest, timeline.start)
+    assert timeline.stamp_of(int(newest[1])) < end
+
+
+@given(timelines(), moments)
+def test_a_version_is_entitled_to_what_was_due_when_it_was_snapped_or_later(
+    timeline: Timeline, as_of: datetime
+) -> None:
+    timeline.require_entitled(1, as_of, as_of)
+    with pytest.raises(Refused, match="may answer only events due then or later"):
+        timeline.require_entitled(1, as_of, as_of - MICROSECOND)
+
+
+# The grid
+
+
+@given(timelines(), st.integers(-5000, 5000))
+def test_the_grids_points_are_their_own_cells(timeline: Timeline, step: int) -> None:
+    point = np.array([as_datetime64(timeline.stamp_of(step))])
+    assert timeline.steps(point) == timeline.steps_up(point) == step
+
+
+@given(timelines(), moments)
+def test_a_stamp_between_two_points_counts_for_the_later_one(timeline: Timeline, moment: datetime) -> None:
+    stamp = np.array([as_datetime64(moment)])
+    down, up = int(timeline.steps(stamp)[0]), int(timeline.steps_up(stamp)[0])
+    assert timeline.stamp_of(down) <= moment <= timeline.stamp_of(up)
+    assert up - down == (moment != timeline.stamp_of(down))
+
+
+@pytest.mark.parametrize("zone", ZONES)
+@pytest.mark.parametrize("start", ["2019-01-01", "2019-07-01"])
+def test_each_day_of_the_calendar_is_a_cell_of_its_own_over_every_clock_change(zone: str, start: str) -> None:
+    timeline = Timeline(project(every="1d", time_zone=zone, start=start, ambiguous="first"))
+    days = pd.date_range(start, periods=1200, freq="D")
+    stamps = days.tz_localize(zone, ambiguous=np.ones(len(days), dtype=bool), nonexistent="shift_forward")
+    cells = timeline.steps_up(stamps.tz_convert("UTC").tz_localize(None).to_numpy())
+    assert cells.tolist() == list(range(1200))
+
+
+@pytest.mark.parametrize("start", ["2019-01-01", "2019-07-01"])
+def test_daily_rows_have_no_gap_at_a_clock_change_and_a_missing_day_is_one(start: str) -> None:
+    timeline = Timeline(project(every="1d", window="month", time_zone="Europe/Berlin", start=start))
+    stamps = pd.date_range(start, periods=900, freq="D", tz="Europe/Berlin").tz_convert("UTC")
+    frame = pd.DataFrame({"event_time": stamps})
+    for month in timeline.windows(timeline.start, timeline.start + 800 * DAY):
+        inside = frame[(frame["event_time"] >= month.start) & (frame["event_time"] < month.end)]
+        assert gaps(inside, timeline, month) == []
+        (gap,) = gaps(inside.drop(index=inside.index[3]), timeline, month)
+        assert (gap.start, gap.end, gap.steps) == (inside["event_time"].iloc[3], inside["event_time"].iloc[4], 1)
+
+
+def test_a_season_of_daily_rows_is_the_same_weekday_over_a_clock_change() -> None:
+    spec = project(every="1d", window="month", time_zone="Europe/Berlin", start="2020-01-01")
+    stamps = pd.date_range("2020-01-01", periods=366, freq="D", tz="Europe/Berlin").tz_convert("UTC")
+    series = pd.DataFrame({"event_time": stamps, "y": np.arange(366.0)})
+    found = seasonal_naive(Timeline(spec), spec, series, series[60:])
+    assert found.tolist() == (np.arange(60.0, 366.0) - 28).tolist()
+
+
+def test_a_day_without_midnight_begins_an_hour_late_and_is_known_at_the_next_midnight() -> None:
+    timeline = Timeline(project(every="1d", window="month", time_zone="America/Havana"))
+    short, after = parse("2019-03-10T05:00:00Z"), parse("2019-03-11T04:00:00Z")
+    assert timeline.stamp_of(68) == short and timeline.stamp_of(69) == after
+    assert timeline.label_known_at(short) == after
+    for moment, known in ((after - MICROSECOND, False), (after, True), (after + HOUR / 2, True)):
+        assert (short <= timeline.labelled_before(moment)) is known
+        assert (timeline.newest_known(np.array([as_datetime64(moment)]), "y").tolist() == [68]) is known
+
+
+# Names
+
+
+@given(moments, st.sampled_from(ZONES))
+def test_a_time_is_written_in_one_way_whatever_its_zone(moment: datetime, zone: str) -> None:
+    elsewhere = moment.astimezone(ZoneInfo(zone))
+    assert iso(elsewhere) == iso(moment)
+    assert parse(iso(moment)) == moment
+    assert event_id("timed", "a", elsewhere) == event_id("timed", "a", moment)
+
+
+names = st.text("ab_", max_size=3)
+events = st.tuples(names, names | st.none(), moments)
+
+
+@given(st.lists(events, min_size=2, max_size=6, unique_by=lambda event: (event[0], event[1] or "", event[2])))
+def test_different_events_have_different_ids_and_one_event_always_the_same(
+    asked: list[tuple[str, str | None, datetime]],
+) -> None:
+    first = [event_id(*event) for event in asked]
+    assert len(set(first)) == len(asked)
+    assert first == [event_id(*event) for event in asked]
+
+
+def test_windows_of_a_week_with_a_clock_change_have_167_or_169_hours() -> None:
+    timeline = Timeline(project(window="week", time_zone="America/New_York", start="2019-01-05"))
+    year = timeline.windows(parse("2019-01-05T05:00:00Z"), parse("2020-01-04T05:00:00Z"))
+    lengths = [(window.end - window.start) // HOUR for window in year]
+    assert sorted(set(lengths)) == [167, 168, 169] and len(year) == 52
+    assert all(earlier.end == later.start for earlier, later in pairwise(year))
