@@ -196,12 +196,12 @@ def seasonal_naive(timeline: Timeline, spec: ProjectSpec, series: pd.DataFrame, 
     entities = _entities(spec, events)
     known_at, due = timeline.known_from(times, target), event_times - np.timedelta64(timeline.horizon)
     found = np.full(len(events), -1)
-    open_rows, stamps = np.arange(len(events)), timeline.earlier(event_times, baseline.season)
+    open_rows, stamps = np.arange(len(events)), timeline.grid.earlier(event_times, baseline.season)
     while len(known) and (open_rows := open_rows[stamps[open_rows] >= times.min()]).size:
         hits = index.get_indexer(pd.MultiIndex.from_arrays([entities[open_rows], stamps[open_rows]]))
         usable = (hits >= 0) & (known_at[hits] <= due[open_rows])
         found[open_rows[usable]] = hits[usable]
-        open_rows, stamps = open_rows[~usable], timeline.earlier(stamps, baseline.season)
+        open_rows, stamps = open_rows[~usable], timeline.grid.earlier(stamps, baseline.season)
     return np.asarray(values[found])
 
 

@@ -7,7 +7,7 @@ functions). Dagster's partition keys are local and exist in this module only; se
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
@@ -18,11 +18,9 @@ import numpy as np
 import numpy.typing as npt
 
 from mlops_assets.errors import Refused
+from mlops_assets.grid import DAY, Grid, Times, Zone, as_datetime64
 from mlops_assets.spec.duration import format_duration
 from mlops_assets.spec.project import ProjectSpec, ReplayClock
-
-Times = npt.NDArray[np.datetime64]
-DAY = timedelta(days=1)
 
 
 @dataclass(frozen=True, order=True)
@@ -51,11 +49,6 @@ def parse(text: str) -> datetime:
     return moment.astimezone(UTC)
 
 
-def as_datetime64(moment: datetime) -> np.datetime64:
-    """An aware time as numpy's naive UTC nanoseconds."""
-    return np.datetime64(moment.astimezone(UTC).replace(tzinfo=None), "ns")
-
-
 def event_id(project: str, entity: str | None, event_time: datetime) -> str:
     """The name of an event: derived from project, entity and event time, the same at each asking."""
     return hashlib.sha256("\x1f".join([project, entity or "", iso(event_time)]).encode()).hexdigest()[:24]
@@ -67,7 +60,8 @@ class Timeline:
     def __init__(self, spec: ProjectSpec) -> None:
         self.spec = spec
         self.project = spec.name
-        self.zone = ZoneInfo(spec.data.time_zone)
+        self.zone = Zone(spec.data.time_zone, spec.data.ambiguous)
+        self.grid = Grid(self.zone, spec.data.start, spec.data.every)
         self.every = spec.data.every
         self.horizon = spec.data.horizon
 
@@ -75,12 +69,11 @@ class Timeline:
 
     def utc(self, local: datetime) -> datetime:
         """A naive local time in UTC; a time that spring leaves out is shifted forward."""
-        aware = local.replace(tzinfo=self.zone, fold=1 if self.spec.data.ambiguous == "second" else 0)
-        return aware.astimezone(UTC)
+        return self.zone.utc(local)
 
     def local(self, moment: datetime) -> datetime:
         """A UTC time as naive local time."""
-        return moment.astimezone(self.zone).replace(tzinfo=None)
+        return self.zone.local(moment)
 
     @cached_property
     def start(self) -> datetime:
@@ -212,40 +205,15 @@ class Timeline:
                 candidates.append(moment)
         return min(candidates, default=None)
 
-    # Grid
+    # What is known when
 
     @property
-    def _of_days(self) -> bool:
-        """Whether a step is a day of the calendar, which a clock change makes 23 or 25 hours long."""
-        return self.every == DAY
-
-    def earlier(self, times: Times, length: timedelta) -> Times:
-        """UTC times moved back by a length: on the zone's calendar where a step is a day, by elapsed time elsewhere."""
-        if not self._of_days:
-            return np.asarray(times.astype("datetime64[ns]") - np.timedelta64(length))
-        return self._each(times, lambda time: self.utc(self.local(time) - length))
-
-    @staticmethod
-    def _each(times: Times, change: Callable[[datetime], datetime]) -> Times:
-        """Change each of the times; equal ones once."""
-        each, places = np.unique(times.astype("datetime64[us]"), return_inverse=True)
-        changed = [as_datetime64(change(time.replace(tzinfo=UTC))) for time in each.tolist()]
-        return np.array(changed, dtype="datetime64[ns]")[places]
-
-    @property
-    def _stamped(self) -> timedelta:
-        """How long after its stamp a value is complete, where a step is no day of the calendar."""
-        return timedelta(0) if self.spec.data.stamp == "end" else self.every
+    def _complete_at_once(self) -> bool:
+        return self.spec.data.stamp == "end"
 
     def complete_at(self, stamp: datetime) -> datetime:
         """When the span that a value stamped so covers has ended."""
-        if self.spec.data.stamp == "end":
-            return stamp
-        if not self._of_days:
-            return stamp + self.every
-        step = self._step_of(stamp)
-        # a day without midnight begins an hour late, and ends with the next midnight
-        return self.stamp_of(step + 1) if self.stamp_of(step) == stamp else self.utc(self.local(stamp) + DAY)
+        return stamp if self._complete_at_once else self.grid.end(stamp)
 
     def known_at(self, stamp: datetime) -> datetime:
         """When a history value stamped so is known."""
@@ -257,17 +225,13 @@ class Timeline:
 
     def known_from(self, stamps: Times, column: str) -> Times:
         """When the values of a history column with these stamps are known."""
-        complete = self._each(stamps, self.complete_at) if self._of_days else stamps + np.timedelta64(self._stamped)
+        complete = stamps if self._complete_at_once else self.grid.ends(stamps)
         return np.asarray(complete + np.timedelta64(self.delay_of(column)))
 
     def known_before(self, moment: datetime) -> datetime:
         """The bound on stamps (inclusive) whose values are known by a moment."""
         arrived = moment - self.spec.data.arrival_delay
-        if not self._of_days or self.spec.data.stamp == "end":
-            return arrived - self._stamped
-        between = self.utc(self.local(arrived) - DAY)
-        between -= max(timedelta(0), self.complete_at(between) - arrived)
-        return max(between, self.stamp_of(self._step_of(arrived) - 1))
+        return arrived if self._complete_at_once else self.grid.last_ended(arrived)
 
     def labelled_before(self, moment: datetime) -> datetime:
         """The bound on stamps (inclusive) whose labels are known by a moment."""
@@ -282,47 +246,11 @@ class Timeline:
         target = self.spec.labels.delay if column == self.spec.problem.target else timedelta(0)
         return self.spec.data.arrival_delay + target
 
-    def steps(self, times: Times) -> npt.NDArray[np.int64]:
-        """Index on the grid anchored at `data.start` of each UTC time, rounded down."""
-        if self._of_days:
-            first, days = self._days_around(times)
-            return np.searchsorted(days, times.astype("datetime64[ns]"), side="right") - 1 + first
-        return np.floor_divide(self._since_start(times), self._step)
-
-    def steps_up(self, times: Times) -> npt.NDArray[np.int64]:
-        """Index on the grid of each UTC time, rounded up: a stamp between two grid points counts for the later one."""
-        if self._of_days:
-            first, days = self._days_around(times)
-            return np.searchsorted(days, times.astype("datetime64[ns]"), side="left") + first
-        return -np.floor_divide(-self._since_start(times), self._step)
-
-    def stamp_of(self, step: int) -> datetime:
-        """The UTC time of a grid index."""
-        return self.utc(self.spec.data.start + step * DAY) if self._of_days else self.start + step * self.every
-
-    def _step_of(self, moment: datetime) -> int:
-        return int(self.steps(np.array([as_datetime64(moment)]))[0])
-
-    @property
-    def _step(self) -> np.int64:
-        return np.int64(self.every / timedelta(microseconds=1) * 1000)
-
-    def _since_start(self, times: Times) -> npt.NDArray[np.int64]:
-        return (times.astype("datetime64[ns]") - as_datetime64(self.start)).astype(np.int64)
-
-    def _days_around(self, times: Times) -> tuple[int, Times]:
-        """The grid's days around all times, and the index of the first of them."""
-        if not len(times):
-            return 0, np.array([], dtype="datetime64[ns]")
-        first = int(self._since_start(times).min() // self._step) - 1
-        last = int(self._since_start(times).max() // self._step) + 1
-        return first, np.array([as_datetime64(self.stamp_of(step)) for step in range(first, last + 1)])
-
     def newest_known(self, due: Times, column: str) -> npt.NDArray[np.int64]:
         """Grid index of the newest value of a history column that is known at each due time."""
         known: Times = due.astype("datetime64[ns]")
         arrived: Times = np.subtract(known, np.timedelta64(self.delay_of(column)), dtype=None)
-        return self.steps(arrived) - (self.spec.data.stamp == "start")
+        return self.grid.steps(arrived) - (not self._complete_at_once)
 
     @property
     def history_steps(self) -> int:
@@ -337,7 +265,7 @@ class Timeline:
         ages = history.lags if history is not None else []
         found: dict[str, dict[str, int]] = {}
         for column in self._history_columns if ages else []:
-            newest = -(-(self.horizon + self.delay_of(column)) // self.every) + (self.spec.data.stamp == "start")
+            newest = -(-(self.horizon + self.delay_of(column)) // self.every) + (not self._complete_at_once)
             found[column] = {
                 format_duration(age): self.history_steps - 1 - (age // self.every - newest) for age in ages
             }
@@ -436,4 +364,4 @@ def contiguous(windows: list[Window]) -> Iterator[list[Window]]:
         yield group
 
 
-__all__ = ["Timeline", "Window", "contiguous", "event_id", "iso", "parse"]
+__all__ = ["DAY", "Timeline", "Times", "Window", "as_datetime64", "contiguous", "event_id", "iso", "parse"]

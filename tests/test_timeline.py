@@ -173,15 +173,16 @@ def test_the_scorer_takes_all_that_was_due_a_tick_ago_or_less(timeline: Timeline
 def test_the_newest_known_value_is_known_and_the_one_after_it_is_not(timeline: Timeline, dues: list[datetime]) -> None:
     found = timeline.newest_known(np.array([as_datetime64(due) for due in dues]), "y")
     for due, step in zip(dues, found.tolist(), strict=True):
-        assert timeline.label_known_at(timeline.stamp_of(step)) <= due
-        assert timeline.label_known_at(timeline.stamp_of(step + 1)) > due
+        assert timeline.label_known_at(timeline.grid.point(step)) <= due
+        assert timeline.label_known_at(timeline.grid.point(step + 1)) > due
 
 
 @given(timelines(), moments)
 def test_the_bound_on_labels_agrees_with_when_each_is_known(timeline: Timeline, moment: datetime) -> None:
     bound = timeline.labelled_before(moment)
     near = [
-        timeline.stamp_of(int(step)) for step in timeline.steps(np.array([as_datetime64(bound)])) + np.arange(-2, 4)
+        timeline.grid.point(int(step))
+        for step in timeline.grid.steps(np.array([as_datetime64(bound)])) + np.arange(-2, 4)
     ]
     assert [stamp <= bound for stamp in near] == [timeline.label_known_at(stamp) <= moment for stamp in near]
 
@@ -197,9 +198,9 @@ def test_histories_are_cut_from_the_span_that_is_read_for_them(timeline: Timelin
     last = due + later * HOUR
     start, end = timeline.history_span(due, last)
     newest = timeline.newest_known(np.array([as_datetime64(due), as_datetime64(last)]), "y")
-    oldest = timeline.stamp_of(int(newest[0]) - timeline.history_steps + 1)
+    oldest = timeline.grid.point(int(newest[0]) - timeline.history_steps + 1)
     assert start <= max(oldest, timeline.start)
-    assert timeline.stamp_of(int(newest[1])) < end
+    assert timeline.grid.point(int(newest[1])) < end
 
 
 @given(timelines(), moments)
@@ -216,16 +217,16 @@ def test_a_version_is_entitled_to_what_was_due_when_it_was_snapped_or_later(
 
 @given(timelines(), st.integers(-5000, 5000))
 def test_the_grids_points_are_their_own_cells(timeline: Timeline, step: int) -> None:
-    point = np.array([as_datetime64(timeline.stamp_of(step))])
-    assert timeline.steps(point) == timeline.steps_up(point) == step
+    point = np.array([as_datetime64(timeline.grid.point(step))])
+    assert timeline.grid.steps(point) == timeline.grid.steps_up(point) == step
 
 
 @given(timelines(), moments)
 def test_a_stamp_between_two_points_counts_for_the_later_one(timeline: Timeline, moment: datetime) -> None:
     stamp = np.array([as_datetime64(moment)])
-    down, up = int(timeline.steps(stamp)[0]), int(timeline.steps_up(stamp)[0])
-    assert timeline.stamp_of(down) <= moment <= timeline.stamp_of(up)
-    assert up - down == (moment != timeline.stamp_of(down))
+    down, up = int(timeline.grid.steps(stamp)[0]), int(timeline.grid.steps_up(stamp)[0])
+    assert timeline.grid.point(down) <= moment <= timeline.grid.point(up)
+    assert up - down == (moment != timeline.grid.point(down))
 
 
 @pytest.mark.parametrize("zone", ZONES)
@@ -234,7 +235,7 @@ def test_each_day_of_the_calendar_is_a_cell_of_its_own_over_every_clock_change(z
     timeline = Timeline(project(every="1d", time_zone=zone, start=start, ambiguous="first"))
     days = pd.date_range(start, periods=1200, freq="D")
     stamps = days.tz_localize(zone, ambiguous=np.ones(len(days), dtype=bool), nonexistent="shift_forward")
-    cells = timeline.steps_up(stamps.tz_convert("UTC").tz_localize(None).to_numpy())
+    cells = timeline.grid.steps_up(stamps.tz_convert("UTC").tz_localize(None).to_numpy())
     assert cells.tolist() == list(range(1200))
 
 
@@ -261,7 +262,7 @@ def test_a_season_of_daily_rows_is_the_same_weekday_over_a_clock_change() -> Non
 def test_a_day_without_midnight_begins_an_hour_late_and_is_known_at_the_next_midnight() -> None:
     timeline = Timeline(project(every="1d", window="month", time_zone="America/Havana"))
     short, after = parse("2019-03-10T05:00:00Z"), parse("2019-03-11T04:00:00Z")
-    assert timeline.stamp_of(68) == short and timeline.stamp_of(69) == after
+    assert timeline.grid.point(68) == short and timeline.grid.point(69) == after
     assert timeline.label_known_at(short) == after
     for moment, known in ((after - MICROSECOND, False), (after, True), (after + HOUR / 2, True)):
         assert (short <= timeline.labelled_before(moment)) is known

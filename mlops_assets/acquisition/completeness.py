@@ -78,19 +78,19 @@ def volume(frame: pd.DataFrame, timeline: Timeline, window: Window, earlier: Seq
 
 def _cells(timeline: Timeline, window: Window) -> tuple[int, int]:
     bounds = np.array([as_datetime64(window.start), as_datetime64(window.end)])
-    first, last = timeline.steps_up(bounds)
+    first, last = timeline.grid.steps_up(bounds)
     return int(first), int(last)
 
 
 def _gaps(times: pd.Series, timeline: Timeline, window: Window, entity: str | None) -> list[Gap]:
     first, last = _cells(timeline, window)
     stamps = pd.DatetimeIndex(times).tz_convert("UTC").tz_localize(None).to_numpy()
-    absent = np.setdiff1d(np.arange(first, last), timeline.steps_up(stamps))
+    absent = np.setdiff1d(np.arange(first, last), timeline.grid.steps_up(stamps))
     if not len(absent):
         return []
     stretches = np.split(absent, np.flatnonzero(np.diff(absent) != 1) + 1)
     at = [(int(stretch[0]), int(stretch[-1]) + 1) for stretch in stretches]
-    return [Gap(entity, timeline.stamp_of(begin), timeline.stamp_of(end), end - begin) for begin, end in at]
+    return [Gap(entity, timeline.grid.point(begin), timeline.grid.point(end), end - begin) for begin, end in at]
 
 
 def missing_rows(found: Sequence[Gap]) -> int:

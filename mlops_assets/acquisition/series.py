@@ -138,7 +138,7 @@ def _localised(
     # pandas wants a flag per row: whether it lies in the first pass of a doubled hour, while daylight saving time lasts
     ambiguous: Any = "NaT" if data.ambiguous == "error" else np.full(len(times), data.ambiguous == "first")
     nonexistent: Any = "NaT" if data.nonexistent == "error" else "shift_forward"
-    aware = times.tz_localize(timeline.zone, ambiguous=ambiguous, nonexistent=nonexistent)
+    aware = times.tz_localize(timeline.zone.info, ambiguous=ambiguous, nonexistent=nonexistent)
     unclear = np.asarray(aware.isna()) & np.asarray(times.notna())
     if unclear.any():
         found = (

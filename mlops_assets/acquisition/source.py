@@ -224,7 +224,7 @@ class Source:
         A function that selects by naive local time cannot tell the two passes of a doubled hour apart, so near a clock
         change it is asked for that much more; what lies outside the span is cut off afterwards.
         """
-        yesterday, tomorrow = ((moment + day).astimezone(self.timeline.zone).utcoffset() for day in (-DAY, DAY))
+        yesterday, tomorrow = ((moment + day).astimezone(self.timeline.zone.info).utcoffset() for day in (-DAY, DAY))
         return abs((tomorrow or timedelta()) - (yesterday or timedelta()))
 
     def _call(self, start: datetime, end: datetime, before: timedelta, after: timedelta) -> pd.DataFrame:

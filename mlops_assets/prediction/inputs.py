@@ -202,7 +202,7 @@ def _history_values(
     newest = timeline.newest_known(due, column)
     values, stamps = _series_values(schema, column, series), _utc(series[EVENT_TIME])
     # rounded up: a value stamped between two grid points is known only after the later one's
-    cells = timeline.steps_up(stamps)
+    cells = timeline.grid.steps_up(stamps)
     if entity is None:
         return _cut(cells, values, newest, schema.steps)
     result = np.full((len(times), schema.steps), np.nan)

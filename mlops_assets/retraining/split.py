@@ -82,7 +82,7 @@ def split(timeline: Timeline, event_times: pd.Series, champion_as_of: datetime |
     usable = _usable(timeline, times)
     if not usable.any():
         raise _too_few(timeline, 0, "none has a whole history window behind it")
-    since = timeline.earlier(times[usable].max(keepdims=True), validation.holdout - timeline.every)
+    since = timeline.grid.earlier(times[usable].max(keepdims=True), validation.holdout - timeline.every)
     holdout = usable & (times >= since)
     if champion_as_of is not None:
         holdout &= times >= as_datetime64(champion_as_of + timeline.horizon)

@@ -12,7 +12,7 @@ from source_code import ROOT, Module, below, modules
 
 ROOMS = {f"mlops_assets.{room}" for room in ("business", "acquisition", "modeling", "deployment", "monitoring")}
 KERNELS = {"mlops_assets.prediction", "mlops_assets.retraining"}
-GROUND = {"mlops_assets.spec", "mlops_assets.timeline", "mlops_assets.errors"}
+GROUND = {"mlops_assets.spec", "mlops_assets.grid", "mlops_assets.timeline", "mlops_assets.errors"}
 """What everything stands on."""
 ABOVE = {
     "definitions",
