@@ -101,7 +101,6 @@ class Card:
 
     def png(self, *, above: float = 0.14, between: float = 0.35) -> bytes:
         """The picture; `above` is room between legend and axes in inches, `between` that of panels in their heights."""
-        self.figure.draw_without_rendering()
         renderer = self.canvas.get_renderer()  # type: ignore[no-untyped-call]
         extents = [axes.yaxis.get_tightbbox(renderer) for axes in self.axes]
         labels = max((extent.width for extent in extents if extent is not None), default=0) / DPI
@@ -112,10 +111,8 @@ class Card:
             top=1 - (self.used + above) / self.height,
             hspace=between,
         )
-        drawn = io.BytesIO()
-        self.figure.savefig(drawn, format="png", dpi=DPI, facecolor="none")
-        drawn.seek(0)
-        return _packed(drawn)
+        self.canvas.draw()
+        return _packed(np.array(self.canvas.buffer_rgba()))
 
 
 def time_axis(axes: Any, times: pd.DatetimeIndex) -> None:
@@ -154,11 +151,11 @@ def _rgb(colour: str) -> npt.NDArray[np.float64]:
     return np.array([int(colour[i : i + 2], 16) for i in (1, 3, 5)], dtype=np.float64)
 
 
-def _packed(drawn: io.BytesIO) -> bytes:
+def _packed(drawn: npt.NDArray[np.uint8]) -> bytes:
     """A PNG of one byte a pixel: the nearest colours of the palette, and transparency at the border."""
     from PIL import Image
 
-    rgba = Image.open(drawn).convert("RGBA")
+    rgba = Image.fromarray(drawn)
     opaque = Image.new("RGBA", rgba.size, BACKGROUND)
     opaque.alpha_composite(rgba)
     colours, palette = _palette(), Image.new("P", (1, 1))

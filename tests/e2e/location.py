@@ -9,7 +9,13 @@ from resources.platform import Platform
 from resources.settings import Settings
 from sensors.run_status import run_status
 
-SPEC = world("turning", {"break_at": at(4).isoformat()})
+SPEC = world(
+    "turning",
+    {"break_at": at(1).isoformat()},
+    retraining={"when": {"type": "performance", "ratio": 1.5, "first": 1, "last": 1}, "warm_up": "4d"},
+)
+WINDOWS = 5
+"""The rule turns round in the second window, the warm-up ends with the fourth, the fifth is the new version's."""
 
 
 @dg.definitions

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import sys
 import time
@@ -62,6 +63,12 @@ class Browser:
         raise AssertionError(f"run {run_id} has not ended")
 
 
+def location() -> Any:
+    """The module that the webserver loads."""
+    sys.path[:0] = [path for path in (str(HERE), str(HERE.parent / "loop")) if path not in sys.path]
+    return importlib.import_module("location")
+
+
 @pytest.fixture(scope="module")
 def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
     return Settings(home=tmp_path_factory.mktemp("state"))
@@ -91,10 +98,7 @@ def browser(settings: Settings) -> Iterator[Browser]:
 
 @pytest.fixture(scope="module")
 def desk(settings: Settings) -> Iterator[Desk]:
-    sys.path.insert(0, str(HERE.parent / "loop"))
-    from worlds import at, world
-
-    desk = Platform.embedded(settings).of(world("turning", {"break_at": at(4).isoformat()}))
+    desk = Platform.embedded(settings).of(location().SPEC)
     yield desk
     desk.endpoint.stop()
 
@@ -105,7 +109,7 @@ def test_clicks_alone_bring_a_project_from_nothing_to_a_retrained_model_and_back
     assert browser.wait(browser.click("bootstrap")) == "SUCCESS"
     assert desk.endpoint.serving() == 1
 
-    moved = browser.click("clock_advance", {"ops": {"turning_advance": {"config": {"windows": 14}}}})
+    moved = browser.click("clock_advance", {"ops": {"turning_advance": {"config": {"windows": location().WINDOWS}}}})
     assert browser.wait(moved) == "SUCCESS"
 
     history = desk.history()
