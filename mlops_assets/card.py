@@ -111,8 +111,8 @@ class Card:
             top=1 - (self.used + above) / self.height,
             hspace=between,
         )
-        self.canvas.draw()
-        return _packed(np.array(self.canvas.buffer_rgba()))
+        self.canvas.draw()  # type: ignore[no-untyped-call]
+        return _packed(np.array(self.canvas.buffer_rgba()))  # type: ignore[no-untyped-call]
 
 
 def time_axis(axes: Any, times: pd.DatetimeIndex) -> None:

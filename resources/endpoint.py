@@ -8,7 +8,6 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from mlops_assets.deployment.promotion import shadow_version
 from mlops_assets.retraining.ledger import Ledger
 from resources.endpoint_process import EndpointProcess
 from resources.service_config import ModelRef
@@ -32,7 +31,7 @@ class Endpoint:
         history = self.ledger.history(self.process.project)
         reigning = None if history.reign is None else history.reign.version
         self.process.ensure_running(
-            serve=self._ref(reigning), shadow=self._ref(shadow_version(self.process.spec, history))
+            serve=self._ref(reigning), shadow=self._ref(history.beside(self.process.spec.serving.shadow))
         )
 
     def _ref(self, version: int | None) -> ModelRef | None:

@@ -6,7 +6,6 @@ from typing import Any
 import dagster as dg
 
 from mlops_assets.blueprint import Blueprint
-from mlops_assets.deployment.promotion import shadow_version
 from mlops_assets.errors import EndpointError
 from mlops_assets.replay import LOOP_TAG, WORK_TAG, active_runs
 from mlops_assets.retraining.history import History
@@ -57,7 +56,7 @@ def endpoint_fault(desk: Desk, history: History) -> str | None:
     serving, standby, shadow = (_version(status[place]) for place in ("champion", "standby", "shadow"))
     if serving != history.reign.version:
         return f"it serves version {serving}, the ledger says {history.reign.version}"
-    wanted = shadow_version(desk.spec, history)
+    wanted = history.beside(desk.spec.serving.shadow)
     if shadow != wanted:
         return f"version {shadow} predicts in its shadow, it should be {wanted}"
     return None if standby is None else f"version {standby} stands by, and no promotion is under way"

@@ -105,6 +105,7 @@ def _verdict(
         candidate_loss=found.candidate_loss,
         baseline_loss=found.baseline_loss,
         one_fit_loss=found.one_fit_loss,
+        shadow_loss=found.shadow_loss,
         interval=found.interval,
         rows=found.rows,
         recomputed=found.recomputed,

@@ -217,16 +217,8 @@ class Promoter:
         self.ledger.append(self.spec.name, undone)
 
     def _set_shadow(self, history: History) -> None:
-        wanted = shadow_version(self.spec, history)
+        wanted = history.beside(self.spec.serving.shadow)
         self.endpoint.shadow(wanted, None if wanted is None else self.bundles.path(wanted))
-
-
-def shadow_version(spec: ProjectSpec, history: History) -> int | None:
-    """Which version predicts unseen beside the champion; None if nobody does, or the champion itself would."""
-    if history.reign is None or spec.serving.shadow == "none":
-        return None
-    wanted = history.first_version if spec.serving.shadow == "first" else history.previous_version()
-    return wanted if wanted != history.reign.version else None
 
 
 def rollback_target(history: History, to: int | None) -> int:

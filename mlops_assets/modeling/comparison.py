@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -42,6 +42,7 @@ def evaluate(
     candidate: pd.DataFrame,
     champion: Rival | None,
     *,
+    shadow: Rival | None = None,
     force: bool = False,
 ) -> tuple[Judgement, pd.DataFrame]:
     """Judge a candidate.
@@ -53,6 +54,7 @@ def evaluate(
         holdout: the unseen rows.
         candidate: its answers to them, as kept with its version (`holdout_frame`).
         champion: the running one; None without one.
+        shadow: who will go on in the shadow of a candidate that is promoted; None for nobody.
         force: a person wants a first model served although it misses the success criterion.
 
     Returns:
@@ -73,6 +75,9 @@ def evaluate(
         rival, recomputed = champion_answers(spec, holdout, champion)
         one_fit = forecast_in(spec, kept, "one_fit", "one_fit") if "one_fit" in kept else None
         judgement = judge.against_champion(answers, rival, recomputed=recomputed, one_fit=one_fit)
+        if shadow is not None:
+            beside = rival if shadow.version == champion.version else champion_answers(spec, holdout, shadow)[0]
+            judgement = replace(judgement, shadow_loss=judge.loss_of(beside.take(judge.kept)))
         shown["champion"] = rival.value
     shown["baseline"] = baseline.value
     return judgement, shown

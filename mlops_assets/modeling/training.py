@@ -177,6 +177,7 @@ class TrainingRun:
             session.holdout,
             kept,
             self._champion(session),
+            shadow=self._shadow(session),
             force=self.ticket.force,
         )
         rival = None if session.champion is None else session.champion.version
@@ -221,11 +222,22 @@ class TrainingRun:
         )
 
     def _champion(self, session: Session) -> Rival | None:
-        champion = session.champion
-        if champion is None:
+        return None if session.champion is None else self._rival(session, session.champion)
+
+    def _shadow(self, session: Session) -> Rival | None:
+        """Who goes on in the shadow of a candidate that is promoted."""
+        kind, first = self.desk.spec.serving.shadow, session.history.first_version
+        if kind == "none" or session.champion is None or first is None:
             return None
-        folder = session.bundle(champion.version)
-        return Rival(champion.version, champion.as_of, lambda: Predictor.load(folder))
+        version = session.history.versions[first] if kind == "first" else session.champion
+        # a column that the project has given up cannot be asked for any more
+        known = set(version.columns) <= set(session.prepared.schema.columns)
+        return self._rival(session, version) if known else None
+
+    @staticmethod
+    def _rival(session: Session, version: VersionTrained) -> Rival:
+        folder = session.bundle(version.version)
+        return Rival(version.version, version.as_of, lambda: Predictor.load(folder))
 
     def _holdout_of(self, version: VersionTrained) -> Path:
         own = self.bench.own / HOLDOUT

@@ -136,7 +136,7 @@ class Observation:
             series=series,
             reign=self.reign,
             reign_history=answers_frame(spec.classes, answers),
-            shadow_version=self._shadow(),
+            shadow_version=self.history.shadow_of(self.reign, spec.serving.shadow),
             promised_gain=self._promised_gain(),
             known_until=self.version.as_of,
         )
@@ -238,19 +238,13 @@ class Observation:
             return before.inputs
         return {w: fact.data_version for w, fact in self.history.labelled.items() if w <= self.window.id}
 
-    def _shadow(self) -> int | None:
-        if self.desk.spec.serving.shadow == "none":
-            return None
-        others = [reign.version for reign in self.history.reigns if reign.number < self.reign.number]
-        if self.desk.spec.serving.shadow == "first":
-            return self.history.first_version
-        return others[-1] if others else None
-
     def _promised_gain(self) -> float | None:
+        """Against the same version that the realised gain is against; a rollback promised nothing."""
         verdicts = [v for v in self.history.verdicts if v.version == self.reign.version and v.verdict == "PROMOTE"]
-        if not verdicts or verdicts[-1].champion_loss is None or verdicts[-1].candidate_loss is None:
+        if not verdicts or self.reign.cause == "rollback":
             return None
-        return 1 - verdicts[-1].candidate_loss / verdicts[-1].champion_loss
+        found = verdicts[-1]
+        return 1 - found.candidate_loss / found.shadow_loss if found.candidate_loss and found.shadow_loss else None
 
     def _record(self, kind: Kind, summary: Summary, inputs: dict[str, str]) -> None:
         fact = Reported(

@@ -105,7 +105,7 @@ def performance_report(
         reign: the reign in force at the window's end.
         reign_history: answers as above of the reign so far; used where a gain was promised.
         shadow_version: which version predicts in the shadow; None for none.
-        promised_gain: 1 - candidate / champion on the hold-out of the promotion that began the reign; None for none.
+        promised_gain: 1 - candidate / shadow on the hold-out of the promotion that began the reign; None for none.
         known_until: `as_of` of the reign's version, for the `majority` baseline.
     """
     known = timeline.labels_at(window)

@@ -30,6 +30,7 @@ from mlops_assets.retraining.records import (
     WindowPublished,
     WindowQuarantined,
 )
+from mlops_assets.spec.loop import Shadow
 
 F = TypeVar("F", bound=Fact)
 
@@ -134,10 +135,21 @@ class History:
 
     def previous_version(self) -> int | None:
         """The champion before the present one, another version than it."""
-        if self.reign is None:
+        return None if self.reign is None else self.shadow_of(self.reign, "previous")
+
+    def shadow_of(self, reign: Reign, shadow: Shadow) -> int | None:
+        """The version that a reign is compared with: the first champion ever, or the one before it."""
+        if shadow == "none":
             return None
-        others = [reign.version for reign in self.reigns if reign.version != self.reign.version]
-        return others[-1] if others else None
+        if shadow == "first":
+            return self.first_version
+        before = [r.version for r in self.reigns if r.number < reign.number and r.version != reign.version]
+        return before[-1] if before else None
+
+    def beside(self, shadow: Shadow) -> int | None:
+        """Which version predicts unseen beside the champion; None if nobody does, or the champion itself would."""
+        wanted = None if self.reign is None else self.shadow_of(self.reign, shadow)
+        return None if self.reign is None or wanted == self.reign.version else wanted
 
     @cached_property
     def open_promotion(self) -> PromotionStep | None:

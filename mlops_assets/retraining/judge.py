@@ -32,6 +32,7 @@ class Judgement:
     baseline_loss: float
     champion_loss: float | None = None
     one_fit_loss: float | None = None
+    shadow_loss: float | None = None
     interval: tuple[float, float] | None = None
     recomputed: int = 0
     forced: bool = False

@@ -161,7 +161,7 @@ class PerformanceSummary(Record):
     realised_gain: float | None = None
     """1 - reign / shadow over the reign so far, where a promotion had promised one."""
     promised_gain: float | None = None
-    """1 - candidate / champion on the hold-out of the last promotion."""
+    """1 - candidate / the same shadow on the hold-out of the last promotion."""
 
 
 class HealthSummary(Record):
@@ -350,6 +350,8 @@ class Judged(Fact):
     candidate_loss: float | None = None
     baseline_loss: float | None = None
     one_fit_loss: float | None = None
+    shadow_loss: float | None = None
+    """Of the version that goes on predicting in the shadow, on the same rows; None where nobody does."""
     interval: tuple[float, float] | None = None
     """Block-bootstrap interval (95 %) of champion loss - candidate loss."""
     rows: int = 0

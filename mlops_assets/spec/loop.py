@@ -10,6 +10,8 @@ from pydantic import Field
 from mlops_assets.spec.duration import Duration, SpecModel
 from mlops_assets.spec.policies import DriftStatistic, Policy
 
+Shadow = Literal["none", "first", "previous"]
+
 
 class PromotionSpec(SpecModel):
     """What a candidate must show."""
@@ -27,7 +29,7 @@ class ServingSpec(SpecModel):
     """How often the scorer takes the events that became due; at most the horizon, where there is one."""
     give_up: Duration | None = None
     """How long an endpoint may be unable to answer before its events are missed; one window by default."""
-    shadow: Literal["none", "first", "previous"] = "first"
+    shadow: Shadow = "first"
     """Which former champion goes on predicting unseen: none, the first, or the one before."""
     latency: Duration = timedelta(milliseconds=250)
     """p95 above which the check `latency` warns."""

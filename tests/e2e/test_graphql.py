@@ -75,7 +75,15 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
 
 
 @pytest.fixture(scope="module")
-def browser(settings: Settings) -> Iterator[Browser]:
+def desk(settings: Settings) -> Iterator[Desk]:
+    desk = Platform.embedded(settings).of(location().SPEC)
+    yield desk
+    # after Dagster's end: its sensor would start the service again
+    desk.endpoint.stop()
+
+
+@pytest.fixture(scope="module")
+def browser(settings: Settings, desk: Desk) -> Iterator[Browser]:
     port = free_port(0)
     path = os.pathsep.join([str(HERE.parent / "loop"), str(ROOT)])
     environment = {
@@ -94,13 +102,6 @@ def browser(settings: Settings) -> Iterator[Browser]:
         end_recorded(settings.pids)
         # ended by its record, as `down` does it: the handle learns of it here
         dagster.process.wait()
-
-
-@pytest.fixture(scope="module")
-def desk(settings: Settings) -> Iterator[Desk]:
-    desk = Platform.embedded(settings).of(location().SPEC)
-    yield desk
-    desk.endpoint.stop()
 
 
 @pytest.mark.timeout(1000)  # real processes: two runs a window, each of them a process that imports Dagster

@@ -139,6 +139,13 @@ def test_the_gate_refuses_a_candidate_trained_on_shuffled_targets(refusal: Refus
     assert "Not better by the margin" in verdict.reasons[0]
 
 
+def test_a_verdict_holds_the_loss_of_the_version_in_the_shadow_on_the_same_rows(broken: Play, refusal: Refusal) -> None:
+    newest = [broken.performance(number) for number in (WINDOWS - 2, WINDOWS - 1)]
+    verdict = refusal.after.verdicts[-1]
+    assert verdict.shadow_loss == pytest.approx(fmean(found.shadow for found in newest))
+    assert verdict.champion_loss == pytest.approx(fmean(found.served for found in newest)) != verdict.shadow_loss
+
+
 def test_after_a_refusal_the_champion_goes_on_serving(refusal: Refusal) -> None:
     assert refusal.served == 2
     assert refusal.after.reigns == refusal.before.reigns

@@ -31,7 +31,6 @@ HANDED_IN = {
     # a resource hands in an object of a room's own plain class; the exact module is named
     "resources.source": {"mlops_assets.acquisition.source"},  # Source reads, whatever stands behind the function
     "resources.platform": {"mlops_assets.acquisition.source"},  # only as a type: a desk's `source`
-    "resources.endpoint": {"mlops_assets.deployment.promotion"},  # the rule which version is the shadow
 }
 KNOWS_DAGSTER = {"assets", "show"}
 """The modules of a room that speak to Dagster."""
