@@ -40,6 +40,7 @@ def changed(*changes: Change) -> dict[str, Any]:
     return found
 
 
+CLASSES = {"dtype": "category", "isin": ["a", "b"]}
 WRONG: dict[str, tuple[list[Change], list[str]]] = {
     "a season too short for what is known": (
         [("problem.baseline.season", "6h")],
@@ -90,6 +91,11 @@ WRONG: dict[str, tuple[list[Change], list[str]]] = {
         [("features.known", ["moon"])],
         ["features.known names 'moon', which is not under data.columns"],
     ),
+    "a history of a category": (
+        [("data.columns.sky", CLASSES), ("features.history.columns", ["sky"])],
+        ["features.history.columns", "only numbers"],
+    ),
+    "a history of one step": ([("features.history.length", "1h")], ["features.history.length", "two steps"]),
     "a target known beforehand": (
         [("features.known", ["level"])],
         ["features.known names the target 'level'"],
@@ -102,6 +108,20 @@ WRONG: dict[str, tuple[list[Change], list[str]]] = {
     "a target that may be missing": (
         [("data.columns.level.nullable", True)],
         ["data.columns.level must not be nullable"],
+    ),
+    "a category for regression": ([("data.columns.level", CLASSES)], ["data.columns.level", "must be a number"]),
+    "bounds for a category": (
+        [("data.columns.hour", {**CLASSES, "ge": 1})],
+        ["data.columns.hour", "for numbers"],
+    ),
+    "the time as a column": ([("data.time", "hour")], ["data", "time or entity column"]),
+    "months from the 31st on": (
+        [
+            ("data.window", "month"),
+            ("data.start", "2019-12-31"),
+            ("retraining.cooldown", "90d"),
+        ],
+        ["data", "day 1 to 28"],
     ),
     "classes that are not listed": (
         [("problem.task", "classification"), ("problem.metric", "accuracy")],
@@ -129,6 +149,19 @@ WRONG: dict[str, tuple[list[Change], list[str]]] = {
         [("retraining.when", {"type": "performance", "ratio": 1.3, "worse_by": 0.1})],
         ["retraining.when.performance", "give either ratio or worse_by"],
     ),
+    "no threshold": (
+        [("retraining.when", {"type": "performance"})],
+        ["retraining.when.performance", "give either ratio or worse_by"],
+    ),
+    "a ratio that is always reached": (
+        [("retraining.when", {"type": "performance", "ratio": 1.0})],
+        ["retraining.when.performance.ratio", "than 1"],
+    ),
+    "a data drift with a distance": (
+        [("retraining.when", {"type": "drift", "signal": "data", "statistic": "psi", "threshold": 1})],
+        ["retraining.when.drift", "given with signal prediction"],
+    ),
+    "a policy of nothing": ([("retraining.when", {"type": "any", "of": []})], ["retraining.when.any.of", "at least 1"]),
     "drift of predictions without a distance": (
         [("retraining.when", {"type": "drift", "signal": "prediction", "threshold": 0.2})],
         ["retraining.when.drift", "`statistic` is given with signal prediction"],
