@@ -128,19 +128,17 @@ class H2OCluster:
 class H2OResource(dg.ConfigurableResource):  # type: ignore[type-arg]
     """H2O for Dagster: a local JVM for the length of one training."""
 
-    memory: str = "1g"
-    """Heap of the JVM, unless the project says otherwise."""
     state: str = ".mlops"
     """The state folder; pids are recorded below it."""
 
-    def cluster(self, project: str, memory: str | None = None) -> contextlib.AbstractContextManager[H2OConnection]:
+    def cluster(self, project: str, memory: str) -> contextlib.AbstractContextManager[H2OConnection]:
         """A running H2O for one project's training; see `H2OCluster.cluster`.
 
         Args:
             project: whose training it is.
-            memory: heap of the JVM; by default the resource's own setting.
+            memory: heap of the JVM, as ``1g`` or ``600m``.
         """
-        return H2OCluster(Path(self.state), project, memory or self.memory).cluster()
+        return H2OCluster(Path(self.state), project, memory).cluster()
 
 
 def end_orphans(pids: Path) -> list[int]:

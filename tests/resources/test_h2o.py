@@ -45,7 +45,7 @@ def test_a_cluster_is_reached_from_here_only_and_with_the_password(
 ) -> None:
     for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")  # nobody is there
-    with H2OResource(memory="200m", state=str(tmp_path)).cluster("hourly") as connection:
+    with H2OResource(state=str(tmp_path)).cluster("hourly", "200m") as connection:
         import h2o
 
         assert h2o.api("GET /3/Cloud").cloud_size == 1
