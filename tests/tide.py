@@ -17,7 +17,6 @@ import dagster as dg
 import numpy as np
 import pandas as pd
 import pytest
-from filelock import FileLock
 from harness import Harness
 
 from mlops_assets.retraining.outstanding import Retrain, outstanding
@@ -136,7 +135,7 @@ STATES: dict[str, tuple[str | None, Callable[[Path], None]]] = {
 
 
 class States:
-    """State folders that are made once for all tests, in whatever process, and copied for each.
+    """State folders that are made once for all tests, and copied for each.
 
     The artifacts of MLflow are read from where they were made: MLflow keeps absolute addresses.
     """
@@ -150,14 +149,13 @@ class States:
         before, make = STATES[name]
         if before is not None:
             self.made(before)
-        with FileLock(self.root / f"{name}.lock"):
-            if not done.exists():
-                if before is not None:
-                    shutil.copytree(self.root / before, folder)
-                else:
-                    folder.mkdir()
-                make(folder)
-                done.touch()
+        if not done.exists():
+            if before is not None:
+                shutil.copytree(self.root / before, folder)
+            else:
+                folder.mkdir()
+            make(folder)
+            done.touch()
         return folder
 
     def copy(self, name: str, to: Path) -> Path:

@@ -13,8 +13,6 @@ from tide import START, States, at_sea, by_hand, failures, succeeded
 from mlops_assets.jobs import OBSERVING
 from mlops_assets.retraining.ledger import Ledger
 
-pytestmark = pytest.mark.xdist_group("windows_again")
-
 
 @pytest.fixture(scope="module")
 def empty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Harness]:

@@ -21,7 +21,6 @@ from mlops_assets.retraining.records import RetrainingHeld
 from resources.platform import Desk, Platform
 from resources.settings import Settings
 
-pytestmark = pytest.mark.xdist_group("commands")
 NOTHING_YET = {"metric": "mae", "served": None, "first_model": None, "baseline": None, "windows": 0}
 
 

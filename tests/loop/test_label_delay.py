@@ -15,7 +15,7 @@ from plays import Play, playing
 from mlops_assets.retraining.records import Reported
 from mlops_assets.spec import ProjectSpec
 
-WINDOWS, HALF = 7, timedelta(hours=12)
+WINDOWS, HALF = 6, timedelta(hours=12)
 pytestmark = [pytest.mark.xdist_group("label_delay"), pytest.mark.timeout(900)]
 
 
