@@ -8,7 +8,7 @@ audit. An answer that is due cannot wait for that: of the past a bad value is no
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from typing import Any
 
@@ -229,8 +229,10 @@ class Source:
 
     def _call(self, start: datetime, end: datetime, before: timedelta, after: timedelta) -> pd.DataFrame:
         function = self.function
+        # the standard library's UTC, whatever class of UTC a time comes with: pandas takes two of them for two zones
+        first, last = (moment.astimezone(UTC) for moment in (start - before, end + after))
         try:
-            raw = function(start - before, end + after, **self.spec.data.options)
+            raw = function(first, last, **self.spec.data.options)
         except Exception as error:
             raise SourceError(
                 self.spec.name,

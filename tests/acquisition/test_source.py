@@ -3,11 +3,13 @@ from __future__ import annotations
 import pickle
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import numpy as np
 import pandas as pd
 import pytest
 from hourly import COLUMNS, MakeSource, hourly
+from pydantic import TypeAdapter
 
 from mlops_assets.acquisition.source import BadRowsError
 from mlops_assets.errors import SourceError, SpecError
@@ -38,6 +40,20 @@ def test_options_reach_the_function(make_source: MakeSource) -> None:
 
     make_source(read, data={"options": {"table": "rides"}}).read(START, END)
     assert seen == {"table": "rides"}
+
+
+def test_a_function_is_asked_in_one_class_of_utc_wherever_the_times_come_from(make_source: MakeSource) -> None:
+    seen: list[datetime] = []
+
+    def read(start: datetime, end: datetime) -> pd.DataFrame:
+        seen.extend([start, end])
+        return hourly(start, end)
+
+    from_the_ledger = TypeAdapter(datetime).validate_json('"2011-03-01T00:00:00Z"')
+    elsewhere = END.astimezone(ZoneInfo("America/New_York"))
+    make_source(read).read(from_the_ledger, elsewhere)
+    assert seen == [START, END]
+    assert [moment.tzinfo for moment in seen] == [UTC, UTC]
 
 
 def test_a_function_that_is_not_there_is_a_mistake_in_the_yaml(make_source: MakeSource) -> None:
