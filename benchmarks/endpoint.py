@@ -118,7 +118,12 @@ def stock_server(name: str, uri: str, folder: Path) -> Iterator[tuple[int, psuti
             command,
             stdout=output,
             stderr=subprocess.STDOUT,
-            env={**os.environ, "MLFLOW_TRACKING_URI": uri},
+            # MLflow starts uvicorn by its name
+            env={
+                **os.environ,
+                "MLFLOW_TRACKING_URI": uri,
+                "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+            },
             start_new_session=True,
         )
     try:
@@ -129,11 +134,12 @@ def stock_server(name: str, uri: str, folder: Path) -> Iterator[tuple[int, psuti
             time.sleep(0.2)
         yield port, psutil.Process(process.pid)
     finally:
-        family = [*psutil.Process(process.pid).children(recursive=True), psutil.Process(process.pid)]
-        for member in family:
-            member.terminate()
-        psutil.wait_procs(family, timeout=10)
-        process.wait(10)
+        if process.poll() is None:
+            family = [*psutil.Process(process.pid).children(recursive=True), psutil.Process(process.pid)]
+            for member in family:
+                member.terminate()
+            psutil.wait_procs(family, timeout=10)
+            process.wait(10)
 
 
 def _answers(port: int) -> bool:
