@@ -38,7 +38,7 @@ def microseconds(function: Callable[..., Any], arguments: dict[str, Any], window
         while len(runs) < RUNS.start or (sum(runs) < PATIENCE and len(runs) < RUNS.stop):
             start = time.thread_time()
             result = function(window, **arguments)
-            if not isinstance(result, int | float | np.number):
+            if not isinstance(result, int | float | np.generic):
                 list(result)  # a combiner may compute while it is read
             runs.append(time.thread_time() - start)
         taken.append(min(runs))
