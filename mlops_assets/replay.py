@@ -57,14 +57,13 @@ def advance(desk: Desk, loop: Loop, *, windows: int | None = None, until: dateti
         Stuck: when the loop cannot settle.
     """
     timeline = desk.timeline
-    lock = FileLock(desk.folder / "replay.lock")
     try:
-        lock.acquire(timeout=0)
+        held = FileLock(desk.folder / "replay.lock").acquire(timeout=0)
     except Timeout as error:
         raise Refused(
             desk.spec.name, "clock", "it is being moved already", "wait for the other replay to end"
         ) from error
-    with lock:
+    with held:
         # Standing still, or going back, which the clock refuses; so does a wall clock.
         desk.clock.move(desk.now() if until is None else min(until, desk.now()))
         loop.settle()

@@ -85,8 +85,10 @@ class Harness:
             definition.evaluate_tick(context)
 
     def _sensor_context(self) -> dg.SensorEvaluationContext:
+        # as it is: Dagster would configure the platform anew for each tick, a tenth of a played world's time
+        platform = dg.ResourceDefinition.hardcoded_resource(self.platform)
         return dg.build_sensor_context(
-            instance=self.instance, repository_def=self.repository, resources={"platform": self.platform}
+            instance=self.instance, repository_def=self.repository, resources={"platform": platform}
         )
 
     def carry_out(self, request: dg.RunRequest) -> dg.ExecuteInProcessResult | None:

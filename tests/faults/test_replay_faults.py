@@ -16,6 +16,7 @@ from dagster._daemon.types import DaemonHeartbeat
 from filelock import FileLock
 from tide import ATTRIBUTES, TRAINED, tide
 
+from mlops_assets import replay
 from mlops_assets.cli.instance import instance_of
 from mlops_assets.errors import Refused
 from mlops_assets.replay import ATTEMPTS, DagsterLoop, Stuck, advance
@@ -98,6 +99,22 @@ def test_a_second_replay_is_refused_while_the_first_goes_on(desk: Desk) -> None:
     assert list(advance(desk, Still(), windows=1)) == [TRAINED + 3 * DAY]
     with FileLock(desk.folder / "replay.lock", timeout=0):
         pass
+
+
+def test_a_replay_that_has_ended_holds_its_lock_no_longer(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[FileLock] = []
+
+    def kept(path: Path) -> FileLock:
+        made.append(FileLock(path))
+        return made[-1]
+
+    monkeypatch.setattr(replay, "FileLock", kept)
+    list(advance(desk, Still(), windows=1))
+    begun = advance(desk, Still(), windows=2)
+    next(begun)
+    assert [lock.is_locked for lock in made] == [False, True]
+    begun.close()  # type: ignore[attr-defined]
+    assert [lock.is_locked for lock in made] == [False, False]
 
 
 def test_a_replay_does_not_go_backwards(desk: Desk) -> None:
