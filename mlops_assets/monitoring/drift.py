@@ -29,7 +29,7 @@ import numpy as np
 import pandas as pd
 
 from mlops_assets.errors import ModelError, NotReady
-from mlops_assets.retraining.records import DriftSummary
+from mlops_assets.retraining.summaries import DriftSummary
 from mlops_assets.spec.loop import MonitoringSpec
 
 PREDICTION = "prediction"

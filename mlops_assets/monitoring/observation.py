@@ -19,13 +19,12 @@ from mlops_assets.retraining.history import History
 from mlops_assets.retraining.records import (
     Decided,
     Decision,
-    HealthSummary,
     Reign,
     Reported,
     Stage,
-    Summary,
     VersionTrained,
 )
+from mlops_assets.retraining.summaries import HealthSummary, Summary
 from mlops_assets.spec.policies import prediction_statistics
 from mlops_assets.timeline import Window
 from resources.platform import Desk

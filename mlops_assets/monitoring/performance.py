@@ -10,7 +10,8 @@ import numpy as np
 import pandas as pd
 
 from mlops_assets.losses import Forecast, baseline_predictions, forecast_loss, is_defined
-from mlops_assets.retraining.records import PerformanceSummary, Reign, Stage
+from mlops_assets.retraining.records import Reign, Stage
+from mlops_assets.retraining.summaries import PerformanceSummary
 from mlops_assets.spec.problem import Metric
 from mlops_assets.spec.project import ProjectSpec
 from mlops_assets.timeline import Timeline, Window

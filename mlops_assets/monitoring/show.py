@@ -16,7 +16,8 @@ from mlops_assets.monitoring.performance import PerformanceReport
 from mlops_assets.retraining.evidence import signal_table
 from mlops_assets.retraining.gather import loop_history, window_evidence
 from mlops_assets.retraining.history import History
-from mlops_assets.retraining.records import Decision, DriftSummary, HealthSummary, PerformanceSummary, Reported
+from mlops_assets.retraining.records import Decision, Reported
+from mlops_assets.retraining.summaries import DriftSummary, HealthSummary, PerformanceSummary
 from mlops_assets.spec import ProjectSpec
 from mlops_assets.spec.policies import DriftPolicy, leaves
 from mlops_assets.timeline import Timeline

@@ -18,7 +18,8 @@ from zoneinfo import ZoneInfo
 from pydantic import AwareDatetime, Field, FiniteFloat
 
 from mlops_assets.errors import Refused
-from mlops_assets.retraining.records import Evidence, Record, Stage
+from mlops_assets.retraining.records import Evidence, Stage
+from mlops_assets.retraining.summaries import Record
 from mlops_assets.retraining.wording import DAY, Leaf, apart, condition, days, subject, worse
 from mlops_assets.spec.loop import RetrainingSpec
 from mlops_assets.spec.policies import AgePolicy, AllPolicy, AnyPolicy, DriftPolicy, PerformancePolicy, Policy, leaves

@@ -6,7 +6,8 @@ from datetime import datetime
 
 from mlops_assets.retraining.evidence import LoopHistory, ReignFacts, WindowEvidence
 from mlops_assets.retraining.history import History
-from mlops_assets.retraining.records import DriftSummary, PerformanceSummary, Reign, Stage
+from mlops_assets.retraining.records import Reign, Stage
+from mlops_assets.retraining.summaries import DriftSummary, PerformanceSummary
 from mlops_assets.timeline import Timeline, Window
 
 

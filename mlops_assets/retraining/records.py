@@ -5,17 +5,13 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, TypeAdapter
+from pydantic import AwareDatetime, Field, TypeAdapter
+
+from mlops_assets.retraining.summaries import DriftSummary, HealthSummary, PerformanceSummary, Record, Summary
 
 Stage = Literal["ended", "labelled"]
 Outcome = Literal["RETRAIN", "WAIT", "COLLECT"]
 Verdict = Literal["PROMOTE", "HOLD", "REJECT"]
-
-
-class Record(BaseModel):
-    """Base of all records: unknown fields are errors, values never change."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
 
 class Fact(Record):
@@ -119,67 +115,6 @@ class EventMissed(Fact):
     @property
     def key(self) -> str:
         return self.event_id
-
-
-class DriftSummary(Record):
-    """How far a reign's live rows lie from its version's own reference."""
-
-    verdict: Literal["too young", "drift", "no drift"]
-    rows: int
-    """Of the reign, within `monitoring.current`."""
-    window_rows: int = 0
-    """Of the reign, in this window itself."""
-    statistic: str
-    threshold: float
-    share: float | None = None
-    """Share of columns above the threshold; None when too young."""
-    columns: dict[str, float] = {}
-    """Distance per column."""
-    prediction: dict[str, float] = {}
-    """Distance of the predictions, per statistic that the policy or the report needs."""
-
-
-class PerformanceSummary(Record):
-    """The loss of one window, over the same events for served, shadow and baseline."""
-
-    pending: bool
-    """The labels are not there yet; all numbers are None."""
-    labels_at: AwareDatetime
-    metric: str
-    rows: int = 0
-    """Labelled answers of the window."""
-    reign_rows: int = 0
-    """Those of them that the reign's version gave."""
-    served: float | None = None
-    """Loss of all answers of the window, whoever gave them."""
-    reign: float | None = None
-    """Loss of the reign's answers only; policies read this one."""
-    shadow: float | None = None
-    """Loss of the shadow over the same events as `served`."""
-    baseline: float | None = None
-    """Loss of the baseline over the same events as `served`."""
-    realised_gain: float | None = None
-    """1 - reign / shadow over the reign so far, where a promotion had promised one."""
-    promised_gain: float | None = None
-    """1 - candidate / the same shadow on the hold-out of the last promotion."""
-
-
-class HealthSummary(Record):
-    """How the service did in one window."""
-
-    requests: int
-    errors: int
-    availability: float | None
-    """Answered / due events; None when nothing was due."""
-    late: int
-    missed: int
-    p50_ms: float | None
-    p95_ms: float | None
-    p99_ms: float | None
-    memory_mb: float | None
-
-
-Summary = DriftSummary | PerformanceSummary | HealthSummary
 
 
 class Reported(Fact):

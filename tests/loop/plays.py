@@ -13,7 +13,8 @@ import worlds
 from harness import Harness
 
 from mlops_assets.retraining.history import History
-from mlops_assets.retraining.records import Decision, DriftSummary, HealthSummary, PerformanceSummary, Stage
+from mlops_assets.retraining.records import Decision, Stage
+from mlops_assets.retraining.summaries import DriftSummary, HealthSummary, PerformanceSummary
 from mlops_assets.spec import ProjectSpec
 from mlops_assets.timeline import Window
 from resources.platform import Desk

@@ -8,10 +8,8 @@ from source_code import ROOT, length, modules
 
 ASSET_LINES, FUNCTION_LINES, MODULE_LINES, ROOT_LINES = 15, 60, 400, 50
 DECORATORS = {"blueprint.asset", "dg.asset", "dg.asset_check", "dg.multi_asset"}
-LONGER = {
-    # module: (at most so many lines, why it stays whole)
-    "mlops_assets.retraining.records": (460, "every kind of fact that the ledger may hold, and their union"),
-}
+LONGER: dict[str, tuple[int, str]] = {}
+"""Modules that stay whole although they are longer: at most so many lines, and why."""
 ALL = modules()
 
 
