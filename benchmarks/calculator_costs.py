@@ -20,6 +20,7 @@ import pandas as pd
 
 from mlops_assets.modeling.calculator_costs import PATH, CombinerCost, CostTable
 from mlops_assets.prediction.features import single_threaded_algebra
+from mlops_assets.prediction.tsfresh_import import import_tsfresh
 
 STEPS = [48, 168, 672]
 Windows = np.ndarray[Any, np.dtype[np.float64]]
@@ -60,6 +61,7 @@ def combiner_cost(function: Callable[..., Any], parameters: list[Any], cuts: lis
 
 def main() -> None:
     """Measure all calculators of tsfresh's comprehensive setting at three window lengths."""
+    import_tsfresh()
     from tsfresh.feature_extraction import feature_calculators
     from tsfresh.feature_extraction.settings import ComprehensiveFCParameters
     from tsfresh.utilities.string_manipulation import convert_to_output_format

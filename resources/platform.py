@@ -136,7 +136,8 @@ class Desk:
 
     def cluster(self) -> AbstractContextManager[object]:
         """A running H2O for the length of one training."""
-        return self.platform.h2o.cluster(self.spec.name, self.spec.training.memory)
+        training = self.spec.training
+        return self.platform.h2o.cluster(self.spec.name, training.memory, xgboost="XGBoost" in training.algorithms)
 
     def workbench(self, run_id: str) -> Workbench:
         """The files of one run's training."""

@@ -215,7 +215,7 @@ def make_versions(spec: ProjectSpec, folder: Path, trees: Mapping[int, int], as_
 
 def train_all(folder: Path) -> dict[str, dict[int, Version]]:
     """The versions that tests serve: three of `rentals` (a year's difference in trees), one of `prices`."""
-    with H2OCluster(folder / "h2o", "test", "400m").cluster():
+    with H2OCluster(folder / "h2o", "test", "400m", xgboost=False).cluster():
         return {
             "rentals": make_versions(rentals_spec(), folder, {1: 5, 2: 9, 3: 12}),
             "prices": make_versions(prices_spec(), folder, {1: 5}),

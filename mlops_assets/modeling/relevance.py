@@ -12,6 +12,7 @@ import pandas as pd
 
 from mlops_assets.modeling.calculator_costs import CostTable
 from mlops_assets.prediction.features import parse_suffix, quiet
+from mlops_assets.prediction.tsfresh_import import import_tsfresh
 
 Task = Literal["regression", "classification"]
 DOUBLE = 0.98
@@ -48,6 +49,7 @@ def relevant(frame: pd.DataFrame, target: npt.NDArray[Any], task: Task, fdr: flo
         task: which of both.
         fdr: false discovery rate (Benjamini-Yekutieli).
     """
+    import_tsfresh()
     from tsfresh.feature_selection.relevance import calculate_relevance_table
     from tsfresh.utilities.dataframe_functions import impute
 

@@ -25,6 +25,7 @@ from mlops_assets.prediction.features import (
     quiet,
 )
 from mlops_assets.prediction.inputs import Floats, Inputs
+from mlops_assets.prediction.tsfresh_import import import_tsfresh
 from mlops_assets.spec.features import FeaturesSpec
 
 SLOW = 0.25
@@ -200,6 +201,7 @@ def _candidates(features: FeaturesSpec, inputs: Inputs) -> Iterator[Feature]:
 
 
 def _settings(features: FeaturesSpec) -> dict[str, list[dict[str, Any]] | None]:
+    import_tsfresh()
     from tsfresh.feature_extraction import settings
 
     if isinstance(features.calculators, dict):
@@ -223,6 +225,7 @@ def _probe(windows: Floats) -> Floats:
 
 def _suffixes(calculator: str, parameters: list[dict[str, Any]] | None, window: Floats) -> Iterator[str]:
     """The names that tsfresh gives a calculator's features, without the column."""
+    import_tsfresh()
     from tsfresh.feature_extraction import feature_calculators
     from tsfresh.utilities.string_manipulation import convert_to_output_format
 

@@ -18,6 +18,7 @@ import pandas as pd
 from pydantic import BaseModel, ConfigDict, model_validator
 
 from mlops_assets.prediction.inputs import Floats, Inputs
+from mlops_assets.prediction.tsfresh_import import import_tsfresh
 
 FeatureMatrix = npt.NDArray[np.float64]
 """(n, k) in the order of `FeatureDefinitions.names`; categories as codes of their levels; NaN = missing."""
@@ -170,6 +171,7 @@ def plan(suffixes: tuple[str, ...]) -> tuple[Call, ...]:
     Raises:
         ValueError: when tsfresh has no such calculator, or it needs a time index.
     """
+    import_tsfresh()
     from tsfresh.feature_extraction import feature_calculators
 
     single_threaded_algebra()
@@ -209,6 +211,7 @@ def single_threaded_algebra() -> None:
 @cache
 def parse_suffix(suffix: str) -> tuple[str, dict[str, Any] | None]:
     """A feature's calculator and parameters, by tsfresh's own reader of its names."""
+    import_tsfresh()
     from tsfresh.feature_extraction.settings import from_columns
 
     ((calculator, parameters),) = from_columns([f"x__{suffix}"])["x"].items()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
@@ -103,3 +104,13 @@ def playing(spec: ProjectSpec, home: Path, **tags: str) -> Iterator[Play]:
         play.run("bootstrap", tags=tags)
         assert play.history.reign is not None, [verdict.reasons for verdict in play.history.verdicts]
         yield play
+
+
+@contextmanager
+def resumed(spec: ProjectSpec, state: Path, home: Path) -> Iterator[Play]:
+    """A project that goes on from a copy of a state in which it serves; its Dagster is a fresh one."""
+    # MLflow's artifacts are read from where they were made: it keeps absolute addresses
+    shutil.copytree(state, home, ignore=shutil.ignore_patterns("*.lock"))
+    with Harness.on(spec, home) as harness:
+        harness.desk.endpoint.ensure_running()
+        yield Play(harness)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from pathlib import Path
 from statistics import fmean
 from typing import Any
 
@@ -9,22 +10,23 @@ import numpy as np
 import pytest
 import records
 import worlds
-from plays import Play, playing
+from plays import Play, resumed
 
 from mlops_assets.modeling import training
 from mlops_assets.prediction.inputs import cut_inputs, to_records
 from mlops_assets.prediction.predictor import Predictor
 from mlops_assets.retraining.history import History
 
-BREAK, DECIDED, WINDOWS = 10, 14, 30
-pytestmark = [pytest.mark.xdist_group("break"), pytest.mark.timeout(900)]
+BREAK, DECIDED, WINDOWS = worlds.FORK, 14, 30
+pytestmark = [pytest.mark.xdist_group("seeded"), pytest.mark.timeout(900)]
 
 
 @pytest.fixture(scope="module")
-def broken(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Play]:
-    spec = worlds.world("broken", {"break_at": worlds.at(BREAK).isoformat()})
-    with playing(spec, tmp_path_factory.mktemp("broken")) as play:
-        play.advance(windows=WINDOWS)
+def broken(unbroken: Path) -> Iterator[Play]:
+    # the window's first hour was answered before it began, in the world that both futures share
+    spec = worlds.world("seeded", {"break_at": (worlds.at(BREAK) + worlds.HOUR).isoformat()})
+    with resumed(spec, unbroken, unbroken.with_name("broken")) as play:
+        play.advance(windows=WINDOWS - BREAK)
         yield play
 
 
@@ -49,7 +51,7 @@ def test_a_signal_that_waits_for_the_other_one_is_named_in_the_decisions_before(
 
 def test_the_sensor_launched_the_retraining_for_this_decision(broken: Play) -> None:
     decision = broken.decision(DECIDED)
-    assert f"broken:{decision.id}:1" in broken.harness.keys
+    assert f"seeded:{decision.id}:1" in broken.harness.keys
     (started,) = [fact for fact in broken.history.started if fact.by != "bootstrap"]
     assert (started.by, started.decision, started.attempt) == ("policy", decision.id, 1)
 
@@ -69,7 +71,7 @@ def test_the_gate_judged_the_candidate_on_rows_that_neither_side_had_seen(broken
 def test_the_promoted_version_serves_from_the_moment_it_was_decided(broken: Play) -> None:
     reigns = [(reign.version, reign.start, reign.cause) for reign in broken.history.reigns]
     assert reigns == [(1, worlds.at(0), "bootstrap"), (2, worlds.at(DECIDED + 1), "retraining")]
-    answers = broken.desk.telemetry.answers("broken", worlds.at(0), worlds.at(WINDOWS))
+    answers = broken.desk.telemetry.answers("seeded", worlds.at(0), worlds.at(WINDOWS))
     by = answers.groupby("version")["due"].agg(["min", "max"])
     switch = worlds.at(DECIDED + 1)
     assert by.loc[1, "max"] <= switch <= by.loc[2, "min"]
@@ -86,10 +88,10 @@ def test_the_error_falls_well_below_the_shadows_over_the_same_events(broken: Pla
 
 def test_recorded_answers_equal_a_recomputation_from_published_data_to_the_bit(broken: Play) -> None:
     desk = broken.desk
-    rows = desk.lake.read("broken", "raw_data", desk.lake.published("broken", "raw_data")).merge(
-        desk.labels(desk.lake.published("broken", "labels")), on="event_time", validate="one_to_one"
+    rows = desk.lake.read("seeded", "raw_data", desk.lake.published("seeded", "raw_data")).merge(
+        desk.labels(desk.lake.published("seeded", "labels")), on="event_time", validate="one_to_one"
     )
-    given = desk.telemetry.answers("broken", worlds.at(0), worlds.at(WINDOWS), roles=("champion", "shadow"))
+    given = desk.telemetry.answers("seeded", worlds.at(0), worlds.at(WINDOWS), roles=("champion", "shadow"))
     assert {key for key, _ in given.groupby(["version", "role"])} == {
         (1, "champion"),
         (1, "shadow"),

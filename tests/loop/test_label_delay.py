@@ -6,11 +6,12 @@ second one, after the cooldown, is promoted.
 
 from collections.abc import Iterator
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 import records
 import worlds
-from plays import Play, playing
+from plays import Play, playing, resumed
 
 from mlops_assets.retraining.records import Reported
 from mlops_assets.spec import ProjectSpec
@@ -33,15 +34,22 @@ def late() -> ProjectSpec:
 
 
 @pytest.fixture(scope="module")
-def at_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Play]:
-    with playing(late(), tmp_path_factory.mktemp("at_once")) as play:
+def bootstrapped(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    home = tmp_path_factory.mktemp("late") / "bootstrapped"
+    with playing(late(), home):
+        return home
+
+
+@pytest.fixture(scope="module")
+def at_once(bootstrapped: Path) -> Iterator[Play]:
+    with resumed(late(), bootstrapped, bootstrapped.with_name("at_once")) as play:
         play.advance(windows=WINDOWS)
         yield play
 
 
 @pytest.fixture(scope="module")
-def one_by_one(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Play]:
-    with playing(late(), tmp_path_factory.mktemp("one_by_one")) as play:
+def one_by_one(bootstrapped: Path) -> Iterator[Play]:
+    with resumed(late(), bootstrapped, bootstrapped.with_name("one_by_one")) as play:
         for _ in range(WINDOWS):
             play.advance(windows=1)
         yield play

@@ -1,24 +1,25 @@
 """A world that does not change: the loop watches it for 30 windows, and leaves it alone."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import worlds
-from plays import Play, playing
+from plays import Play, resumed
 
 WINDOWS = 30
-pytestmark = [pytest.mark.xdist_group("stationary"), pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.xdist_group("seeded"), pytest.mark.timeout(900)]
 
 
 @pytest.fixture(scope="module")
-def steady(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Play]:
-    with playing(worlds.world("steady"), tmp_path_factory.mktemp("steady")) as play:
-        play.advance(windows=WINDOWS)
+def steady(unbroken: Path) -> Iterator[Play]:
+    with resumed(worlds.world("seeded"), unbroken, unbroken.with_name("steady")) as play:
+        play.advance(windows=WINDOWS - worlds.FORK)
         yield play
 
 
 def test_a_stationary_world_is_never_retrained(steady: Play) -> None:
-    assert steady.launched("retrain") == 0
+    assert [fact.by for fact in steady.history.started] == ["bootstrap"]
     assert [(verdict.by, verdict.verdict) for verdict in steady.history.verdicts] == [("bootstrap", "PROMOTE")]
     assert len(steady.history.reigns) == 1
 
@@ -32,7 +33,7 @@ def test_every_decision_on_a_stationary_world_is_wait_and_without_evidence(stead
 
 def test_every_due_event_of_a_stationary_world_is_answered_once_and_in_time(steady: Play) -> None:
     hours = 24 * WINDOWS
-    answers = steady.desk.telemetry.answers("steady", worlds.at(0), worlds.at(WINDOWS))
+    answers = steady.desk.telemetry.answers("seeded", worlds.at(0), worlds.at(WINDOWS))
     # the first hour was due before the first model's data were snapped
     assert list(answers["event_time"]) == [worlds.at(0) + worlds.HOUR * hour for hour in range(1, hours)]
     assert not answers["late"].any()

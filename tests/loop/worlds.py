@@ -26,6 +26,8 @@ CLOCK = START + 16 * DAY
 """Where the clock of a world begins; its windows are counted from here."""
 LENGTH = 80
 """Days of a world."""
+FORK = 10
+"""Windows that the seeded world's two futures have in common."""
 
 Edit = Callable[[pd.DataFrame], pd.DataFrame]
 EDITS: dict[str, list[Edit]] = {}

@@ -11,6 +11,7 @@ from mlops_assets.modeling.calculator_costs import read_costs
 from mlops_assets.modeling.selection import sample_rows, select_features
 from mlops_assets.prediction.features import FeatureDefinitions, compute
 from mlops_assets.prediction.inputs import Inputs
+from mlops_assets.prediction.tsfresh_import import import_tsfresh
 from mlops_assets.spec.features import FeaturesSpec
 
 STEPS = 48
@@ -175,6 +176,7 @@ def test_the_sample_is_spread_and_hits_every_hour_of_the_day() -> None:
 
 
 def test_every_calculator_of_every_setting_has_a_cost_and_costs_grow_with_the_window() -> None:
+    import_tsfresh()
     from tsfresh.feature_extraction.settings import ComprehensiveFCParameters
     from tsfresh.utilities.string_manipulation import convert_to_output_format
 

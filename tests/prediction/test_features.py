@@ -20,6 +20,7 @@ from mlops_assets.prediction.features import (
     to_frame,
 )
 from mlops_assets.prediction.inputs import Inputs, InputSchema, from_records, to_records
+from mlops_assets.prediction.tsfresh_import import import_tsfresh
 
 STEPS = 168
 SELECTED = [
@@ -73,6 +74,7 @@ def test_training_and_service_compute_the_same_bits() -> None:
 
 
 def test_features_are_those_of_tsfresh_s_own_extraction() -> None:
+    import_tsfresh()
     from tsfresh import extract_features
     from tsfresh.feature_extraction.settings import from_columns
 

@@ -134,7 +134,7 @@ def test_heavy_libraries_are_imported_where_they_are_needed_only() -> None:
 
 def loaded_by(code: str) -> set[str]:
     """Top-level names in `sys.modules` after running code in a fresh interpreter."""
-    script = f"{code}\nimport sys\nprint('loaded:', *{{name.partition('.')[0] for name in sys.modules}})"
+    script = f"import sys\n{code}\nprint('loaded:', *{{name.partition('.')[0] for name in sys.modules}})"
     done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
     return set(done.stdout.rpartition("loaded:")[2].split())
 
@@ -149,3 +149,25 @@ def test_a_scoring_service_loads_neither_dagster_nor_what_trains_models() -> Non
     loaded = loaded_by("import mlops_assets.deployment.server")
     assert "fastapi" in loaded
     assert not loaded & {"dagster", "mlflow", "h2o", "evidently"}
+
+
+def test_computing_features_loads_no_numba() -> None:
+    loaded = loaded_by(
+        "from mlops_assets.prediction.features import plan\n"
+        "plan(('mean',))\n"
+        "import inspect; inspect.getmodule(sys._getframe())"
+    )
+    assert "tsfresh" in loaded
+    assert "numba" not in loaded
+
+
+def test_the_one_calculator_that_needs_stumpy_gets_it() -> None:
+    loaded = loaded_by(
+        "from mlops_assets.prediction.features import plan\n"
+        "import numpy\n"
+        "(call,) = plan(('query_similarity_count__query_None__threshold_0.0',))\n"
+        "from tsfresh.feature_extraction import feature_calculators\n"
+        "asked = [{'query': numpy.ones(4), 'threshold': 0.0}]\n"
+        "assert feature_calculators.query_similarity_count(numpy.arange(9.0), asked)[0][1] == 0"
+    )
+    assert "numba" in loaded
