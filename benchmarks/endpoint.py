@@ -85,7 +85,7 @@ def trained(spec: ProjectSpec, folder: Path) -> tuple[Path, Inputs, InputSchema]
         holdout_loss=0.0,
     )
     bundle = folder / "bundle"
-    jar = genmodel_jar(folder)
+    jar = genmodel_jar(folder, project=spec.name)
     write_bundle(bundle, origin, schema, definitions, recipe.model_dump(), mojo, jar, reference, inputs.take(past))
     print(f"{len(definitions.names)} features, of them {len(definitions.names) - len(definitions.known)} of tsfresh")
     return bundle, inputs.take(~past), schema

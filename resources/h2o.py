@@ -39,6 +39,8 @@ END_WITHIN = 10.0
 SAME_START = 2.0
 """Seconds by which two readings of a process's start may differ: the kernel gives it relative to a boot time that the
 clock's corrections move."""
+LOOK_EVERY = 0.02
+"""Seconds between two questions whether a job of H2O has ended."""
 USER = "mlops"
 IN_USE = threading.Lock()
 """The h2o package keeps one connection per Python process, so there can be one cluster at a time."""
@@ -286,6 +288,7 @@ def h2o_jar() -> Path:
 
 def _connect(jvm: _JVM) -> H2OConnection:
     import h2o
+    from h2o.utils.progressbar import ProgressBar
     from requests.auth import HTTPBasicAuth
 
     class Login(HTTPBasicAuth):
@@ -308,6 +311,8 @@ def _connect(jvm: _JVM) -> H2OConnection:
     # `h2o.connect` has no argument for "none", and forgets ALL_PROXY where it sets this for local addresses.
     connection._proxies = {"http": None, "https": None, "all": None}
     h2o.no_progress()
+    # A training is a dozen jobs of a few hundredths of a second; five looks a second would double their time.
+    ProgressBar.MIN_PROGRESS_CHECK_INTERVAL = LOOK_EVERY
     return connection
 
 

@@ -199,7 +199,7 @@ def make_versions(spec: ProjectSpec, folder: Path, trees: Mapping[int, int], as_
             definitions,
             recipe.model_dump(),
             fitted.download(folder / f"{spec.name}-{version}-mojo"),
-            genmodel_jar(folder),
+            genmodel_jar(folder, project="test"),
             frame.tail(50).assign(event_time=datetime(2011, 1, 30, tzinfo=UTC)),
             inputs.take(before),
         )

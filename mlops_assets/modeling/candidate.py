@@ -104,7 +104,7 @@ def train_candidate(
             one_fit=one_fit,
             reference=reference_profile(spec, definitions, matrix, prepared, holdout),
             mojo=final.download(folder),
-            jar=genmodel_jar(folder),
+            jar=genmodel_jar(folder, project=spec.name),
             models=found.models,
         )
 

@@ -201,7 +201,9 @@ def test_the_mojo_answers_as_the_cluster_does(cluster: None, name: str, algorith
     definitions = FeatureDefinitions(known=list(features), levels={"sky": SKIES})
     matrix = example.later[features].assign(sky=example.later["sky"].cat.codes.replace(-1, np.nan)).to_numpy(float)
     classes = [] if name == "regression" else list(example.rows["y"].cat.categories)
-    model = Mojo(fitted(name, algorithm).download(tmp_path), genmodel_jar(tmp_path), definitions, classes)
+    model = Mojo(
+        fitted(name, algorithm).download(tmp_path), genmodel_jar(tmp_path, project="hourly"), definitions, classes
+    )
     said = model.predict(matrix)
     found = said.value if said.probabilities is None else np.column_stack([said.probabilities[c] for c in classes])
     np.testing.assert_allclose(found.astype(float), np.asarray(expected), rtol=1e-12)
@@ -282,7 +284,7 @@ def test_frames_do_not_pile_up_in_the_cluster(cluster: None) -> None:
 
 
 def test_the_scoring_library_is_written_once_and_whole(tmp_path: Path) -> None:
-    written = genmodel_jar(tmp_path).stat()
+    written = genmodel_jar(tmp_path, project="hourly").stat()
     assert written.st_size > 1_000_000
-    assert genmodel_jar(tmp_path).stat().st_mtime_ns == written.st_mtime_ns
+    assert genmodel_jar(tmp_path, project="hourly").stat().st_mtime_ns == written.st_mtime_ns
     assert [path.name for path in tmp_path.iterdir()] == ["genmodel.jar"]

@@ -50,7 +50,7 @@ def fitted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Fitte
     frame["move"] = pd.Categorical(np.select([signal > 1, signal < 0], ["UP", "DOWN"], "STILL"), categories=CLASSES)
     made = {}
     with H2OCluster(folder, "test", "400m").cluster():
-        jar = genmodel_jar(folder)
+        jar = genmodel_jar(folder, project="test")
         for name in [*ALGORITHMS, "classes"]:
             algorithm = "GBM" if name == "classes" else name
             target = "move" if name == "classes" else "y"
