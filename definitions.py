@@ -15,13 +15,13 @@ from sensors.run_status import run_status
 
 @dg.definitions
 def defs() -> dg.Definitions:
-    """All projects, on embedded parts; runs are processes of this machine."""
+    """All projects, on the parts that the settings name; runs are processes of this machine."""
     tree = dg.ComponentTree.for_project(Path(__file__).parent)
     blueprints = [Blueprint(project.spec) for project in tree.get_all_components(of_type=MLProject)]
     return dg.Definitions.merge(
         tree.build_defs(),
         dg.Definitions(
-            resources={"platform": Platform.embedded(Settings())},
+            resources={"platform": Platform.configured(Settings())},
             sensors=[run_status(blueprints, dg.DefaultSensorStatus.RUNNING)],
             # Heavy work runs in the JVM, or in processes of its own; a process per step would cost seconds each.
             executor=dg.in_process_executor,

@@ -199,16 +199,16 @@ class Platform(dg.ConfigurableResource):  # type: ignore[type-arg]
         return Desk(spec, self)
 
     @classmethod
-    def embedded(cls, settings: Settings) -> Platform:
-        """Everything on this machine, in one folder, with nothing to start."""
+    def configured(cls, settings: Settings) -> Platform:
+        """Each part where the settings say; by default everything on this machine, in one folder, nothing to start."""
         home = settings.home.absolute()
-        token = settings.client_token_file
+        token, artifacts = settings.client_token_file, settings.mlflow_artifacts
         return cls(
             home=str(home),
-            ledger=LedgerResource(url=settings.ledger_url),
-            lake=LakeResource(root=settings.lake_url),
-            snapshots=SnapshotsResource(home=str(home), remote=str(home / "dvc-remote")),
-            registry=RegistryResource(uri=settings.mlflow_uri, artifacts=str(settings.mlflow_artifacts)),
+            ledger=LedgerResource(url=settings.ledger),
+            lake=LakeResource(root=settings.lake),
+            snapshots=SnapshotsResource(home=str(home), remote=settings.snapshots),
+            registry=RegistryResource(uri=settings.mlflow_uri, artifacts=str(artifacts) if artifacts else None),
             endpoints=EndpointsResource(
                 state=str(home / "projects"), host=settings.host, client_token_file=str(token) if token else None
             ),

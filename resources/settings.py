@@ -1,12 +1,30 @@
-"""The one settings model: which part stands where. Environment variables `MLOPS_ASSETS_*` override the defaults."""
+"""The one settings model: which part stands where. Environment variables `MLOPS_ASSETS_*` override the defaults.
+
+No setting holds a secret that another library has a place for: a database's password is libpq's (`PGPASSWORD` or
+`PGPASSFILE`), Google's credentials are the application's default ones, MLflow's are `MLFLOW_TRACKING_USERNAME` and
+`MLFLOW_TRACKING_PASSWORD`. So addresses can be shown, in the UI too.
+"""
 
 from __future__ import annotations
 
+from datetime import timedelta
 from pathlib import Path
+from typing import Annotated
+from urllib.parse import urlsplit
 
+from pydantic import AfterValidator, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 ROOT = Path(__file__).resolve().parent.parent
+
+
+def _without_password(url: str | None) -> str | None:
+    if url is not None and urlsplit(url).password is not None:
+        raise ValueError("an address without a password was expected: give that as PGPASSWORD, or in a PGPASSFILE")
+    return url
+
+
+Address = Annotated[str | None, AfterValidator(_without_password)]
 
 
 class Settings(BaseSettings):
@@ -15,31 +33,71 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="MLOPS_ASSETS_", frozen=True, use_attribute_docstrings=True)
 
     home: Path = ROOT / ".mlops"
-    """The state folder; safe to delete."""
+    """The state folder; safe to delete when everything is embedded."""
     client_token_file: Path | None = None
     """A file with the token that callers of an endpoint must send; without it none is asked for."""
     host: str = "127.0.0.1"
     """The address that endpoints listen on."""
 
+    database_url: Address = None
+    """PostgreSQL for the ledger and for Dagster, as `postgresql://user@host:port/name`; without it both are SQLite files
+    in the state folder. The password is libpq's: `PGPASSWORD`, or a file named by `PGPASSFILE`."""
+    mlflow_url: Address = None
+    """An MLflow server, as `http://host:port`; without it MLflow works on an SQLite file in the state folder.
+    Its credentials are MLflow's own: `MLFLOW_TRACKING_USERNAME` and `MLFLOW_TRACKING_PASSWORD`."""
+    lake_url: str | None = None
+    """Where windows of rows are kept, as `gs://bucket/lake`; without it a folder in the state folder. A bucket needs
+    object versioning. Credentials are the application's default ones (Workload Identity on GKE)."""
+    dvc_remote: str | None = None
+    """Where DVC pushes training snapshots to, as `gs://bucket/dvc`; without it a folder in the state folder."""
+
+    influx_url: Address = None
+    """InfluxDB 2, as `http://host:port`: reports and predictions are read from there, and a forwarder fills it. Without
+    it they are read from the services' own logs."""
+    influx_org: str = "mlops"
+    """InfluxDB's organisation."""
+    influx_bucket: str = "mlops"
+    """InfluxDB's bucket; one for all projects."""
+    influx_token: SecretStr | None = None
+    """A token that may read and write this bucket, and no other."""
+    influx_token_file: Path | None = None
+    """A file with that token, where it should not be in the environment; read anew at each connection."""
+    influx_retention: timedelta | None = None
+    """How long the bucket should keep points (ISO 8601, as `P365D`); checked, and set where the token may; without it
+    it is left as it is."""
+
+    @model_validator(mode="after")
+    def _one_token(self) -> Settings:
+        if self.influx_url and self.influx_token is None and self.influx_token_file is None:
+            raise ValueError(
+                "influx_url needs a token: set MLOPS_ASSETS_INFLUX_TOKEN or MLOPS_ASSETS_INFLUX_TOKEN_FILE"
+            )
+        return self
+
     @property
-    def ledger_url(self) -> str:
+    def ledger(self) -> str:
         """SQLAlchemy URL of the ledger."""
-        return f"sqlite:///{self.home / 'ledger.db'}"
+        return self.database_url or f"sqlite:///{self.home / 'ledger.db'}"
 
     @property
     def mlflow_uri(self) -> str:
         """MLflow's tracking URI."""
-        return f"sqlite:///{self.home / 'mlflow' / 'mlflow.db'}"
+        return self.mlflow_url or f"sqlite:///{self.home / 'mlflow' / 'mlflow.db'}"
 
     @property
-    def mlflow_artifacts(self) -> Path:
-        """Where the embedded MLflow keeps artifacts."""
-        return self.home / "mlflow" / "artifacts"
+    def mlflow_artifacts(self) -> Path | None:
+        """Where the embedded MLflow keeps artifacts; None: a server decides."""
+        return None if self.mlflow_url else self.home / "mlflow" / "artifacts"
 
     @property
-    def lake_url(self) -> str:
+    def lake(self) -> str:
         """Folder or fsspec URL of the lake."""
-        return str(self.home / "lake")
+        return self.lake_url or str(self.home / "lake")
+
+    @property
+    def snapshots(self) -> str:
+        """Folder or URL that DVC pushes to."""
+        return self.dvc_remote or str(self.home / "dvc-remote")
 
     @property
     def pids(self) -> Path:

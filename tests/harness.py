@@ -27,7 +27,7 @@ class Harness:
 
     def __init__(self, spec: ProjectSpec, home: Path, instance: dg.DagsterInstance) -> None:
         self.spec, self.blueprint, self.instance = spec, Blueprint(spec), instance
-        self.platform = Platform.embedded(Settings(home=home))
+        self.platform = Platform.configured(Settings(home=home))
         self.definitions = dg.Definitions.merge(
             definitions_of(spec),
             dg.Definitions(

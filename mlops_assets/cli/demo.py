@@ -90,7 +90,8 @@ class Demo:
             environment,
         )
         self.desk.registry.ensure_experiment()
-        self.settings.mlflow_artifacts.mkdir(parents=True, exist_ok=True)
+        artifacts = self.settings.home / "mlflow" / "artifacts"
+        artifacts.mkdir(parents=True, exist_ok=True)
         mlflow = start(
             "MLflow",
             [
@@ -99,7 +100,7 @@ class Demo:
                 "--backend-store-uri",
                 self.settings.mlflow_uri,
                 "--default-artifact-root",
-                self.settings.mlflow_artifacts.as_uri(),
+                artifacts.as_uri(),
                 "--host",
                 "127.0.0.1",
                 "--port",

@@ -41,7 +41,7 @@ def platform() -> Platform:
     os.chdir(ROOT)
     # MLflow's notes on each table and version are for a server's log, not for a command's output.
     os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
-    return Platform.embedded(Settings())
+    return Platform.configured(Settings())
 
 
 def desks(project: str | None) -> list[Desk]:

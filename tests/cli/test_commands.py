@@ -55,7 +55,7 @@ def command(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
 
 
 def desk(home: Path) -> Desk:
-    return Platform.embedded(Settings(home=home)).of(tide.tide())
+    return Platform.configured(Settings(home=home)).of(tide.tide())
 
 
 def shape(value: Any) -> Any:

@@ -24,7 +24,7 @@ def defs() -> dg.Definitions:
     return dg.Definitions.merge(
         definitions_of(SPEC),
         dg.Definitions(
-            resources={"platform": Platform.embedded(Settings())},
+            resources={"platform": Platform.configured(Settings())},
             sensors=[run_status([Blueprint(SPEC)], dg.DefaultSensorStatus.RUNNING)],
             executor=dg.in_process_executor,
         ),

@@ -76,7 +76,7 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
 
 @pytest.fixture(scope="module")
 def desk(settings: Settings) -> Iterator[Desk]:
-    desk = Platform.embedded(settings).of(location().SPEC)
+    desk = Platform.configured(settings).of(location().SPEC)
     yield desk
     # after Dagster's end: its sensor would start the service again
     desk.endpoint.stop()

@@ -38,7 +38,7 @@ class Still:
 @pytest.fixture
 def desk(tmp_path: Path) -> Desk:
     """The desk of a project that has not begun: the history before its clock is still to be published."""
-    return Platform.embedded(Settings(home=tmp_path)).of(tide())
+    return Platform.configured(Settings(home=tmp_path)).of(tide())
 
 
 @pytest.fixture
@@ -125,7 +125,7 @@ def test_a_replay_does_not_go_backwards(desk: Desk) -> None:
 
 
 def test_the_wall_clock_is_not_replayed(tmp_path: Path) -> None:
-    desk = Platform.embedded(Settings(home=tmp_path)).of(
+    desk = Platform.configured(Settings(home=tmp_path)).of(
         ProjectSpec.model_validate(ATTRIBUTES | {"clock": {"type": "wall"}})
     )
     for how in ({"windows": 1}, {"until": datetime(2030, 1, 1, tzinfo=UTC)}):

@@ -30,7 +30,7 @@ def shipped_spec() -> ProjectSpec:
 @cache
 def definitions() -> dg.Definitions:
     """Its definitions, as the composition root completes them."""
-    resources = {"platform": Platform.embedded(Settings())}
+    resources = {"platform": Platform.configured(Settings())}
     return dg.Definitions.merge(definitions_of(shipped_spec()), dg.Definitions(resources=resources))
 
 
