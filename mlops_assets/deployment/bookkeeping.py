@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import threading
 from collections.abc import Callable
@@ -124,31 +123,3 @@ class RequestLog:
 def rss() -> int:
     """Bytes of resident memory of this process."""
     return int(psutil.Process().memory_info().rss)
-
-
-class JSONLines(logging.Formatter):
-    """Log records as JSON objects, one a line.
-
-    Args:
-        project: named in each.
-    """
-
-    EXTRA = ("model_version", "event_id", "request_id", "status")
-
-    def __init__(self, project: str) -> None:
-        super().__init__()
-        self.project = project
-
-    def format(self, record: logging.LogRecord) -> str:
-        """One line."""
-        line = {
-            "at": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
-            "level": record.levelname,
-            "project": self.project,
-            "logger": record.name,
-            "message": record.getMessage(),
-            **{name: getattr(record, name) for name in self.EXTRA if hasattr(record, name)},
-        }
-        if record.exc_info:
-            line["exception"] = self.formatException(record.exc_info)
-        return json.dumps(line, default=str)

@@ -30,11 +30,12 @@ from filelock import FileLock, Timeout
 
 from mlops_assets.deployment.administration import administration
 from mlops_assets.deployment.answering import Answering
-from mlops_assets.deployment.bookkeeping import JSONLines, Metrics, RequestLog
+from mlops_assets.deployment.bookkeeping import Metrics, RequestLog
 from mlops_assets.deployment.requests import Unanswered, read_body
 from mlops_assets.deployment.rota import Rota
 from mlops_assets.deployment.shadowing import Shadowing
 from mlops_assets.errors import PlatformError
+from mlops_assets.logs import log_to_stdout
 from mlops_assets.prediction.predictor import Predictor
 from mlops_assets.timeline import Timeline
 from resources.service_config import (
@@ -266,18 +267,12 @@ def _record(config: ServiceConfig, listener: socket.socket) -> None:
     write_whole(config.folder / PROCESS, record.model_dump_json(indent=1))
 
 
-def _log_to_stdout(project: str) -> None:
-    handler = logging.StreamHandler(sys.stdout)
-    handler.setFormatter(JSONLines(project))
-    logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
-
-
 def main() -> int:
     """Serve until told to end (SIGTERM): requests in flight are finished, the shadow's backlog emptied."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--config", type=Path, required=True, help="a ServiceConfig as JSON")
     config = ServiceConfig.model_validate_json(parser.parse_args().config.read_text())
-    _log_to_stdout(config.spec.name)
+    log_to_stdout(config.spec.name)
     sys.setswitchinterval(SWITCH_INTERVAL)
     try:
         with FileLock(config.folder / RUNNING, timeout=WAIT_FOR_PREDECESSOR):
