@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 from functools import cache
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import numpy as np
 import numpy.typing as npt
@@ -113,6 +114,11 @@ class Card:
         )
         self.canvas.draw()  # type: ignore[no-untyped-call]
         return _packed(np.array(self.canvas.buffer_rgba()))  # type: ignore[no-untyped-call]
+
+
+def local_times(times: pd.Series[Any], zone: str) -> pd.Series[Any]:
+    """UTC times, aware or naive, as the local times that a time axis shows."""
+    return pd.to_datetime(times, utc=True).dt.tz_convert(ZoneInfo(zone)).dt.tz_localize(None)
 
 
 def time_axis(axes: Any, times: pd.DatetimeIndex) -> None:

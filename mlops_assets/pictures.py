@@ -14,6 +14,7 @@ from zoneinfo import ZoneInfo
 import numpy as np
 import pandas as pd
 
+from mlops_assets.bands import usual_error
 from mlops_assets.card import (
     ALARM,
     BACKGROUND,
@@ -30,6 +31,7 @@ from mlops_assets.card import (
     TEXT,
     YELLOW,
     Card,
+    local_times,
     time_axis,
     value_axis,
 )
@@ -69,7 +71,13 @@ def markdown_image(png: bytes, alt: str) -> str:
 
 
 def forecast_against_truth(
-    frame: pd.DataFrame, *, title: str = "Forecast against truth", unit: str = "", zone: str = "UTC", days: int = 14
+    frame: pd.DataFrame,
+    *,
+    title: str = "Forecast against truth",
+    unit: str = "",
+    zone: str = "UTC",
+    days: int = 14,
+    usual: tuple[Metric, float] | None = None,
 ) -> bytes:
     """What was forecast, over what came: lines for numbers, one coloured strip per side for classes.
 
@@ -80,12 +88,13 @@ def forecast_against_truth(
         unit: of the target, for the axis.
         zone: whose local time the axis shows.
         days: the newest so many are drawn, since more can not be told apart.
+        usual: metric and loss as measured before, for a band of the usual error around what was served; numbers only.
     """
     order = ("truth", "champion", "candidate", "shadow", "baseline")
     sides = [side for side in order if side == "truth" or (side in frame and frame[side].notna().any())]
     if frame.empty:
         return Card(title, 2.2).say_nothing_yet()
-    table = frame.assign(at=_local(frame["event_time"], zone))
+    table = frame.assign(at=local_times(frame["event_time"], zone))
     table = table[table["at"] > table["at"].max() - pd.Timedelta(days=days)]
     caption = "" if len(table) == len(frame) else f"the newest {days} days"
     if not pd.api.types.is_numeric_dtype(table["truth"]):
@@ -94,8 +103,12 @@ def forecast_against_truth(
     if len(table) > 1:  # missing steps are gaps in the lines
         table = table.reindex(pd.date_range(table.index[0], table.index[-1], freq=_step(table.index)))
     card = Card(title, 3.5, caption=caption)
-    axes, handles = card.axes[0], []
+    axes, handles, bands = card.axes[0], [], []
     axes.fill_between(table.index, table["truth"].to_numpy(), color=SHADE, linewidth=0)
+    if usual is not None and "champion" in sides:
+        served, half = table["champion"], usual_error(*usual, table["champion"].to_numpy())
+        look = {"color": SKY, "alpha": 0.3, "linewidth": 0, "zorder": 2, "label": "usual error"}
+        bands.append(axes.fill_between(table.index, served - half, served + half, **look))
     for layer, side in enumerate(sides):
         name, colour, width, style = ROLES[side]
         # the baseline lowest and the served one, named first, on top of the other answers
@@ -103,7 +116,7 @@ def forecast_against_truth(
         handles += axes.plot(table.index, table[side], label=name, **look)
     time_axis(axes, table.index)
     value_axis(axes, unit)
-    card.legend(handles)
+    card.legend([*handles, *bands])
     return card.png()
 
 
@@ -131,7 +144,7 @@ def error_over_time(
     if table.empty:
         return Card(title, 2.2).say_nothing_yet()
     card = Card(title, 3.7, caption=_metric_caption(metric))
-    axes, at, handles = card.axes[0], _local(table["window"], zone), []
+    axes, at, handles = card.axes[0], local_times(table["window"], zone), []
     reigns = _within(at, promotions, zone)
     for layer, side in enumerate(side for side in ("served", "shadow", "baseline") if side in table):
         name, colour, width, style = ROLES[side]
@@ -172,7 +185,7 @@ def drift_over_time(
         return Card(title, 2.2).say_nothing_yet()
     caption = "live rows against the reference of the serving version; orange: at or above the threshold"
     card = Card(title, 4.3, caption=caption, panels=2)
-    at = _local(table["window"], zone)
+    at = local_times(table["window"], zone)
     reigns = _within(at, promotions, zone)
     columns = [("share", share, "drifted columns (%)", 100), ("prediction", threshold, f"predictions ({statistic})", 1)]
     for axes, (name, limit, label, scale) in zip(card.axes, columns, strict=True):
@@ -328,10 +341,6 @@ def _shortened(name: str, most: int = 46) -> str:
 
 def _number(value: float) -> str:
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}" if abs(value) >= 0.1 else f"{value:.2g}"
-
-
-def _local(times: pd.Series[Any], zone: str) -> pd.Series[Any]:
-    return pd.to_datetime(times, utc=True).dt.tz_convert(ZoneInfo(zone)).dt.tz_localize(None)
 
 
 def _step(times: pd.Index[Any]) -> Any:

@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from mlops_assets import pictures
+from mlops_assets import live_pictures, pictures
 from mlops_assets.card import BACKGROUND
 from mlops_assets.pictures import ALARM, CALM, ROLES
 
@@ -97,6 +97,23 @@ def verdict() -> bytes:
     return pictures.loss_comparison(losses, metric="mae", interval=(7.2, 16.1), unit="rentals per hour")
 
 
+def asked(days: int = 7) -> pd.DataFrame:
+    times = pd.date_range(START, periods=24 * days, freq="1h")
+    statuses = np.where(np.arange(len(times)) % 29 == 5, 500, np.where(np.arange(len(times)) % 31 == 7, 422, 200))
+    return pd.DataFrame({"now": times, "status": statuses, "latency_ms": RNG.gamma(3, 1, len(times)), "rows": 3})
+
+
+@cache
+def service() -> bytes:
+    return live_pictures.service_over_time(asked(), step=timedelta(hours=1), limit_ms=50)
+
+
+@cache
+def features() -> bytes:
+    columns = {f"known_{n}": RNG.normal(n, 1, 24 * 7) for n in range(9)}
+    return live_pictures.live_features(hours(**dict.fromkeys(columns, 1.0)), list(columns))
+
+
 ALL: list[Callable[[], bytes]] = [
     forecast,
     longest_forecast,
@@ -107,6 +124,8 @@ ALL: list[Callable[[], bytes]] = [
     leaderboard,
     importance,
     verdict,
+    service,
+    features,
 ]
 
 
@@ -165,6 +184,33 @@ def test_a_side_without_any_answer_is_not_drawn_nor_named() -> None:
     frame = hours(champion=20)
     absent = pictures.forecast_against_truth(frame.assign(shadow=np.nan, baseline=np.nan))
     assert absent == pictures.forecast_against_truth(frame)
+
+
+def test_the_band_of_usual_error_is_as_wide_as_the_loss() -> None:
+    frame = hours(champion=5)
+    plain, narrow, wide = (
+        pictures.forecast_against_truth(frame, usual=usual) for usual in (None, ("mae", 10.0), ("mae", 60.0))
+    )
+    assert plain == pictures.forecast_against_truth(frame)
+    areas = [pixels(png, "#cbe7f7") for png in (plain, narrow, wide)]
+    assert areas[0] < 50 < areas[1] < areas[2] / 2
+
+
+def test_failed_requests_stand_out_and_slow_ones_lie_above_the_limit() -> None:
+    good = asked().assign(status=200)
+    calm, failing = (
+        live_pictures.service_over_time(each, step=timedelta(hours=1), limit_ms=50) for each in (good, asked())
+    )
+    assert pixels(failing, ALARM, slack=40) > pixels(calm, ALARM, slack=40) + 40
+
+
+def test_six_features_are_drawn_those_named_first_and_no_text() -> None:
+    columns = {f"known_{n}": RNG.normal(n, 1, 24 * 7) for n in range(9)}
+    frame = hours().assign(**columns)
+    six = live_pictures.live_features(frame[["event_time", *list(columns)[:6]]], list(columns))
+    texts = live_pictures.live_features(frame.assign(sky="clear")[["event_time", "sky"]], ["sky"])
+    assert image(live_pictures.live_features(frame, list(columns))).height == image(six).height
+    assert texts == live_pictures.live_features(frame[:0], ["sky"])
 
 
 def test_only_columns_at_or_above_the_threshold_are_alarming() -> None:
@@ -245,6 +291,9 @@ def test_a_young_project_has_pictures_too(rows: int) -> None:
     made = [
         pictures.forecast_against_truth(empty),
         pictures.forecast_against_truth(empty.assign(truth="UP", champion="DOWN")),
+        pictures.forecast_against_truth(empty, usual=("mae", 5.0)),
+        live_pictures.service_over_time(asked(1)[:rows], step=timedelta(hours=1), limit_ms=50),
+        live_pictures.live_features(empty, ["champion"]),
         pictures.error_over_time(one, metric="mae", promotions=[(START, "v1")], retrains=[START]),
         pictures.drift_over_time(one, share=0.5, statistic="psi", promotions=[(START, "v1")]),
         pictures.drifted_columns(dict.fromkeys("ab"[:rows], 0.0), threshold=0.1, statistic="psi"),

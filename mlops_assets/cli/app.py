@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
+from pathlib import Path
 from typing import Annotated, Any
 from uuid import uuid4
 
@@ -171,6 +172,25 @@ def hold(
             project, RetrainingHeld(at=desk.now(), held=not release, number=len(desk.history().of(RetrainingHeld)))
         )
     console.print(f"{project}: retraining is {'released' if release else 'held back'}")
+
+
+@app.command()
+def dashboards(
+    out: Annotated[Path, typer.Option(help="Folder for dashboards/ and provisioning/.")],
+    as_json: Json = False,
+) -> None:
+    """Write Grafana's dashboards of all projects, and what lets Grafana find them and InfluxDB."""
+    from mlops_assets.cli.desks import specs
+    from mlops_assets.dashboards.provisioning import write
+    from resources.settings import Settings
+
+    with said_in_words():
+        settings = Settings()
+        files = write(out, list(specs().values()), settings.influx_org, settings.influx_bucket)
+    if as_json:
+        print_json({"files": [str(path) for path in files]})
+    else:
+        console.print("\n".join(str(path) for path in files), highlight=False)
 
 
 @app.command()

@@ -71,8 +71,8 @@ def assets(blueprint: Blueprint) -> list[dg.AssetsDefinition]:
         """Availability, share of errors, latency percentiles, memory of the service in this window."""
         summaries = [(each, each.health()) for each in observed(context, platform)]
         for each, summary in summaries:
-            context.add_asset_metadata(show.health(summary), partition_key=each.desk.key(each.window))
-        yield dg.MaterializeResult(metadata=show.health(summaries[-1][1]))
+            context.add_asset_metadata(show.health(each, summary), partition_key=each.desk.key(each.window))
+        yield dg.MaterializeResult(metadata=show.health_numbers(summaries[-1][1]))
         yield from show.health_checks(spec, [summary for _, summary in summaries], WARN)
 
     @blueprint.asset(

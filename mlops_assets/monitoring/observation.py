@@ -145,11 +145,8 @@ class Observation:
     def health(self) -> HealthSummary:
         """How the service did in this window of the project's time."""
         spec = self.desk.spec
-        answers = self.desk.telemetry.answers(spec.name, self.window.start, self.window.end)
+        answers, requests = self.answers(), self.requests()
         missed = [f for f in self.history.missed.values() if self.window.start <= f.event_time < self.window.end]
-        requests = self.desk.telemetry.requests(self.window.start, self.window.end + timedelta(microseconds=1))
-        # A batch's latency is that of all its rows: catching up with a backlog in one request is not slow service.
-        requests["latency_ms"] = requests["latency_ms"] / requests["rows"].clip(lower=1)
         summary = service_health(
             requests=requests,
             due=len(answers) + len(missed),
@@ -210,6 +207,15 @@ class Observation:
         )
 
     # What reports read
+
+    def answers(self) -> pd.DataFrame:
+        """The window's answers that stand, whoever gave them."""
+        return self.desk.telemetry.answers(self.desk.spec.name, self.window.start, self.window.end)
+
+    def requests(self) -> pd.DataFrame:
+        """The window's requests; `latency_ms` per row, since catching up in one request is not slow service."""
+        requests = self.desk.telemetry.requests(self.window.start, self.window.end + timedelta(microseconds=1))
+        return requests.assign(latency_ms=requests["latency_ms"] / requests["rows"].clip(lower=1))
 
     @property
     def reign_start(self) -> datetime:

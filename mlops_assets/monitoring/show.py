@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import timedelta
 from typing import Any
 
 import dagster as dg
 import pandas as pd
 
-from mlops_assets import pictures
+from mlops_assets import live_pictures, pictures
 from mlops_assets.metadata import picture, table
 from mlops_assets.monitoring.drift import DriftReport
 from mlops_assets.monitoring.observation import Observation
@@ -20,6 +21,7 @@ from mlops_assets.retraining.records import Decision, Reported
 from mlops_assets.retraining.summaries import DriftSummary, HealthSummary, PerformanceSummary
 from mlops_assets.spec import ProjectSpec
 from mlops_assets.spec.policies import DriftPolicy, leaves
+from mlops_assets.spec.problem import Metric
 from mlops_assets.timeline import Timeline
 
 
@@ -147,11 +149,27 @@ def performance(each: Observation, report: PerformanceReport) -> dict[str, Any]:
         "unlabelled": report.unlabelled,
     }
     if len(report.rows):
-        forecast = pictures.forecast_against_truth(report.rows, unit=spec.problem.target, zone=spec.data.time_zone)
+        forecast = pictures.forecast_against_truth(
+            report.rows, unit=spec.problem.target, zone=spec.data.time_zone, usual=usual_before(each)
+        )
         metadata["forecast"] = picture(forecast, "forecast and truth")
     if not report.summary.pending:
         metadata["error so far"] = picture(error_curve(each.desk.timeline, each.desk.history()), "error per window")
     return metadata
+
+
+def usual_before(each: Observation) -> tuple[Metric, float] | None:
+    """A regression's metric, and the served loss of the newest labelled window before this one, if there is one."""
+    problem = each.desk.spec.problem
+    if problem.task != "regression":
+        return None
+    before = [
+        s
+        for window, s in _summaries(each.desk.timeline, each.desk.history(), "performance")
+        if window < each.window.start
+    ]
+    losses = [s.served for s in before if isinstance(s, PerformanceSummary) and s.served is not None]
+    return (problem.metric, losses[-1]) if losses else None
 
 
 def error_curve(timeline: Timeline, history: History) -> bytes:
@@ -192,9 +210,28 @@ def degradation_check(each: Observation, severity: dg.AssetCheckSeverity) -> dg.
 # Health
 
 
-def health(summary: HealthSummary) -> dict[str, Any]:
+def health_numbers(summary: HealthSummary) -> dict[str, Any]:
     """The summary, as numbers."""
     return numbers({name: getattr(summary, name) for name in type(summary).model_fields})
+
+
+def health(each: Observation, summary: HealthSummary) -> dict[str, Any]:
+    """Numbers; latency, throughput and errors over the window; what the model was given."""
+    spec, answers = each.desk.spec, each.answers()
+    service = live_pictures.service_over_time(
+        each.requests(),
+        step=max(spec.data.every, timedelta(hours=1)),
+        limit_ms=spec.serving.latency.total_seconds() * 1000,
+        zone=spec.data.time_zone,
+    )
+    features = pd.DataFrame(list(answers["features"])).assign(event_time=answers["event_time"].to_numpy())
+    names = [*spec.features.known, *features.columns.drop("event_time").difference(spec.features.known)]
+    given = live_pictures.live_features(features, names, zone=spec.data.time_zone)
+    return {
+        **health_numbers(summary),
+        "service": picture(service, "latency, throughput and errors"),
+        "live features": picture(given, "live features"),
+    }
 
 
 def health_checks(

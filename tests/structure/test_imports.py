@@ -25,7 +25,7 @@ ABOVE = {
     "mlops_assets.projects",
 }
 """What is made of rooms, or stands beside Dagster."""
-PLAIN = {"mlops_assets.losses", "mlops_assets.pictures", "mlops_assets.card"}
+PLAIN = {f"mlops_assets.{name}" for name in ("losses", "bands", "pictures", "live_pictures", "card", "dashboards")}
 """Calculations and drawings that several rooms share."""
 HANDED_IN = {
     # a resource hands in an object of a room's own plain class; the exact module is named

@@ -1,0 +1,1 @@
+"""Grafana's dashboards and provisioning as code: project specs in, JSON and YAML out."""

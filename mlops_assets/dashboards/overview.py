@@ -1,0 +1,67 @@
+"""One dashboard of all projects: who serves, what was decided last, whether it pays, what is in trouble."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from mlops_assets.card import BLUE, GREY, ORANGE
+from mlops_assets.dashboards import panels
+from mlops_assets.dashboards.flux import BEGINNING, fields, newest, per_period, read, tag
+from mlops_assets.dashboards.panels import Line
+from mlops_assets.dashboards.project import backlog
+from mlops_assets.spec import ProjectSpec
+
+if TYPE_CHECKING:
+    from grafana_foundation_sdk.models.dashboard import Panel, RowPanel
+
+UID = "mlops-overview"
+_SOURCE = "${__field.labels.source}"
+
+
+def overview_dashboard(specs: Sequence[ProjectSpec]) -> dict[str, Any]:
+    """The overview as JSON. Each project's numbers are its newest, whatever its time is."""
+    from grafana_foundation_sdk.builders import dashboard as builders
+
+    made = builders.Dashboard("All projects").uid(UID).description("The newest numbers of every project.")
+    dashboard = made.tags(["mlops-assets"]).timezone("browser").time("now-6h", "now").refresh("30s").build()
+    shown: list[Panel | RowPanel] = []
+    for spec in specs:
+        shown += [panels.row(spec.name), *_numbers(spec)]
+    behind = [
+        Line(per_period(read("forwarder", spec.name, fields("backlog")), "max", ["source"]), f"{spec.name} {_SOURCE}")
+        for spec in specs
+    ]
+    shown += [panels.row("Forwarder"), panels.curves("Records waiting", behind, least=0, width=panels.GRID)]
+    dashboard.panels = panels.laid_out(shown)
+    dashboard.annotations.list_val, dashboard.templating.list_val = [], []
+    return panels.as_json(dashboard)
+
+
+def _numbers(spec: ProjectSpec) -> list[Panel | RowPanel]:
+    name, link = spec.name, f"/d/{panels.uid_of(spec.name)}"
+    served = newest(read("promotion", name, tag("step", "PROMOTED"), fields("version"), since=BEGINNING))
+    decided = newest(read("decision", name, fields("id"), since=BEGINNING), "r.outcome")
+    losses = [
+        Line(newest(read("performance", name, tag("stage", "labelled"), fields(side), since=BEGINNING)), label, colour)
+        for side, label, colour in (
+            ("served", "served", BLUE),
+            ("shadow", "shadow model", ORANGE),
+            ("baseline", "baseline", GREY),
+        )
+    ]
+    share = newest(read("drift_report", name, fields("share"), since=BEGINNING))
+    failures = [
+        Line(newest(read("health", name, fields(field), since=BEGINNING)), label)
+        for field, label in (("errors", "failed requests"), ("missed", "missed events"))
+    ]
+    return [
+        panels.stat("Served version", [Line(served)], link=link, width=3),
+        panels.stat("Last decision", [Line(decided)], link=link, width=3),
+        panels.stat(f"Loss of the newest window: {spec.problem.metric}", losses, link=link, width=6),
+        panels.stat(
+            "Drifted columns", [Line(share)], unit="percentunit", limit=spec.monitoring.drift.share, link=link, width=4
+        ),
+        backlog(spec, link=link),
+        panels.stat("Trouble in the newest window", failures, limit=1, link=link),
+    ]

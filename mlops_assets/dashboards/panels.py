@@ -1,0 +1,269 @@
+"""Panels, and how they lie on a dashboard; by Grafana's own models, so that their JSON is what Grafana expects."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from string import ascii_uppercase
+from typing import TYPE_CHECKING, Any, cast
+
+from mlops_assets.card import ALARM, BLUE, GREEN, GREY, ORANGE, ROSE, SKY, YELLOW
+
+if TYPE_CHECKING:
+    from grafana_foundation_sdk.builders.dashboard import ThresholdsConfig as ThresholdsBuilder
+    from grafana_foundation_sdk.models.dashboard import (
+        AnnotationQuery,
+        Dashboard,
+        DataSourceRef,
+        Panel,
+        RowPanel,
+        VariableModel,
+    )
+
+DATA_SOURCE = "mlops-influxdb"
+"""The data source's uid; provisioning makes it."""
+TRUTH = "text"
+"""Grafana's name of the colour that reads on its dark and on its light page."""
+CLASS_COLOURS = [SKY, ORANGE, GREEN, ROSE, YELLOW, BLUE, ALARM, GREY]
+GRID = 24
+"""Columns of a dashboard."""
+HEIGHT = 8
+
+
+@dataclass(frozen=True)
+class Line:
+    """A query of a panel, and how what it returns is shown.
+
+    Attributes:
+        query: Flux.
+        name: of its series; `${__field.labels.column}` names each by a label; empty: as Grafana names it.
+        colour: empty: Grafana picks one.
+        dashed: whether the line is broken.
+        width: of the line, in pixels.
+        fill_to: name of the line down to which the area is filled.
+    """
+
+    query: str
+    name: str = ""
+    colour: str = ""
+    dashed: bool = False
+    width: int = 1
+    fill_to: str = ""
+
+    def properties(self) -> dict[str, Any]:
+        """What differs from the panel's other lines, by Grafana's names."""
+        found: dict[str, Any] = {"displayName": self.name} if self.name else {}
+        if self.colour:
+            found["color"] = {"mode": "fixed", "fixedColor": self.colour}
+        if self.dashed:
+            found["custom.lineStyle"] = {"fill": "dash", "dash": [8, 6]}
+        if self.width != 1:
+            found["custom.lineWidth"] = self.width
+        if self.fill_to:
+            found |= {"custom.fillBelowTo": self.fill_to, "custom.fillOpacity": 15}
+        return found
+
+
+def source() -> DataSourceRef:
+    """InfluxDB, as panels name it."""
+    from grafana_foundation_sdk.models.dashboard import DataSourceRef
+
+    return DataSourceRef(type_val="influxdb", uid=DATA_SOURCE)
+
+
+def target(query: str, ref: str) -> Any:
+    """A query as Grafana keeps it; the SDK has no model of its own for InfluxDB."""
+    from grafana_foundation_sdk.cog.runtime import UnknownDataquery
+
+    return UnknownDataquery(
+        {"refId": ref, "datasource": {"type": "influxdb", "uid": DATA_SOURCE}, "query": query, "hide": False}
+    )
+
+
+def curves(
+    title: str,
+    lines: Sequence[Line],
+    *,
+    unit: str = "short",
+    description: str = "",
+    limit: float | None = None,
+    interval: str = "",
+    least: float | None = None,
+    width: int = 12,
+) -> Panel:
+    """Values over time.
+
+    Args:
+        title: of the panel.
+        lines: what is drawn, the first one undermost.
+        unit: Grafana's name of it.
+        description: how to read it.
+        limit: a threshold, drawn as a line.
+        interval: the shortest period that values are put together over, as `1h`.
+        least: where the axis begins at the latest.
+        width: of the dashboard's 24 columns.
+    """
+    from grafana_foundation_sdk.builders import common, timeseries
+    from grafana_foundation_sdk.models import common as models
+
+    panel = timeseries.Panel().title(title).description(description).unit(unit).span(width).height(HEIGHT)
+    panel = panel.show_points(models.VisibilityMode.AUTO).fill_opacity(0)
+    panel = panel.legend(common.VizLegendOptions().show_legend(True).display_mode(models.LegendDisplayMode.LIST))
+    panel = panel.tooltip(common.VizTooltipOptions().mode(models.TooltipDisplayMode.MULTI))
+    if limit is not None:
+        panel = panel.thresholds(_limit(limit, "transparent"))
+        style = common.GraphThresholdsStyleConfig().mode(models.GraphTresholdsStyleMode.DASHED)
+        panel = panel.thresholds_style(style)
+    if interval:
+        panel = panel.interval(interval)
+    if least is not None:
+        panel = panel.axis_soft_min(least)
+    return _asking(panel.build(), lines)
+
+
+def states(title: str, lines: Sequence[Line], values: Sequence[str], *, interval: str = "", width: int = GRID) -> Panel:
+    """Classes over time, a strip per line, each class in its colour."""
+    from grafana_foundation_sdk.builders import common, statetimeline
+    from grafana_foundation_sdk.models import common as models
+    from grafana_foundation_sdk.models.dashboard import ValueMap, ValueMappingResult
+
+    colours = {
+        value: ValueMappingResult(color=CLASS_COLOURS[n % len(CLASS_COLOURS)], text=value, index=n)
+        for n, value in enumerate(values)
+    }
+    panel = statetimeline.Panel().title(title).span(width).height(HEIGHT).interval(interval)
+    panel = panel.show_value(models.VisibilityMode.NEVER).merge_values(True).row_height(0.8)
+    panel = panel.legend(common.VizLegendOptions().show_legend(True)).mappings([ValueMap(options=colours)])
+    return _asking(panel.build(), lines)
+
+
+def stat(
+    title: str,
+    lines: Sequence[Line],
+    *,
+    unit: str = "none",
+    limit: float | None = None,
+    link: str = "",
+    description: str = "",
+    width: int = 4,
+) -> Panel:
+    """The newest values, large; in the colour of alarm from a limit on."""
+    from grafana_foundation_sdk.builders import common, stat
+    from grafana_foundation_sdk.builders import dashboard as builders
+    from grafana_foundation_sdk.models import common as models
+
+    panel = stat.Panel().title(title).description(description).unit(unit).span(width).height(4).no_value("-")
+    # texts and numbers alike
+    panel = panel.reduce_options(common.ReduceDataOptions().calcs(["lastNotNull"]).fields("/.*/").values(False))
+    panel = panel.graph_mode(models.BigValueGraphMode.NONE).color_mode(models.BigValueColorMode.VALUE)
+    panel = panel.text_mode(
+        models.BigValueTextMode.VALUE if len(lines) == 1 else models.BigValueTextMode.VALUE_AND_NAME
+    )
+    panel = panel.thresholds(_limit(limit, "text"))
+    if link:
+        panel = panel.links([builders.DashboardLink(title).url(link)])
+    return _asking(panel.build(), lines)
+
+
+def table(title: str, query: str, *, description: str = "", width: int = 12) -> Panel:
+    """Facts, a row each."""
+    from grafana_foundation_sdk.builders import table
+
+    panel = table.Panel().title(title).description(description).span(width).height(HEIGHT).show_header(True)
+    return _asking(panel.build(), [Line(query)])
+
+
+def row(title: str) -> RowPanel:
+    """The heading of the panels that follow."""
+    from grafana_foundation_sdk.models.dashboard import RowPanel
+
+    return RowPanel(title=title)
+
+
+def annotation(name: str, query: str, colour: str) -> AnnotationQuery:
+    """Moments marked in all curves: `time` and `text` of a table's rows."""
+    from grafana_foundation_sdk.builders import dashboard as builders
+
+    made = builders.AnnotationQuery().name(name).datasource(source()).enable(True).icon_color(colour).build()
+    # the SDK's model knows the targets of Grafana's own annotations only
+    made.target = cast(Any, target(query, "Anno"))
+    return made
+
+
+def choice(name: str, label: str, query: str, chosen: Sequence[str] = ()) -> VariableModel:
+    """A template variable: one or more of the values that a query returns; all, or those that are named, at first."""
+    from grafana_foundation_sdk.builders import dashboard as builders
+    from grafana_foundation_sdk.models.dashboard import VariableOption, VariableRefresh, VariableSort
+
+    at_first = (
+        VariableOption(selected=True, text=list(chosen), value=list(chosen))
+        if chosen
+        else VariableOption(selected=True, text=["All"], value=["$__all"])
+    )
+    variable = builders.QueryVariable(name).label(label).query(query).datasource(source()).multi(True)
+    variable = variable.include_all(True).all_value(".*").current(at_first).sort(VariableSort.ALPHABETICAL_ASC)
+    return variable.refresh(VariableRefresh.ON_TIME_RANGE_CHANGED).build()
+
+
+def laid_out(panels: Sequence[Panel | RowPanel]) -> list[Panel | RowPanel]:
+    """Panels from left to right, top to bottom, with ids of their own."""
+    from grafana_foundation_sdk.models.dashboard import GridPos, RowPanel
+
+    x = y = tallest = 0
+    for number, panel in enumerate(panels, start=1):
+        size = panel.grid_pos or GridPos(h=1, w=GRID)
+        if isinstance(panel, RowPanel) or x + size.w > GRID:
+            x, y, tallest = 0, y + tallest, 0
+        panel.id_val, panel.grid_pos = number, GridPos(h=size.h, w=size.w, x=x, y=y)
+        x, tallest = x + size.w, max(tallest, size.h)
+        if isinstance(panel, RowPanel):
+            x, y, tallest = 0, y + size.h, 0
+    return list(panels)
+
+
+def as_json(dashboard: Dashboard) -> dict[str, Any]:
+    """A dashboard as Grafana reads it."""
+    from grafana_foundation_sdk.cog.encoder import JSONEncoder
+
+    made: dict[str, Any] = json.loads(JSONEncoder().encode(dashboard))
+    return made
+
+
+def uid_of(name: str) -> str:
+    """A dashboard's address in Grafana, which takes 40 characters at most."""
+    from hashlib import sha256
+
+    plain = f"mlops-{name.replace('_', '-')}"
+    return plain if len(plain) <= 40 else f"mlops-{sha256(name.encode()).hexdigest()[:32]}"
+
+
+def _asking(panel: Panel, lines: Sequence[Line]) -> Panel:
+    """A panel with its queries, and what is particular to each."""
+    from grafana_foundation_sdk.models.dashboard import (
+        DashboardFieldConfigSourceOverrides,
+        DynamicConfigValue,
+        FieldConfigSource,
+        MatcherConfig,
+    )
+
+    panel.datasource = source()
+    panel.targets = [target(line.query, ref) for ref, line in zip(ascii_uppercase, lines, strict=False)]
+    panel.field_config = panel.field_config or FieldConfigSource()
+    panel.field_config.overrides = [
+        DashboardFieldConfigSourceOverrides(
+            MatcherConfig("byFrameRefID", ref),
+            [DynamicConfigValue(name, value) for name, value in line.properties().items()],
+        )
+        for ref, line in zip(ascii_uppercase, lines, strict=False)
+        if line.properties()
+    ]
+    return panel
+
+
+def _limit(value: float | None, below: str) -> ThresholdsBuilder:
+    from grafana_foundation_sdk.builders.dashboard import ThresholdsConfig
+    from grafana_foundation_sdk.models.dashboard import Threshold, ThresholdsMode
+
+    steps = [Threshold(color=below), *([] if value is None else [Threshold(value=value, color=ALARM)])]
+    return ThresholdsConfig().mode(ThresholdsMode.ABSOLUTE).steps(steps)

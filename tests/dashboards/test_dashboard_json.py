@@ -1,0 +1,206 @@
+"""The dashboards as JSON: whole, of Grafana's own form, and asking for nothing that nobody writes."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+from bundles import prices_spec, rentals_spec
+from typer.testing import CliRunner
+
+from mlops_assets.bands import IN_FLUX, usual_error
+from mlops_assets.cli.app import app
+from mlops_assets.cli.desks import specs
+from mlops_assets.dashboards.flux import flux_queries, with_range
+from mlops_assets.dashboards.measurements import MEASUREMENTS
+from mlops_assets.dashboards.overview import overview_dashboard
+from mlops_assets.dashboards.panels import uid_of
+from mlops_assets.dashboards.project import project_dashboard
+from mlops_assets.dashboards.provisioning import write
+from mlops_assets.errors import Refused
+from mlops_assets.spec import ProjectSpec
+from mlops_assets.spec.problem import REGRESSION_METRICS
+
+SPECS = {**specs(), "rentals": rentals_spec(), "prices": prices_spec()}
+DASHBOARDS = {name: project_dashboard(spec) for name, spec in SPECS.items()}
+DASHBOARDS["overview"] = overview_dashboard(list(SPECS.values()))
+
+
+every_dashboard = pytest.mark.parametrize("name", DASHBOARDS)
+
+
+@every_dashboard
+def test_ids_are_unique_and_nothing_lies_on_top_of_another(name: str) -> None:
+    panels = DASHBOARDS[name]["panels"]
+    assert max(Counter(panel["id"] for panel in panels).values()) == 1
+    cells: Counter[tuple[int, int]] = Counter()
+    for panel in panels:
+        at = panel["gridPos"]
+        assert at["x"] >= 0 and at["x"] + at["w"] <= 24
+        cells.update((at["x"] + x, at["y"] + y) for x in range(at["w"]) for y in range(at["h"]))
+    assert max(cells.values()) == 1
+
+
+def test_uids_are_unique_and_short_enough_for_grafana() -> None:
+    uids = [dashboard["uid"] for dashboard in DASHBOARDS.values()]
+    assert len(set(uids)) == len(uids)
+    long = ["a" * 60, "a" * 61]
+    assert len({uid_of(name) for name in long}) == 2
+    assert all(len(uid) <= 40 for uid in [*uids, *(uid_of(name) for name in long)])
+
+
+@every_dashboard
+def test_every_panel_but_a_heading_asks_influxdb(name: str) -> None:
+    for panel in DASHBOARDS[name]["panels"]:
+        if panel["type"] == "row":
+            continue
+        assert panel["title"] and panel["targets"], panel
+        assert len({target["refId"] for target in panel["targets"]}) == len(panel["targets"])
+        assert all(target["query"].strip() for target in panel["targets"])
+        assert {target["datasource"]["uid"] for target in panel["targets"]} == {"mlops-influxdb"}
+
+
+@every_dashboard
+def test_queries_name_only_what_the_forwarder_writes(name: str) -> None:
+    for title, query in flux_queries(DASHBOARDS[name]):
+        for measurement, part in parts(query):
+            known, spec = MEASUREMENTS[measurement], SPECS[project_of(part)]
+            fields = set(re.findall(r'r\._field == "([^"]+)"', part))
+            of_project = {f"probability_{value}" for value in spec.classes} if measurement == "answer" else set()
+            assert fields <= {*known.fields, *of_project}, (title, fields)
+            asked = set(re.findall(r"r\.(\w+)", part)) - {"_value", "_time", "_field", "_measurement", "project"}
+            assert asked <= {*known.tags, *fields}, (title, asked)
+            if "entity" in asked:
+                assert spec.data.entity
+
+
+def parts(query: str) -> list[tuple[str, str]]:
+    """(measurement, piece of the query that reads it)."""
+    pieces = re.split(r"(?=from\(bucket)|(?=schema\.)", query)
+    found = [(re.search(r'r\._measurement == "(\w+)"', piece), piece) for piece in pieces]
+    return [(match[1], piece) for match, piece in found if match]
+
+
+def project_of(part: str) -> str:
+    match = re.search(r'r\.project == "(\w+)"', part)
+    assert match, part
+    return match[1]
+
+
+def test_the_dashboards_show_every_measurement() -> None:
+    shown = {
+        measurement for d in DASHBOARDS.values() for _, query in flux_queries(d) for measurement, _ in parts(query)
+    }
+    assert shown == set(MEASUREMENTS)
+
+
+@every_dashboard
+def test_grafanas_own_models_read_them_and_write_them_the_same(name: str) -> None:
+    from grafana_foundation_sdk.cog.encoder import JSONEncoder
+    from grafana_foundation_sdk.models.dashboard import Dashboard
+
+    made = DASHBOARDS[name]
+    again = json.loads(JSONEncoder().encode(Dashboard.from_json(made)))
+    # the SDK's model of an annotation knows the targets of Grafana's own store only
+    for dashboard in (made := json.loads(json.dumps(made)), again):
+        for annotation in dashboard["annotations"]["list"]:
+            del annotation["target"]
+    assert again == made
+
+
+def panel(dashboard: dict[str, Any], title: str) -> dict[str, Any]:
+    (found,) = [each for each in dashboard["panels"] if each.get("title", "").startswith(title)]
+    return found
+
+
+def test_a_number_is_drawn_with_a_band_and_a_class_as_states() -> None:
+    forecast = panel(DASHBOARDS["rentals"], "Predictions and truth")
+    names = {
+        p["value"] for o in forecast["fieldConfig"]["overrides"] for p in o["properties"] if p["id"] == "displayName"
+    }
+    to = [
+        p["value"]
+        for o in forecast["fieldConfig"]["overrides"]
+        for p in o["properties"]
+        if p["id"].endswith("fillBelowTo")
+    ]
+    assert forecast["type"] == "timeseries"
+    assert {"served", "truth", "shadow model", *to} <= names
+    assert len(to) == 1
+    states = panel(DASHBOARDS["prices"], "Predicted and true class")
+    assert states["type"] == "state-timeline"
+    assert set(states["fieldConfig"]["defaults"]["mappings"][0]["options"]) == {"UP", "DOWN"}
+
+
+def test_retrainings_and_promotions_are_marked() -> None:
+    marks = {each["name"]: each["target"]["query"] for each in DASHBOARDS["rentals"]["annotations"]["list"]}
+    assert set(marks) == {"Retrainings", "Promotions"}
+    assert 'r.outcome == "RETRAIN"' in marks["Retrainings"]
+    assert 'r.step == "PROMOTED"' in marks["Promotions"]
+
+
+def test_series_can_be_chosen_where_there_are_several() -> None:
+    chosen = {name: [each["name"] for each in d["templating"]["list"]] for name, d in DASHBOARDS.items()}
+    assert chosen["prices"] == ["feature", "entity"]
+    assert chosen["rentals"] == ["feature"]
+    truth = panel(DASHBOARDS["prices"], "Predicted and true class")["targets"][0]["query"]
+    assert "${entity:regex}" in truth
+
+
+def test_a_replayed_project_opens_on_its_history_and_another_on_its_last_week() -> None:
+    assert DASHBOARDS["bike_demand"]["time"] == {"from": "2011-01-01T05:00:00Z", "to": "2013-01-01T05:00:00Z"}
+    assert DASHBOARDS["rentals"]["time"] == {"from": "2011-01-01T00:00:00Z", "to": "now"}
+    assert DASHBOARDS["prices"]["time"] == {"from": "now-7d", "to": "now"}
+    ahead = rentals_spec(clock={"type": "wall"})
+    assert project_dashboard(ahead)["time"] == {"from": "now-7d", "to": "now+86400s"}
+
+
+def test_a_query_gets_its_range_and_its_choices() -> None:
+    start = datetime(2011, 1, 1, tzinfo=UTC)
+    query = 'import "types"\nfrom(bucket: v.defaultBucket) |> filter(fn: (r) => r._field =~ /^${feature:regex}$/)'
+    asked = with_range(query, start, start + timedelta(days=1), timedelta(hours=1), "mine", {"feature": "(a|b)"})
+    assert asked.splitlines() == [
+        'import "types"',
+        "option v = {timeRangeStart: 2011-01-01T00:00:00Z, timeRangeStop: 2011-01-02T00:00:00Z, "
+        'windowPeriod: 3600s, defaultBucket: "mine"}',
+        "from(bucket: v.defaultBucket) |> filter(fn: (r) => r._field =~ /^(a|b)$/)",
+    ]
+
+
+@pytest.mark.parametrize("metric", sorted(REGRESSION_METRICS))
+def test_the_band_in_flux_is_the_one_in_numbers(metric: Any) -> None:
+    prediction = np.array([-4.0, 9.0])
+    for value, expected in zip(prediction, usual_error(metric, 2.25, prediction), strict=True):
+        text = IN_FLUX[metric].replace("loss.value", "2.25").replace("r._value", str(value)).replace("^", "**")
+        text = re.sub(r"\(if (.*) < 0.0 then -(.*) else (.*)\)", r"(-(\2) if \1 < 0.0 else \3)", text)
+        assert eval(text) == pytest.approx(expected)
+
+
+def test_the_command_writes_dashboards_and_provisioning_without_a_secret(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLOPS_ASSETS_INFLUX_URL", "http://influx:8086")
+    monkeypatch.setenv("MLOPS_ASSETS_INFLUX_TOKEN", "a-secret-token")
+    done = CliRunner().invoke(app, ["dashboards", "--out", str(tmp_path), "--json"])
+    assert done.exit_code == 0, done.output
+    files = {str(path.relative_to(tmp_path)): path.read_text() for path in tmp_path.rglob("*") if path.is_file()}
+    assert {str(tmp_path / name) for name in files} == set(json.loads(done.stdout)["files"])
+    for name in [*specs(), "overview"]:
+        assert json.loads(files[f"dashboards/{name}.json"])["panels"]
+    (source,) = yaml.safe_load(files["provisioning/datasources/mlops-assets.yaml"])["datasources"]
+    assert (source["uid"], source["jsonData"]["version"]) == ("mlops-influxdb", "Flux")
+    assert source["secureJsonData"] == {"token": "${MLOPS_ASSETS_INFLUX_TOKEN}"}
+    assert not [name for name, text in files.items() if "a-secret-token" in text]
+
+
+def test_a_project_named_as_the_overview_is_refused(tmp_path: Path) -> None:
+    spec: ProjectSpec = rentals_spec(name="overview")
+    with pytest.raises(Refused):
+        write(tmp_path, [spec], "mlops", "mlops")

@@ -1,0 +1,167 @@
+"""Every query of every dashboard, asked of a real InfluxDB that holds points of every measurement.
+
+This shows that the queries find what they should; it does not show that Grafana draws it.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from bundles import prices_spec, rentals_spec
+from points import STEPS, points
+
+from mlops_assets.cli.desks import specs
+from mlops_assets.dashboards.flux import flux_queries, with_range
+from mlops_assets.dashboards.measurements import MEASUREMENTS
+from mlops_assets.dashboards.overview import overview_dashboard
+from mlops_assets.dashboards.project import project_dashboard
+from mlops_assets.spec import ProjectSpec
+from mlops_assets.timeline import Timeline
+
+ORG, BUCKET, TOKEN = "mlops", "mlops", "a token of the test"
+ALL = {**specs(), "rentals": rentals_spec(), "prices": prices_spec()}
+
+
+@pytest.fixture(scope="module")
+def influx(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """A client of an influxd of its own, with points of every measurement for every project."""
+    influxdb_client = pytest.importorskip("influxdb_client")
+    program = shutil.which("influxd", path=f"{os.environ.get('SERVERS_HOME', '')}/bin:{os.environ['PATH']}")
+    if program is None:
+        pytest.skip("influxd is not on this machine: set SERVERS_HOME")
+    folder = tmp_path_factory.mktemp("influxd")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    url = f"http://127.0.0.1:{port}"
+    places = {
+        "--http-bind-address": f"127.0.0.1:{port}",
+        "--bolt-path": str(folder / "bolt"),
+        "--sqlite-path": str(folder / "sqlite"),
+        "--engine-path": str(folder / "engine"),
+        "--log-level": "warn",
+    }
+    command = [program, "run", "--reporting-disabled", *(part for pair in places.items() for part in pair)]
+    with (folder / "log").open("wb") as log:
+        server = subprocess.Popen(command, stdout=log, stderr=log)
+    try:
+        _set_up(url, folder / "log")
+        with influxdb_client.InfluxDBClient(url, TOKEN, org=ORG, timeout=60_000) as client:
+            _write(client)
+            yield client
+    finally:
+        server.terminate()
+        server.wait(30)
+
+
+def _set_up(url: str, log: Path) -> None:
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        try:
+            if httpx.get(f"{url}/health", trust_env=False).is_success:
+                break
+        except httpx.TransportError:
+            time.sleep(0.1)
+    else:
+        raise AssertionError(f"influxd does not answer: {log.read_text()[-2000:]}")
+    wanted = {"username": "admin", "password": "admin of the test", "org": ORG, "bucket": BUCKET, "token": TOKEN}
+    httpx.post(f"{url}/api/v2/setup", json=wanted, trust_env=False, timeout=30).raise_for_status()
+
+
+def _write(client: Any) -> None:
+    from influxdb_client import Point, WritePrecision
+    from influxdb_client.client.write_api import SYNCHRONOUS
+
+    made, now = [], datetime.now(UTC)
+    for spec in ALL.values():
+        for measurement, tags, values, at in points(spec, Timeline(spec).start, now):
+            known = MEASUREMENTS[measurement]
+            assert {*tags} <= {"project", *known.tags}
+            assert known.open_fields or {*values} <= {*known.fields}
+            point = Point(measurement).time(at, WritePrecision.NS)
+            for name, value in tags.items():
+                point = point.tag(name, value)
+            for name, value in values.items():
+                point = point.field(name, value)
+            made.append(point)
+    client.write_api(write_options=SYNCHRONOUS).write(BUCKET, record=made)
+
+
+def rows(client: Any, query: str, start: datetime, stop: datetime, period: timedelta) -> list[dict[str, Any]]:
+    tables = client.query_api().query(with_range(query, start, stop, period, BUCKET))
+    return [record.values for found in tables for record in found.records]
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_every_query_of_a_projects_dashboard_finds_its_points(influx: Any, name: str) -> None:
+    spec: ProjectSpec = ALL[name]
+    start = Timeline(spec).start
+    asked = flux_queries(project_dashboard(spec))
+    assert len(asked) > 25
+    found = {
+        (title, number): rows(influx, query, start, start + timedelta(days=30), spec.data.every)
+        for number, (title, query) in enumerate(asked)
+    }
+    assert not [title for (title, _), records in found.items() if not records]
+
+
+def test_every_query_of_the_overview_finds_every_project(influx: Any) -> None:
+    now, shown = datetime.now(UTC), list(ALL.values())
+    asked = flux_queries(overview_dashboard(shown))
+    found = [
+        (title, rows(influx, query, now - timedelta(hours=6), now + timedelta(minutes=1), timedelta(minutes=1)))
+        for title, query in asked
+    ]
+    assert not [title for title, records in found if not records]
+    assert [records[0]["value"] for title, records in found if title == "Served version"] == [2] * len(shown)
+    assert {records[0]["value"] for title, records in found if title == "Last decision"} == {"RETRAIN"}
+
+
+def test_the_band_is_the_newest_loss_around_the_prediction(influx: Any) -> None:
+    spec = ALL["rentals"]
+    start = Timeline(spec).start
+    asked = [query for title, query in flux_queries(project_dashboard(spec)) if title.startswith("Predictions and")]
+    end = start + STEPS * spec.data.every
+    lower, upper, _, truth, served = (
+        [r["_value"] for r in rows(influx, q, start, end, spec.data.every)] for q in asked
+    )
+    assert served == [11.0 + step for step in range(STEPS)]
+    assert truth == [10.0 + step for step in range(STEPS)]
+    assert [a - b for a, b in zip(upper, served, strict=True)] == [5.0] * STEPS
+    assert [a - b for a, b in zip(lower, served, strict=True)] == [-5.0] * STEPS
+
+
+def test_no_band_is_drawn_before_a_loss_was_measured(influx: Any) -> None:
+    spec = ALL["rentals"]
+    start = Timeline(spec).start
+    asked = flux_queries(project_dashboard(spec.model_copy(update={"name": "unknown"})))
+    assert not rows(influx, asked[0][1], start, start + timedelta(days=1), spec.data.every)
+
+
+def test_errors_are_counted_by_whose_fault_they_are(influx: Any) -> None:
+    spec = ALL["rentals"]
+    start = Timeline(spec).start
+    asked = [query for title, query in flux_queries(project_dashboard(spec)) if title == "Errors"]
+    failed, refused = (
+        [r["_value"] for r in rows(influx, q, start, start + timedelta(days=2), spec.data.every)] for q in asked
+    )
+    assert (sum(failed), sum(refused), len(failed)) == (1, 1, STEPS)
+    assert failed[7] == refused[8] == 1
+
+
+def test_a_labelled_report_is_shown_in_place_of_the_ended_one(influx: Any) -> None:
+    spec = ALL["rentals"]
+    start = Timeline(spec).start
+    asked = [query for title, query in flux_queries(project_dashboard(spec)) if title.startswith("Share of drifted")]
+    found = rows(influx, asked[0], start, start + timedelta(days=2), spec.data.every)
+    assert [row["_value"] for row in found] == [0.5, 0.5]
