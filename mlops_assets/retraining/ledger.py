@@ -32,6 +32,13 @@ TABLE = sa.Table(
     sa.Column("body", sa.Text, nullable=False),
     sa.UniqueConstraint("project", "kind", "key", name="one_of_each_fact"),
 )
+FORWARDED = sa.Table(
+    "forwarded",
+    METADATA,
+    sa.Column("consumer", sa.String, primary_key=True),
+    sa.Column("project", sa.String, primary_key=True),
+    sa.Column("position", sa.Integer, nullable=False),
+)
 
 
 class Ledger:
@@ -53,16 +60,65 @@ class Ledger:
 
     def append(self, project: str, *facts: Fact) -> list[bool]:
         """Write facts in one transaction; tells for each whether it was new."""
-        insert = (postgresql if self.engine.dialect.name == "postgresql" else sqlite).insert(TABLE)
-        statement = insert.on_conflict_do_nothing(index_elements=["project", "kind", "key"])
+        statement = self._insert(TABLE).on_conflict_do_nothing(index_elements=["project", "kind", "key"])
         with self.engine.begin() as connection:
+            if self._postgresql:
+                # ids are given before a transaction commits: one after the other, so that no reader passes one over
+                connection.execute(sa.select(sa.func.pg_advisory_xact_lock(sa.func.hashtext(project))))
             return [connection.execute(statement.values(**_row(project, fact))).rowcount == 1 for fact in facts]
+
+    def _insert(self, table: sa.Table) -> postgresql.Insert | sqlite.Insert:
+        return postgresql.insert(table) if self._postgresql else sqlite.insert(table)
+
+    @property
+    def _postgresql(self) -> bool:
+        return self.engine.dialect.name == "postgresql"
 
     def history(self, project: str) -> History:
         """Everything that is known about a project, in the order of writing."""
         query = sa.select(TABLE.c.body).where(TABLE.c.project == project).order_by(TABLE.c.id)
         with self.engine.connect() as connection:
             return History(project, tuple(_fact(project, body) for body in connection.scalars(query)))
+
+    # Forwarding
+
+    def facts_after(self, project: str, position: int, limit: int) -> list[tuple[int, AnyFact]]:
+        """A project's facts behind one that was read before, in the order of writing, each with its id.
+
+        Args:
+            project: its name.
+            position: id of the last fact that was read; 0 for none.
+            limit: at most so many.
+        """
+        query = (
+            sa.select(TABLE.c.id, TABLE.c.body)
+            .where(TABLE.c.project == project, TABLE.c.id > position)
+            .order_by(TABLE.c.id)
+            .limit(limit)
+        )
+        with self.engine.connect() as connection:
+            return [(int(number), _fact(project, body)) for number, body in connection.execute(query)]
+
+    def count_after(self, project: str, position: int) -> int:
+        """How many facts a project has behind one that was read before."""
+        query = sa.select(sa.func.count()).where(TABLE.c.project == project, TABLE.c.id > position)
+        with self.engine.connect() as connection:
+            return int(connection.scalar(query) or 0)
+
+    def position(self, consumer: str, project: str) -> int:
+        """Id of the last fact of a project that a consumer has; 0 for none."""
+        query = sa.select(FORWARDED.c.position).where(FORWARDED.c.consumer == consumer, FORWARDED.c.project == project)
+        with self.engine.connect() as connection:
+            return int(connection.scalar(query) or 0)
+
+    def forwarded(self, consumer: str, project: str, position: int) -> None:
+        """Keep which fact is the last one that a consumer has."""
+        insert = self._insert(FORWARDED).values(consumer=consumer, project=project, position=position)
+        statement = insert.on_conflict_do_update(
+            index_elements=["consumer", "project"], set_={"position": insert.excluded.position}
+        )
+        with self.engine.begin() as connection:
+            connection.execute(statement)
 
     def projects(self) -> list[str]:
         """Names of all projects that have facts."""
