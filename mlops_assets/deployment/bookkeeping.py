@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import threading
 from collections.abc import Callable
@@ -83,6 +82,8 @@ class RequestLog:
 
     def __init__(self, telemetry: Telemetry) -> None:
         self.telemetry = telemetry
+        self.failure: str | None = None
+        """Why the newest write failed; None: it did not."""
         self._lines: list[RequestLine] = []
         self._lock = threading.Lock()
         self._end = threading.Event()
@@ -116,7 +117,9 @@ class RequestLog:
             try:
                 self.flush()
                 self.telemetry.checkpoint()
-            except Exception:
+                self.failure = None
+            except Exception as error:
+                self.failure = repr(error)
                 # a full disk must not end the log for good; answers fail by themselves then
                 log.exception("the request log could not be written")
 
@@ -124,31 +127,3 @@ class RequestLog:
 def rss() -> int:
     """Bytes of resident memory of this process."""
     return int(psutil.Process().memory_info().rss)
-
-
-class JSONLines(logging.Formatter):
-    """Log records as JSON objects, one a line.
-
-    Args:
-        project: named in each.
-    """
-
-    EXTRA = ("model_version", "event_id", "request_id", "status")
-
-    def __init__(self, project: str) -> None:
-        super().__init__()
-        self.project = project
-
-    def format(self, record: logging.LogRecord) -> str:
-        """One line."""
-        line = {
-            "at": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
-            "level": record.levelname,
-            "project": self.project,
-            "logger": record.name,
-            "message": record.getMessage(),
-            **{name: getattr(record, name) for name in self.EXTRA if hasattr(record, name)},
-        }
-        if record.exc_info:
-            line["exception"] = self.formatException(record.exc_info)
-        return json.dumps(line, default=str)
