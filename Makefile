@@ -8,7 +8,7 @@ STAMP := $(VENV)/.installed
 export DO_NOT_TRACK := true
 export DVC_NO_ANALYTICS := 1
 
-.PHONY: setup demo test check bench docs lock clean
+.PHONY: setup demo test test-services check bench docs lock clean
 
 setup: $(STAMP)
 
@@ -26,6 +26,11 @@ demo: setup
 test: setup
 	$(BIN)/pytest -n 2 --dist loadgroup
 
+# Against real servers of this machine, which are built once. One after the other: a server may be killed meanwhile.
+test-services: setup
+	tests/services/install.sh
+	$(BIN)/pytest tests/services
+
 check: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -40,6 +45,7 @@ bench: setup
 
 docs: setup
 	$(BIN)/python -m mlops_assets.spec.reference > docs/project.md
+	$(BIN)/python -m resources.settings_reference > docs/settings.md
 
 lock:
 	$(BIN)/uv pip compile --quiet --python-version 3.11 --generate-hashes --no-emit-index-url --extra dev \

@@ -59,3 +59,7 @@ class EndpointError(PlatformError):
 
 class RegistryError(PlatformError):
     """MLflow cannot be reached or refuses."""
+
+
+class TelemetryError(PlatformError):
+    """InfluxDB cannot be reached or refuses, or the forwarder that fills it is behind."""

@@ -1,4 +1,4 @@
-"""Log records as JSON objects, one a line: what every service of ours writes to its output."""
+"""Structured log lines, the same in every service."""
 
 from __future__ import annotations
 
@@ -8,23 +8,16 @@ import sys
 from datetime import UTC, datetime
 
 
-def log_json(project: str, level: int = logging.INFO) -> None:
-    """Write all log records of this process to its standard output, as `JSONLines`."""
-    handler = logging.StreamHandler(sys.stdout)
-    handler.setFormatter(JSONLines(project))
-    logging.basicConfig(level=level, handlers=[handler], force=True)
-
-
 class JSONLines(logging.Formatter):
     """Log records as JSON objects, one a line.
 
     Args:
-        project: named in each.
+        project: named in each line whose record names none itself.
     """
 
-    EXTRA = ("model_version", "event_id", "request_id", "status")
+    EXTRA = ("project", "model_version", "event_id", "run_id", "request_id", "status", "source", "backlog")
 
-    def __init__(self, project: str) -> None:
+    def __init__(self, project: str = "-") -> None:
         super().__init__()
         self.project = project
 
@@ -41,3 +34,10 @@ class JSONLines(logging.Formatter):
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
         return json.dumps(line, default=str)
+
+
+def log_to_stdout(project: str = "-", level: int = logging.INFO) -> None:
+    """Let all loggers of this process write JSON lines, from a level on, to its standard output."""
+    handler = logging.StreamHandler(sys.stdout)
+    handler.setFormatter(JSONLines(project))
+    logging.basicConfig(level=level, handlers=[handler], force=True)

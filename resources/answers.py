@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
@@ -11,6 +11,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 import orjson
+import pandas as pd
 
 from mlops_assets.timeline import Times
 
@@ -39,8 +40,8 @@ class Answer:
     entity_known: bool
     inputs: Mapping[str, Any]
     """The request's row; `from_records` gives the model's inputs again, to the bit."""
-    feature_set: int
-    """From `Telemetry.feature_set`."""
+    feature_set: int | str
+    """From `Telemetry.feature_set`; as InfluxDB has it, `FeatureSet.id`."""
     features: npt.NDArray[np.float64]
     """(k,), in the feature set's order."""
     prediction: float | str
@@ -171,3 +172,53 @@ def named(features: npt.NDArray[np.float64], names: list[str], levels: dict[str,
         code = named[name]
         named[name] = None if code != code else known[int(code)]
     return named
+
+
+def frame_of(answers: Sequence[Answer], sets: Mapping[Any, tuple[list[str], dict[str, list[str]]]]) -> pd.DataFrame:
+    """Answers as a frame, one row each, in their order.
+
+    Args:
+        answers: the answers.
+        sets: names and levels of each feature set that they refer to.
+
+    Returns:
+        The columns of `Answer`: `event_time`, `due`, `answered_at`, `now` datetime64[ns, UTC]; `inputs` (dict, the
+        request's row); `features` (dict, name to float, or to str or None for a category); `prediction` float64, or str
+        for a classification; `probabilities` (dict, or None).
+    """
+    frame = pd.DataFrame({name: [getattr(answer, name) for answer in answers] for name in FRAME_COLUMNS})
+    for name in ("event_time", "due", "answered_at", "now"):
+        frame[name] = pd.to_datetime(frame[name], utc=True).astype("datetime64[ns, UTC]")
+    frame["features"] = pd.Series([named(a.features, *sets[a.feature_set]) for a in answers], dtype=object)
+    return frame
+
+
+REQUEST_COLUMNS = ["at", "now", "status", "latency_ms", "role", "rows", "rss"]
+
+
+def requests_frame(rows: Sequence[Sequence[Any]]) -> pd.DataFrame:
+    """Lines of the request log as a frame, in their order.
+
+    Returns:
+        One row per request: `at` (the wall's), `now` (the project's), `status`, `latency_ms` (of the whole request),
+        `role`, `rows` (that it asked for), `rss` (bytes the service held).
+    """
+    frame = pd.DataFrame(rows, columns=REQUEST_COLUMNS)
+    for name in ("at", "now"):
+        frame[name] = pd.to_datetime(frame[name], unit="us", utc=True).astype("datetime64[ns, UTC]")
+    return frame
+
+
+def health_of(log: pd.DataFrame) -> ServiceHealth:
+    """How the service did, from a stretch of its request log."""
+    latency = {q: float(np.percentile(log["latency_ms"], q)) if len(log) else None for q in (50, 95, 99)}
+    memory = log["rss"].max() if log["rss"].notna().any() else None
+    return ServiceHealth(
+        requests=len(log),
+        errors=int((log["status"] >= 500).sum()),
+        client_errors=int(((log["status"] >= 400) & (log["status"] < 500)).sum()),
+        p50_ms=latency[50],
+        p95_ms=latency[95],
+        p99_ms=latency[99],
+        memory_mb=None if memory is None else float(memory) / 2**20,
+    )

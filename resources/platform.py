@@ -25,6 +25,8 @@ from resources.endpoint import Endpoint
 from resources.endpoint_process import EndpointProcess
 from resources.endpoints import EndpointsResource
 from resources.h2o import H2OResource
+from resources.influx import InfluxTelemetry
+from resources.influx_resource import InfluxResource
 from resources.lake import Lake, LakeResource
 from resources.ledger import LedgerResource
 from resources.mlflow import Registry, RegistryResource
@@ -122,9 +124,14 @@ class Desk:
         return Versions(self.folder / "versions", self.registry, self.ledger)
 
     @cached_property
-    def telemetry(self) -> Telemetry:
-        """The answer log."""
+    def log(self) -> Telemetry:
+        """The answer log of the service, its first write."""
         return Telemetry(telemetry_path(self.platform.projects, self.spec.name))
+
+    @cached_property
+    def telemetry(self) -> Telemetry | InfluxTelemetry:
+        """Answers and requests as reports read them: from InfluxDB where there is one, else from the service's log."""
+        return self.platform.influx.reader(self.spec.name, self.log) or self.log
 
     @cached_property
     def endpoint(self) -> Endpoint:
@@ -184,6 +191,7 @@ class Platform(dg.ConfigurableResource):  # type: ignore[type-arg]
     snapshots: SnapshotsResource
     registry: RegistryResource
     endpoints: EndpointsResource
+    influx: InfluxResource
     h2o: H2OResource
     source: SourceResource
     home: str
@@ -212,6 +220,7 @@ class Platform(dg.ConfigurableResource):  # type: ignore[type-arg]
             endpoints=EndpointsResource(
                 state=str(home / "projects"), host=settings.host, client_token_file=str(token) if token else None
             ),
+            influx=InfluxResource(url=settings.influx_url, org=settings.influx_org, bucket=settings.influx_bucket),
             h2o=H2OResource(state=str(home)),
             source=SourceResource(),
         )

@@ -18,9 +18,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-import numpy as np
 import orjson
 import pandas as pd
 from filelock import FileLock
@@ -30,20 +29,23 @@ from resources.answers import (
     COLUMNS,
     FEATURE_SET,
     FIELDS,
-    FRAME_COLUMNS,
+    REQUEST_COLUMNS,
     Answer,
     Pending,
     RequestLine,
     Role,
     ServiceHealth,
+    frame_of,
     from_row,
+    health_of,
     maybe_us,
     moment_of,
-    named,
+    requests_frame,
     to_row,
     us,
 )
 
+Log = Literal["answers", "requests"]
 SCHEMA_VERSION = 1
 ID_CHUNK = 500
 """Ids per query: SQLite limits the number of parameters."""
@@ -250,10 +252,7 @@ class Telemetry:
         """Answers to events with start <= event time < end.
 
         Returns:
-            One row per answer, by event time, entity, role and version, with the columns of `Answer`: `event_time`,
-            `due`, `answered_at`, `now` datetime64[ns, UTC]; `inputs` (dict, the request's row); `features` (dict, name
-            to float, or to str or None for a category); `prediction` float64, or str for a classification;
-            `probabilities` (dict, or None).
+            One row per answer, by event time, entity, role and version; the columns are those of `frame_of`.
         """
         marks = ",".join("?" * len(roles))
         query = f"""SELECT {COLUMNS} FROM answers WHERE project = ? AND event_time >= ? AND event_time < ?
@@ -267,13 +266,7 @@ class Telemetry:
 
     def _frame(self, rows: Sequence[tuple[Any, ...]]) -> pd.DataFrame:
         sets = {key: self._definition(key) for key in {row[FEATURE_SET] for row in rows}}
-        answers = [from_row(row) for row in rows]
-        columns: dict[str, Any] = {name: [getattr(a, name) for a in answers] for name in FRAME_COLUMNS}
-        frame = pd.DataFrame(columns)
-        for name in ("event_time", "due", "answered_at", "now"):
-            frame[name] = pd.to_datetime(frame[name], utc=True).astype("datetime64[ns, UTC]")
-        frame["features"] = pd.Series([named(a.features, *sets[a.feature_set]) for a in answers], dtype=object)
-        return frame
+        return frame_of([from_row(row) for row in rows], sets)
 
     def _definition(self, key: int) -> tuple[list[str], dict[str, list[str]]]:
         (text,) = self._read("SELECT definition FROM feature_sets WHERE id = ?", (key,))[0]
@@ -315,30 +308,36 @@ class Telemetry:
         return None if found is None else moment_of(found)
 
     def requests(self, start: datetime, end: datetime) -> pd.DataFrame:
-        """The request log of start <= project time < end, in the order of writing.
-
-        Returns:
-            One row per request: `at` (the wall's), `now` (the project's), `status`, `latency_ms` (of the whole
-            request), `role`, `rows` (that it asked for), `rss` (bytes the service held).
-        """
-        names = ["at", "now", "status", "latency_ms", "role", "rows", "rss"]
-        query = f"SELECT {', '.join(names)} FROM requests WHERE now >= ? AND now < ? ORDER BY id"
-        frame = pd.DataFrame(self._read(query, (us(start), us(end))), columns=names)
-        for name in ("at", "now"):
-            frame[name] = pd.to_datetime(frame[name], unit="us", utc=True).astype("datetime64[ns, UTC]")
-        return frame
+        """The request log of start <= project time < end, in the order of writing; the form is `requests_frame`'s."""
+        query = f"SELECT {', '.join(REQUEST_COLUMNS)} FROM requests WHERE now >= ? AND now < ? ORDER BY id"
+        return requests_frame(self._read(query, (us(start), us(end))))
 
     def health(self, start: datetime, end: datetime) -> ServiceHealth:
         """How the service did in start <= project time < end."""
-        log = self.requests(start, end)
-        latency = {q: float(np.percentile(log["latency_ms"], q)) if len(log) else None for q in (50, 95, 99)}
-        memory = log["rss"].max() if log["rss"].notna().any() else None
-        return ServiceHealth(
-            requests=len(log),
-            errors=int((log["status"] >= 500).sum()),
-            client_errors=int(((log["status"] >= 400) & (log["status"] < 500)).sum()),
-            p50_ms=latency[50],
-            p95_ms=latency[95],
-            p99_ms=latency[99],
-            memory_mb=None if memory is None else float(memory) / 2**20,
-        )
+        return health_of(self.requests(start, end))
+
+    # Forwarding
+
+    def after(self, table: Log, row: int, limit: int) -> list[tuple[int, tuple[Any, ...]]]:
+        """Rows of a log behind one that was read before, in the order of writing.
+
+        Args:
+            table: which log.
+            row: number of the last row that was read; 0 for none.
+            limit: at most so many.
+
+        Returns:
+            Number and values, as `FIELDS` or `REQUEST_COLUMNS` name them.
+        """
+        columns = COLUMNS if table == "answers" else ", ".join(REQUEST_COLUMNS)
+        rows = self._read(f"SELECT id, {columns} FROM {table} WHERE id > ? ORDER BY id LIMIT ?", (row, limit))
+        return [(found[0], found[1:]) for found in rows]
+
+    def newest(self, table: Log) -> int:
+        """Number of a log's newest row; 0 when it is empty."""
+        (found,) = self._read(f"SELECT max(id) FROM {table}", ())[0]
+        return int(found or 0)
+
+    def feature_sets(self) -> dict[int, str]:
+        """The definition of each feature set, as JSON, by its number."""
+        return dict(self._read("SELECT id, definition FROM feature_sets", ()))

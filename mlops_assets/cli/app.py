@@ -261,9 +261,9 @@ def serve_endpoint(project: Project, host: Host = "127.0.0.1", port: int = 8080)
     """A project's scoring service, with the version that reigns; probes are its /livez and /readyz."""
     from mlops_assets.cli.desks import spec_of
     from mlops_assets.cli.serving_endpoint import become_endpoint
-    from mlops_assets.logs import log_json
+    from mlops_assets.logs import log_to_stdout
     from resources.settings import Settings
 
     with said_in_words():
-        log_json(project)
+        log_to_stdout(project)
         become_endpoint(spec_of(project), Settings(), host, port)

@@ -13,15 +13,16 @@ from rich.console import Console
 from rich.table import Table
 
 from mlops_assets.cli.desks import desk_of
-from mlops_assets.cli.instance import dagster_home, instance_of
-from mlops_assets.cli.processes import Started, end_recorded, free_port, start
+from mlops_assets.cli.instance import instance_of
+from mlops_assets.cli.parts import start_dagster, start_forwarder, start_mlflow
+from mlops_assets.cli.processes import Started, end_recorded
 from mlops_assets.cli.replaying import play
 from mlops_assets.cli.status import first_retrained_as_of, live_loss, windows_table
 from mlops_assets.errors import PlatformError
 from mlops_assets.monitoring.show import error_curve
 from mlops_assets.retraining.history import History
 from mlops_assets.retraining.records import RetrainingHeld
-from resources.settings import ROOT, Settings
+from resources.settings import Settings
 
 PROJECT = "bike_demand"
 EFFECT_WINDOWS = 8
@@ -76,45 +77,21 @@ class Demo:
 
     # Steps
 
-    def start(self) -> tuple[Started, Started]:
-        """Start Dagster (webserver, daemon, code location) and MLflow; both are recorded for `down`."""
-        home, logs = dagster_home(self.settings), self.settings.home / "logs"
-        port, mlflow_port = free_port(3000), free_port(5000)
-        environment = {"DAGSTER_HOME": str(home), "MLOPS_ASSETS_HOME": str(self.settings.home), "DO_NOT_TRACK": "true"}
-        dagster = start(
-            "Dagster",
-            ["dagster", "dev", "--host", "127.0.0.1", "--port", str(port), "-w", str(ROOT / "workspace.yaml")],
-            f"http://127.0.0.1:{port}",
-            self.settings.pids,
-            logs / "dagster.log",
-            environment,
-        )
+    def start(self) -> tuple[Started, str]:
+        """Start Dagster, and MLflow's pages unless a server is configured; where one is, the forwarder to InfluxDB.
+
+        All are recorded for `down`.
+
+        Returns:
+            Dagster, and the address of MLflow.
+        """
+        dagster = start_dagster(self.settings)
+        forwarder = start_forwarder(self.settings) if self.settings.influx_url else None
         self.desk.registry.ensure_experiment()
-        artifacts = self.settings.home / "mlflow" / "artifacts"
-        artifacts.mkdir(parents=True, exist_ok=True)
-        mlflow = start(
-            "MLflow",
-            [
-                "mlflow",
-                "server",
-                "--backend-store-uri",
-                self.settings.mlflow_uri,
-                "--default-artifact-root",
-                artifacts.as_uri(),
-                "--host",
-                "127.0.0.1",
-                "--port",
-                str(mlflow_port),
-                "--workers",
-                "1",
-            ],
-            f"http://127.0.0.1:{mlflow_port}",
-            self.settings.pids,
-            logs / "mlflow.log",
-            # Its job execution would hold 2 GB for nothing here.
-            {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},
-        )
+        mlflow = self.settings.mlflow_url or start_mlflow(self.settings).url
         dagster.wait_until_ready("/server_info")
+        if forwarder is not None:
+            forwarder.wait_until_ready("/readyz")
         return dagster, mlflow
 
     def bootstrap(self, instance: dg.DagsterInstance, dagster: Started) -> None:
@@ -209,7 +186,7 @@ class Demo:
             )
         return found
 
-    def _report(self, dagster: Started, mlflow: Started, problems: list[str]) -> None:
+    def _report(self, dagster: Started, mlflow: str, problems: list[str]) -> None:
         history = self.desk.history()
         weeks = windows_table(self.desk, history)
         self.console.print(_weeks_table(weeks, self.desk.spec.problem.metric))
@@ -227,7 +204,7 @@ class Demo:
         self.console.print(_phases_table(self.phases))
         for name, where in (
             ("Dagster", dagster.url),
-            ("MLflow", mlflow.url),
+            ("MLflow", mlflow),
             ("endpoint", self.desk.endpoint.url),
             ("picture", picture),
         ):

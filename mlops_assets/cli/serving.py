@@ -17,7 +17,7 @@ import yaml
 
 from mlops_assets.cli.instance import dagster_home, instance_of
 from mlops_assets.cli.supervising import Part, Supervisor
-from mlops_assets.logs import log_json
+from mlops_assets.logs import log_to_stdout
 from resources.settings import ROOT, Settings
 
 LOCATION = "mlops_assets"
@@ -90,7 +90,7 @@ def code_location(settings: Settings, host: str, port: int) -> Part:
 def run(part: Part, health_host: str, health_port: int) -> NoReturn:
     """Run a part in the foreground; this process ends with its exit status."""
     # others' INFO lines are a line per probe
-    log_json("-", logging.WARNING)
+    log_to_stdout("-", logging.WARNING)
     logging.getLogger("mlops_assets").setLevel(logging.INFO)
     sys.exit(Supervisor(part).run(health_host, health_port))
 

@@ -12,12 +12,12 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import FrameType
 from typing import IO
 
-from prometheus_client import CollectorRegistry, Gauge, generate_latest
+from prometheus_client import CollectorRegistry, Gauge
 
+from resources.probes import Probes
 from resources.settings import ROOT
 
 STOP_WITHIN = 8.0
@@ -97,7 +97,7 @@ class Supervisor:
         """
         for each in (signal.SIGTERM, signal.SIGINT):
             signal.signal(each, self._hand_on)
-        with _Health(self, host, port):
+        with Probes(host, port, self.missing, self.registry):
             self._child = subprocess.Popen(
                 [sys.executable, *self.part.command],
                 cwd=ROOT,
@@ -154,44 +154,3 @@ def _is_record(text: str) -> bool:
         return isinstance(json.loads(text), dict)
     except ValueError:
         return False
-
-
-class _Health:
-    """The health port, while the part runs."""
-
-    def __init__(self, supervisor: Supervisor, host: str, port: int) -> None:
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                status, kind, body = _answer(supervisor, self.path.partition("?")[0])
-                self.send_response(status)
-                self.send_header("Content-Type", kind)
-                self.send_header("Content-Length", str(len(body)))
-                self.end_headers()
-                self.wfile.write(body)
-
-            def log_message(self, *_: object) -> None:
-                """Probes come every few seconds and are not worth a line."""
-
-        self.server = ThreadingHTTPServer((host, port), Handler)
-        self.server.daemon_threads = True
-        self.thread = threading.Thread(target=self.server.serve_forever, name="health", daemon=True)
-
-    def __enter__(self) -> None:
-        self.thread.start()
-
-    def __exit__(self, *exception: object) -> None:
-        self.server.shutdown()
-        self.server.server_close()
-
-
-def _answer(supervisor: Supervisor, path: str) -> tuple[int, str, bytes]:
-    """Status, content type and body for a path of the health port."""
-    text = "text/plain; charset=utf-8"
-    if path == "/healthz":
-        return (200, text, b"alive\n") if supervisor.alive else (503, text, b"the process does not live\n")
-    if path == "/readyz":
-        missing = supervisor.missing()
-        return (200, text, b"ready\n") if missing is None else (503, text, f"{missing}\n".encode())
-    if path == "/metrics":
-        return 200, "text/plain; version=0.0.4; charset=utf-8", generate_latest(supervisor.registry)
-    return 404, text, b"there are /healthz, /readyz and /metrics\n"

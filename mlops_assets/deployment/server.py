@@ -38,7 +38,7 @@ from mlops_assets.deployment.requests import Unanswered, read_body
 from mlops_assets.deployment.rota import Loaded, Rota
 from mlops_assets.deployment.shadowing import Shadowing
 from mlops_assets.errors import PlatformError
-from mlops_assets.logs import log_json
+from mlops_assets.logs import log_to_stdout
 from mlops_assets.prediction.predictor import Predictor
 from mlops_assets.timeline import Timeline
 from resources.service_config import (
@@ -318,7 +318,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--config", type=Path, required=True, help="a ServiceConfig as JSON")
     config = ServiceConfig.model_validate_json(parser.parse_args().config.read_text())
-    log_json(config.spec.name)
+    log_to_stdout(config.spec.name)
     sys.setswitchinterval(SWITCH_INTERVAL)
     # the first process of a container gets no default handler; while a model loads nothing needs to be finished
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))

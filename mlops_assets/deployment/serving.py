@@ -24,7 +24,7 @@ def score_due(desk: Desk) -> str:
     if history.reign is None:
         raise NotReady(desk.spec.name, "score", "no champion serves", f"run the job {desk.spec.name}_bootstrap first")
     champion = history.versions[history.reign.version]
-    scorer = Scorer(desk.timeline, desk.source, desk.endpoint, desk.telemetry, champion)
+    scorer = Scorer(desk.timeline, desk.source, desk.endpoint, desk.log, champion)
     facts, failed = scorer.score(history, desk.timeline.last_tick(now), now)
     desk.ledger.append(desk.spec.name, *facts)
     if failed is not None:

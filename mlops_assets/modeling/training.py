@@ -6,6 +6,7 @@ import json
 import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
+from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -81,10 +82,13 @@ class TrainingRun:
             timeline=self.desk.timeline,
             history=self.desk.history(),
             dataset=self.desk.snapshots.read(self.snapshot),
-            answers=self.desk.telemetry.answers_to,
+            answers=self._answers,
             bundle=self.desk.versions.path,
             as_of=self.snapshot.as_of,
         )
+
+    def _answers(self, start: datetime, end: datetime) -> pd.DataFrame:
+        return self.desk.telemetry.answers(self.desk.spec.name, start, end, roles=("champion", "shadow"))
 
     def select(self) -> FeatureDefinitions:
         """Which features exist, by tsfresh's relevance test on rows before the hold-out."""

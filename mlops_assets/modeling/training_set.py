@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +18,11 @@ from mlops_assets.prediction.inputs import Inputs, InputSchema, from_records
 from mlops_assets.retraining.prepared import Prepared
 from mlops_assets.spec import ProjectSpec
 from mlops_assets.timeline import Timeline, event_id
+from resources.answers import EPOCH
 
-Answers = Callable[[list[str]], pd.DataFrame]
-"""All recorded answers to some event ids: event_id, role, version, inputs, prediction, probabilities."""
+Answers = Callable[[datetime, datetime], pd.DataFrame]
+"""The recorded answers to events with start <= event time < end: event_id, role, version, inputs, prediction,
+probabilities; by whoever served, and by the shadow."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +66,8 @@ def holdout_of(timeline: Timeline, dataset: pd.DataFrame, prepared: Prepared, an
     ]
     if answers is None:
         return Holdout(rows, ids, prepared.inputs.take(rows), False, pd.DataFrame())
-    known = answers(ids)
+    known = answers(*_span(chosen["event_time"]))
+    known = known[known["event_id"].isin(ids)].reset_index(drop=True)
     champion = known[known["role"] == "champion"].set_index("event_id")
     # Missed events have no recorded inputs and count for neither side.
     present = [position for position, identity in enumerate(ids) if identity in champion.index]
@@ -72,6 +75,13 @@ def holdout_of(timeline: Timeline, dataset: pd.DataFrame, prepared: Prepared, an
     schema = InputSchema.of(timeline.spec)
     inputs = from_records(list(champion.loc[ids, "inputs"]), schema) if ids else prepared.inputs.take(rows[:0])
     return Holdout(rows[present], ids, inputs, True, known)
+
+
+def _span(times: pd.Series[Any]) -> tuple[datetime, datetime]:
+    """From the first to just behind the last of these times; nothing, where there are none."""
+    if times.empty:
+        return EPOCH, EPOCH
+    return times.min().to_pydatetime(), times.max().to_pydatetime() + timedelta(microseconds=1)
 
 
 class TrainingSetFacts(BaseModel):

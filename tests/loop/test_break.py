@@ -23,8 +23,8 @@ pytestmark = [pytest.mark.xdist_group("seeded"), pytest.mark.timeout(900)]
 
 @pytest.fixture(scope="module")
 def broken(unbroken: Path) -> Iterator[Play]:
-    # the window's first hour was answered before it began, in the world that both futures share
-    spec = worlds.world("seeded", {"break_at": (worlds.at(BREAK) + worlds.HOUR).isoformat()})
+    # what was due by then, up to this hour, was answered in the world that both futures share
+    spec = worlds.world("seeded", {"break_at": (worlds.at(BREAK) + 2 * worlds.HOUR).isoformat()})
     with resumed(spec, unbroken, unbroken.with_name("broken")) as play:
         play.advance(windows=WINDOWS - BREAK)
         yield play

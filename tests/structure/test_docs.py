@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from pydantic import ValidationError
 from source_code import ROOT
 from typer.main import get_command
 
@@ -15,6 +16,8 @@ from mlops_assets.cli.app import app
 from mlops_assets.jobs import project_jobs
 from mlops_assets.spec import ProjectSpec
 from mlops_assets.spec.scaffold import example_yaml
+from resources.settings import Settings
+from resources.settings_reference import reference
 
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
 LINK = re.compile(r"(?<!!)\[[^\]]+\]\(([^)#]+)?(#[^)]+)?\)")
@@ -59,3 +62,21 @@ def test_every_job_is_described_for_developers() -> None:
     jobs = {job.name.removeprefix("small_") for job in project_jobs(Blueprint(spec))}
     table = set(re.findall(r"^\| `(\w+)` \|", (ROOT / "docs" / "architecture.md").read_text(), re.MULTILINE))
     assert jobs <= table
+
+
+def test_the_committed_settings_are_up_to_date() -> None:
+    assert (ROOT / "docs" / "settings.md").read_text() == reference(), "run `make docs`"
+
+
+def test_every_setting_says_what_it_means() -> None:
+    assert not [name for name, field in Settings.model_fields.items() if not field.description]
+
+
+def test_an_address_holds_no_password() -> None:
+    with pytest.raises(ValidationError, match="PGPASSWORD"):
+        Settings(database_url="postgresql://mlops:secret@localhost/mlops")
+
+
+def test_influxdb_without_a_token_is_refused_at_once() -> None:
+    with pytest.raises(ValidationError, match="MLOPS_ASSETS_INFLUX_TOKEN"):
+        Settings(influx_url="http://localhost:8086")

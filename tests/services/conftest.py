@@ -1,0 +1,43 @@
+"""Servers that tests share: one of each a session. A test that ends or fills one starts its own from `servers`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from servers import Gcs, Influx, MLflowServer, Postgres
+
+# read by gcsfs as it is imported, which may be before a test asks for a bucket
+os.environ["GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT"] = "false"
+
+
+@pytest.fixture(scope="session")
+def servers_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the session's servers keep what they keep."""
+    return tmp_path_factory.mktemp("servers")
+
+
+@pytest.fixture(scope="session")
+def postgres(servers_folder: Path) -> Iterator[Postgres]:
+    with Postgres(servers_folder / "postgres") as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def influx(servers_folder: Path) -> Iterator[Influx]:
+    with Influx(servers_folder / "influx") as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def gcs(servers_folder: Path) -> Iterator[Gcs]:
+    with Gcs(servers_folder / "gcs") as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def mlflow_server(servers_folder: Path, postgres: Postgres, gcs: Gcs) -> Iterator[MLflowServer]:
+    with MLflowServer(servers_folder / "mlflow", postgres, gcs) as server:
+        yield server

@@ -1,0 +1,133 @@
+"""An answer log as a service writes it, and a forwarder for it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import httpx
+import numpy as np
+from servers import free_port, wait_until
+
+from mlops_assets.timeline import event_id
+from resources.answers import Answer, RequestLine
+from resources.telemetry import Telemetry, telemetry_path
+
+T0 = datetime(2011, 4, 2, 4, tzinfo=UTC)
+HOUR = timedelta(hours=1)
+NAMES = [*(f"cnt__feature_{number}" for number in range(20)), "sky"]
+LEVELS = {"sky": ["clear", 'a b,c="d"\\']}
+
+
+def open_log(home: Path, project: str) -> Telemetry:
+    """The answer log of a project in a state folder."""
+    return Telemetry(telemetry_path(home / "projects", project))
+
+
+def answers(log: Telemetry, project: str, first: int, after: int, *, text: bool = False) -> list[Answer]:
+    """Answers to the events of hours [first, after); with awkward values, and seeded."""
+    number = log.feature_set(NAMES, LEVELS)
+    made = []
+    for hour in range(first, after):
+        draw, time = np.random.default_rng([1, hour]), T0 + hour * HOUR
+        features = draw.normal(size=len(NAMES))
+        features[[1, 2, -1]] = np.nan, -0.0, hour % 2
+        shares = {"UP": float(draw.uniform()), "DOWN": 1e-300}
+        made.append(
+            Answer(
+                event_id=event_id(project, None, time),
+                role="champion",
+                version=2,
+                dataset="d1",
+                project=project,
+                entity=None,
+                event_time=time,
+                due=time - 24 * HOUR,
+                answered_at=T0 + timedelta(microseconds=hour),
+                now=time - 24 * HOUR,
+                late=hour % 7 == 0,
+                entity_known=True,
+                inputs={
+                    "event_time": time.isoformat(),
+                    "temp": float(draw.normal()),
+                    "cnt": draw.normal(size=24).tolist(),
+                },
+                feature_set=number,
+                features=features,
+                prediction="UP" if text else float(draw.normal()),
+                probabilities=shares if text else None,
+            )
+        )
+    return made
+
+
+def fill(log: Telemetry, project: str, hours: int, *, text: bool = False) -> None:
+    """Answers by champion, shadow and for anybody; requests of all kinds."""
+    given = answers(log, project, 0, hours, text=text)
+    log.record(given)
+    log.record([replace(answer, role="shadow", version=1) for answer in given])
+    for _ in range(2):  # the same may be asked many times
+        log.record([replace(answer, role="ad_hoc", due=None, entity="north") for answer in given[:5]])
+    lines = [
+        RequestLine(T0, T0 + number * HOUR / 4, 200 if number % 5 else 422, 1.5 + number, "champion", 3)
+        for number in range(4 * hours)
+    ]
+    log.record_requests([*lines, RequestLine(T0, None, 503, 0.5, "ad_hoc", 1)], rss=12_345_678)
+
+
+class ForwarderProcess:
+    """`python -m resources.forwarder` over a state folder."""
+
+    def __init__(self, home: Path, environment: Mapping[str, str]) -> None:
+        self.home, self.port = home, free_port()
+        self.log = home / "forwarder.log"
+        self.environment = {**os.environ, **environment, "MLOPS_ASSETS_HOME": str(home)}
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start it; it may not be ready yet."""
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "resources.forwarder", "--port", str(self.port)],
+                env=self.environment,
+                stdout=log,
+                stderr=log,
+            )
+
+    def end(self, how: signal.Signals = signal.SIGTERM, within: float = 10.0) -> int:
+        """End it; its exit status."""
+        assert self.process is not None
+        self.process.send_signal(how)
+        return self.process.wait(within)
+
+    def get(self, path: str) -> httpx.Response | None:
+        """What one of its addresses says; None while it does not listen."""
+        try:
+            return httpx.get(f"http://127.0.0.1:{self.port}{path}", timeout=5, trust_env=False)
+        except httpx.TransportError:
+            return None
+
+    def ready(self) -> bool:
+        """Whether it says that all is well."""
+        found = self.get("/readyz")
+        return found is not None and found.status_code == 200
+
+
+@contextmanager
+def forwarding(home: Path, environment: Mapping[str, str]) -> Iterator[ForwarderProcess]:
+    """A forwarder that is ready, and ended whatever happens."""
+    found = ForwarderProcess(home, environment)
+    found.start()
+    try:
+        wait_until(found.ready, 30)
+        yield found
+    finally:
+        if found.process is not None and found.process.poll() is None:
+            found.end(signal.SIGKILL)

@@ -1,0 +1,453 @@
+"""Real servers for tests: started on free loopback ports, in a folder of their own, stopped, killed and started again.
+
+What they run lies in the folder `MLOPS_ASSETS_SERVERS` (`install.sh` fills it); PostgreSQL is the machine's own. Each
+class is a context manager, keeps its data from one start to the next, and says in `environment()` what a platform needs
+to use it.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from pathlib import Path
+from typing import Self
+
+import httpx
+import psutil
+
+HOST = "127.0.0.1"
+HOME = Path(os.environ.get("MLOPS_ASSETS_SERVERS") or "~/.cache/mlops-assets/servers").expanduser()
+ORG, BUCKET = "mlops", "mlops"
+
+
+class Server(ABC):
+    """A process that serves on a port of this machine.
+
+    Args:
+        folder: where its data and its log lie; made if it is not there.
+    """
+
+    patience = 30.0
+    """Seconds until it must answer."""
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.folder, self.port = folder, free_port()
+        self.log = folder / "log"
+        self._process: subprocess.Popen[bytes] | None = None
+
+    # What a server is
+
+    @property
+    def url(self) -> str:
+        """Its address, without a password."""
+        return f"http://{HOST}:{self.port}"
+
+    @abstractmethod
+    def command(self) -> list[str]:
+        """The command that becomes the server."""
+
+    @abstractmethod
+    def answers(self) -> bool:
+        """Whether it is ready."""
+
+    @abstractmethod
+    def environment(self) -> dict[str, str]:
+        """What a platform needs in its environment to use it."""
+
+    def own_environment(self) -> dict[str, str]:
+        """What the server itself needs in its environment."""
+        return {}
+
+    def prepare(self) -> None:  # noqa: B027 - most have nothing to do here
+        """What is done before its first start."""
+
+    def furnish(self) -> None:  # noqa: B027 - most have nothing to do here
+        """What is done when it has started."""
+
+    def save(self) -> None:  # noqa: B027 - most have nothing to do here
+        """What is done before it ends, in whatever way."""
+
+    # Its life
+
+    def start(self) -> Self:
+        """Start it, and come back when it answers."""
+        if self._process is not None:
+            raise RuntimeError(f"{type(self).__name__} on port {self.port} runs already")
+        if not self.log.exists():
+            self.prepare()
+        with self.log.open("ab") as log:
+            self._process = subprocess.Popen(
+                self.command(),
+                cwd="/",
+                env={**os.environ, **self.own_environment()},
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        try:
+            wait_until(self._ready, self.patience)
+            self.furnish()
+        except BaseException:
+            self._end(psutil.Process.kill)
+            raise
+        return self
+
+    def stop(self) -> None:
+        """Ask it to end, and come back when it has."""
+        self.save()
+        self._end(psutil.Process.terminate)
+
+    def kill(self) -> None:
+        """End it and all its children at once, as `kill -9` does."""
+        self.save()
+        self._end(psutil.Process.kill)
+
+    def restart(self) -> None:
+        """Stop it if it runs, and start it again on the same port with the same data."""
+        if self.running:
+            self.stop()
+        self.start()
+
+    @property
+    def running(self) -> bool:
+        """Whether its process is there."""
+        return self._process is not None and self._process.poll() is None
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(self, *_: object) -> None:
+        if self.running:
+            self.kill()
+        self.remove()
+
+    def remove(self) -> None:
+        """Take its data away."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _ready(self) -> bool:
+        if not self.running:
+            raise RuntimeError(f"{type(self).__name__} ended at once:\n{self.log.read_text()[-3000:]}")
+        return self.answers()
+
+    def _end(self, how: Callable[[psutil.Process], None]) -> None:
+        process, self._process = self._process, None
+        if process is None:
+            return
+        try:
+            family = [psutil.Process(process.pid)]
+        except psutil.NoSuchProcess:
+            process.wait()
+            return
+        # a server that is asked to end ends its children itself
+        family += family[0].children(recursive=True)
+        for member in family if how is psutil.Process.kill else family[:1]:
+            try:
+                how(member)
+            except psutil.NoSuchProcess:
+                continue
+        try:
+            process.wait(30)
+        finally:
+            for left in psutil.wait_procs(family[1:], timeout=5)[1]:
+                left.kill()
+
+
+class Postgres(Server):
+    """PostgreSQL with a user `mlops`, a password and a database `mlops`.
+
+    It does not run as root: then the user `postgres` runs it, in a temporary folder that this user can reach.
+    """
+
+    user, password, name = "mlops", "a password: with / and @", "mlops"
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self._root = os.geteuid() == 0
+        self.data = Path(tempfile.mkdtemp(prefix="pg-")) if self._root else self.folder / "data"
+
+    @property
+    def url(self) -> str:
+        return self.url_of(self.name)
+
+    def url_of(self, database: str) -> str:
+        """The address of one of its databases."""
+        return f"postgresql://{self.user}@{HOST}:{self.port}/{database}"
+
+    def prepare(self) -> None:
+        if self._root:
+            shutil.chown(self.data, "postgres", "postgres")
+        secret = self.data.with_suffix(".password")
+        secret.write_text(self.password)
+        secret.chmod(0o644)
+        options = ["-A", "scram-sha-256", "-E", "UTF8", "--locale=C.UTF-8", "--no-sync", "--no-instructions"]
+        command = ["initdb", "-D", str(self.data), "-U", self.user, f"--pwfile={secret}", *options]
+        done = subprocess.run(self._as_its_user(command), cwd="/", capture_output=True, text=True, check=False)
+        secret.unlink()
+        if done.returncode:
+            raise RuntimeError(f"initdb failed:\n{done.stdout}{done.stderr}")
+
+    def command(self) -> list[str]:
+        # fsync off: a killed server loses nothing that way, a machine without power would
+        settings = {"listen_addresses": HOST, "port": str(self.port), "unix_socket_directories": "", "fsync": "off"}
+        options = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
+        return self._as_its_user(["postgres", "-D", str(self.data), *options])
+
+    def answers(self) -> bool:
+        import psycopg2
+
+        try:
+            self._do("SELECT 1")
+        except psycopg2.OperationalError:
+            return False
+        return True
+
+    def create(self, database: str) -> str:
+        """Make a further, empty database; its address."""
+        self._do(f'CREATE DATABASE "{database}"')
+        return self.url_of(database)
+
+    def furnish(self) -> None:
+        if not self._do(f"SELECT 1 FROM pg_database WHERE datname = '{self.name}'"):
+            self.create(self.name)
+
+    def environment(self) -> dict[str, str]:
+        return {"MLOPS_ASSETS_DATABASE_URL": self.url, "PGPASSWORD": self.password}
+
+    def stop(self) -> None:
+        """Stop it fast: sessions are broken off; so nobody's open connection holds it back."""
+        if self._process is not None:
+            command = ["pg_ctl", "-D", str(self.data), "-m", "fast", "-w", "stop"]
+            subprocess.run(self._as_its_user(command), cwd="/", capture_output=True, check=True)
+        super().stop()
+
+    def remove(self) -> None:
+        super().remove()
+        shutil.rmtree(self.data, ignore_errors=True)
+
+    def _do(self, statement: str) -> list[tuple[object, ...]]:
+        import psycopg2
+
+        connection = psycopg2.connect(
+            host=HOST, port=self.port, user=self.user, password=self.password, dbname="postgres", connect_timeout=5
+        )
+        try:
+            connection.autocommit = True
+            with connection.cursor() as cursor:
+                cursor.execute(statement)
+                return cursor.fetchall() if cursor.description else []
+        finally:
+            connection.close()
+
+    def _as_its_user(self, command: list[str]) -> list[str]:
+        whole = [str(_postgres_program(command[0])), *command[1:]]
+        return ["setpriv", "--reuid=postgres", "--regid=postgres", "--init-groups", *whole] if self._root else whole
+
+
+class Influx(Server):
+    """InfluxDB 2 with an organisation, a bucket, and a token that may read and write this bucket only."""
+
+    admin_token = "the-token-of-the-administrator"
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self.token = ""
+
+    def command(self) -> list[str]:
+        files = [f"--{name}-path={self.folder / name}" for name in ("bolt", "sqlite", "engine")]
+        address = f"--http-bind-address={HOST}:{self.port}"
+        return [str(HOME / "bin" / "influxd"), "run", address, *files, "--reporting-disabled", "--log-level=warn"]
+
+    def answers(self) -> bool:
+        return _get(f"{self.url}/health") == 200
+
+    def furnish(self) -> None:
+        if self.token:
+            return
+        administrator = {"username": "admin", "password": "adminadmin", "token": self.admin_token}
+        made = self.post("/api/v2/setup", {**administrator, "org": ORG, "bucket": BUCKET, "retentionPeriodSeconds": 0})
+        self.token = self.token_for(made["org"]["id"], made["bucket"]["id"], "read", "write")  # type: ignore[index]
+
+    def token_for(self, org: str, bucket: str, *actions: str) -> str:
+        """A token that may do these actions (`read`, `write`) in one bucket; both are named by their ids."""
+        resource = {"type": "buckets", "id": bucket, "orgID": org}
+        permissions = [{"action": action, "resource": resource} for action in actions]
+        return str(self.post("/api/v2/authorizations", {"orgID": org, "permissions": permissions})["token"])
+
+    def post(self, path: str, body: dict[str, object]) -> dict[str, object]:
+        """Ask its API for something, as the administrator."""
+        headers = {"Authorization": f"Token {self.admin_token}"} if path != "/api/v2/setup" else {}
+        answer = httpx.post(self.url + path, json=body, headers=headers, timeout=30)
+        answer.raise_for_status()
+        made: dict[str, object] = answer.json()
+        return made
+
+    def environment(self) -> dict[str, str]:
+        return {
+            "MLOPS_ASSETS_INFLUX_URL": self.url,
+            "MLOPS_ASSETS_INFLUX_ORG": ORG,
+            "MLOPS_ASSETS_INFLUX_BUCKET": BUCKET,
+            "MLOPS_ASSETS_INFLUX_TOKEN": self.token,
+        }
+
+
+class Gcs(Server):
+    """Google Cloud Storage as fake-gcs-server plays it: generations, preconditions and object versions are kept.
+
+    Its back end on a file system knows no object versions, so it works in memory. Since Google's storage loses nothing
+    when it cannot be reached, the newest version of each object is taken out before the server ends, and put back
+    when it starts.
+    """
+
+    def __init__(self, folder: Path, bucket: str = "mlops") -> None:
+        super().__init__(folder)
+        self.bucket = bucket
+        self._kept: dict[str, tuple[bool, dict[str, bytes]]] = {}
+
+    def command(self) -> list[str]:
+        where = ["-scheme", "http", "-host", HOST, "-port", str(self.port), "-public-host", f"{HOST}:{self.port}"]
+        return [str(HOME / "bin" / "fake-gcs-server"), "-backend", "memory", "-log-level", "error", *where]
+
+    def answers(self) -> bool:
+        return _get(f"{self.url}/storage/v1/b") == 200
+
+    def furnish(self) -> None:
+        for bucket, (versioned, objects) in (self._kept or {self.bucket: (True, {})}).items():
+            self.create(bucket, versioned=versioned)
+            for name, data in objects.items():
+                self.put(bucket, name, data)
+
+    def save(self) -> None:
+        if self.running:
+            self._kept = {bucket: (self._versioned(bucket), self.objects(bucket)) for bucket in self._buckets()}
+
+    def create(self, bucket: str, *, versioned: bool = True) -> str:
+        """Make a bucket; its address."""
+        self._ask("POST", "/storage/v1/b?project=p", json={"name": bucket, "versioning": {"enabled": versioned}})
+        return f"gs://{bucket}"
+
+    def put(self, bucket: str, name: str, data: bytes) -> None:
+        """Write an object."""
+        where = {"uploadType": "media", "name": name}
+        self._ask("POST", f"/upload/storage/v1/b/{bucket}/o", params=where, content=data)
+
+    def objects(self, bucket: str) -> dict[str, bytes]:
+        """The newest version of each object."""
+        found = self._ask("GET", f"/storage/v1/b/{bucket}/o").json().get("items", [])
+        return {item["name"]: self._ask("GET", item["mediaLink"]).content for item in found}
+
+    def _buckets(self) -> list[str]:
+        return [item["name"] for item in self._ask("GET", "/storage/v1/b").json().get("items", [])]
+
+    def _versioned(self, bucket: str) -> bool:
+        found = self._ask("GET", f"/storage/v1/b/{bucket}").json()
+        return bool(found.get("versioning", {}).get("enabled", False))
+
+    def _ask(self, method: str, where: str, **what: object) -> httpx.Response:
+        address = where if where.startswith("http") else self.url + where
+        answer = httpx.request(method, address, timeout=60, **what)  # type: ignore[arg-type]
+        answer.raise_for_status()
+        return answer
+
+    def environment(self) -> dict[str, str]:
+        return {
+            "MLOPS_ASSETS_LAKE_URL": f"gs://{self.bucket}/lake",
+            "MLOPS_ASSETS_DVC_REMOTE": f"gs://{self.bucket}/dvc",
+            "STORAGE_EMULATOR_HOST": self.url,
+            # without it gcsfs first asks for the bucket's kind over gRPC, which no emulator speaks, for a minute
+            "GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT": "false",
+        }
+
+
+class MLflowServer(Server):
+    """MLflow's server with passwords: its tables in PostgreSQL, artifacts in a bucket that only the server talks to.
+
+    Args:
+        folder: where its log lies.
+        postgres: a running server; the database `mlflow` is made there.
+        gcs: a running server.
+    """
+
+    patience = 240.0  # its modules take a minute to import without byte code on a busy machine
+    user, password = "admin", "the password of MLflow"
+
+    def __init__(self, folder: Path, postgres: Postgres, gcs: Gcs) -> None:
+        super().__init__(folder)
+        self.postgres, self.gcs = postgres, gcs
+
+    def prepare(self) -> None:
+        database = self.postgres.create("mlflow")
+        (self.folder / "auth.ini").write_text(
+            f"[mlflow]\ndefault_permission = READ\ndatabase_uri = {database}\nadmin_username = {self.user}\n"
+            "authorization_function = mlflow.server.auth:authenticate_request_basic_auth\n"
+        )
+
+    def command(self) -> list[str]:
+        stores = ["--backend-store-uri", self.postgres.url_of("mlflow")]
+        stores += ["--artifacts-destination", f"gs://{self.gcs.bucket}/mlflow", "--serve-artifacts"]
+        where = ["--app-name", "basic-auth", "--host", HOST, "--port", str(self.port), "--workers", "1"]
+        return [sys.executable, "-m", "mlflow", "server", *stores, *where]
+
+    def own_environment(self) -> dict[str, str]:
+        return {
+            "PGPASSWORD": self.postgres.password,
+            "STORAGE_EMULATOR_HOST": self.gcs.url,
+            "MLFLOW_AUTH_CONFIG_PATH": str(self.folder / "auth.ini"),
+            "MLFLOW_AUTH_ADMIN_PASSWORD": self.password,
+            "MLFLOW_FLASK_SERVER_SECRET_KEY": "only for tests",
+            "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # 0.4 GB instead of 2.3
+        }
+
+    def answers(self) -> bool:
+        return _get(f"{self.url}/health") == 200
+
+    def environment(self) -> dict[str, str]:
+        return {
+            "MLOPS_ASSETS_MLFLOW_URL": self.url,
+            "MLFLOW_TRACKING_USERNAME": self.user,
+            "MLFLOW_TRACKING_PASSWORD": self.password,
+        }
+
+
+def free_port() -> int:
+    """A port that nobody listens on."""
+    with socket.socket() as server:
+        server.bind((HOST, 0))
+        return int(server.getsockname()[1])
+
+
+def wait_until(holds: Callable[[], bool], seconds: float, every: float = 0.05) -> None:
+    """Come back when something holds.
+
+    Raises:
+        TimeoutError: when it does not within that time.
+    """
+    end = time.monotonic() + seconds
+    while not holds():
+        if time.monotonic() > end:
+            raise TimeoutError(f"{getattr(holds, '__qualname__', holds)} does not hold after {seconds:g} s")
+        time.sleep(every)
+
+
+def _get(url: str) -> int | None:
+    try:
+        return httpx.get(url, timeout=5).status_code
+    except httpx.TransportError:
+        return None
+
+
+def _postgres_program(name: str) -> Path:
+    installed = sorted(Path("/usr/lib/postgresql").glob(f"*/bin/{name}"), key=lambda path: int(path.parts[4]))
+    found = str(installed[-1]) if installed else shutil.which(name)
+    if found is None:
+        raise RuntimeError(f"{name} is in no folder of PATH nor /usr/lib/postgresql/*/bin: install PostgreSQL")
+    return Path(found)

@@ -1,0 +1,152 @@
+"""The forwarder loses nothing and doubles nothing, whatever happens to it or to InfluxDB; and it says what is wrong."""
+
+from __future__ import annotations
+
+import json
+import random
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+from logs import T0, ForwarderProcess, answers, forwarding, open_log
+from servers import BUCKET, ORG, Influx, wait_until
+
+from resources.answers import RequestLine
+from resources.forwarding import behind
+from resources.influx import InfluxTelemetry, Server
+from resources.telemetry import Telemetry
+
+CHUNK = 200
+
+
+@pytest.fixture
+def own(tmp_path: Path) -> Iterator[Influx]:
+    """An InfluxDB that may be ended."""
+    with Influx(tmp_path / "influx") as server:
+        yield server
+
+
+def reader(influx: Influx, log: Telemetry, project: str, within: float = 60.0) -> InfluxTelemetry:
+    server = Server(influx.url, ORG, BUCKET, lambda: influx.token)
+    return InfluxTelemetry(server, project, lambda: behind(log), within)
+
+
+def there(influx: Influx, log: Telemetry, project: str) -> int:
+    """How many events have an answer in InfluxDB, once all is forwarded."""
+    return reader(influx, log, project).counts(project)["answered"]
+
+
+def test_killed_at_twenty_moments_it_loses_and_doubles_nothing(influx: Influx, tmp_path: Path) -> None:
+    draw = random.Random(1)
+    with open_log(tmp_path, "killed") as log:
+        found = ForwarderProcess(tmp_path, influx.environment())
+        for number in range(20):
+            log.record(answers(log, "killed", number * 3 * CHUNK, (number + 1) * 3 * CHUNK))
+            found.start()
+            wait_until(found.ready, 30)
+            time.sleep(draw.uniform(0, 0.3))
+            found.end(signal.SIGKILL)
+        with forwarding(tmp_path, influx.environment()):
+            assert there(influx, log, "killed") == log.counts("killed")["answered"] == 60 * CHUNK
+
+
+def test_an_influxdb_that_is_killed_while_it_is_written_to_has_everything_in_the_end(
+    own: Influx, tmp_path: Path
+) -> None:
+    with open_log(tmp_path, "down") as log, forwarding(tmp_path, own.environment()) as found:
+        for number in range(6):
+            log.record(answers(log, "down", number * CHUNK, (number + 1) * CHUNK))
+            if number in (1, 3):
+                own.kill()
+            if number == 2:
+                assert not found.ready()
+                problem = found.get("/readyz")
+                assert problem is not None and "MLOPS_ASSETS_INFLUX_URL" in problem.json()["problem"]
+            if number in (2, 4):
+                own.start()
+            time.sleep(0.5)
+        assert there(own, log, "down") == 6 * CHUNK
+        wait_until(found.ready, 30)
+
+
+def test_a_server_that_is_not_there_yet_is_named_and_waited_for(own: Influx, tmp_path: Path) -> None:
+    environment = own.environment()
+    own.stop()
+    with open_log(tmp_path, "early") as log:
+        log.record(answers(log, "early", 0, 10))
+        found = ForwarderProcess(tmp_path, environment)
+        found.start()
+        try:
+            wait_until(lambda: found.get("/healthz") is not None, 30)
+            wait_until(lambda: "does not answer" in found.log.read_text(), 10)
+            assert not found.ready() and found.get("/healthz").status_code == 200  # type: ignore[union-attr]
+            own.start()
+            assert there(own, log, "early") == 10
+            assert found.end() == 0
+        finally:
+            if found.process is not None and found.process.poll() is None:
+                found.end(signal.SIGKILL)
+    waits = [json.loads(line) for line in found.log.read_text().splitlines() if "does not answer" in line]
+    assert all(line["level"] == "WARNING" and own.url in line["message"] for line in waits)
+
+
+def test_a_wrong_token_ends_it_at_once_in_words_that_do_not_hold_the_token(influx: Influx, tmp_path: Path) -> None:
+    wrong = {**influx.environment(), "MLOPS_ASSETS_INFLUX_TOKEN": "somebody-elses-secret"}
+    found = ForwarderProcess(tmp_path, wrong)
+    found.start()
+    assert found.process is not None and found.process.wait(20) == 1
+    said = found.log.read_text()
+    assert "refuses the token" in said and "MLOPS_ASSETS_INFLUX_TOKEN" in said
+    assert "somebody-elses-secret" not in said
+
+
+def test_a_bucket_that_is_not_there_is_named_at_once(influx: Influx, tmp_path: Path) -> None:
+    found = ForwarderProcess(tmp_path, {**influx.environment(), "MLOPS_ASSETS_INFLUX_BUCKET": "another"})
+    found.start()
+    assert found.process is not None and found.process.wait(20) == 1
+    assert "MLOPS_ASSETS_INFLUX_BUCKET" in found.log.read_text()
+
+
+def test_a_field_of_another_type_holds_its_own_log_back_and_is_named(own: Influx, tmp_path: Path) -> None:
+    taken = httpx.post(
+        f"{own.url}/api/v2/write?org={ORG}&bucket={BUCKET}",
+        content=b'answer,project=typed,role=champion prediction="a text" 1301716800000000000',
+        headers={"Authorization": f"Token {own.token}"},
+    )
+    assert taken.status_code == 204
+    with open_log(tmp_path, "typed") as log, forwarding(tmp_path, own.environment()) as found:
+        log.record(answers(log, "typed", 0, 10))
+        log.record_requests([RequestLine(T0, T0, 200, 1.5, "champion", 10)] * 7, rss=None)
+        wait_until(lambda: behind(log) == 10, 20)  # the log of requests goes on
+        wait_until(lambda: not found.ready(), 20)
+        problem = found.get("/readyz").json()["problem"]  # type: ignore[union-attr]
+        assert "field type conflict" in problem and "prediction" in problem
+        assert behind(log) == 10  # nothing is lost: it goes on when somebody has mended it
+
+
+def test_metrics_say_how_far_behind_it_is_and_it_ends_in_time(influx: Influx, tmp_path: Path) -> None:
+    with open_log(tmp_path, "measured") as log, forwarding(tmp_path, influx.environment()) as found:
+        log.record(answers(log, "measured", 0, 50))
+        assert there(influx, log, "measured") == 50
+        metrics = found.get("/metrics").text  # type: ignore[union-attr]
+        assert 'mlops_forwarder_records_total{project="measured",source="answers"} 50.0' in metrics
+        assert influx.token not in metrics + found.log.read_text()
+        began = time.monotonic()
+        assert found.end() == 0
+        assert time.monotonic() - began < 10
+
+
+def test_the_tags_of_answers_are_bounded(influx: Influx, tmp_path: Path) -> None:
+    with open_log(tmp_path, "tagged") as log, forwarding(tmp_path, influx.environment()):
+        log.record(answers(log, "tagged", 0, 30))
+        read = reader(influx, log, "tagged")
+        assert read.counts("tagged")["answered"] == 30
+        rows = read.server.query(
+            "|> range(start: 0, stop: 2200-01-01T00:00:00Z) |> filter(fn: (r) => r.project == {project})",
+            project="tagged",
+        )
+        columns = {name for row in rows for name in row if not name.startswith("_")} - {"result", "table"}
+    assert columns == {"project", "role", "model_version", "dataset_version", "set", "source"}

@@ -1,0 +1,100 @@
+"""Telemetry comes back from InfluxDB as the service logged it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from logs import HOUR, T0, answers, fill, open_log
+from servers import BUCKET, ORG, Influx
+
+from mlops_assets.errors import TelemetryError
+from resources.forwarder import Forwarder
+from resources.forwarding import TABLES, LogSource, behind
+from resources.influx import InfluxTelemetry, Server
+from resources.telemetry import Telemetry
+
+HOURS = 400
+
+
+def server_at(influx: Influx) -> Server:
+    return Server(influx.url, ORG, BUCKET, lambda: influx.token)
+
+
+def forward(log: Telemetry, project: str, influx: Influx) -> None:
+    """Bring all that is in a log."""
+    stop = threading.Event()
+    forwarder = Forwarder(server_at(influx), lambda: {(project, t): LogSource(project, log, t) for t in TABLES}, stop)
+    thread = threading.Thread(target=forwarder.run)
+    thread.start()
+    InfluxTelemetry(server_at(influx), project, lambda: behind(log)).counts(project)
+    stop.set()
+    thread.join()
+
+
+def require_same(left: pd.DataFrame, right: pd.DataFrame) -> None:
+    """Equal to the bit; a missing feature equals a missing one."""
+    plain = [frame.assign(features=frame["features"].map(repr)) for frame in (left, right)]
+    pd.testing.assert_frame_equal(*plain, check_exact=True)
+
+
+@pytest.fixture(scope="module", params=["numbers", "classes"])
+def both(
+    request: pytest.FixtureRequest, influx: Influx, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[Telemetry, InfluxTelemetry, str]]:
+    project = f"reads_{request.param}"
+    with open_log(tmp_path_factory.mktemp(project), project) as log:
+        fill(log, project, HOURS, text=request.param == "classes")
+        forward(log, project, influx)
+        yield log, InfluxTelemetry(server_at(influx), project, lambda: behind(log)), project
+
+
+def test_answers_are_the_same_to_the_bit_and_in_the_same_order(both: tuple[Telemetry, InfluxTelemetry, str]) -> None:
+    log, read, project = both
+    for roles in (("champion",), ("champion", "shadow")):
+        here = log.answers(project, T0 + HOUR, T0 + (HOURS - 7) * HOUR, roles)  # type: ignore[arg-type]
+        there = read.answers(project, T0 + HOUR, T0 + (HOURS - 7) * HOUR, roles)  # type: ignore[arg-type]
+        assert len(here) == (HOURS - 8) * len(roles)
+        require_same(here, there)
+
+
+def test_all_answers_to_an_event_are_found_whoever_gave_them(both: tuple[Telemetry, InfluxTelemetry, str]) -> None:
+    log, read, project = both
+    ids = [answer.event_id for answer in answers(log, project, 0, 2)]
+    here, there = log.answers_to(ids), read.answers_to(ids)
+    assert sorted(here["role"]) == ["ad_hoc"] * 4 + ["champion"] * 2 + ["shadow"] * 2
+    require_same(here, there)
+
+
+def test_counts_requests_and_health_are_the_same(both: tuple[Telemetry, InfluxTelemetry, str]) -> None:
+    log, read, project = both
+    assert read.counts(project) == log.counts(project) == {"answered": HOURS, "late": 58}
+    start, end = T0 + 2 * HOUR, T0 + 99 * HOUR
+    pd.testing.assert_frame_equal(log.requests(start, end), read.requests(start, end), check_exact=True)
+    assert read.health(start, end) == log.health(start, end)
+    assert read.health(start, end).requests == 4 * 97
+
+
+def test_a_log_that_is_forwarded_again_changes_nothing(
+    both: tuple[Telemetry, InfluxTelemetry, str], influx: Influx
+) -> None:
+    log, read, project = both
+    before = read.answers(project, T0, T0 + HOURS * HOUR)
+    log.path.with_name("forwarded.sqlite").unlink()
+    forward(log, project, influx)
+    require_same(before, read.answers(project, T0, T0 + HOURS * HOUR))
+    assert read.counts(project)["answered"] == HOURS
+
+
+def test_a_reader_waits_for_what_the_service_had_logged_and_says_so_when_nobody_brings_it(
+    influx: Influx, tmp_path: Path
+) -> None:
+    with open_log(tmp_path, "waits") as log:
+        log.record(answers(log, "waits", 0, 3))
+        read = InfluxTelemetry(server_at(influx), "waits", lambda: behind(log), settle_within=0.3)
+        with pytest.raises(TelemetryError, match="3 records of the service's log are not in InfluxDB") as caught:
+            read.answers("waits", T0, T0 + HOUR)
+        assert "start it" in str(caught.value)
