@@ -257,7 +257,11 @@ def serve_code(
 
 
 @serve.command("endpoint")
-def serve_endpoint(project: Project, host: Host = "127.0.0.1", port: int = 8080) -> None:
+def serve_endpoint(
+    project: Project,
+    host: Annotated[str | None, typer.Option(help="Address to listen on; MLOPS_ASSETS_HOST by default.")] = None,
+    port: int = 8080,
+) -> None:
     """A project's scoring service, with the version that reigns; probes are its /livez and /readyz."""
     from mlops_assets.cli.desks import spec_of
     from mlops_assets.cli.serving_endpoint import become_endpoint
@@ -266,4 +270,5 @@ def serve_endpoint(project: Project, host: Host = "127.0.0.1", port: int = 8080)
 
     with said_in_words():
         log_to_stdout(project)
-        become_endpoint(spec_of(project), Settings(), host, port)
+        settings = Settings()
+        become_endpoint(spec_of(project), settings, host or settings.host, port)

@@ -27,7 +27,9 @@ from mlops_assets.prediction.predictor import MANIFEST
 from mlops_assets.retraining.ledger import Ledger
 from mlops_assets.retraining.records import PromotionStep, VersionTrained
 from resources.artifacts import ModelArtifacts
-from resources.service_config import ServiceConfig
+from resources.endpoint_process import EndpointProcess
+from resources.platform import Platform
+from resources.service_config import ServiceConfig, fingerprint
 from resources.settings import Settings
 
 ROOT = Path(__file__).parents[2]
@@ -154,6 +156,17 @@ def test_it_starts_with_what_the_ledger_says_and_the_registry_holds(
         names = {p.relative_to(kept.folder): p.read_bytes() for p in kept.folder.rglob("*") if p.is_file()}
         folder = rentals[number].folder
         assert names == {p.relative_to(folder): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+def test_runs_take_it_for_their_own_service(home: Settings, mlflow_url: str, rentals: dict[int, Version]) -> None:
+    """A run that looks for the project's service leaves one alone that has the same settings."""
+    settings = with_mlflow(home, mlflow_url)
+    path = configure(rentals[1].spec, settings, settings.host, 8080)
+    where = Platform.configured(settings).endpoints
+    with EndpointProcess(rentals[1].spec, Path(where.state), where.host) as handle:
+        assert handle.folder == path.parent
+        wanted = handle._config(None, None)
+    assert fingerprint(ServiceConfig.model_validate_json(path.read_text())) == fingerprint(wanted)
 
 
 def test_without_ledger_or_registry_it_starts_with_what_served_last(
