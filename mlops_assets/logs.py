@@ -36,8 +36,8 @@ class JSONLines(logging.Formatter):
         return json.dumps(line, default=str)
 
 
-def log_to_stdout(project: str = "-") -> None:
-    """Let all loggers of this process write JSON lines to its standard output."""
+def log_to_stdout(project: str = "-", level: int = logging.INFO) -> None:
+    """Let all loggers of this process write JSON lines, from a level on, to its standard output."""
     handler = logging.StreamHandler(sys.stdout)
     handler.setFormatter(JSONLines(project))
-    logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
+    logging.basicConfig(level=level, handlers=[handler], force=True)

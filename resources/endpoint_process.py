@@ -39,8 +39,8 @@ from resources.service_process import CHILDREN, SERVICE, forget_ended, process_o
 
 START_WITHIN = 90.0
 """Seconds from start to the first answer; 4 to 6 on a quiet machine, most of it the first model's imports."""
-END_WITHIN = 30.0
-"""Seconds that the service may take to end by itself; twice its own grace, and a little."""
+END_WITHIN = 12.0
+"""Seconds that the service may take to end by itself, its own limit and a little; then it is killed."""
 LOOK_EVERY = 0.05
 LOG_TAIL = 2000
 MAX_LOG = 10 * 2**20

@@ -7,9 +7,11 @@ service once it listens), `token` (whoever comes first), `service.log`.
 from __future__ import annotations
 
 import contextlib
-import hmac
+import hashlib
+import logging
 import os
 import secrets
+import time
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
@@ -19,6 +21,8 @@ from mlops_assets.spec.project import ProjectSpec
 
 TOKEN_VARIABLE = "MLOPS_ASSETS_CLIENT_TOKEN"
 """Environment variable of the service that holds the token clients must show."""
+LOOK_AT_TOKEN_EVERY = 1.0
+"""Seconds between two looks whether the file of the clients' token has changed."""
 CONFIG, PROCESS, TOKEN, LOG, STARTING, RUNNING, PROMOTING = (
     "config.json",
     "process.json",
@@ -28,6 +32,8 @@ CONFIG, PROCESS, TOKEN, LOG, STARTING, RUNNING, PROMOTING = (
     "running.lock",
     "promoting.lock",
 )
+
+log = logging.getLogger("mlops_assets.endpoint")
 
 
 class ModelRef(BaseModel):
@@ -87,6 +93,52 @@ class ServiceConfig(BaseModel):
         return token
 
 
+class ClientToken:
+    """The token that clients must show, as it is now: a file's is read anew once the file has changed.
+
+    Args:
+        config: names the file, if there is one; the environment variable goes before it.
+
+    Raises:
+        EndpointError: when the file is absent or empty at the start.
+    """
+
+    def __init__(self, config: ServiceConfig) -> None:
+        self.config = config
+        self._state = self._file_state()
+        self._token = config.client_token()
+        self._look_again = time.monotonic() + LOOK_AT_TOKEN_EVERY
+
+    @property
+    def value(self) -> str | None:
+        """The token; None: none is asked for."""
+        if self.config.client_token_file is not None and time.monotonic() >= self._look_again:
+            self._look_again = time.monotonic() + LOOK_AT_TOKEN_EVERY
+            self._reread()
+        return self._token
+
+    def _reread(self) -> None:
+        state = self._file_state()
+        if state == self._state:
+            return
+        try:
+            self._token = self.config.client_token()
+        except (EndpointError, OSError) as error:
+            # it may be in the middle of being replaced; the service neither opens nor forgets its clients meanwhile
+            log.warning(f"the clients' token stays what it was: {error}")
+            return
+        self._state = state
+        log.info("the clients' token was read anew")
+
+    def _file_state(self) -> tuple[int, int, int] | None:
+        """What differs after a file was written or replaced; None while it is not there."""
+        path = self.config.client_token_file
+        if path is None or not path.exists():
+            return None
+        found = path.stat()
+        return found.st_mtime_ns, found.st_ino, found.st_size
+
+
 class ProcessRecord(BaseModel):
     """`process.json`: enough to know the service's process again, and to talk to it."""
 
@@ -108,13 +160,9 @@ class ProcessRecord(BaseModel):
 
 
 def fingerprint(config: ServiceConfig) -> str:
-    """What tells settings from others, apart from what changes while a service runs: versions and port.
-
-    Keyed by the scorer's token, since the clients' token is among the settings and must not be guessed from it.
-    """
+    """What tells settings from others, apart from what changes while a service runs: versions, port, clients' token."""
     lasting = config.model_copy(update={"serve": None, "shadow": None, "port": 0})
-    text = f"{lasting.model_dump_json()}\n{config.token_in_file()}"
-    return hmac.new(scorer_token(config.folder).encode(), text.encode(), "sha256").hexdigest()[:16]
+    return hashlib.sha256(lasting.model_dump_json().encode()).hexdigest()[:16]
 
 
 def endpoint_folder(state: Path, project: str) -> Path:

@@ -5,11 +5,22 @@ from __future__ import annotations
 import shutil
 import tempfile
 from pathlib import Path
+from typing import Protocol
 
 from mlops_assets.errors import ModelError, NotReady
 from mlops_assets.prediction.predictor import MANIFEST, Manifest
 from mlops_assets.retraining.ledger import Ledger
-from resources.mlflow import Registry
+
+
+class Origin(Protocol):
+    """Where bundles come from: the registry, or what stands for it in a process without MLflow."""
+
+    @property
+    def project(self) -> str:
+        """Whose versions."""
+
+    def download(self, version: int, folder: Path) -> Path:
+        """Fetch the bundle of a version into a folder; the bundle's path."""
 
 
 class Versions:
@@ -21,7 +32,7 @@ class Versions:
         ledger: knows the digest that each version had when it was trained.
     """
 
-    def __init__(self, folder: Path, registry: Registry, ledger: Ledger) -> None:
+    def __init__(self, folder: Path, registry: Origin, ledger: Ledger) -> None:
         self.folder, self.registry, self.ledger = folder, registry, ledger
 
     def path(self, version: int) -> Path:

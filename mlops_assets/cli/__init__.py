@@ -1,4 +1,4 @@
-"""`mlops-assets`: demo, status, replay, retrain, rollback, provenance, hold, down."""
+"""`mlops-assets`: demo, status, replay, retrain, rollback, provenance, hold, dashboards, serve, down."""
 
 from mlops_assets.cli.app import app
 

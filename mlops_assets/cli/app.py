@@ -29,6 +29,13 @@ console, errors = Console(width=WIDTH), Console(stderr=True)
 Project = Annotated[str, typer.Argument(help="Name of the project.")]
 Json = Annotated[bool, typer.Option("--json", help="Print facts as JSON.")]
 
+serve = typer.Typer(no_args_is_help=True, help="Run one part alone, in the foreground: for containers and services.")
+app.add_typer(serve, name="serve")
+Host = Annotated[str, typer.Option(help="Address to listen on.")]
+HealthHost = Annotated[str, typer.Option(help="Address of /healthz, /readyz and /metrics.")]
+HealthPort = Annotated[int, typer.Option(help="Port of /healthz, /readyz and /metrics.")]
+Code = Annotated[str | None, typer.Option(help="HOST:PORT of the code location; a child process by default.")]
+
 
 @contextmanager
 def said_in_words() -> Iterator[None]:
@@ -206,3 +213,62 @@ def down() -> None:
         ended += [f"endpoint of {desk.spec.name}" for desk in desks(None) if desk.endpoint.stop()]
         ended += [f"JVM {pid}" for pid in end_orphans(Settings().pids)]
     console.print("stopped: " + (", ".join(ended) if ended else "nothing was running"))
+
+
+@serve.command("webserver")
+def serve_webserver(
+    host: Host = "127.0.0.1",
+    port: int = 3000,
+    health_host: HealthHost = "127.0.0.1",
+    health_port: HealthPort = 3001,
+    code: Code = None,
+) -> None:
+    """Dagster's UI and GraphQL."""
+    from mlops_assets.cli import serving
+    from resources.settings import Settings
+
+    with said_in_words():
+        serving.run(serving.webserver(Settings(), host, port, code), health_host, health_port)
+
+
+@serve.command("daemon")
+def serve_daemon(health_host: HealthHost = "127.0.0.1", health_port: HealthPort = 3002, code: Code = None) -> None:
+    """Dagster's daemon: it ticks the sensors and launches runs."""
+    from mlops_assets.cli import serving
+    from resources.settings import Settings
+
+    with said_in_words():
+        serving.run(serving.daemon(Settings(), code), health_host, health_port)
+
+
+@serve.command("code")
+def serve_code(
+    host: Host = "127.0.0.1",
+    port: int = 4000,
+    health_host: HealthHost = "127.0.0.1",
+    health_port: HealthPort = 4001,
+) -> None:
+    """The projects' definitions over gRPC, and their runs."""
+    from mlops_assets.cli import serving
+    from resources.settings import Settings
+
+    with said_in_words():
+        serving.run(serving.code_location(Settings(), host, port), health_host, health_port)
+
+
+@serve.command("endpoint")
+def serve_endpoint(
+    project: Project,
+    host: Annotated[str | None, typer.Option(help="Address to listen on; MLOPS_ASSETS_HOST by default.")] = None,
+    port: int = 8080,
+) -> None:
+    """A project's scoring service, with the version that reigns; probes are its /livez and /readyz."""
+    from mlops_assets.cli.desks import spec_of
+    from mlops_assets.cli.serving_endpoint import become_endpoint
+    from mlops_assets.logs import log_to_stdout
+    from resources.settings import Settings
+
+    with said_in_words():
+        log_to_stdout(project)
+        settings = Settings()
+        become_endpoint(spec_of(project), settings, host or settings.host, port)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+import shutil
+from collections.abc import Iterator
 from datetime import UTC, datetime
-from importlib.metadata import version as installed
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -25,8 +26,10 @@ from mlops_assets.prediction.predictor import GOLDEN
 if TYPE_CHECKING:
     from mlops_assets.deployment.server import Service
 
-MLFLOW_VERSION = installed("mlflow")
-"""Read from the package's metadata: importing MLflow would take seconds and 100 MB."""
+MLFLOW_VERSION = "3.17.2"
+"""Whose scoring protocol is spoken; written here, since a service is installed without MLflow."""
+LEAST_FREE = 64 * 2**20
+"""Bytes that the answer log's disk must have free for the service to be ready."""
 
 
 class _Body(BaseModel):
@@ -86,6 +89,14 @@ class Status(BaseModel):
     memory_mb: float
 
 
+class Readiness(BaseModel):
+    """Whether requests should be sent here."""
+
+    ready: bool
+    missing: list[str]
+    """What it waits for, in words; empty when it is ready."""
+
+
 class Switched(BaseModel):
     """A promotion's last step, done."""
 
@@ -139,6 +150,18 @@ def _probes(app: FastAPI, service: Service) -> None:
         status = 200 if service.rota.at("champion") is not None else 503
         return Response("\n", status, media_type="application/json")
 
+    @app.get("/livez")
+    async def livez() -> dict[str, str]:
+        """200 while the process answers at all: whoever gets none may start it again."""
+        return {"status": "alive"}
+
+    @app.get("/readyz", responses={503: {"model": Readiness}})
+    def readyz(response: Response) -> Readiness:
+        """200 when a version serves and its answers can be logged, 503 and what is missing otherwise."""
+        missing = list(_missing(service))
+        response.status_code = 503 if missing else 200
+        return Readiness(ready=not missing, missing=missing)
+
     @app.get("/version")
     async def version() -> Response:
         """MLflow's version, as its own server says it."""
@@ -147,6 +170,16 @@ def _probes(app: FastAPI, service: Service) -> None:
     @app.api_route("/invocations", methods=["GET", "PUT", "PATCH", "DELETE"], include_in_schema=False)
     async def invocations() -> None:
         raise HTTPException(405, "rows are sent with POST")
+
+
+def _missing(service: Service) -> Iterator[str]:
+    if service.rota.at("champion") is None:
+        yield "no version serves yet; the first promotion brings one"
+    if service.requests.failure is not None:
+        yield f"the request log could not be written: {service.requests.failure}"
+    free = shutil.disk_usage(service.config.state).free
+    if free < LEAST_FREE:
+        yield f"the disk of the answer log has {free} bytes free, {LEAST_FREE} are needed"
 
 
 def _reports(app: FastAPI, service: Service, needs: list[Any]) -> None:
@@ -198,7 +231,9 @@ def _actions(app: FastAPI, service: Service, needs: list[Any]) -> None:
     @app.post("/admin/switch", dependencies=needs)
     def switch(wanted: Version) -> Switched:
         """Let the version that stands by serve; requests that are being answered finish on the old one."""
-        return Switched(version=wanted.version, previous=service.rota.switch(wanted.version))
+        previous = service.rota.switch(wanted.version)
+        service.remember()
+        return Switched(version=wanted.version, previous=previous)
 
     @app.post("/admin/unload", dependencies=needs)
     def unload() -> dict[str, int | None]:
@@ -209,6 +244,7 @@ def _actions(app: FastAPI, service: Service, needs: list[Any]) -> None:
     def shadow(wanted: Shadow) -> dict[str, int]:
         """Let a version predict in the shadow from now on, and for what it missed since its `as_of`."""
         service.rota.shadow(wanted.version, wanted.folder)
+        service.remember()
         service.shadowing.wake()
         return {"backlog": service.shadowing.backlog()}
 

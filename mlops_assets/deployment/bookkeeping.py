@@ -82,6 +82,8 @@ class RequestLog:
 
     def __init__(self, telemetry: Telemetry) -> None:
         self.telemetry = telemetry
+        self.failure: str | None = None
+        """Why the newest write failed; None: it did not."""
         self._lines: list[RequestLine] = []
         self._lock = threading.Lock()
         self._end = threading.Event()
@@ -115,7 +117,9 @@ class RequestLog:
             try:
                 self.flush()
                 self.telemetry.checkpoint()
-            except Exception:
+                self.failure = None
+            except Exception as error:
+                self.failure = repr(error)
                 # a full disk must not end the log for good; answers fail by themselves then
                 log.exception("the request log could not be written")
 

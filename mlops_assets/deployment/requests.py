@@ -179,9 +179,12 @@ def _from_split(split: Any) -> list[Record]:
 
 
 def _from_parquet(body: bytes) -> list[Record]:
-    import pyarrow as pa
-    from pyarrow import parquet
-
+    try:
+        import pyarrow as pa
+        from pyarrow import parquet
+    except ImportError as error:
+        remedy = "send JSON, or install mlops-assets[endpoint,parquet]"
+        raise Unanswered(415, "Content-Type", f"this service is installed without Parquet: {remedy}") from error
     try:
         file = parquet.ParquetFile(pa.BufferReader(body))
         if file.metadata.num_rows > PARQUET_ROWS:

@@ -12,15 +12,18 @@ import argparse
 import asyncio
 import hmac
 import logging
+import os
 import signal
 import socket
 import sys
+import threading
 import time
 import uuid
 from collections.abc import Awaitable, Callable, MutableMapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
 from typing import Any, TypeVar
 
 import orjson
@@ -32,15 +35,18 @@ from mlops_assets.deployment.administration import administration
 from mlops_assets.deployment.answering import Answering
 from mlops_assets.deployment.bookkeeping import Metrics, RequestLog
 from mlops_assets.deployment.requests import Unanswered, read_body
-from mlops_assets.deployment.rota import Rota
+from mlops_assets.deployment.rota import Loaded, Rota
 from mlops_assets.deployment.shadowing import Shadowing
 from mlops_assets.errors import PlatformError
 from mlops_assets.logs import log_to_stdout
 from mlops_assets.prediction.predictor import Predictor
 from mlops_assets.timeline import Timeline
 from resources.service_config import (
+    CONFIG,
     PROCESS,
     RUNNING,
+    ClientToken,
+    ModelRef,
     ProcessRecord,
     ServiceConfig,
     fingerprint,
@@ -61,15 +67,19 @@ AT_ONCE_BYTES = 64 * 2**10
 """Size of a body up to which it is read there, too."""
 BACKLOG = 2048
 """Connections that may wait to be taken; uvicorn's own number."""
-GRACE = 10.0
-"""Seconds that the end may take to finish requests, and again to empty the shadow's backlog."""
+STOP_WITHIN = 8.0
+"""Seconds from SIGTERM to the end; what requests in flight leave of them is for the shadow's backlog."""
+REQUESTS_WITHIN = 6
+"""Of them, for requests in flight."""
 KEEP_ALIVE = 75
 """Seconds that an idle connection is kept; uvicorn's 5 would cut off a client that asks now and then."""
-WAIT_FOR_PREDECESSOR = 2 * GRACE + 5
+WAIT_FOR_PREDECESSOR = STOP_WITHIN + 5
 SWITCH_INTERVAL = 0.0005
 """Seconds after which a thread that computes lets the event loop run; Python's default of 5 ms would be felt."""
 GONE = 499
 """Status in the books (nobody is left to read it) of a request that was not sent to its end."""
+TERMINATED = 128 + signal.SIGTERM
+"""Exit status when told to end before it served."""
 ALREADY_RUNNING = 75
 """Exit status when another process serves the project."""
 JSON_HEADER = (b"content-type", b"application/json")
@@ -94,7 +104,7 @@ class Service:
 
     def __init__(self, config: ServiceConfig) -> None:
         self.config, self.project = config, config.spec.name
-        self.client_token, self.scorer_token = config.client_token(), scorer_token(config.folder)
+        self.client_token, self.scorer_token = ClientToken(config), scorer_token(config.folder)
         self.max_body = int(config.max_body_mb * 2**20)
         self.started = time.time()
         self.telemetry = Telemetry(telemetry_path(config.state, self.project))
@@ -104,6 +114,7 @@ class Service:
         self.requests = RequestLog(self.telemetry)
         self.metrics = Metrics(self.project, self.rota, self.shadowing.backlog)
         self.pool = ThreadPoolExecutor(2, "batch")
+        self._working: set[Future[Any]] = set()
         self.app = administration(self)
 
     def _register(self, predictor: Predictor) -> int:
@@ -123,16 +134,28 @@ class Service:
         self.shadowing.start()
         self.shadowing.wake()
 
-    def stop(self) -> None:
-        """Empty the shadow's backlog, within bounds, and release everything."""
-        self.pool.shutdown()
-        left = self.shadowing.drain(GRACE)
-        if left:
+    def remember(self) -> None:
+        """Keep what serves now for the next start: it must be possible without ledger and registry."""
+        champion, shadow = _ref(self.rota.at("champion")), _ref(self.rota.at("shadow"))
+        self.config = self.config.model_copy(update={"serve": champion, "shadow": shadow})
+        write_whole(self.config.folder / CONFIG, self.config.model_dump_json(indent=1))
+
+    def stop(self, within: float = STOP_WITHIN) -> None:
+        """Finish batches, empty the shadow's backlog, and release everything.
+
+        What does not end within so many seconds is left: nobody was told of it, so it is asked for again.
+        """
+        deadline = time.monotonic() + within
+        self.pool.shutdown(wait=False, cancel_futures=True)
+        if unfinished := wait(set(self._working), timeout=within).not_done:
+            log.warning(f"{len(unfinished)} batches are cut off")
+        if left := self.shadowing.drain(max(0.0, deadline - time.monotonic())):
             log.warning(f"{left} answers are left for the shadow; the next start fills them in")
-        self.shadowing.stop()
+        ended = self.shadowing.stop(max(0.5, deadline - time.monotonic()))
         self.requests.stop()
-        self.rota.close()
-        self.telemetry.close()
+        if ended and not unfinished:
+            self.rota.close()
+            self.telemetry.close()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer `/invocations`; leave the rest to FastAPI."""
@@ -148,6 +171,10 @@ class Service:
             status, body = 200, orjson.dumps({"predictions": await self._answer(headers, receive, request)})
         except Unanswered as error:
             status, body = error.status, orjson.dumps(error_body(error))
+        except asyncio.CancelledError:
+            # the time that requests have at the end is over; the answer was not logged, and is not told
+            late = Unanswered(503, "service", "it ends, and this took longer than it may wait; ask again")
+            status, body = late.status, orjson.dumps(error_body(late))
         except Exception:
             name = headers.get(b"x-request-id", b"").decode("latin-1")[:80] or uuid.uuid4().hex
             log.exception("a request could not be answered", extra={"request_id": name, "status": 500})
@@ -180,7 +207,10 @@ class Service:
             return await self._in_pool(work, loaded, asked)
 
     async def _in_pool(self, work: Callable[..., T], *arguments: Any) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self.pool, work, *arguments)
+        future = self.pool.submit(work, *arguments)
+        self._working.add(future)
+        future.add_done_callback(self._working.discard)
+        return await asyncio.wrap_future(future)
 
     def authorize(self, headers: Headers) -> bool:
         """Check a request's tokens.
@@ -196,11 +226,16 @@ class Service:
             if not hmac.compare_digest(token, self.scorer_token.encode()):
                 raise Unanswered(403, "X-Scorer-Token", "it is not this service's token")
             return True
-        if self.client_token is not None:
+        wanted = self.client_token.value
+        if wanted is not None:
             kind, _, given = headers.get(b"authorization", b"").partition(b" ")
-            if kind.lower() != b"bearer" or not hmac.compare_digest(given.strip(), self.client_token.encode()):
+            if kind.lower() != b"bearer" or not hmac.compare_digest(given.strip(), wanted.encode()):
                 raise Unanswered(401, "Authorization", "a client's token was expected: Authorization: Bearer <token>")
         return False
+
+
+def _ref(loaded: Loaded | None) -> ModelRef | None:
+    return None if loaded is None else ModelRef(version=loaded.version, folder=loaded.folder)
 
 
 def error_body(error: Unanswered) -> dict[str, Any]:
@@ -267,6 +302,17 @@ def _record(config: ServiceConfig, listener: socket.socket) -> None:
     write_whole(config.folder / PROCESS, record.model_dump_json(indent=1))
 
 
+class _Server(uvicorn.Server):
+    """Notes when it was told to end: from then on the time runs."""
+
+    told: float | None = None
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Take note of a signal."""
+        self.told = self.told or time.monotonic()
+        super().handle_exit(sig, frame)
+
+
 def main() -> int:
     """Serve until told to end (SIGTERM): requests in flight are finished, the shadow's backlog emptied."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -274,6 +320,8 @@ def main() -> int:
     config = ServiceConfig.model_validate_json(parser.parse_args().config.read_text())
     log_to_stdout(config.spec.name)
     sys.setswitchinterval(SWITCH_INTERVAL)
+    # the first process of a container gets no default handler; while a model loads nothing needs to be finished
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))
     try:
         with FileLock(config.folder / RUNNING, timeout=WAIT_FOR_PREDECESSOR):
             _serve(config)
@@ -294,7 +342,7 @@ def _serve(config: ServiceConfig) -> None:
     serves = None if config.serve is None else config.serve.version
     log.info(f"serving on port {listener.getsockname()[1]}", extra={"model_version": serves})
     # a model is loaded before the port answers, so that whoever reaches it is served
-    server = uvicorn.Server(
+    server = _Server(
         uvicorn.Config(
             service,
             loop="uvloop",
@@ -305,7 +353,7 @@ def _serve(config: ServiceConfig) -> None:
             log_config=None,
             log_level="warning",
             server_header=False,
-            timeout_graceful_shutdown=int(GRACE),
+            timeout_graceful_shutdown=REQUESTS_WITHIN,
             timeout_keep_alive=KEEP_ALIVE,
         )
     )
@@ -314,8 +362,20 @@ def _serve(config: ServiceConfig) -> None:
     try:
         server.run(sockets=[listener])
     finally:
-        service.stop()
+        deadline = (server.told or time.monotonic()) + STOP_WITHIN
+        service.stop(max(0.0, deadline - time.monotonic()))
         log.info("ended")
+        _leave(deadline)
+
+
+def _leave(deadline: float) -> None:
+    """End the process although something still computes: an interpreter would wait for it for as long as it takes."""
+    others = [each for each in threading.enumerate() if each is not threading.current_thread() and not each.daemon]
+    for each in others:
+        each.join(max(0.1, deadline - time.monotonic()))
+    if any(each.is_alive() for each in others):
+        logging.shutdown()
+        os._exit(0)
 
 
 if __name__ == "__main__":

@@ -62,11 +62,12 @@ class Shadowing:
         """There may be work."""
         self._wake.set()
 
-    def stop(self) -> None:
-        """Finish the chunk at hand and end."""
+    def stop(self, within: float | None = None) -> bool:
+        """Finish the chunk at hand and end; whether it has ended within so many seconds, if there is a limit."""
         self._ended = True
         self.wake()
-        self._thread.join()
+        self._thread.join(within)
+        return not self._thread.is_alive()
 
     def backlog(self) -> int:
         """Answers that wait for the shadow's prediction."""

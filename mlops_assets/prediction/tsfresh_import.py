@@ -38,10 +38,12 @@ class _AtFirstUse(MetaPathFinder, Loader):
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        """The module's spec, to be loaded by this class; None for any other module."""
-        found = PathFinder.find_spec(fullname, path, target) if fullname == SELDOM_USED else None
-        if found is not None:
-            found.loader = self
+        """A spec of the module, to be loaded by this class; None for any other module."""
+        if fullname != SELDOM_USED:
+            return None
+        # a service may be installed without it: then the calculator that asks for it says so
+        found = PathFinder.find_spec(fullname, path, target) or ModuleSpec(fullname, self)
+        found.loader = self
         return found
 
     def create_module(self, spec: ModuleSpec) -> ModuleType:

@@ -25,8 +25,20 @@ from mlops_assets.dashboards.panels import uid_of
 from mlops_assets.dashboards.project import project_dashboard
 from mlops_assets.dashboards.provisioning import write
 from mlops_assets.errors import Refused
+from mlops_assets.retraining.records import (
+    Decided,
+    Decision,
+    EventMissed,
+    Judged,
+    PromotionStep,
+    Reported,
+    TrainingEnded,
+    WindowQuarantined,
+)
+from mlops_assets.retraining.summaries import DriftSummary, HealthSummary, PerformanceSummary
 from mlops_assets.spec import ProjectSpec
 from mlops_assets.spec.problem import REGRESSION_METRICS
+from resources.points import fact_lines, request_line, truth_lines
 
 SPECS = {**specs(), "rentals": rentals_spec(), "prices": prices_spec()}
 DASHBOARDS = {name: project_dashboard(spec) for name, spec in SPECS.items()}
@@ -204,3 +216,62 @@ def test_a_project_named_as_the_overview_is_refused(tmp_path: Path) -> None:
     spec: ProjectSpec = rentals_spec(name="overview")
     with pytest.raises(Refused):
         write(tmp_path, [spec], "mlops", "mlops")
+
+
+def test_what_the_forwarder_writes_is_what_the_dashboards_read() -> None:
+    """Each kind of line that the forwarder makes, held against the names that queries may use."""
+    lines = [*facts_of_every_kind(), request_line("rentals", 1, (1, 2, 200, 1.5, "champion", 1, 5))]
+    for value in (3.5, "UP"):
+        row = {"event_time": AT, "target": value, "entity": "north"}
+        lines += truth_lines("rentals", [row], "target")
+    written = set()
+    for line in lines:
+        head, fields, _ = re.fullmatch(r"(\S+) (.*) (\d+)", line).groups()  # type: ignore[union-attr]
+        measurement, *tags = head.split(",")
+        known = MEASUREMENTS[measurement]
+        assert {tag.partition("=")[0] for tag in tags} <= {"project", *known.tags}, line
+        assert set(re.findall(r"(?:^|,)(\w+)=", re.sub(r'"[^"]*"', '""', fields))) <= {*known.fields}, line
+        written.add(measurement)
+    assert written == set(MEASUREMENTS) - {"answer", "feature", "forwarder"}
+
+
+AT = datetime(2011, 4, 2, tzinfo=UTC)
+
+
+def facts_of_every_kind() -> list[str]:
+    window = "2011-04-02T00:00:00Z"
+    reported = {"at": AT, "window": window, "stage": "labelled", "reign": 1, "version": 1, "inputs": {}}
+    numbers = {"served": 1.0, "reign": 1.0, "shadow": 2.0, "baseline": 3.0, "realised_gain": 0.1, "promised_gain": 0.2}
+    summaries: dict[str, Any] = {
+        "drift": DriftSummary(
+            verdict="drift",
+            rows=1,
+            statistic="psi",
+            threshold=0.1,
+            share=0.5,
+            columns={"a": 1.0},
+            prediction={"psi": 1.0},
+        ),
+        "performance": PerformanceSummary(pending=False, labels_at=AT, metric="mae", **numbers),
+        "health": HealthSummary(
+            requests=1, errors=0, availability=1.0, late=0, missed=0, p50_ms=1.0, p95_ms=1.0, p99_ms=1.0, memory_mb=1.0
+        ),
+    }
+    decision = Decision(
+        id="d", project="rentals", reign=1, outcome="WAIT", window=window, stage="labelled", at=AT, reason="r"
+    )
+    run: dict[str, Any] = {"as_of": AT, "run_id": "r"}
+    ended: dict[str, Any] = {"decision": None, "attempt": 1, "by": "policy", "wall_time": AT, **run}
+    facts: list[Any] = [
+        *(
+            Reported(report=name, summary=found.model_dump(mode="json"), **reported)
+            for name, found in summaries.items()
+        ),
+        Decided(at=AT, decision=decision),
+        Judged(at=AT, training="t", by="policy", verdict="HOLD", reasons=["r"], version=1, champion=1, **run),
+        PromotionStep(at=AT, promotion="p", step="PROMOTED", version=1, previous=None, cause="bootstrap"),
+        TrainingEnded(at=AT, training="t", outcome="JUDGED", **ended),
+        EventMissed(at=AT, event_id="e", entity=None, event_time=AT, due=AT, reason="r"),
+        WindowQuarantined(at=AT, window=window, data_version="v", reasons=["r"]),
+    ]
+    return [line for fact in facts for line in fact_lines("rentals", 1, fact)]

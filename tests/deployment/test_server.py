@@ -10,6 +10,7 @@ import shutil
 import sqlite3
 import time
 import weakref
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ from mlops_assets.prediction.inputs import from_records
 from mlops_assets.prediction.predictor import Predictions, Predictor
 from mlops_assets.timeline import Timeline, event_id, iso, parse
 from resources.answers import Role
+from resources.service_config import ClientToken, ServiceConfig
 
 EVER = (datetime(2000, 1, 1, tzinfo=UTC), datetime(2100, 1, 1, tzinfo=UTC))
 HOUR = timedelta(hours=1)
@@ -66,6 +68,50 @@ def test_ping_says_whether_a_model_serves(rentals: dict[int, Version], start: St
     assert client.get("/ping").status_code == 503
     client.admin("switch", version=2)
     assert client.get("/ping").status_code == client.get("/health").status_code == 200
+
+
+def test_a_process_that_is_alive_need_not_be_ready(rentals: dict[int, Version], start: Start) -> None:
+    client = start(rentals[1], serve=None)
+    assert client.get("/livez").status_code == 200
+    waiting = client.get("/readyz")
+    assert (waiting.status_code, waiting.json()["ready"]) == (503, False)
+    assert "no version serves" in waiting.json()["missing"][0]
+    client.admin("load", version=2, folder=str(rentals[2].folder))
+    client.admin("switch", version=2)
+    assert (client.get("/readyz").status_code, client.get("/readyz").json()) == (200, {"ready": True, "missing": []})
+
+
+def test_a_service_that_cannot_log_is_alive_and_not_ready(
+    rentals: dict[int, Version], start: Start, tmp_path: Path
+) -> None:
+    client = start(rentals[1])
+    log = sqlite3.connect(client.service.telemetry.path, isolation_level=None)
+    log.execute("ALTER TABLE requests RENAME TO gone")
+    client.ask(rentals[1].records[:1])
+    wait_for(lambda: client.get("/readyz").status_code == 503)
+    assert "request log" in client.get("/readyz").json()["missing"][0]
+    assert client.get("/livez").status_code == 200
+    log.execute("ALTER TABLE gone RENAME TO requests")
+    log.close()
+    client.ask(rentals[1].records[:1])
+    wait_for(lambda: client.get("/readyz").status_code == 200)
+
+
+def wait_for(condition: Callable[[], bool], within: float = 10.0) -> None:
+    deadline = time.monotonic() + within
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def test_what_served_last_is_kept_for_the_next_start(rentals: dict[int, Version], start: Start, tmp_path: Path) -> None:
+    client = start(rentals[1])
+    client.admin("load", version=2, folder=str(rentals[2].folder))
+    client.admin("switch", version=2)
+    client.admin("shadow", version=1, folder=str(rentals[1].folder))
+    kept = ServiceConfig.model_validate_json((tmp_path / "rentals" / "endpoint" / "config.json").read_text())
+    assert kept.serve is not None and kept.shadow is not None
+    assert (kept.serve.version, kept.serve.folder, kept.shadow.version) == (2, rentals[2].folder, 1)
 
 
 def test_version_is_mlflows(rentals: dict[int, Version], start: Start) -> None:
@@ -364,6 +410,47 @@ def test_a_service_that_was_to_be_closed_does_not_stand_open(
             secret.write_text(text)
         with pytest.raises(EndpointError, match="absent or empty"):
             start(rentals[1], client_token_file=secret)
+
+
+def test_a_clients_token_is_exchanged_without_a_restart(
+    rentals: dict[int, Version], start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("resources.service_config.LOOK_AT_TOKEN_EVERY", 0.05)
+    secret, beside = tmp_path / "secret", tmp_path / "beside"
+    secret.write_text("first")
+    client, records = start(rentals[1], client_token_file=secret), rentals[1].records[:1]
+
+    def status(token: str) -> int:
+        return client.ask(records, headers={"Authorization": f"Bearer {token}"}).status_code
+
+    assert (status("first"), status("other")) == (200, 401)
+    # the same length, so that neither the size nor a coarse clock alone gives the change away
+    beside.write_text("other")
+    beside.replace(secret)
+    time.sleep(0.1)
+    assert (status("first"), status("other")) == (401, 200)
+    # half of an exchange leaves the service closed, and its clients in
+    for broken in (lambda: secret.write_text(""), secret.unlink):
+        broken()
+        time.sleep(0.1)
+        assert (status("first"), status(""), status("other")) == (401, 401, 200)
+    secret.write_text("third")
+    time.sleep(0.1)
+    assert (status("other"), status("third")) == (401, 200)
+
+
+def test_the_tokens_file_is_looked_at_once_a_second_at_most(
+    rentals: dict[int, Version], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    secret = tmp_path / "secret"
+    secret.write_text("first")
+    token = ClientToken(ServiceConfig(spec=rentals[1].spec, state=tmp_path, client_token_file=secret))
+    moment = time.monotonic()
+    monkeypatch.setattr("resources.service_config.time.monotonic", lambda: moment)
+    secret.write_text("second")
+    assert token.value == "first"
+    moment += 1.1
+    assert token.value == "second"
 
 
 def test_the_environment_sets_a_clients_token(

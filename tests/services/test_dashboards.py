@@ -5,20 +5,14 @@ This shows that the queries find what they should; it does not show that Grafana
 
 from __future__ import annotations
 
-import os
-import shutil
-import socket
-import subprocess
-import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 from bundles import prices_spec, rentals_spec
-from points import STEPS, points
+from points import STEPS, Point, points
+from servers import BUCKET, ORG, Influx
 
 from mlops_assets.cli.desks import specs
 from mlops_assets.dashboards.flux import flux_queries, with_range
@@ -28,72 +22,45 @@ from mlops_assets.dashboards.project import project_dashboard
 from mlops_assets.spec import ProjectSpec
 from mlops_assets.timeline import Timeline
 
-ORG, BUCKET, TOKEN = "mlops", "mlops", "a token of the test"
 ALL = {**specs(), "rentals": rentals_spec(), "prices": prices_spec()}
 
 
 @pytest.fixture(scope="module")
 def influx(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    """A client of an influxd of its own, with points of every measurement for every project."""
-    influxdb_client = pytest.importorskip("influxdb_client")
-    program = shutil.which("influxd", path=f"{os.environ.get('SERVERS_HOME', '')}/bin:{os.environ['PATH']}")
-    if program is None:
-        pytest.skip("influxd is not on this machine: set SERVERS_HOME")
-    folder = tmp_path_factory.mktemp("influxd")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    url = f"http://127.0.0.1:{port}"
-    places = {
-        "--http-bind-address": f"127.0.0.1:{port}",
-        "--bolt-path": str(folder / "bolt"),
-        "--sqlite-path": str(folder / "sqlite"),
-        "--engine-path": str(folder / "engine"),
-        "--log-level": "warn",
-    }
-    command = [program, "run", "--reporting-disabled", *(part for pair in places.items() for part in pair)]
-    with (folder / "log").open("wb") as log:
-        server = subprocess.Popen(command, stdout=log, stderr=log)
-    try:
-        _set_up(url, folder / "log")
-        with influxdb_client.InfluxDBClient(url, TOKEN, org=ORG, timeout=60_000) as client:
-            _write(client)
-            yield client
-    finally:
-        server.terminate()
-        server.wait(30)
+    """A client of an InfluxDB of its own, with points of every measurement for every project."""
+    from influxdb_client import InfluxDBClient
 
-
-def _set_up(url: str, log: Path) -> None:
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline:
-        try:
-            if httpx.get(f"{url}/health", trust_env=False).is_success:
-                break
-        except httpx.TransportError:
-            time.sleep(0.1)
-    else:
-        raise AssertionError(f"influxd does not answer: {log.read_text()[-2000:]}")
-    wanted = {"username": "admin", "password": "admin of the test", "org": ORG, "bucket": BUCKET, "token": TOKEN}
-    httpx.post(f"{url}/api/v2/setup", json=wanted, trust_env=False, timeout=30).raise_for_status()
+    with (
+        Influx(tmp_path_factory.mktemp("dashboards") / "influx") as server,
+        InfluxDBClient(server.url, server.token, org=ORG, timeout=60_000) as client,
+    ):
+        _write(client)
+        yield client
 
 
 def _write(client: Any) -> None:
-    from influxdb_client import Point, WritePrecision
+    now = datetime.now(UTC)
+    for spec in ALL.values():
+        write(client, points(spec, Timeline(spec).start, now))
+
+
+def write(client: Any, found: Iterable[Point]) -> None:
+    """Write points whose names are checked."""
+    from influxdb_client import Point as InfluxPoint
+    from influxdb_client import WritePrecision
     from influxdb_client.client.write_api import SYNCHRONOUS
 
-    made, now = [], datetime.now(UTC)
-    for spec in ALL.values():
-        for measurement, tags, values, at in points(spec, Timeline(spec).start, now):
-            known = MEASUREMENTS[measurement]
-            assert {*tags} <= {"project", *known.tags}
-            assert known.open_fields or {*values} <= {*known.fields}
-            point = Point(measurement).time(at, WritePrecision.NS)
-            for name, value in tags.items():
-                point = point.tag(name, value)
-            for name, value in values.items():
-                point = point.field(name, value)
-            made.append(point)
+    made = []
+    for measurement, tags, values, at in found:
+        known = MEASUREMENTS[measurement]
+        assert {*tags} <= {"project", *known.tags}
+        assert known.open_fields or {*values} <= {*known.fields}
+        point = InfluxPoint(measurement).time(at, WritePrecision.NS)
+        for name, value in tags.items():
+            point = point.tag(name, value)
+        for name, value in values.items():
+            point = point.field(name, value)
+        made.append(point)
     client.write_api(write_options=SYNCHRONOUS).write(BUCKET, record=made)
 
 
@@ -125,6 +92,25 @@ def test_every_query_of_the_overview_finds_every_project(influx: Any) -> None:
     assert not [title for title, records in found if not records]
     assert [records[0]["value"] for title, records in found if title == "Served version"] == [2] * len(shown)
     assert {records[0]["value"] for title, records in found if title == "Last decision"} == {"RETRAIN"}
+
+
+def test_a_young_project_has_tables_with_gaps_and_no_errors(influx: Any) -> None:
+    """Only a bootstrap and a person's request lie behind it: no former champion, no window, no losses."""
+    spec = rentals_spec(name="young")
+    start = Timeline(spec).start
+    young: list[Point] = [
+        ("promotion", {"step": "PROMOTED", "cause": "bootstrap"}, {"version": 1, "reason": ""}, start),
+        ("decision", {"outcome": "RETRAIN", "by": "person"}, {"id": "d", "reason": "asked", "signals": ""}, start),
+        ("verdict", {"verdict": "PROMOTE", "by": "bootstrap"}, {"version": 1, "reason": "forced"}, start),
+        ("training", {"outcome": "FAILED", "by": "person"}, {"training": "t"}, start),
+    ]
+    write(influx, [(name, {"project": "young", **tags}, values, at) for name, tags, values, at in young])
+    asked = flux_queries(project_dashboard(spec))
+    found = {title: rows(influx, query, start, start + timedelta(days=2), spec.data.every) for title, query in asked}
+    assert [row.get("previous") for row in found["Promotions and rollbacks"]] == [None]
+    assert [row.get("window") for row in found["Decisions of the policy"]] == [None]
+    assert [row.get("champion") for row in found["Verdicts of the gate"]] == [None]
+    assert [row.get("reason") for row in found["Trainings"]] == [None]
 
 
 def test_the_band_is_the_newest_loss_around_the_prediction(influx: Any) -> None:

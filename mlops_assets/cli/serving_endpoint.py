@@ -1,0 +1,110 @@
+"""`serve endpoint`: a project's scoring service in the foreground, for containers; without Dagster and MLflow."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from pathlib import Path
+from typing import NoReturn
+
+from sqlalchemy.exc import SQLAlchemyError
+
+from mlops_assets.errors import LedgerError, NotReady, RegistryError
+from mlops_assets.retraining.ledger import Ledger
+from mlops_assets.spec import ProjectSpec
+from resources.artifacts import ModelArtifacts
+from resources.service_config import CONFIG, ModelRef, ServiceConfig, endpoint_folder, write_whole
+from resources.service_process import SERVICE
+from resources.settings import Settings
+from resources.versions import Origin, Versions
+
+UNREACHABLE = (SQLAlchemyError, LedgerError, RegistryError, OSError)
+"""Ledger or registry cannot say what serves; a start from what served last is better than none."""
+
+log = logging.getLogger("mlops_assets.serve")
+Served = tuple[ModelRef | None, ModelRef | None]
+
+
+def become_endpoint(spec: ProjectSpec, settings: Settings, host: str, port: int) -> NoReturn:
+    """Replace this process by the project's scoring service, with the version that reigns and its shadow.
+
+    Raises:
+        LedgerError, RegistryError: when these cannot be reached, and nothing that served before is here.
+        ModelError: when what was fetched is not what was trained.
+    """
+    path = configure(spec, settings, host, port)
+    command = [sys.executable, "-m", SERVICE, "--config", str(path)]
+    sys.stdout.flush()
+    os.execv(sys.executable, command)
+
+
+def configure(spec: ProjectSpec, settings: Settings, host: str, port: int) -> Path:
+    """Write what the service is started with; the file's path."""
+    state = settings.home.absolute() / "projects"
+    path = endpoint_folder(state, spec.name) / CONFIG
+    try:
+        serve, shadow = reigning(spec, settings)
+    except UNREACHABLE as error:
+        serve, shadow = last_served(path)
+        if serve is None:
+            raise
+        log.warning(
+            f"ledger or registry cannot be asked ({error}); it starts with what served last",
+            extra={"model_version": serve.version},
+        )
+    config = ServiceConfig(
+        spec=spec,
+        state=state,
+        serve=serve,
+        shadow=shadow,
+        host=host,
+        port=port,
+        client_token_file=settings.client_token_file,
+    )
+    write_whole(path, config.model_dump_json(indent=1))
+    return path
+
+
+def reigning(spec: ProjectSpec, settings: Settings) -> Served:
+    """The version that reigns and its shadow, with their digest-checked bundles; None for what there is not."""
+    ledger = Ledger(settings.ledger)
+    history = ledger.history(spec.name)
+    versions = Versions(settings.project_folder(spec.name).absolute() / "versions", _origin(spec, settings), ledger)
+    if history.reign is None:
+        return None, None
+    serve = _ref(versions, history.reign.version)
+    beside = history.beside(spec.serving.shadow)
+    try:
+        return serve, None if beside is None else _ref(versions, beside)
+    except RegistryError as error:
+        log.warning(f"the shadow does not start: {error}", extra={"model_version": beside})
+        return serve, None
+
+
+def _ref(versions: Versions, version: int) -> ModelRef:
+    return ModelRef(version=version, folder=versions.path(version))
+
+
+def last_served(config: Path) -> Served:
+    """What a service on this state folder served last, as far as its bundles are here."""
+    if not config.exists():
+        return None, None
+    last = ServiceConfig.model_validate_json(config.read_text())
+    serve, shadow = (each if each is not None and each.folder.is_dir() else None for each in (last.serve, last.shadow))
+    return serve, shadow
+
+
+def _origin(spec: ProjectSpec, settings: Settings) -> Origin:
+    if settings.mlflow_url:
+        return ModelArtifacts(settings.mlflow_url, spec.name)
+    try:
+        from resources.mlflow import Registry
+    except ImportError as error:
+        raise NotReady(
+            spec.name,
+            "MLflow",
+            "it is embedded, and its package is not installed here",
+            "set MLOPS_ASSETS_MLFLOW_URL to a server, or install mlops-assets[platform]",
+        ) from error
+    return Registry(settings.mlflow_uri, spec.name, settings.mlflow_artifacts)

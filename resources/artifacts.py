@@ -1,0 +1,88 @@
+"""Models from an MLflow server over HTTP, without MLflow's package: what an endpoint needs of the registry."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import httpx
+
+from mlops_assets.errors import RegistryError
+
+PROXIED = "mlflow-artifacts:"
+"""Scheme of artifacts that the server hands out itself."""
+BUNDLE = "artifacts/bundle"
+"""Where in a logged model the bundle lies."""
+WITHIN = httpx.Timeout(60.0, connect=10.0)
+
+
+class ModelArtifacts:
+    """Downloads registered versions; its credentials are MLflow's own, `MLFLOW_TRACKING_USERNAME` and `..._PASSWORD`.
+
+    Args:
+        url: the server's address.
+        project: the project; its registered model carries its name.
+    """
+
+    def __init__(self, url: str, project: str) -> None:
+        self.url, self.project = url.rstrip("/"), project
+
+    def download(self, version: int, folder: Path) -> Path:
+        """Fetch the bundle of a version into a folder; the bundle's path.
+
+        Raises:
+            RegistryError: when the server refuses, cannot be reached, or does not hand out artifacts itself.
+        """
+        user, password = (os.environ.get(f"MLFLOW_TRACKING_{name}", "") for name in ("USERNAME", "PASSWORD"))
+        auth = (user, password) if user else None
+        try:
+            with httpx.Client(base_url=self.url, auth=auth, timeout=WITHIN) as client:
+                root = self._root(client, version)
+                self._fetch(client, f"{root}/{BUNDLE}", folder / "bundle")
+        except httpx.HTTPError as error:
+            raise self._error(version, f"it refused or could not be reached: {error}") from error
+        if not any((folder / "bundle").iterdir()):
+            raise self._error(version, f"the model holds nothing under {BUNDLE}")
+        return folder / "bundle"
+
+    def _error(self, version: int, found: str) -> RegistryError:
+        return RegistryError(
+            self.project,
+            f"MLflow at {self.url}, version {version}",
+            found,
+            "check that this address can be reached, and MLflow's user and password",
+        )
+
+    def _root(self, client: httpx.Client, version: int) -> str:
+        """The path of a version's model among the server's artifacts."""
+        asked = {"name": self.project, "version": str(version)}
+        source = str(_json(client, "mlflow/model-versions/get", **asked)["model_version"]["source"])
+        if source.startswith("models:/"):
+            model = _json(client, f"mlflow/logged-models/{source.removeprefix('models:/')}")["model"]
+            source = str(model["info"]["artifact_uri"])
+        if not source.startswith(PROXIED):
+            raise self._error(
+                version, f"its artifacts lie at {source}, which the server does not hand out (--serve-artifacts)"
+            )
+        return httpx.URL(source).path.strip("/")
+
+    def _fetch(self, client: httpx.Client, path: str, target: Path) -> None:
+        target.mkdir(parents=True)
+        for entry in _json(client, "mlflow-artifacts/artifacts", path=path).get("files", []):
+            name = PurePosixPath(str(entry["path"])).name
+            if entry.get("is_dir"):
+                self._fetch(client, f"{path}/{name}", target / name)
+                continue
+            with client.stream("GET", f"/api/2.0/mlflow-artifacts/artifacts/{path}/{name}") as response:
+                response.raise_for_status()
+                with (target / name).open("wb") as file:
+                    for part in response.iter_bytes():
+                        file.write(part)
+
+
+def _json(client: httpx.Client, what: str, **parameters: str) -> dict[str, Any]:
+    response = client.get(f"/api/2.0/{what}", params=parameters)
+    response.raise_for_status()
+    found: dict[str, Any] = response.json()
+    return found

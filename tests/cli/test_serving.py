@@ -1,0 +1,198 @@
+"""Each part alone: ready when it is, told to end it ends, its exit status is its child's, its log is JSON."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import pytest
+
+from mlops_assets.cli.supervising import Part, Supervisor
+
+ROOT = Path(__file__).parents[2]
+COMMAND = [sys.executable, "-c", "from mlops_assets.cli import app; app()", "serve"]
+
+
+def free_ports(count: int) -> list[int]:
+    with ExitStack() as stack:
+        probes = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for probe in probes:
+            probe.bind(("127.0.0.1", 0))
+        return [probe.getsockname()[1] for probe in probes]
+
+
+@dataclass
+class Running:
+    """A part that was started."""
+
+    process: subprocess.Popen[bytes]
+    health: int
+    log: Path
+
+    def ask(self, path: str) -> httpx.Response:
+        return httpx.get(f"http://127.0.0.1:{self.health}{path}", timeout=10, trust_env=False)
+
+    def wait_until_ready(self, within: float = 120) -> None:
+        deadline, found = time.monotonic() + within, "nothing"
+        while time.monotonic() < deadline:
+            assert self.process.poll() is None, self.log.read_text()[-3000:]
+            try:
+                answer = self.ask("/readyz")
+            except httpx.TransportError:
+                time.sleep(0.2)
+                continue
+            if answer.is_success:
+                return
+            found = answer.text
+            time.sleep(0.2)
+        pytest.fail(f"not ready: {found}\n{self.log.read_text()[-3000:]}")
+
+    def end(self) -> tuple[int, float]:
+        """Exit status, and seconds from SIGTERM on."""
+        begun = time.monotonic()
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(30), time.monotonic() - begun
+
+    def lines(self) -> list[dict[str, object]]:
+        return [json.loads(line) for line in self.log.read_text().splitlines()]
+
+
+class Starter:
+    """Starts parts on one state folder."""
+
+    def __init__(self, home: Path) -> None:
+        self.home, self.started = home, list[Running]()
+
+    def __call__(self, *arguments: str, command: Sequence[str] = COMMAND) -> Running:
+        (health,) = free_ports(1)
+        log = self.home / f"{arguments[0]}.log"
+        with log.open("wb") as output:
+            process = subprocess.Popen(
+                [*command, *arguments, "--health-port", str(health)],
+                cwd=ROOT,
+                env={**os.environ, "MLOPS_ASSETS_HOME": str(self.home), "DO_NOT_TRACK": "true"},
+                stdout=output,
+                stderr=subprocess.STDOUT,
+            )
+        self.started.append(Running(process, health, log))
+        return self.started[-1]
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Starter]:
+    starter = Starter(tmp_path)
+    yield starter
+    for each in starter.started:
+        if each.process.poll() is None:
+            each.end()
+
+
+def test_dagsters_parts_run_each_alone_and_end_when_told(start: Starter) -> None:
+    """One life of all three, since each start costs seconds."""
+    port, ui = free_ports(2)
+    code = ["--code", f"127.0.0.1:{port}"]
+    webserver = start("webserver", "--port", str(ui), *code)
+    daemon = start("daemon", *code)
+    # without its code location a webserver is alive, and not ready
+    deadline = time.monotonic() + 60
+    while True:
+        assert time.monotonic() < deadline
+        try:
+            if "not loaded" in webserver.ask("/readyz").text:
+                break
+        except httpx.TransportError:
+            pass
+        time.sleep(0.2)
+    assert webserver.ask("/healthz").status_code == 200
+    assert 'mlops_part_ready{part="webserver"} 0.0' in webserver.ask("/metrics").text
+    webserver.end()
+
+    location = start("code", "--port", str(port))
+    location.wait_until_ready()
+    webserver = start("webserver", "--port", str(ui), *code)
+    for each in (webserver, daemon):
+        each.wait_until_ready()
+    metrics = daemon.ask("/metrics").text
+    assert 'mlops_part_up{part="daemon"} 1.0' in metrics
+    assert 'mlops_part_ready{part="daemon"} 1.0' in metrics
+    assert 'mlops_part_start_time_seconds{part="daemon"}' in metrics
+    assert daemon.ask("/other").status_code == 404
+    asked = httpx.post(
+        f"http://127.0.0.1:{ui}/graphql", json={"query": "{version}"}, timeout=10, trust_env=False
+    ).raise_for_status()
+    assert asked.json()["data"]["version"]
+    for each in (daemon, webserver, location):
+        status, took = each.end()
+        assert (status, took < 10) == (0, True)
+        assert {"at", "level", "message"} <= set(each.lines()[0])
+
+
+def test_a_part_that_dies_ends_with_its_own_status(start: Starter) -> None:
+    (port,) = free_ports(1)
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", port))
+        taken.listen()
+        code = start("code", "--port", str(port))
+        assert code.process.wait(60) not in (0, 128 + signal.SIGTERM)
+    assert code.lines()[-1]["status"] == code.process.returncode
+
+
+STUBBORN = """
+import signal, subprocess, sys, time
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+grandchild = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(120)"])
+print(grandchild.pid, flush=True)
+print('{"event": "a record"}', flush=True)
+time.sleep(120)
+"""
+SUPERVISE = f"""
+import logging
+from mlops_assets.cli.serving import run
+from mlops_assets.cli.supervising import Part
+import sys
+run(Part("stubborn", ["-c", {STUBBORN!r}], {{}}, lambda _: None), "127.0.0.1", int(sys.argv[-1]))
+"""
+
+
+def test_a_child_that_does_not_end_is_killed_with_all_that_it_started(start: Starter) -> None:
+    part = start("stubborn", command=[sys.executable, "-c", SUPERVISE])
+    part.wait_until_ready()
+    while len(part.lines()) < 3:
+        time.sleep(0.05)
+    status, took = part.end()
+    assert 7 < took < 10
+    lines = part.lines()
+    grandchild = int(
+        str(next(line["message"] for line in lines if line.get("logger") == "mlops_assets.serve.stubborn"))
+    )
+    assert {"event": "a record"} in lines
+    with pytest.raises(ProcessLookupError):
+        while True:  # its parent is gone too; the first process of the machine takes note of its end
+            os.kill(grandchild, 0)
+            if Path(f"/proc/{grandchild}/stat").read_text().split()[2] == "Z":
+                raise ProcessLookupError
+    assert status == 128 + signal.SIGKILL
+
+
+def test_a_probe_is_asked_once_a_second_at_most() -> None:
+    asked: list[float] = []
+    supervisor = Supervisor(Part("waiting", [], {}, lambda started: asked.append(started) or "not yet"))
+    supervisor._child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+    try:
+        found = [supervisor.missing() for _ in range(50)]
+        assert set(found) == {"not yet"}
+        assert len(asked) == 1
+    finally:
+        supervisor._child.kill()
+        supervisor._child.wait()
+    assert supervisor.missing() == "the process does not live"

@@ -1,0 +1,133 @@
+"""A service that is told to end: within ten seconds, and no answer that was told is lost."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+import pytest
+from bundles import Version
+from services import ref
+
+from mlops_assets.timeline import Timeline, parse
+from resources.endpoint_process import EndpointProcess
+from resources.service_config import CONFIG, ModelRef, ServiceConfig
+from resources.telemetry import Telemetry, telemetry_path
+
+STOP_WITHIN = 10.0
+EVER = parse("2000-01-01T00:00:00Z"), parse("2100-01-01T00:00:00Z")
+
+
+@pytest.fixture
+def service(rentals: dict[int, Version], tmp_path: Path) -> Iterator[EndpointProcess]:
+    with EndpointProcess(rentals[1].spec, tmp_path) as handle:
+        handle.ensure_running(serve=ref(rentals[1], 1), shadow=ref(rentals[2], 2))
+        yield handle
+        handle.stop()
+
+
+def end(handle: EndpointProcess) -> float:
+    """Seconds from SIGTERM until the process is gone."""
+    record = handle.record()
+    assert record is not None
+    process, begun = psutil.Process(record.pid), time.monotonic()
+    os.kill(record.pid, signal.SIGTERM)
+    process.wait(60)
+    return time.monotonic() - begun
+
+
+class Scoring(threading.Thread):
+    """Scores events one after the other until the service is gone; keeps what it was told."""
+
+    def __init__(self, handle: EndpointProcess, version: Version, rows: range, together: int) -> None:
+        super().__init__()
+        url, token = handle.url, handle._headers(client=False)
+        self.url, self.headers, self.version, self.rows, self.together = url, token, version, rows, together
+        self.told: dict[str, float] = {}
+        self.refused: list[int] = []
+
+    def run(self) -> None:
+        timeline = Timeline(self.version.spec)
+        with httpx.Client(trust_env=False, timeout=60) as client:
+            for start in range(self.rows.start, self.rows.stop, self.together):
+                records = self.version.records[start : min(start + self.together, self.rows.stop)]
+                due = [timeline.due(parse(record["event_time"])).isoformat() for record in records]
+                body = {"inputs": records, "due": due, "now": due}
+                try:
+                    answer = client.post(f"{self.url}/invocations", json=body, headers=self.headers)
+                except httpx.TransportError:
+                    return
+                if answer.is_success:
+                    self.told |= {each["event_id"]: each["prediction"] for each in answer.json()["predictions"]}
+                else:
+                    self.refused.append(answer.status_code)
+
+
+def logged(state: Path) -> dict[str, Any]:
+    with Telemetry(telemetry_path(state, "rentals")) as log:
+        frame = log.answers("rentals", *EVER)
+    return dict(zip(frame["event_id"], frame["prediction"], strict=True))
+
+
+def test_under_load_it_ends_in_time_and_every_answer_that_was_told_is_logged(
+    service: EndpointProcess, rentals: dict[int, Version], tmp_path: Path
+) -> None:
+    rows = len(rentals[1].records)
+    halves = [range(rows // 2), range(rows // 2, rows)]
+    asking = [Scoring(service, rentals[1], half, together) for half, together in zip(halves, (1, 3), strict=True)]
+    for each in asking:
+        each.start()
+    while not all(each.told for each in asking):
+        time.sleep(0.01)
+    took = end(service)
+    for each in asking:
+        each.join(60)
+    told = asking[0].told | asking[1].told
+    assert took < STOP_WITHIN
+    assert 0 < len(told) < rows, "it was to be ended in the midst"
+    assert [each.refused for each in asking] == [[], []]
+    assert told.items() <= logged(tmp_path).items()
+
+
+def test_work_that_takes_longer_than_the_grace_does_not_hold_up_the_end(
+    service: EndpointProcess, rentals: dict[int, Version], tmp_path: Path
+) -> None:
+    """A batch of many seconds, and a shadow far behind: both are left, and the log stays whole."""
+    records = rentals[1].records[:1] * 40_000
+    answers: list[httpx.Response] = []
+
+    def ask() -> None:
+        answers.append(httpx.post(f"{service.url}/invocations", json={"inputs": records}, timeout=60, trust_env=False))
+
+    asking = threading.Thread(target=ask)
+    asking.start()
+    time.sleep(1.5)
+    took = end(service)
+    asking.join(60)
+    assert took < STOP_WITHIN
+    assert [(answer.status_code, answer.json()["error"]["field"]) for answer in answers] == [(503, "service")]
+    assert logged(tmp_path) == {}
+    assert service.ensure_running(serve=ref(rentals[1], 1)).pid
+
+
+def test_a_service_without_work_ends_at_once(service: EndpointProcess) -> None:
+    assert end(service) < 3
+
+
+def test_told_to_end_while_its_model_loads_it_ends(rentals: dict[int, Version], tmp_path: Path) -> None:
+    with EndpointProcess(rentals[1].spec, tmp_path) as handle:
+        child = handle._start(handle._config(ref(rentals[1], 1), None))
+        while handle.record() is None:
+            assert child.poll() is None
+            time.sleep(0.01)
+        os.kill(child.pid, signal.SIGTERM)
+        assert child.wait(STOP_WITHIN) == 128 + signal.SIGTERM
+        kept = ServiceConfig.model_validate_json((handle.folder / CONFIG).read_text())
+        assert kept.serve == ModelRef(version=1, folder=rentals[1].folder)

@@ -1,0 +1,71 @@
+"""Secrets stay where they belong: no log, no answer, no fact and nothing in Dagster's UI shows one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+
+import dagster as dg
+import httpx
+import pytest
+from dagster._core.remote_representation.external_data import RepositorySnap
+from harness import Harness
+from tide import States, at_sea, by_hand, settle_but_retraining
+
+DAY = timedelta(days=1)
+SECRETS = {
+    "MLOPS_ASSETS_INFLUX_TOKEN": "secret-of-influx-4711",
+    "PGPASSWORD": "secret-of-postgres-4711",
+    "MLFLOW_TRACKING_PASSWORD": "secret-of-mlflow-4711",
+}
+CLIENT = "secret-of-clients-4711"
+
+
+@pytest.fixture
+def harness(states: States, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Harness]:
+    """A served project in whose environment every secret is set, and clients must show a token."""
+    for name, value in SECRETS.items():
+        monkeypatch.setenv(name, value)
+    (tmp_path / "client-token").write_text(CLIENT)
+    monkeypatch.setenv("MLOPS_ASSETS_CLIENT_TOKEN_FILE", str(tmp_path / "client-token"))
+    with at_sea(states.copy("bootstrapped", tmp_path / "home")) as found:
+        yield found
+
+
+def test_no_log_no_answer_no_fact_and_no_metadata_shows_a_secret(harness: Harness, tmp_path: Path) -> None:
+    # a day of work: answers, reports, a decision; then what fails, since errors are what quotes too much
+    harness.desk.clock.move(harness.desk.now() + DAY)
+    settle_but_retraining(harness)
+    assert by_hand(harness, "endpoint").success
+    url = str(harness.desk.endpoint.url)
+    right, wrong = {"Authorization": f"Bearer {CLIENT}"}, {"Authorization": f"Bearer {CLIENT}x"}
+    shown = {
+        f"{path} {name}": httpx.get(f"{url}{path}", headers=headers, trust_env=False).text
+        for path in ("/status", "/metrics", "/openapi.json", "/readyz", "/livez", "/version", "/nowhere")
+        for name, headers in (("known", right), ("unknown", wrong), ("nobody", {}))
+    }
+    shown["refused"] = httpx.post(f"{url}/invocations", json={"inputs": [{}]}, headers=right, trust_env=False).text
+    shown["unknown"] = httpx.post(f"{url}/invocations", json={"inputs": [{}]}, headers=wrong, trust_env=False).text
+    assert "champion" in shown["/status known"] and "mlops_requests" in shown["/metrics known"]
+    harness.desk.endpoint.stop()
+    (tmp_path / "client-token").write_text("")
+    assert not by_hand(harness, "endpoint").success, "without its token the service must not start"
+
+    secrets = {*SECRETS.values(), CLIENT, (harness.desk.endpoint.process.folder / "token").read_text()}
+    events = [record.event_log_entry for run in harness.instance.get_runs() for record in records(harness, run)]
+    assert len(events) > 100
+    shown |= {f"event {n}": f"{dg.serialize_value(event)} {event.user_message}" for n, event in enumerate(events)}
+    # what the code location tells the UI: assets, jobs, resources and how they are configured
+    shown["definitions"] = dg.serialize_value(RepositorySnap.from_def(harness.repository))
+    shown["resources"] = harness.platform.model_dump_json()
+    found = {f"{name} shows {secret}" for name, text in shown.items() for secret in secrets if secret in text}
+    # everything on the disk, logs and ledger and answers, but for the one file that is the token's own
+    for path in (each for each in (tmp_path / "home").rglob("*") if each.is_file() and each.name != "token"):
+        data = path.read_bytes()
+        found |= {f"{path} holds {secret}" for secret in secrets if secret.encode() in data}
+    assert not found
+
+
+def records(harness: Harness, run: dg.DagsterRun) -> list[dg.EventLogRecord]:
+    return list(harness.instance.get_records_for_run(run.run_id).records)
