@@ -40,8 +40,8 @@ class Settings(BaseSettings):
     """The address that endpoints listen on."""
 
     database_url: Address = None
-    """PostgreSQL for the ledger and for Dagster, as `postgresql://user@host:port/name`; without it both are SQLite
-    files in the state folder. The password is libpq's: `PGPASSWORD`, or a file named by `PGPASSFILE`."""
+    """PostgreSQL for the ledger, as `postgresql://user@host:port/name`; without it the ledger is an SQLite
+    file in the state folder. The password is libpq's: `PGPASSWORD`, or a file named by `PGPASSFILE`."""
     mlflow_url: Address = None
     """An MLflow server, as `http://host:port`; without it MLflow works on an SQLite file in the state folder.
     Its credentials are MLflow's own: `MLFLOW_TRACKING_USERNAME` and `MLFLOW_TRACKING_PASSWORD`."""

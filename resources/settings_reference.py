@@ -26,7 +26,7 @@ OTHERS = {
     "MLFLOW_TRACKING_USERNAME, MLFLOW_TRACKING_PASSWORD": "MLflow's: credentials of `MLOPS_ASSETS_MLFLOW_URL`",
     "GOOGLE_APPLICATION_CREDENTIALS": "Google's: only where there is no Workload Identity",
     "STORAGE_EMULATOR_HOST": "an emulator in place of Google Cloud Storage, for tests: asked without credentials",
-    "DAGSTER_HOME": "Dagster's: the folder of its `dagster.yaml`; `deploy/dagster` has the one for PostgreSQL",
+    "DAGSTER_HOME": "Dagster's: the folder of its `dagster.yaml`",
     "MLOPS_ASSETS_CLIENT_TOKEN": "of the scoring service alone: the clients' token itself, instead of a file",
 }
 """What other libraries read."""
