@@ -1,32 +1,30 @@
-"""Dagster's instance on the configured state folder, the same that `dagster dev` uses."""
+"""Dagster's instance where the settings say: on the state folder, the same that `dagster dev` uses, or on PostgreSQL."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import chdir, contextmanager
 from pathlib import Path
 
 import dagster as dg
 import yaml
+from filelock import FileLock
 
 from resources.settings import ROOT, Settings
 
+EMBEDDED, ON_POSTGRESQL = ROOT, ROOT / "deploy" / "dagster"
+
 
 def dagster_home(settings: Settings) -> Path:
-    """The folder whose dagster.yaml counts: the project's own, or for another state folder a copy that points there."""
-    if settings.home.absolute() == ROOT / ".mlops":
-        return ROOT
-    home = settings.home.absolute() / "dagster_home"
-    home.mkdir(parents=True, exist_ok=True)
-    config = yaml.safe_load((ROOT / "dagster.yaml").read_text())
-    for part in (
-        config["storage"]["sqlite"],
-        config["local_artifact_storage"]["config"],
-        config["compute_logs"]["config"],
-    ):
-        part["base_dir"] = str(settings.home.absolute() / Path(part["base_dir"]).relative_to(".mlops"))
-    (home / "dagster.yaml").write_text(yaml.safe_dump(config))
+    """The folder whose dagster.yaml counts, its storage ready to be opened by several processes at once.
+
+    It is the shipped one of the mode, or for another state folder a copy that points there.
+    """
+    shipped = ON_POSTGRESQL if settings.database_url else EMBEDDED
+    home = shipped if settings.home.absolute() == ROOT / ".mlops" else _copy(shipped, settings.home.absolute())
+    if not settings.database_url:
+        _make_tables(home, settings.home.absolute())
     return home
 
 
@@ -36,3 +34,33 @@ def instance_of(settings: Settings) -> Iterator[dg.DagsterInstance]:
     os.chdir(ROOT)
     with dg.DagsterInstance.from_config(str(dagster_home(settings))) as instance:
         yield instance
+
+
+def _copy(shipped: Path, state: Path) -> Path:
+    home = state / "dagster_home"
+    home.mkdir(parents=True, exist_ok=True)
+    config = yaml.safe_load((shipped / "dagster.yaml").read_text())
+    parts = [config["local_artifact_storage"]["config"], config["compute_logs"]["config"], *config["storage"].values()]
+    for part in parts:
+        if "base_dir" in part:
+            part["base_dir"] = str(state / Path(part["base_dir"]).relative_to(".mlops"))
+    written = home / "dagster.yaml"
+    beside = written.with_name(f"dagster.yaml.{os.getpid()}.part")
+    beside.write_text(yaml.safe_dump(config))
+    beside.replace(written)
+    return home
+
+
+def _make_tables(home: Path, state: Path) -> None:
+    """Let one process alone make the tables of an SQLite storage.
+
+    Of two that open an empty one at once, the second may see a table without its schema's version, take it for one of
+    years ago, and note a second version: from then on nobody can open it. PostgreSQL's storage has no such step.
+    """
+    state.mkdir(parents=True, exist_ok=True)
+    made = state / "dagster" / "storage" / ".made"
+    with FileLock(state / "dagster.lock"):
+        if made.exists():
+            return
+        with chdir(ROOT), dg.DagsterInstance.from_config(str(home)):
+            made.touch()

@@ -1,0 +1,59 @@
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import yaml
+
+from mlops_assets.cli.instance import EMBEDDED, ON_POSTGRESQL, dagster_home
+from resources.settings import Settings
+
+OPEN = """
+import sys
+import dagster as dg
+from mlops_assets.cli import instance
+from resources.settings import ROOT, Settings
+settings = Settings()
+print("ready", flush=True)
+sys.stdin.readline()
+with instance.instance_of(settings) as found:
+    print(found.get_runs_count())
+"""
+
+
+def test_processes_that_open_an_empty_storage_at_once_leave_one_that_can_be_opened(tmp_path: Path) -> None:
+    environment = {**os.environ, "MLOPS_ASSETS_HOME": str(tmp_path / "state")}
+    opening = [
+        subprocess.Popen(
+            [sys.executable, "-c", OPEN], env=environment, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        )
+        for _ in range(4)
+    ]
+    for each in opening:
+        assert each.stdout is not None
+        assert each.stdout.readline() == "ready\n"
+    for each in opening:
+        assert each.stdin is not None
+        each.stdin.write("go\n")
+        each.stdin.flush()
+    assert [each.communicate(timeout=120)[0] for each in opening] == ["0\n"] * 4
+    assert [each.returncode for each in opening] == [0] * 4
+
+
+def test_the_file_for_postgresql_is_the_embedded_one_but_for_the_storage(tmp_path: Path) -> None:
+    embedded, servers = (yaml.safe_load((folder / "dagster.yaml").read_text()) for folder in (EMBEDDED, ON_POSTGRESQL))
+    assert servers.pop("storage") == {"postgres": {"postgres_url": {"env": "MLOPS_ASSETS_DATABASE_URL"}}}
+    assert embedded.pop("storage").keys() == {"sqlite"}
+    assert servers == embedded
+
+
+def test_a_state_folder_of_its_own_gets_the_file_of_its_mode(tmp_path: Path) -> None:
+    def storage(**settings: str) -> dict[str, object]:
+        found = yaml.safe_load((dagster_home(Settings(home=tmp_path, **settings)) / "dagster.yaml").read_text())
+        assert found["compute_logs"]["config"]["base_dir"] == str(tmp_path / "dagster" / "logs")
+        return dict(found["storage"])
+
+    assert storage() == {"sqlite": {"base_dir": str(tmp_path / "dagster" / "storage")}}
+    assert storage(database_url="postgresql://mlops@127.0.0.1:1/mlops").keys() == {"postgres"}
