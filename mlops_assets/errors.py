@@ -37,8 +37,16 @@ class Refused(PlatformError):  # noqa: N818 - as NotReady
     """A rule of the loop forbids what was asked."""
 
 
+class Unreachable(PlatformError):  # noqa: N818 - as NotReady
+    """A server does not answer now; later it may."""
+
+
 class LedgerError(PlatformError):
-    """The ledger holds something that contradicts what is written now."""
+    """The ledger holds something that contradicts what is written now, or its database refuses."""
+
+
+class LedgerUnreachable(LedgerError, Unreachable):  # noqa: N818 - as NotReady
+    """The ledger's database does not answer now."""
 
 
 class TrainingError(PlatformError):

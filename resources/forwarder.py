@@ -23,10 +23,10 @@ from typing import TYPE_CHECKING
 
 import prometheus_client as prometheus
 
-from mlops_assets.errors import PlatformError, TelemetryError
+from mlops_assets.errors import PlatformError, TelemetryError, Unreachable
 from mlops_assets.logs import log_to_stdout
 from resources.forwarding import Key, Logs, Source
-from resources.influx import Expired, Server, Unreachable, WrongToken, server_of
+from resources.influx import Expired, Server, WrongToken, server_of
 from resources.points import line
 from resources.probes import Probes
 from resources.settings import Settings
@@ -74,7 +74,7 @@ class State:
     """How the forwarder is doing."""
 
     ready: bool = False
-    """InfluxDB answers."""
+    """InfluxDB and the ledger answer."""
     unreachable: str = "InfluxDB was not reached yet"
     """Why it is not ready."""
     held: dict[Key, str] = field(default_factory=dict)
@@ -130,7 +130,7 @@ class Forwarder:
         """Forward until told to stop.
 
         Raises:
-            WrongToken: InfluxDB refuses for good.
+            WrongToken, LedgerError: InfluxDB or the ledger's database refuses for good.
         """
         while not self.stop.is_set():
             try:
@@ -211,7 +211,7 @@ class Forwarder:
 
 
 def main() -> int:
-    """Forward until told to end (SIGTERM); status 1 when InfluxDB refuses for good."""
+    """Forward until told to end (SIGTERM); status 1 when InfluxDB or the ledger refuses for good."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--host", default="127.0.0.1", help="where /healthz, /readyz and /metrics are")
     parser.add_argument("--port", type=int, default=9110)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Protocol
 
@@ -208,20 +209,23 @@ class Logs:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self.ledger = Ledger(settings.ledger)
-        self._lake: Lake | None = None
         self._open: dict[str, Telemetry] = {}
 
+    @cached_property
+    def ledger(self) -> Ledger:
+        """Opened when first asked: its server may not be there yet."""
+        return Ledger(self.settings.ledger)
+
+    @cached_property
     def lake(self) -> Lake:
         """Where labels are; opened when the first are read."""
-        if self._lake is None:
-            self._lake = Lake(self.settings.lake)
-        return self._lake
+        return Lake(self.settings.lake)
 
     def __call__(self) -> dict[Key, Source]:
         """All sources there are now."""
         found: dict[Key, Source] = {
-            (project, "ledger"): LedgerSource(project, self.ledger, self.lake) for project in self.ledger.projects()
+            (project, "ledger"): LedgerSource(project, self.ledger, lambda: self.lake)
+            for project in self.ledger.projects()
         }
         projects = self.settings.home / "projects"
         for folder in sorted(projects.iterdir()) if projects.exists() else ():

@@ -14,7 +14,7 @@ import orjson
 import pandas as pd
 import tenacity
 
-from mlops_assets.errors import TelemetryError
+from mlops_assets.errors import TelemetryError, Unreachable
 from mlops_assets.timeline import iso
 from resources.answers import FEATURE_SET, Role, ServiceHealth, frame_of, from_row, health_of, requests_frame
 from resources.points import PER_MOMENT, FeatureSet, from_record
@@ -76,7 +76,7 @@ class Server:
             raise self.error(error.status or 0, _message(error)) from error
         except HTTPError as error:
             found = f"it does not answer: {type(error).__name__}"
-            raise Unreachable(
+            raise InfluxUnreachable(
                 "-", self.place, found, "start it, or look at MLOPS_ASSETS_INFLUX_URL; this is tried again"
             ) from error
 
@@ -96,7 +96,9 @@ class Server:
         if "retention" in message:
             return Expired("-", self.place, message, REMEDIES["retention"])
         if status in (429, 500, 502, 503, 504):
-            return Unreachable("-", self.place, f"it is not able now ({status}: {message})", "this is tried again")
+            return InfluxUnreachable(
+                "-", self.place, f"it is not able now ({status}: {message})", "this is tried again"
+            )
         return TelemetryError("-", self.place, f"it refuses ({status}: {message})", REMEDIES["other"])
 
     def write(self, client: InfluxDBClient, lines: Sequence[str]) -> None:
@@ -142,19 +144,19 @@ class Server:
                 api.update_bucket(found)
 
 
-class Unreachable(TelemetryError):  # noqa: N818 - what happened says more than `Error` would
+class InfluxUnreachable(TelemetryError, Unreachable):  # noqa: N818 - as WrongToken
     """It does not answer now; later it may."""
 
 
-class WrongToken(TelemetryError):  # noqa: N818 - as Unreachable
+class WrongToken(TelemetryError):  # noqa: N818 - what happened says more than `Error` would
     """It knows no such token or bucket; asking again does not help."""
 
 
-class Conflict(TelemetryError):  # noqa: N818 - as Unreachable
+class Conflict(TelemetryError):  # noqa: N818 - as WrongToken
     """A field has another type there."""
 
 
-class Expired(TelemetryError):  # noqa: N818 - as Unreachable
+class Expired(TelemetryError):  # noqa: N818 - as WrongToken
     """Points are older than what the bucket keeps; the others were written."""
 
 
@@ -218,7 +220,7 @@ class InfluxTelemetry:
 
     def _rows(self, flux: str, **parameters: str) -> list[dict[str, Any]]:
         retrying = tenacity.Retrying(
-            retry=tenacity.retry_if_exception_type(Unreachable),
+            retry=tenacity.retry_if_exception_type(InfluxUnreachable),
             stop=tenacity.stop_after_attempt(TRIES),
             wait=PAUSE,
             reraise=True,

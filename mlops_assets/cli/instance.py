@@ -1,4 +1,4 @@
-"""Dagster's instance where the settings say: on the state folder, the same that `dagster dev` uses, or on PostgreSQL."""
+"""Dagster's instance where the settings say: on the state folder, as `dagster dev` has it, or on PostgreSQL."""
 
 from __future__ import annotations
 

@@ -8,8 +8,6 @@ import sys
 from pathlib import Path
 from typing import NoReturn
 
-from sqlalchemy.exc import SQLAlchemyError
-
 from mlops_assets.errors import LedgerError, NotReady, RegistryError
 from mlops_assets.retraining.ledger import Ledger
 from mlops_assets.spec import ProjectSpec
@@ -19,7 +17,7 @@ from resources.service_process import SERVICE
 from resources.settings import Settings
 from resources.versions import Origin, Versions
 
-UNREACHABLE = (SQLAlchemyError, LedgerError, RegistryError, OSError)
+UNREACHABLE = (LedgerError, RegistryError, OSError)
 """Ledger or registry cannot say what serves; a start from what served last is better than none."""
 
 log = logging.getLogger("mlops_assets.serve")

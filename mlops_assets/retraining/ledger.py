@@ -9,36 +9,18 @@ from __future__ import annotations
 import json
 from datetime import UTC, datetime
 from functools import lru_cache
-from pathlib import Path
 
 import sqlalchemy as sa
 from pydantic import ValidationError
 from sqlalchemy.dialects import postgresql, sqlite
 
 from mlops_assets.errors import LedgerError
+from mlops_assets.retraining.database import Database
 from mlops_assets.retraining.history import History
 from mlops_assets.retraining.records import FACTS, AnyFact, Fact
 
-METADATA = sa.MetaData()
-TABLE = sa.Table(
-    "facts",
-    METADATA,
-    sa.Column("id", sa.Integer, primary_key=True, autoincrement=True),
-    sa.Column("project", sa.String, nullable=False),
-    sa.Column("kind", sa.String, nullable=False),
-    sa.Column("key", sa.String, nullable=False),
-    sa.Column("at", sa.String, nullable=False),
-    sa.Column("recorded_at", sa.String, nullable=False),
-    sa.Column("body", sa.Text, nullable=False),
-    sa.UniqueConstraint("project", "kind", "key", name="one_of_each_fact"),
-)
-FORWARDED = sa.Table(
-    "forwarded",
-    METADATA,
-    sa.Column("consumer", sa.String, primary_key=True),
-    sa.Column("project", sa.String, primary_key=True),
-    sa.Column("position", sa.Integer, nullable=False),
-)
+FACTS_TABLE = sa.table("facts", *map(sa.column, ("id", "project", "kind", "key", "at", "recorded_at", "body")))
+FORWARDED = sa.table("forwarded", *map(sa.column, ("consumer", "project", "position")))
 
 
 class Ledger:
@@ -46,38 +28,31 @@ class Ledger:
 
     Args:
         url: a SQLAlchemy URL; the folder of an SQLite file is created.
+
+    Raises:
+        LedgerError: the database is refused, or of a version that this platform does not know. Every method may raise
+            LedgerUnreachable.
     """
 
     def __init__(self, url: str) -> None:
-        database = sa.engine.make_url(url).database
-        if url.startswith("sqlite") and database:
-            Path(database).parent.mkdir(parents=True, exist_ok=True)
-        # NullPool: a connection never outlives its use, so that forks and many short processes are safe.
-        self.engine = sa.create_engine(url, poolclass=sa.pool.NullPool)
-        if self.engine.dialect.name == "sqlite":
-            sa.event.listen(self.engine, "connect", _prepare_sqlite)
-        METADATA.create_all(self.engine)
+        self.database = Database(url)
 
     def append(self, project: str, *facts: Fact) -> list[bool]:
         """Write facts in one transaction; tells for each whether it was new."""
-        statement = self._insert(TABLE).on_conflict_do_nothing(index_elements=["project", "kind", "key"])
-        with self.engine.begin() as connection:
-            if self._postgresql:
+        statement = self._insert(FACTS_TABLE).on_conflict_do_nothing(index_elements=["project", "kind", "key"])
+        with self.database.begin() as connection:
+            if self.database.postgresql:
                 # ids are given before a transaction commits: one after the other, so that no reader passes one over
                 connection.execute(sa.select(sa.func.pg_advisory_xact_lock(sa.func.hashtext(project))))
             return [connection.execute(statement.values(**_row(project, fact))).rowcount == 1 for fact in facts]
 
-    def _insert(self, table: sa.Table) -> postgresql.Insert | sqlite.Insert:
-        return postgresql.insert(table) if self._postgresql else sqlite.insert(table)
-
-    @property
-    def _postgresql(self) -> bool:
-        return self.engine.dialect.name == "postgresql"
+    def _insert(self, table: sa.TableClause) -> postgresql.Insert | sqlite.Insert:
+        return postgresql.insert(table) if self.database.postgresql else sqlite.insert(table)
 
     def history(self, project: str) -> History:
         """Everything that is known about a project, in the order of writing."""
-        query = sa.select(TABLE.c.body).where(TABLE.c.project == project).order_by(TABLE.c.id)
-        with self.engine.connect() as connection:
+        query = sa.select(FACTS_TABLE.c.body).where(FACTS_TABLE.c.project == project).order_by(FACTS_TABLE.c.id)
+        with self.database.connect() as connection:
             return History(project, tuple(_fact(project, body) for body in connection.scalars(query)))
 
     # Forwarding
@@ -91,24 +66,24 @@ class Ledger:
             limit: at most so many.
         """
         query = (
-            sa.select(TABLE.c.id, TABLE.c.body)
-            .where(TABLE.c.project == project, TABLE.c.id > position)
-            .order_by(TABLE.c.id)
+            sa.select(FACTS_TABLE.c.id, FACTS_TABLE.c.body)
+            .where(FACTS_TABLE.c.project == project, FACTS_TABLE.c.id > position)
+            .order_by(FACTS_TABLE.c.id)
             .limit(limit)
         )
-        with self.engine.connect() as connection:
+        with self.database.connect() as connection:
             return [(int(number), _fact(project, body)) for number, body in connection.execute(query)]
 
     def count_after(self, project: str, position: int) -> int:
         """How many facts a project has behind one that was read before."""
-        query = sa.select(sa.func.count()).where(TABLE.c.project == project, TABLE.c.id > position)
-        with self.engine.connect() as connection:
+        query = sa.select(sa.func.count()).where(FACTS_TABLE.c.project == project, FACTS_TABLE.c.id > position)
+        with self.database.connect() as connection:
             return int(connection.scalar(query) or 0)
 
     def position(self, consumer: str, project: str) -> int:
         """Id of the last fact of a project that a consumer has; 0 for none."""
         query = sa.select(FORWARDED.c.position).where(FORWARDED.c.consumer == consumer, FORWARDED.c.project == project)
-        with self.engine.connect() as connection:
+        with self.database.connect() as connection:
             return int(connection.scalar(query) or 0)
 
     def forwarded(self, consumer: str, project: str, position: int) -> None:
@@ -117,21 +92,13 @@ class Ledger:
         statement = insert.on_conflict_do_update(
             index_elements=["consumer", "project"], set_={"position": insert.excluded.position}
         )
-        with self.engine.begin() as connection:
+        with self.database.begin() as connection:
             connection.execute(statement)
 
     def projects(self) -> list[str]:
         """Names of all projects that have facts."""
-        with self.engine.connect() as connection:
-            return list(connection.scalars(sa.select(TABLE.c.project).distinct().order_by(TABLE.c.project)))
-
-
-def _prepare_sqlite(connection: object, _record: object) -> None:
-    cursor = connection.cursor()  # type: ignore[attr-defined]
-    cursor.execute("PRAGMA journal_mode=WAL")
-    cursor.execute("PRAGMA synchronous=FULL")
-    cursor.execute("PRAGMA busy_timeout=30000")
-    cursor.close()
+        with self.database.connect() as connection:
+            return list(connection.scalars(sa.select(FACTS_TABLE.c.project).distinct().order_by(FACTS_TABLE.c.project)))
 
 
 def _row(project: str, fact: Fact) -> dict[str, str]:

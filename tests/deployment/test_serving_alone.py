@@ -19,10 +19,9 @@ from pathlib import Path
 import httpx
 import pytest
 from bundles import Version
-from sqlalchemy.exc import SQLAlchemyError
 
 from mlops_assets.cli.serving_endpoint import configure
-from mlops_assets.errors import ModelError, RegistryError
+from mlops_assets.errors import LedgerUnreachable, ModelError, RegistryError
 from mlops_assets.prediction.predictor import MANIFEST
 from mlops_assets.retraining.ledger import Ledger
 from mlops_assets.retraining.records import PromotionStep, VersionTrained
@@ -185,7 +184,7 @@ def test_without_ledger_or_registry_it_starts_with_what_served_last(
         assert configure(spec, lost, "127.0.0.1", 0).read_text() == before
     assert "starts with what served last" in caplog.text
     empty = lost.model_copy(update={"home": tmp_path / "elsewhere"})
-    with pytest.raises(SQLAlchemyError):
+    with pytest.raises(LedgerUnreachable, match="MLOPS_ASSETS_DATABASE_URL"):
         configure(spec, empty, "127.0.0.1", 0)
 
 

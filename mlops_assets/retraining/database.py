@@ -1,0 +1,173 @@
+"""The ledger's database: reached with patience, its schema brought up to date, what is wrong with it said."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import sqlalchemy as sa
+import tenacity
+
+from mlops_assets.errors import LedgerError, LedgerUnreachable
+
+SCHEMA = "0002"
+"""The newest version that `migrations` knows."""
+VERSION_TABLE = "ledger_version"
+"""Dagster's storage may lie in the same database, with an `alembic_version` of its own."""
+FIRST = (("forwarded", "0002"), ("facts", "0001"))
+"""What a database without a version is, by the newest table that it has: the first two versions did not note theirs."""
+PATIENCE = 6.0
+"""Seconds that a server may be away, as when it is restarted, before its user hears of it."""
+CONNECT_WITHIN = 5
+"""Seconds for one try; libpq itself would wait for minutes on a host that swallows packets."""
+LOCK = 0x6C6564676572
+"""PostgreSQL's advisory lock for migrations."""
+REFUSED = (
+    "authentication failed",
+    "no password supplied",
+    "does not exist",
+    "no pg_hba.conf entry",
+    "permission denied",
+)
+"""What libpq says when trying again does not help; it has no codes for what goes wrong while connecting."""
+
+
+class Database:
+    """Transactions on the ledger's database.
+
+    Args:
+        url: a SQLAlchemy URL; the folder of an SQLite file is created.
+
+    Raises:
+        LedgerError: it is refused, or of a version that this platform does not know.
+        LedgerUnreachable: it does not answer.
+    """
+
+    def __init__(self, url: str) -> None:
+        found = sa.engine.make_url(url)
+        if found.get_backend_name() == "sqlite" and found.database:
+            Path(found.database).parent.mkdir(parents=True, exist_ok=True)
+        self.place = f"ledger at {found.render_as_string(hide_password=True)}"
+        # NullPool: a connection never outlives its use, so that forks and many short processes are safe.
+        self.postgresql = found.get_backend_name() == "postgresql"
+        within = {"connect_timeout": CONNECT_WITHIN} if self.postgresql else {}
+        self.engine = sa.create_engine(url, poolclass=sa.pool.NullPool, connect_args=within)
+        if not self.postgresql:
+            sa.event.listen(self.engine, "connect", _prepare_sqlite)
+        with self.connect() as connection:
+            version = self._version(connection)
+        if version != SCHEMA:
+            self._migrate()
+
+    @contextmanager
+    def connect(self) -> Iterator[sa.Connection]:
+        """A connection to read from.
+
+        Raises:
+            LedgerError: it is refused.
+            LedgerUnreachable: it did not answer for `PATIENCE` seconds.
+        """
+        with self._connection() as connection:
+            try:
+                yield connection
+            except sa.exc.OperationalError as error:
+                if not error.connection_invalidated:
+                    raise
+                raise self._away(error) from error
+
+    @contextmanager
+    def begin(self) -> Iterator[sa.Connection]:
+        """A transaction: all that is written in it, or nothing.
+
+        Raises:
+            LedgerError, LedgerUnreachable: as `connect`. When the connection breaks as it is committed, it may have
+                been.
+        """
+        with self.connect() as connection, connection.begin():
+            yield connection
+
+    def _connection(self) -> sa.Connection:
+        retrying = tenacity.Retrying(
+            retry=tenacity.retry_if_exception(self._passes),
+            wait=tenacity.wait_random_exponential(0.2, max=2),
+            stop=tenacity.stop_after_delay(PATIENCE),
+            reraise=True,
+        )
+        try:
+            return retrying(self.engine.connect)
+        except sa.exc.OperationalError as error:
+            if self._passes(error):
+                raise self._away(error) from error
+            settings = (
+                "MLOPS_ASSETS_DATABASE_URL, PGPASSWORD and PGPASSFILE" if self.postgresql else "MLOPS_ASSETS_HOME"
+            )
+            raise LedgerError("-", self.place, f"it refuses: {_words(error)}", f"look at {settings}") from error
+
+    def _passes(self, error: BaseException) -> bool:
+        """Whether a failed connection may succeed later."""
+        if not self.postgresql or not isinstance(error, sa.exc.OperationalError):
+            return False
+        return not any(each in str(error.orig) for each in REFUSED)
+
+    def _away(self, error: sa.exc.OperationalError) -> LedgerUnreachable:
+        return LedgerUnreachable(
+            "-",
+            self.place,
+            f"it does not answer: {_words(error)}",
+            "look at MLOPS_ASSETS_DATABASE_URL and at the server; what was asked may be asked again",
+        )
+
+    # The schema
+
+    def _version(self, connection: sa.Connection) -> str | None:
+        """The schema's version; None: it has none.
+
+        Raises:
+            LedgerError: this platform does not know it.
+        """
+        tables = sa.inspect(connection).get_table_names()
+        if VERSION_TABLE not in tables:
+            return None
+        version = connection.scalar(sa.text(f"SELECT version_num FROM {VERSION_TABLE}"))
+        if version is None or version > SCHEMA:
+            raise LedgerError(
+                "-",
+                self.place,
+                f"its schema has version {version}, this platform knows those up to {SCHEMA}",
+                "use the version of the platform that wrote it, or another database",
+            )
+        return str(version)
+
+    def _migrate(self) -> None:
+        """One process at a time, and wholly or not at all, whichever database it is."""
+        from alembic import command
+        from alembic.config import Config
+
+        with self._connection() as connection:
+            if self.postgresql:
+                connection.execute(sa.select(sa.func.pg_advisory_xact_lock(LOCK)))
+            else:
+                connection.exec_driver_sql("BEGIN IMMEDIATE")
+            config = Config()
+            config.set_main_option("script_location", "mlops_assets.retraining:migrations")
+            config.attributes["connection"] = connection
+            if self._version(connection) is None:
+                tables = sa.inspect(connection).get_table_names()
+                unnoted = next((version for table, version in FIRST if table in tables), None)
+                if unnoted is not None:
+                    command.stamp(config, unnoted)
+            command.upgrade(config, SCHEMA)
+            connection.commit()
+
+
+def _words(error: sa.exc.OperationalError) -> str:
+    return " ".join(str(error.orig).split())
+
+
+def _prepare_sqlite(connection: object, _record: object) -> None:
+    cursor = connection.cursor()  # type: ignore[attr-defined]
+    cursor.execute("PRAGMA journal_mode=WAL")
+    cursor.execute("PRAGMA synchronous=FULL")
+    cursor.execute("PRAGMA busy_timeout=30000")
+    cursor.close()

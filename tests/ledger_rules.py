@@ -1,0 +1,183 @@
+"""What a ledger promises on whichever database it lies; each suite plays this on its own."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from mlops_assets.errors import LedgerError
+from mlops_assets.retraining.database import SCHEMA, VERSION_TABLE
+from mlops_assets.retraining.ledger import Ledger
+from mlops_assets.retraining.records import ClockMoved
+
+BEGUN = datetime(2026, 1, 1, tzinfo=UTC)
+WRITER = """
+import sys
+import threading
+from datetime import UTC, datetime, timedelta
+from mlops_assets.retraining.ledger import Ledger
+from mlops_assets.retraining.records import ClockMoved
+url, first = sys.argv[1], int(sys.argv[2])
+ledger, begun = Ledger(url), datetime(2026, 1, 1, tzinfo=UTC)
+for number in range(first, first + 40):
+    ledger.append("tide", *(ClockMoved(at=begun + timedelta(hours=number, minutes=minute)) for minute in range(3)))
+"""
+OPEN = "import sys; from mlops_assets.retraining.ledger import Ledger; print(Ledger(sys.argv[1]).projects())"
+
+
+def moved(hours: int) -> ClockMoved:
+    return ClockMoved(at=BEGUN + timedelta(hours=hours))
+
+
+def schema(url: str) -> dict[str, set[tuple[str, str, bool]]]:
+    """Columns of each table: name, type, whether it may be null."""
+    found = sa.inspect(sa.create_engine(url, poolclass=sa.pool.NullPool))
+    return {
+        table: {(each["name"], str(each["type"]), bool(each["nullable"])) for each in found.get_columns(table)}
+        for table in ("facts", "forwarded", VERSION_TABLE)
+    }
+
+
+def execute(url: str, *statements: str) -> None:
+    with sa.create_engine(url, poolclass=sa.pool.NullPool).begin() as connection:
+        for statement in statements:
+            connection.execute(sa.text(statement))
+
+
+class LedgerRules:
+    """Tests over a fixture `url`, the address of an empty database."""
+
+    def test_a_fact_is_written_once_and_read_in_order(self, url: str) -> None:
+        ledger = Ledger(url)
+        assert ledger.append("tide", moved(2), moved(1)) == [True, True]
+        assert ledger.append("tide", moved(1), moved(3)) == [False, True]
+        assert ledger.append("other", moved(1)) == [True]
+        assert [fact.at for fact in Ledger(url).history("tide").facts] == [moved(hours).at for hours in (2, 1, 3)]
+        assert ledger.projects() == ["other", "tide"]
+
+    def test_facts_of_one_call_are_all_written_or_none(self, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        ledger = Ledger(url)
+
+        def rows(project: str, fact: ClockMoved, real: Any = ledger.append.__globals__["_row"]) -> dict[str, str]:
+            if fact.at == moved(2).at:
+                raise KeyboardInterrupt
+            row: dict[str, str] = real(project, fact)
+            return row
+
+        monkeypatch.setitem(ledger.append.__globals__, "_row", rows)
+        with pytest.raises(KeyboardInterrupt):
+            ledger.append("tide", moved(1), moved(2))
+        assert ledger.history("tide").facts == ()
+
+    def test_processes_that_open_an_empty_one_and_write_at_once_lose_and_double_nothing(self, url: str) -> None:
+        """The second writer's hours overlap the first one's; one who follows misses none of them."""
+        writers = [subprocess.Popen([sys.executable, "-c", WRITER, url, str(first)]) for first in (0, 20)]
+        followed: list[tuple[int, datetime]] = []
+
+        def follow() -> None:
+            found = Ledger(url).facts_after("tide", followed[-1][0] if followed else 0, 7)
+            followed.extend((number, fact.at) for number, fact in found)
+
+        while any(each.poll() is None for each in writers):
+            follow()
+        assert [each.returncode for each in writers] == [0, 0]
+        while Ledger(url).count_after("tide", followed[-1][0] if followed else 0):
+            follow()
+        moments = {BEGUN + timedelta(hours=hours, minutes=minute) for hours in range(60) for minute in range(3)}
+        assert sorted(moment for _, moment in followed) == sorted(moments)
+        assert [fact.at for fact in Ledger(url).history("tide").facts] == [moment for _, moment in followed]
+
+    def test_a_reader_passes_over_nothing_that_is_still_being_written(
+        self, url: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Its rows have numbers before they can be seen; what is written meanwhile must not get behind them."""
+        ledger, midway, go_on = Ledger(url), threading.Event(), threading.Event()
+
+        def slowly(project: str, fact: ClockMoved, real: Any = ledger.append.__globals__["_row"]) -> dict[str, str]:
+            if fact.at == moved(2).at:
+                midway.set()
+                assert go_on.wait(30)
+            row: dict[str, str] = real(project, fact)
+            return row
+
+        monkeypatch.setitem(ledger.append.__globals__, "_row", slowly)
+        slow, quick = (
+            threading.Thread(target=ledger.append, args=("tide", *facts))
+            for facts in ([moved(1), moved(2)], [moved(3)])
+        )
+        slow.start()
+        assert midway.wait(30)
+        quick.start()
+        quick.join(1)
+        seen = ledger.facts_after("tide", 0, 9)
+        go_on.set()
+        slow.join(30)
+        quick.join(30)
+        seen += ledger.facts_after("tide", seen[-1][0] if seen else 0, 9)
+        assert [fact.at for _, fact in seen] == [moved(hours).at for hours in (1, 2, 3)]
+
+    def test_a_consumer_goes_on_behind_what_it_has(self, url: str) -> None:
+        ledger = Ledger(url)
+        ledger.append("tide", moved(1), moved(2), moved(3))
+        assert ledger.position("forwarder", "tide") == 0
+        (first, _), (second, _) = ledger.facts_after("tide", 0, 2)
+        ledger.forwarded("forwarder", "tide", first)
+        ledger.forwarded("forwarder", "tide", second)
+        ledger.forwarded("forwarder", "other", 0)
+        assert Ledger(url).position("forwarder", "tide") == second
+        assert [fact.at for _, fact in ledger.facts_after("tide", second, 9)] == [moved(3).at]
+        assert ledger.count_after("tide", second) == 1
+
+    @pytest.mark.parametrize("tables", [("facts",), ("facts", "forwarded")])
+    def test_one_from_before_versions_were_noted_is_brought_up_to_date_with_its_facts(
+        self, url: str, tables: tuple[str, ...]
+    ) -> None:
+        Ledger(url).append("tide", moved(1), moved(2))
+        wanted = schema(url)
+        gone = {"forwarded"} - set(tables)
+        execute(url, *(f"DROP TABLE {table}" for table in [VERSION_TABLE, *gone]))
+        ledger = Ledger(url)
+        assert schema(url) == wanted
+        ledger.append("tide", moved(3))
+        ledger.forwarded("forwarder", "tide", 1)
+        assert [fact.at for fact in ledger.history("tide").facts] == [moved(hours).at for hours in (1, 2, 3)]
+
+    def test_one_of_a_newer_platform_is_named_and_left_as_it_is(self, url: str) -> None:
+        Ledger(url)
+        execute(url, f"UPDATE {VERSION_TABLE} SET version_num = '9999'")
+        with pytest.raises(LedgerError, match=rf"version 9999.*up to {SCHEMA}.*wrote it"):
+            Ledger(url)
+        execute(url, f"UPDATE {VERSION_TABLE} SET version_num = '{SCHEMA}'")
+        assert Ledger(url).projects() == []
+
+    def test_one_whose_migration_was_broken_off_is_as_before_and_migrates_at_the_next_opening(
+        self, url: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        from alembic import command
+
+        upgrade = command.upgrade
+
+        def killed(*arguments: object) -> None:
+            upgrade(*arguments)  # type: ignore[arg-type]
+            raise KeyboardInterrupt
+
+        with monkeypatch.context() as broken:
+            broken.setattr(command, "upgrade", killed)
+            with pytest.raises(KeyboardInterrupt):
+                Ledger(url)
+        assert sa.inspect(sa.create_engine(url)).get_table_names() == []
+        assert Ledger(url).append("tide", moved(1)) == [True]
+
+    def test_an_open_at_the_same_moment_migrates_once(self, url: str) -> None:
+        opening = [
+            subprocess.Popen([sys.executable, "-c", OPEN, url], stdout=subprocess.PIPE, text=True) for _ in range(3)
+        ]
+        assert [each.communicate()[0] for each in opening] == ["[]\n"] * 3
+        with sa.create_engine(url).connect() as connection:
+            assert list(connection.scalars(sa.text(f"SELECT version_num FROM {VERSION_TABLE}"))) == [SCHEMA]

@@ -1,0 +1,83 @@
+from __future__ import annotations
+
+import itertools
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from ledger_rules import LedgerRules, moved
+from servers import Postgres, free_port
+
+from mlops_assets.errors import LedgerError, LedgerUnreachable
+from mlops_assets.retraining.database import PATIENCE
+from mlops_assets.retraining.ledger import Ledger
+
+NUMBER = itertools.count()
+
+
+@pytest.fixture
+def url(postgres: Postgres, monkeypatch: pytest.MonkeyPatch) -> str:
+    monkeypatch.setenv("PGPASSWORD", postgres.password)
+    return postgres.create(f"ledger_{next(NUMBER)}")
+
+
+class TestOnPostgresql(LedgerRules):
+    """What a team runs."""
+
+
+@pytest.fixture
+def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Postgres]:
+    """One that a test may stop."""
+    monkeypatch.setenv("PGPASSWORD", Postgres.password)
+    with Postgres(tmp_path / "postgres") as server:
+        yield server
+
+
+def test_a_restart_of_the_server_is_waited_for(own: Postgres) -> None:
+    ledger = Ledger(own.url)
+    own.stop()
+    restarting = threading.Timer(2.0, own.start)
+    restarting.start()
+    begun = time.monotonic()
+    assert ledger.append("tide", moved(1)) == [True]
+    assert time.monotonic() - begun > 1.5
+    restarting.join()
+    assert len(ledger.history("tide").facts) == 1
+
+
+def test_a_server_that_stays_away_is_named_with_its_setting_and_no_password(own: Postgres) -> None:
+    ledger = Ledger(own.url)
+    own.stop()
+    begun = time.monotonic()
+    with pytest.raises(LedgerUnreachable, match=r"127\.0\.0\.1.*MLOPS_ASSETS_DATABASE_URL") as caught:
+        ledger.append("tide", moved(1))
+    assert PATIENCE - 2.5 < time.monotonic() - begun < PATIENCE + 10
+    assert Postgres.password not in str(caught.value)
+    own.start()
+    assert ledger.append("tide", moved(1)) == [True]
+
+
+@pytest.mark.parametrize(
+    ("password", "address"),
+    [("wrong", "{url}"), (Postgres.password, "{other}"), (None, "{url}")],
+    ids=["wrong password", "no such database", "no password"],
+)
+def test_what_trying_again_does_not_help_is_said_at_once(
+    postgres: Postgres, monkeypatch: pytest.MonkeyPatch, password: str | None, address: str
+) -> None:
+    monkeypatch.delenv("PGPASSWORD", raising=False)
+    if password is not None:
+        monkeypatch.setenv("PGPASSWORD", password)
+    begun = time.monotonic()
+    with pytest.raises(LedgerError, match=r"refuses.*PGPASSWORD") as caught:
+        Ledger(address.format(url=postgres.url, other=postgres.url_of("no_such")))
+    assert not isinstance(caught.value, LedgerUnreachable)
+    assert time.monotonic() - begun < 2
+    assert Postgres.password not in str(caught.value)
+
+
+def test_an_address_where_nobody_listens_is_unreachable() -> None:
+    with pytest.raises(LedgerUnreachable, match="does not answer"):
+        Ledger(f"postgresql://mlops@127.0.0.1:{free_port()}/mlops")
