@@ -49,6 +49,14 @@ class LedgerUnreachable(LedgerError, Unreachable):  # noqa: N818 - as NotReady
     """The ledger's database does not answer now."""
 
 
+class LakeError(PlatformError):
+    """The bucket of the lake refuses, or cannot keep what the lake promises."""
+
+
+class LakeUnreachable(LakeError, Unreachable):  # noqa: N818 - as NotReady
+    """The bucket does not answer now."""
+
+
 class TrainingError(PlatformError):
     """A training could not be carried out."""
 

@@ -15,6 +15,7 @@ from filelock import FileLock
 from pydantic import AwareDatetime, BaseModel, ConfigDict
 
 from mlops_assets.errors import NotReady, PlatformError
+from resources.objects import EMULATOR, plain_buckets
 from resources.parquet import from_parquet, md5, to_parquet
 
 FILE, NOTE, REMOTE = "dataset.parquet", "snapshot.json", "storage"
@@ -159,8 +160,17 @@ class Snapshots:
         # written anew each time, since the state folder may have been moved
         self._write(".dvc/config", CONFIG.format(remote=self.remote).encode())
         # DVC's own notes lie in the repository, not in a folder that all users of a machine share
-        self._write(".dvc/config.local", f'[core]\n    site_cache_dir = "{self.folder}/.dvc/site"\n'.encode())
+        local = f'[core]\n    site_cache_dir = "{self.folder}/.dvc/site"\n'
+        options = "".join(f"    {name} = {value}\n" for name, value in self._options().items())
+        self._write(".dvc/config.local", f"{local}['remote \"{REMOTE}\"']\n{options}".encode())
         self._write(".dvc/.gitignore", b"/config.local\n/tmp\n/cache\n/site\n")
+
+    def _options(self) -> dict[str, str]:
+        """What DVC must be told beside the address: where an emulator is, for a bucket, if there is one."""
+        emulator = os.environ.get(EMULATOR)
+        if not self.remote.startswith("gs://") or not emulator:
+            return {}
+        return {"endpointurl": emulator, "allow_anonymous_login": "true"}
 
     def _write(self, name: str, data: bytes) -> None:
         target = self.folder / name
@@ -192,7 +202,8 @@ class Snapshots:
         def read_at_tag(repo_class: Any) -> bytes:
             from dvc.api import read
 
-            data: bytes = read(FILE, repo=str(self.folder), rev=snapshot.tag, remote=REMOTE, mode="rb")
+            where = {"repo": str(self.folder), "rev": snapshot.tag, "remote": REMOTE}
+            data: bytes = read(FILE, **where, remote_config=self._options(), mode="rb")
             return data
 
         return self._dvc(read_at_tag)
@@ -225,6 +236,7 @@ class Snapshots:
         A `Repo` keeps what it has seen of the disk, so each action opens one of its own.
         """
         os.environ.setdefault("DVC_NO_ANALYTICS", "1")
+        plain_buckets()
         from dvc.exceptions import DvcException
         from dvc.lock import LockError
         from dvc.repo import Repo
@@ -243,7 +255,7 @@ class Snapshots:
                 self.project,
                 str(self.folder),
                 f"DVC could not finish: {type(error).__name__}: {error}",
-                f"check that {self.remote} can be reached and written, then materialize dataset again",
+                f"see that {self.remote} can be written (MLOPS_ASSETS_DVC_REMOTE), then materialize dataset again",
             ) from error
 
 

@@ -1,8 +1,9 @@
-"""The lake: windows of rows as Parquet files, in a folder or a bucket, through fsspec.
+"""The lake: windows of rows as Parquet files, in a folder or a bucket.
 
 A window's rows are written under the md5 of their bytes and lie in quarantine until somebody publishes them; then a
 small pointer, replaced whole, names the version that readers see. A correction moves the pointer: the old version can
-still be read by its name. A writer that is killed leaves what was published as it was.
+still be read by its name. A writer that is killed leaves what was published as it was; one that was overtaken since it
+looked at the window publishes nothing and says so.
 
     <project>/<table>/<window>/<version>.parquet
     <project>/<table>/<window>/current.json
@@ -13,35 +14,50 @@ still be read by its name. A writer that is killed leaves what was published as 
 from __future__ import annotations
 
 import json
-import uuid
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import dagster as dg
 import pandas as pd
 from upath import UPath
 
-from mlops_assets.errors import NotReady
+from mlops_assets.errors import NotReady, Refused
 from mlops_assets.timeline import iso, parse
+from resources.objects import Changed, Marked, objects_at
 from resources.parquet import from_parquet, md5, to_parquet
 
 Table = Literal["raw_data", "labels", "predictions"]
 COMPACT = "%Y%m%dT%H%M%SZ"
+POINTER, REASONS = "current.json", "reasons.json"
+
+
+@dataclass(frozen=True)
+class Seen:
+    """How a window stood when a writer began its work."""
+
+    version: str | None
+    """What readers saw; None: it was not published."""
+    pointer: Marked | None
 
 
 class Lake:
     """Published and quarantined windows of all projects.
 
     Args:
-        root: a folder, or a URL that fsspec knows (`memory://lake`, `gs://bucket/lake`).
-        options: keyword arguments for that file system.
+        root: a folder, or a URL: `gs://bucket/lake`, or one that fsspec knows (`memory://lake`).
+        options: keyword arguments for fsspec's file system.
     """
 
     def __init__(self, root: str | UPath, **options: Any) -> None:
-        path = UPath(root, **options)
-        self._files, self._root = path.fs, path.path.rstrip("/")
+        self.objects = objects_at(root, **options)
 
     # Write, audit, publish
+
+    def look(self, project: str, table: Table, window: str) -> Seen:
+        """How a window stands, for a writer that begins its work; before it reads what it will write."""
+        pointer = self.objects.read_marked(_path(project, table, window, POINTER))
+        return Seen(None if pointer is None else json.loads(pointer.data)["version"], pointer)
 
     def stage(self, project: str, table: Table, window: str, frame: pd.DataFrame) -> str:
         """Write a window's rows where no reader looks.
@@ -57,34 +73,50 @@ class Lake:
         """
         data = to_parquet(frame)
         version = md5(data)
-        self._put(self._path(project, "quarantine", table, window, f"{version}.parquet"), data)
+        self.objects.put(_path(project, "quarantine", table, window, f"{version}.parquet"), data)
         return version
 
-    def publish(self, project: str, table: Table, window: str, version: str) -> str | None:
+    def publish(self, project: str, table: Table, window: str, version: str, seen: Seen) -> None:
         """Show a staged version to readers, in one step.
 
-        Returns:
-            The version that they saw before, or None.
+        Args:
+            project: its name.
+            table: which rows.
+            window: the window's id.
+            version: what `stage` gave.
+            seen: what `look` gave.
+
+        Raises:
+            Refused: somebody else published another version since then; readers go on to see that one.
         """
-        before = self.version(project, table, window)
-        staged = self._path(project, "quarantine", table, window, f"{version}.parquet")
-        target = self._path(project, table, window, f"{version}.parquet")
-        if not self._files.exists(target):
-            self._files.makedirs(target.rpartition("/")[0], exist_ok=True)
-            self._files.mv(staged, target)
-        elif self._files.exists(staged):
-            self._files.rm_file(staged)
-        rows = len(self.read_window(project, table, window, version))
-        self._put_json(self._path(project, table, window, "current.json"), {"version": version, "rows": rows})
-        reasons = self._path(project, "quarantine", table, window, "reasons.json")
-        if self._files.exists(reasons):
-            self._files.rm_file(reasons)
-        return before
+        staged = _path(project, "quarantine", table, window, f"{version}.parquet")
+        data = self.objects.read_all([staged]).get(staged)
+        target = _path(project, table, window, f"{version}.parquet")
+        if data is None:
+            # another writer of the same rows was quicker, or this is done a second time
+            rows = len(self.read_window(project, table, window, version))
+        else:
+            rows = len(from_parquet(data))
+            self.objects.put(target, data)
+        pointer = json.dumps({"version": version, "rows": rows}, sort_keys=True).encode()
+        try:
+            self.objects.swap(_path(project, table, window, POINTER), pointer, seen.pointer)
+        except Changed as error:
+            now = self.version(project, table, window)
+            if now != version:
+                raise Refused(
+                    project,
+                    f"{table} of window {window}",
+                    f"somebody else published version {now} of it while version {version} was made from {seen.version}",
+                    f"let one process at a time write it; materialize {table} of it again if it should be read anew",
+                ) from error
+        self.objects.remove(_path(project, "quarantine", table, window, REASONS))
+        self.objects.remove(staged)
 
     def quarantine(self, project: str, table: Table, window: str, version: str, reasons: Sequence[str]) -> None:
         """Say why a staged version is not published; a version published before stays."""
-        path = self._path(project, "quarantine", table, window, "reasons.json")
-        self._put_json(path, {"version": version, "reasons": list(reasons)})
+        found = json.dumps({"reasons": list(reasons), "version": version}, sort_keys=True)
+        self.objects.put(_path(project, "quarantine", table, window, REASONS), found.encode())
 
     def write_answers(self, project: str, window: str, answers: pd.DataFrame) -> str:
         """Publish a window's answers; inputs, features and probabilities are kept as JSON text.
@@ -92,18 +124,16 @@ class Lake:
         Returns:
             Their data version.
         """
+        seen = self.look(project, "predictions", window)
         version = self.stage(project, "predictions", window, answers)
-        self.publish(project, "predictions", window, version)
+        self.publish(project, "predictions", window, version, seen)
         return version
 
     # Read
 
     def published(self, project: str, table: Table) -> dict[str, str]:
         """The version that readers see of each published window, oldest window first."""
-        folder = self._path(project, table)
-        self._files.invalidate_cache(folder)
-        pointers = self._files.glob(f"{folder}/*/current.json")
-        read = self._files.cat(pointers) if pointers else {}
+        read = self.objects.read_all(self.objects.find(_path(project, table, "*", POINTER)))
         return {_window_id(path.split("/")[-2]): json.loads(read[path])["version"] for path in sorted(read)}
 
     def version(self, project: str, table: Table, window: str) -> str | None:
@@ -128,15 +158,7 @@ class Lake:
         Raises:
             NotReady: when the window, or that version of it, is not published.
         """
-        version = version or self.version(project, table, window)
-        try:
-            if version is None:
-                raise FileNotFoundError(window)
-            data = self._files.cat_file(self._path(project, table, window, f"{version}.parquet"))
-        except FileNotFoundError as error:
-            found = f"version {version} is not in the lake" if version else "it is not published"
-            raise NotReady(project, f"{table} of window {window}", found, f"materialize {table} of it first") from error
-        return from_parquet(data)
+        return from_parquet(next(iter(self._bytes(project, table, {window: version}).values())))
 
     def read(self, project: str, table: Table, windows: Mapping[str, str] | Iterable[str]) -> pd.DataFrame:
         """The rows of several windows after each other.
@@ -150,16 +172,14 @@ class Lake:
             NotReady: when one of them is not published.
         """
         versions = windows if isinstance(windows, Mapping) else dict.fromkeys(windows)
-        parts = [self.read_window(project, table, window, version) for window, version in versions.items()]
+        parts = [from_parquet(data) for data in self._bytes(project, table, versions).values()]
         filled = [part for part in parts if len(part)] or parts[:1]
         return pd.concat(filled, ignore_index=True) if filled else pd.DataFrame()
 
     def quarantined(self, project: str, table: Table) -> dict[str, list[str]]:
         """Why each window lies in quarantine that does, oldest first."""
-        folder = self._path(project, "quarantine", table)
-        self._files.invalidate_cache(folder)
-        found = sorted(self._files.glob(f"{folder}/*/reasons.json"))
-        return {_window_id(path.split("/")[-2]): json.loads(self._files.cat_file(path))["reasons"] for path in found}
+        read = self.objects.read_all(self.objects.find(_path(project, "quarantine", table, "*", REASONS)))
+        return {_window_id(path.split("/")[-2]): json.loads(read[path])["reasons"] for path in sorted(read)}
 
     def read_quarantined(self, project: str, table: Table, window: str) -> pd.DataFrame:
         """The rows of a window that lie in quarantine.
@@ -168,36 +188,45 @@ class Lake:
             NotReady: when there are none.
         """
         try:
-            reasons = self._path(project, "quarantine", table, window, "reasons.json")
-            version = json.loads(self._files.cat_file(reasons))["version"]
-            data = self._files.cat_file(self._path(project, "quarantine", table, window, f"{version}.parquet"))
+            version = json.loads(self.objects.read(_path(project, "quarantine", table, window, REASONS)))["version"]
+            data = self.objects.read(_path(project, "quarantine", table, window, f"{version}.parquet"))
         except FileNotFoundError as error:
             remedy = "read the published rows instead"
             raise NotReady(project, f"{table} of window {window}", "it is not in quarantine", remedy) from error
         return from_parquet(data)
 
-    # Files
-
-    def _path(self, project: str, *parts: str) -> str:
-        return "/".join([self._root, project, *(_folder(part) for part in parts)])
-
     def _pointer(self, project: str, table: Table, window: str) -> dict[str, Any] | None:
-        try:
-            data = self._files.cat_file(self._path(project, table, window, "current.json"))
-        except FileNotFoundError:
-            return None
-        pointer: dict[str, Any] = json.loads(data)
-        return pointer
+        path = _path(project, table, window, POINTER)
+        data = self.objects.read_all([path]).get(path)
+        return None if data is None else json.loads(data)
 
-    def _put_json(self, path: str, value: Mapping[str, Any]) -> None:
-        self._put(path, json.dumps(value, sort_keys=True).encode())
+    def _bytes(self, project: str, table: Table, versions: Mapping[str, str | None]) -> dict[str, bytes]:
+        """The Parquet file of each window, all read at once.
 
-    def _put(self, path: str, data: bytes) -> None:
-        """Write beside, then rename: a file is there whole or not at all."""
-        self._files.makedirs(path.rpartition("/")[0], exist_ok=True)
-        beside = f"{path}.{uuid.uuid4().hex}.part"
-        self._files.pipe_file(beside, data)
-        self._files.mv(beside, path)
+        Raises:
+            NotReady: when one of them is not there.
+        """
+        unnamed = {window: _path(project, table, window, POINTER) for window, found in versions.items() if not found}
+        pointers = self.objects.read_all(list(unnamed.values()))
+        named = dict(versions)
+        for window, path in unnamed.items():
+            if path not in pointers:
+                raise _not_ready(project, table, window, "it is not published")
+            named[window] = json.loads(pointers[path])["version"]
+        paths = {window: _path(project, table, window, f"{version}.parquet") for window, version in named.items()}
+        found = self.objects.read_all(list(paths.values()))
+        for window, path in paths.items():
+            if path not in found:
+                raise _not_ready(project, table, window, f"version {named[window]} is not in the lake")
+        return {window: found[path] for window, path in paths.items()}
+
+
+def _not_ready(project: str, table: Table, window: str, found: str) -> NotReady:
+    return NotReady(project, f"{table} of window {window}", found, f"materialize {table} of it first")
+
+
+def _path(project: str, *parts: str) -> str:
+    return "/".join([project, *(_folder(part) for part in parts)])
 
 
 def _folder(part: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -17,6 +18,13 @@ if TYPE_CHECKING:
     import pandas as pd
 
 CHAMPION, CHALLENGER = "champion", "challenger"
+IMPATIENT = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3", "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1"}
+"""A server that is away is waited for for seconds, as long as a restart takes; MLflow's own default is minutes."""
+REMEDY = {
+    "server": "look at MLOPS_ASSETS_MLFLOW_URL, MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, "
+    "and at the server; then run this again",
+    "embedded": "check that this address can be reached and written (see MLOPS_ASSETS_HOME), then run this again",
+}
 MODEL_FILE = Path(__file__).parent.parent / "mlops_assets" / "prediction" / "model.py"
 
 
@@ -34,6 +42,8 @@ class Registry:
 
     @contextmanager
     def _talking(self, place: str) -> Iterator[Any]:
+        for name, value in IMPATIENT.items():
+            os.environ.setdefault(name, value)
         import mlflow
         from mlflow.exceptions import MlflowException
 
@@ -46,7 +56,7 @@ class Registry:
                 self.project,
                 f"MLflow at {self.uri}, {place}",
                 f"it refused or could not be reached: {error}",
-                "check that this address can be reached and written (see MLOPS_ASSETS_HOME), then run this again",
+                REMEDY["server" if self.uri.startswith("http") else "embedded"],
             ) from error
 
     def ensure_experiment(self) -> str:

@@ -90,15 +90,15 @@ def _publish(
     columns: Sequence[str],
 ) -> PublishResult:
     project, spec = timeline.project, source.spec
-    previous = lake.version(project, table, window.id)
+    seen = lake.look(project, table, window.id)
     try:
         rows = source.read(window.start, window.end, columns)
     except BadRowsError as error:
-        return _quarantined(error, lake, timeline, window, table, previous)
+        return _quarantined(error, lake, timeline, window, table, seen.version)
     version = lake.stage(project, table, window.id, rows)
     found = audit(rows, spec, columns)
     if found.passed:
-        lake.publish(project, table, window.id, version)
+        lake.publish(project, table, window.id, version, seen)
     else:
         lake.quarantine(project, table, window.id, version, found.reasons)
     return PublishResult(
@@ -106,7 +106,7 @@ def _publish(
         table=table,
         rows=len(rows),
         data_version=version,
-        previous=previous,
+        previous=seen.version,
         quarantined=not found.passed,
         reasons=found.reasons,
         audit=found,

@@ -1,0 +1,191 @@
+"""The forwarder against a plain batch write of the same points, and what its catching up costs the endpoint.
+
+    python -m benchmarks.forwarder        # needs influxd: `tests/services/install.sh`
+
+A log of answers with forty features each is brought into a real InfluxDB by the forwarder, a process of its own;
+beside it, in the same run, influxdb-client writes the same points as ready lines, in batches of the size that
+InfluxDB recommends. Goal: at least half of that rate. Then an outage's backlog is drained while a client asks the
+endpoint one row at a time: its p95 may grow by a fifth, and the forwarder's memory may not grow.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+import yaml
+
+from benchmarks.endpoint import DEFS, HEADERS, asker, percentiles, trained
+from mlops_assets.prediction.inputs import to_records
+from mlops_assets.spec import ProjectSpec
+from mlops_assets.timeline import event_id
+from resources.answers import Answer
+from resources.endpoint_process import EndpointProcess
+from resources.forwarder import LINES
+from resources.forwarding import LogSource, behind
+from resources.service_config import ModelRef
+from resources.telemetry import Telemetry, telemetry_path
+
+sys.path.append(str(Path(__file__).parent.parent / "tests" / "services"))
+from logs import T0, forwarding
+from servers import BUCKET, ORG, Influx, wait_until
+
+GOAL, GROWTH = 0.5, 1.2
+RECORDS, BACKLOG = 20_000, 100_000
+PROJECT = "bench"
+FEATURES = [f"cnt__feature_{number}" for number in range(40)]
+ASKED = 2_000
+
+
+def fill(log: Telemetry, records: int) -> None:
+    """Answers as a service logs them."""
+    number, draw = log.feature_set(FEATURES, {}), np.random.default_rng(1)
+    history = draw.normal(size=168).tolist()
+    for start in range(0, records, 1000):
+        log.record([answer(number, start + hour, draw, history) for hour in range(1000)])
+    log.checkpoint()
+
+
+def answer(feature_set: int, hour: int, draw: np.random.Generator, history: list[float]) -> Answer:
+    """One of them."""
+    at = T0 + timedelta(hours=hour)
+    return Answer(
+        event_id=event_id(PROJECT, None, at),
+        role="champion",
+        version=1,
+        dataset="d1",
+        project=PROJECT,
+        entity=None,
+        event_time=at,
+        due=at - timedelta(hours=24),
+        answered_at=at,
+        now=at - timedelta(hours=24),
+        late=False,
+        entity_known=True,
+        inputs={"event_time": at.isoformat(), "temp": float(draw.normal()), "cnt": history},
+        feature_set=feature_set,
+        features=draw.normal(size=len(FEATURES)),
+        prediction=float(draw.normal()),
+        probabilities=None,
+    )
+
+
+def lines_of(log: Telemetry) -> list[str]:
+    """The points of a log, as the forwarder makes them."""
+    source, lines, position = LogSource(PROJECT, log, "answers"), list[str](), 0
+    while (batch := source.batch(1000)).records:
+        lines += batch.lines
+        source._position = position = batch.position
+    assert position
+    return lines
+
+
+def plain_rate(influx: Influx, lines: list[str], records: int) -> float:
+    """Records a second of a plain batch write."""
+    from influxdb_client.client.influxdb_client import InfluxDBClient
+    from influxdb_client.client.write_api import SYNCHRONOUS
+
+    with (
+        InfluxDBClient(influx.url, influx.token, org=ORG, enable_gzip=True) as client,
+        client.write_api(write_options=SYNCHRONOUS) as api,
+    ):
+        begun = time.perf_counter()
+        for start in range(0, len(lines), LINES):
+            api.write(BUCKET, ORG, lines[start : start + LINES])
+        return records / (time.perf_counter() - begun)
+
+
+def forwarded_rate(influx: Influx, home: Path, log: Telemetry, records: int) -> float:
+    """Records a second of the forwarder, from when it is ready."""
+    with forwarding(home, influx.environment()):
+        begun, left = time.perf_counter(), behind(log)
+        wait_until(lambda: not behind(log), 600)
+        return left / (time.perf_counter() - begun)
+
+
+def rates(folder: Path) -> float:
+    """Both rates, each into an InfluxDB of its own; their ratio."""
+    with Telemetry(telemetry_path(folder / "rates" / "projects", PROJECT)) as log:
+        fill(log, RECORDS)
+        lines = lines_of(log)
+        with Influx(folder / "plain") as influx:
+            plain = plain_rate(influx, lines, RECORDS)
+        with Influx(folder / "forwarded") as influx:
+            ours = forwarded_rate(influx, folder / "rates", log, RECORDS)
+    print(f"{len(lines) / RECORDS:.1f} points a record, {sum(map(len, lines)) / RECORDS / 1000:.1f} kB")
+    print(f"plain batch write of ready lines {plain:8.0f} records/s")
+    print(f"forwarder                        {ours:8.0f} records/s")
+    print(f"ratio {ours / plain:.2f} (goal: at least {GOAL:g})")
+    return ours / plain
+
+
+def drain(folder: Path) -> float:
+    """Drain a backlog beside a busy endpoint; growth of its p95."""
+    spec = ProjectSpec.model_validate(yaml.safe_load(DEFS.read_text())["attributes"])
+    bundle, inputs, schema = trained(spec, folder)
+    bodies = [json.dumps({"dataframe_records": [record]}).encode() for record in to_records(inputs, schema)[:200]]
+    home = folder / "drained"
+    with (
+        Telemetry(telemetry_path(home / "projects", PROJECT)) as log,
+        Influx(folder / "drain") as influx,
+        EndpointProcess(spec, home / "projects") as endpoint,
+    ):
+        fill(log, BACKLOG)
+        try:
+            port = endpoint.ensure_running(serve=ModelRef(version=1, folder=bundle)).port
+            ask = asker(port)
+            asked(ask, bodies, 200)
+            before = asked(ask, bodies, ASKED)
+            during, memory, seconds = while_draining(home, influx, log, ask, bodies)
+            after = asked(ask, bodies, ASKED)
+        finally:
+            endpoint.stop()
+    (_, quiet), (_, busy), (_, again) = (percentiles(taken) for taken in (before, during, after))
+    growth = busy / quiet
+    print(f"{BACKLOG:,} records drained in {seconds:.0f} s beside {len(during):,} requests, one after the other")
+    print(f"endpoint's p95: {quiet:.2f} ms before, {busy:.2f} ms meanwhile, {again:.2f} ms after")
+    print(f"growth {growth:.2f} (goal: at most {GROWTH:g})")
+    print(f"forwarder's memory: {memory[len(memory) // 5]:.0f} MB after a fifth, {memory[-1]:.0f} at the end")
+    return growth
+
+
+def asked(ask: Callable[[bytes, dict[str, str]], tuple[float, Any]], bodies: list[bytes], times: int) -> list[float]:
+    """Seconds of each of so many requests."""
+    return [ask(bodies[number % len(bodies)], HEADERS)[0] for number in range(times)]
+
+
+def while_draining(
+    home: Path,
+    influx: Influx,
+    log: Telemetry,
+    ask: Callable[[bytes, dict[str, str]], tuple[float, Any]],
+    bodies: list[bytes],
+) -> tuple[list[float], list[float], float]:
+    """Seconds of each request, the forwarder's memory (MB) now and then, and seconds until all was there."""
+    with forwarding(home, influx.environment()) as found:
+        assert found.process is not None
+        process, begun = psutil.Process(found.process.pid), time.perf_counter()
+        taken, memory = list[float](), list[float]()
+        while behind(log):
+            taken += asked(ask, bodies, 100)
+            memory.append(process.memory_info().rss / 2**20)
+        return taken, memory, time.perf_counter() - begun
+
+
+def main() -> None:
+    """Measure and print."""
+    with tempfile.TemporaryDirectory() as name:
+        rates(Path(name))
+        drain(Path(name))
+
+
+if __name__ == "__main__":
+    main()

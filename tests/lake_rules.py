@@ -1,0 +1,100 @@
+"""What the lake promises wherever its bytes are; each suite plays this on its own."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from mlops_assets.errors import NotReady, Refused
+from resources.lake import Lake
+
+WINDOW, NEXT = "2011-04-02T04:00:00Z", "2011-04-09T04:00:00Z"
+
+
+def rows(value: float = 1.0, hours: int = 5) -> pd.DataFrame:
+    times = pd.date_range("2011-04-02T04:00Z", periods=hours, freq="h").as_unit("ns")
+    return pd.DataFrame(
+        {"event_time": times, "x": value, "n": np.arange(hours), "name": ["a", None] * 2 + ["b"] * (hours - 4)}
+    )
+
+
+def publish(lake: Lake, frame: pd.DataFrame, window: str = WINDOW) -> str:
+    seen = lake.look("p", "raw_data", window)
+    version = lake.stage("p", "raw_data", window, frame)
+    lake.publish("p", "raw_data", window, version, seen)
+    return version
+
+
+class LakeRules:
+    """Tests over a fixture `lake`, an empty one."""
+
+    def test_staged_rows_are_not_seen_until_they_are_published(self, lake: Lake) -> None:
+        version = lake.stage("p", "raw_data", WINDOW, rows())
+        assert lake.published("p", "raw_data") == {}
+        with pytest.raises(
+            NotReady, match=r"\[p\] raw_data of window 2011-04-02T04:00:00Z: it is not published -> materialize"
+        ):
+            lake.read_window("p", "raw_data", WINDOW)
+        lake.publish("p", "raw_data", WINDOW, version, lake.look("p", "raw_data", WINDOW))
+        assert lake.published("p", "raw_data") == {WINDOW: version}
+        pd.testing.assert_frame_equal(lake.read_window("p", "raw_data", WINDOW), rows())
+        assert lake.row_count("p", "raw_data", WINDOW) == 5
+
+    def test_windows_are_read_after_each_other_in_the_versions_asked_for(self, lake: Lake) -> None:
+        old, _ = publish(lake, rows(1.0)), publish(lake, rows(2.0), NEXT)
+        assert lake.stage("p", "raw_data", WINDOW, rows(3.0)) != old
+        publish(lake, rows(3.0))
+        assert lake.read("p", "raw_data", [WINDOW, NEXT])["x"].unique().tolist() == [3.0, 2.0]
+        assert lake.read("p", "raw_data", {WINDOW: old})["x"].unique().tolist() == [1.0]
+        assert list(lake.published("p", "raw_data")) == [WINDOW, NEXT]
+        with pytest.raises(NotReady, match="version 123 is not in the lake"):
+            lake.read("p", "raw_data", {WINDOW: "123"})
+
+    def test_publishing_the_same_rows_again_changes_nothing(self, lake: Lake) -> None:
+        version = publish(lake, rows())
+        assert lake.stage("p", "raw_data", WINDOW, rows()) == version
+        assert lake.look("p", "raw_data", WINDOW).version == version
+        lake.publish("p", "raw_data", WINDOW, version, lake.look("p", "raw_data", WINDOW))
+        pd.testing.assert_frame_equal(lake.read_window("p", "raw_data", WINDOW), rows())
+
+    def test_projects_and_tables_do_not_see_each_other(self, lake: Lake) -> None:
+        publish(lake, rows())
+        assert lake.published("q", "raw_data") == lake.published("p", "labels") == {}
+
+    def test_answers_are_published_with_their_inputs_as_text(self, lake: Lake) -> None:
+        answers = rows().assign(inputs=[{"x": 1.0, "y": [1.0, None]}] * 5, probabilities=None)
+        version = lake.write_answers("p", WINDOW, answers)
+        assert lake.published("p", "predictions") == {WINDOW: version}
+        read = lake.read_window("p", "predictions", WINDOW)
+        assert read["inputs"].iloc[0] == '{"x":1.0,"y":[1.0,null]}'
+        assert read["probabilities"].isna().all()
+
+    def test_a_writer_that_was_overtaken_publishes_nothing_and_says_who_did(self, lake: Lake) -> None:
+        first = publish(lake, rows(1.0))
+        seen = lake.look("p", "raw_data", WINDOW)
+        slow = lake.stage("p", "raw_data", WINDOW, rows(2.0))
+        quick = publish(lake, rows(3.0))
+        with pytest.raises(Refused, match=f"version {quick} .* while version {slow} was made from {first}"):
+            lake.publish("p", "raw_data", WINDOW, slow, seen)
+        assert lake.read_window("p", "raw_data", WINDOW)["x"].unique().tolist() == [3.0]
+
+    def test_two_writers_of_the_same_rows_agree(self, lake: Lake) -> None:
+        begun = [lake.look("p", "raw_data", WINDOW) for _ in range(2)]
+        version, same = (lake.stage("p", "raw_data", WINDOW, rows()) for _ in range(2))
+        assert version == same
+        for seen in begun:
+            lake.publish("p", "raw_data", WINDOW, version, seen)
+        pd.testing.assert_frame_equal(lake.read_window("p", "raw_data", WINDOW), rows())
+
+    def test_a_quarantined_window_is_shown_with_its_reasons_until_it_is_published(self, lake: Lake) -> None:
+        publish(lake, rows(1.0))
+        bad = lake.stage("p", "raw_data", WINDOW, rows(-1.0))
+        lake.quarantine("p", "raw_data", WINDOW, bad, ["x is below 0"])
+        assert lake.quarantined("p", "raw_data") == {WINDOW: ["x is below 0"]}
+        assert lake.read_quarantined("p", "raw_data", WINDOW)["x"].unique().tolist() == [-1.0]
+        assert lake.read_window("p", "raw_data", WINDOW)["x"].unique().tolist() == [1.0]
+        publish(lake, rows(2.0))
+        assert lake.quarantined("p", "raw_data") == {}
+        with pytest.raises(NotReady, match="not in quarantine"):
+            lake.read_quarantined("p", "raw_data", WINDOW)

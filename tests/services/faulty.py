@@ -1,0 +1,93 @@
+"""A way to a server that can fail: it hands requests on, or refuses them, or loses their answers."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Literal
+
+import httpx
+
+Fate = Literal["pass", "refuse", "lose", "forbid"]
+STATUS = {"refuse": 503, "lose": 503, "forbid": 403}
+HEAD = 500
+"""Bytes of a body that hold an upload's name."""
+OWN = {"host", "connection", "transfer-encoding", "content-length", "content-encoding", "keep-alive", "accept-encoding"}
+
+
+@dataclass
+class Way:
+    """A proxy that runs, and what becomes of requests on it."""
+
+    url: str
+    fate: Callable[[str, str], Fate] = lambda method, what: "pass"
+    """Asked for each request, by path and the head of its body. `lose`: the server does it, the caller is told 503."""
+    seen: list[tuple[str, str, Fate]] = field(default_factory=list)
+
+    def fail(self, fate: Fate, times: int, method: str, part: str) -> None:
+        """Let the next so many requests of a method, with a part in their path or the head of their body, fail."""
+        left = [times]
+
+        def decide(asked: str, what: str) -> Fate:
+            if left[0] and asked == method and part in what:
+                left[0] -= 1
+                return fate
+            return "pass"
+
+        self.fate = decide
+
+
+@contextmanager
+def way_to(server: str) -> Iterator[Way]:
+    """A way to the server at an address."""
+    with httpx.Client(base_url=server, timeout=60, trust_env=False) as onward:
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def handle_any(self) -> None:
+                length = int(self.headers.get("content-length") or 0)
+                body = self.rfile.read(length)
+                fate = way.fate(self.command, self.path + body[:HEAD].decode(errors="replace"))
+                way.seen.append((self.command, self.path, fate))
+                if fate in ("refuse", "forbid"):
+                    self.answer(STATUS[fate], b'{"error": {"message": "Not now"}}', {})
+                    return
+                headers = {name: value for name, value in self.headers.items() if name.lower() not in OWN}
+                found = onward.request(self.command, self.path, content=body, headers=headers)
+                if fate == "lose":
+                    self.answer(STATUS[fate], b'{"error": {"message": "Not now"}}', {})
+                    return
+                kept = {name: value for name, value in found.headers.items() if name.lower() not in OWN}
+                self.answer(found.status_code, found.content, kept)
+
+            def answer(self, status: int, body: bytes, headers: dict[str, str]) -> None:
+                self.send_response(status)
+                for name, value in headers.items():
+                    self.send_header(name, value)
+                self.send_header("content-length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            def __getattr__(self, name: str) -> Callable[[], None]:
+                if name.startswith("do_"):
+                    return self.handle_any
+                raise AttributeError(name)
+
+            def log_message(self, *_: object) -> None:
+                return
+
+        proxy = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        proxy.daemon_threads = True
+        way = Way(f"http://127.0.0.1:{proxy.server_address[1]}")
+        thread = threading.Thread(target=proxy.serve_forever, args=(0.05,))
+        thread.start()
+        try:
+            yield way
+        finally:
+            proxy.shutdown()
+            thread.join()
+            proxy.server_close()

@@ -1,0 +1,171 @@
+from __future__ import annotations
+
+import itertools
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import pandas as pd
+import pytest
+from faulty import Way, way_to
+from lake_rules import WINDOW, LakeRules, publish, rows
+from servers import Gcs, free_port
+
+from mlops_assets.errors import LakeError, LakeUnreachable, Refused
+from resources import objects
+from resources.lake import Lake
+
+NUMBER = itertools.count()
+WRITER = """
+import sys
+sys.path.insert(0, "tests")
+from lake_rules import publish, rows
+from mlops_assets.errors import Refused
+from resources.lake import Lake
+lake, base, refused = Lake(sys.argv[1]), float(sys.argv[2]), 0
+print("ready", flush=True)
+sys.stdin.readline()
+for number in range(25):
+    try:
+        publish(lake, rows(base + number))
+    except Refused:
+        refused += 1
+print(refused)
+"""
+
+
+@pytest.fixture
+def way(gcs: Gcs, monkeypatch: pytest.MonkeyPatch) -> Iterator[Way]:
+    """What lies between the lake and the bucket."""
+    with way_to(gcs.url) as found:
+        monkeypatch.setenv("STORAGE_EMULATOR_HOST", found.url)
+        yield found
+
+
+@pytest.fixture
+def root(gcs: Gcs) -> str:
+    return f"{gcs.create(f'lake-{next(NUMBER)}')}/lake"
+
+
+@pytest.fixture
+def lake(root: str, way: Way) -> Lake:
+    return Lake(root)
+
+
+class TestInABucket(LakeRules):
+    """Google Cloud Storage, as fake-gcs-server plays it."""
+
+
+def test_two_processes_that_write_a_window_leave_the_rows_of_one_of_them_at_every_moment(root: str, way: Way) -> None:
+    writers = [
+        subprocess.Popen(
+            [sys.executable, "-c", WRITER, root, base], text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        )
+        for base in ("0", "1000")
+    ]
+    for each in writers:
+        assert each.stdout is not None
+        assert each.stdout.readline() == "ready\n"
+    lake, seen = Lake(root), set[float]()
+    for each in writers:
+        assert each.stdin is not None
+        each.stdin.write("go\n")
+        each.stdin.flush()
+    while any(each.poll() is None for each in writers):
+        if lake.version("p", "raw_data", WINDOW):
+            read = lake.read_window("p", "raw_data", WINDOW)
+            (value,) = read["x"].unique()
+            pd.testing.assert_frame_equal(read, rows(value))
+            seen.add(value)
+    refused = [int(each.communicate()[0]) for each in writers]
+    assert [each.returncode for each in writers] == [0, 0]
+    # each was overtaken at times, and got through at others
+    assert all(0 < number < 25 for number in refused), refused
+    assert {value >= 1000 for value in seen} == {True, False}
+    assert lake.row_count("p", "raw_data", WINDOW) == 5
+
+
+def test_a_write_whose_answer_is_lost_counts(lake: Lake, way: Way) -> None:
+    """It is tried again, and refused then, since what is there is its own."""
+    publish(lake, rows(1.0))
+    way.fail("lose", 1, "POST", "current.json")
+    seen = lake.look("p", "raw_data", WINDOW)
+    version = lake.stage("p", "raw_data", WINDOW, rows(2.0))
+    lake.publish("p", "raw_data", WINDOW, version, seen)
+    assert "lose" in [fate for _, _, fate in way.seen]
+    assert lake.version("p", "raw_data", WINDOW) == version
+
+
+def test_a_bucket_that_is_not_able_for_a_while_is_waited_for(lake: Lake, way: Way) -> None:
+    for method, part in (("GET", "current.json"), ("POST", "current.json"), ("POST", "/upload/"), ("GET", "parquet")):
+        way.fail("refuse", 1, method, part)
+        value = float(next(NUMBER))
+        publish(lake, rows(value))
+        assert lake.read_window("p", "raw_data", WINDOW)["x"].unique().tolist() == [value]
+        assert "refuse" in [fate for _, _, fate in way.seen], (method, part)
+        way.seen.clear()
+
+
+def test_one_that_stays_unable_is_named_and_what_was_published_stays(
+    lake: Lake, way: Way, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publish(lake, rows(1.0))
+    monkeypatch.setattr(objects, "ALL_TRIES", 2.0)
+    other = Lake(f"gs://{lake.objects.name}/lake")  # type: ignore[attr-defined]
+    seen = other.look("p", "raw_data", WINDOW)
+    version = other.stage("p", "raw_data", WINDOW, rows(2.0))
+    way.fail("refuse", 1000, "POST", "current.json")
+    with pytest.raises(LakeUnreachable, match=r"bucket gs://lake-\d+.*MLOPS_ASSETS_LAKE_URL"):
+        other.publish("p", "raw_data", WINDOW, version, seen)
+    way.fate = lambda method, what: "pass"
+    assert lake.read_window("p", "raw_data", WINDOW)["x"].unique().tolist() == [1.0]
+    other.publish("p", "raw_data", WINDOW, version, seen)
+    assert lake.version("p", "raw_data", WINDOW) == version
+
+
+def test_a_bucket_without_versions_is_named_before_anything_is_written(gcs: Gcs, way: Way) -> None:
+    name = f"plain-{next(NUMBER)}"
+    gcs.create(name, versioned=False)
+    with pytest.raises(LakeError, match=rf"bucket gs://{name}: it keeps no versions.*gs://{name} --versioning"):
+        Lake(f"gs://{name}/lake").stage("p", "raw_data", WINDOW, rows())
+    assert gcs.objects(name) == {}
+
+
+def test_a_bucket_that_is_not_there_or_forbidden_is_said_at_once(root: str, way: Way) -> None:
+    with pytest.raises(LakeError, match=r"it is not there.*MLOPS_ASSETS_LAKE_URL"):
+        Lake("gs://no-such-bucket/lake").published("p", "raw_data")
+    way.fate = lambda method, what: "forbid"
+    with pytest.raises(LakeError, match=r"it refuses.*default credentials"):
+        Lake(root).published("p", "raw_data")
+    assert len([fate for _, _, fate in way.seen if fate == "forbid"]) == 1
+
+
+def test_a_bucket_where_nobody_listens_is_unreachable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(objects, "ALL_TRIES", 2.0)
+    monkeypatch.setenv("STORAGE_EMULATOR_HOST", f"http://127.0.0.1:{free_port()}")
+    with pytest.raises(LakeUnreachable, match="does not answer"):
+        Lake("gs://mlops/lake").published("p", "raw_data")
+
+
+def test_a_pointer_that_was_overwritten_can_be_had_again_from_the_bucket(lake: Lake) -> None:
+    """What versioning is asked for."""
+    from google.cloud.storage import Client
+
+    first = publish(lake, rows(1.0))
+    seen = lake.look("p", "raw_data", WINDOW)
+    publish(lake, rows(2.0))
+    name = lake.objects.name  # type: ignore[attr-defined]
+    assert seen.pointer is not None
+    path = "lake/p/raw_data/20110402T040000Z/current.json"
+    assert first in Client().bucket(name).blob(path, generation=seen.pointer.mark).download_as_text()
+
+
+def test_a_forbidden_write_names_the_credentials(lake: Lake, way: Way) -> None:
+    publish(lake, rows(1.0))
+    seen = lake.look("p", "raw_data", WINDOW)
+    way.fail("forbid", 10, "POST", "/upload/")
+    with pytest.raises(LakeError, match=r"it refuses.*roles on the bucket") as caught:
+        lake.stage("p", "raw_data", WINDOW, rows(2.0))
+    assert not isinstance(caught.value, LakeUnreachable)
+    assert not isinstance(caught.value, Refused)
+    assert lake.look("p", "raw_data", WINDOW) == seen

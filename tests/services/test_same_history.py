@@ -1,0 +1,149 @@
+"""One history, embedded and on servers that fail one after the other: the same answers, reports and decisions."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import psutil
+import pytest
+from faulty import Way, way_to
+from live import all_servers
+from logs import forwarding
+from plays import Play, playing
+from records import canonical, differences
+from servers import Server
+from worlds import at, world
+
+from mlops_assets.errors import LedgerUnreachable
+from mlops_assets.spec import ProjectSpec
+
+WINDOWS = 9
+pytestmark = pytest.mark.timeout(1200)
+
+
+def turning() -> ProjectSpec:
+    """A world whose rule turns in its fourth window: one retraining follows."""
+    policy = {
+        "when": {"type": "performance", "ratio": 1.5, "first": 2, "last": 2},
+        "cooldown": "2d",
+        "min_new_rows": 24,
+        "warm_up": "2d",
+    }
+    return world("twins", {"break_at": at(3).isoformat()}, retraining=policy)
+
+
+@pytest.fixture(scope="module")
+def embedded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Play]:
+    with playing(turning(), tmp_path_factory.mktemp("embedded") / "state") as play:
+        play.advance(windows=WINDOWS)
+        yield play
+
+
+@pytest.fixture(scope="module")
+def on_servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Play]:
+    folder = tmp_path_factory.mktemp("servers")
+    with all_servers(folder) as servers, way_to(servers["bucket"].url) as way, pytest.MonkeyPatch.context() as patch:
+        environment = {name: value for server in servers.values() for name, value in server.environment().items()}
+        for name, value in {**environment, "STORAGE_EMULATOR_HOST": way.url}.items():
+            patch.setenv(name, value)
+        home = folder / "state"
+        home.mkdir()
+        with forwarding(home, environment), playing(turning(), home) as play:
+            for window in range(WINDOWS):
+                with fault_of(window, play, servers, way):
+                    until(play, window + 1)
+            until(play, WINDOWS)
+            yield play
+
+
+def until(play: Play, window: int) -> None:
+    """Play to the beginning of a window. A sensor whose tick finds no ledger is asked again, as the daemon would."""
+    while True:
+        with suppress(LedgerUnreachable):
+            play.harness.advance(until=at(window))
+            return
+
+
+@contextmanager
+def fault_of(window: int, play: Play, servers: dict[str, Server], way: Way) -> Iterator[None]:
+    """What happens to the servers while a window is played."""
+    if window == 1:
+        servers["MLflow"].stop()
+        yield
+        servers["MLflow"].start()
+    elif window == 2:
+        with again_and_again(servers["PostgreSQL"].restart, every=2.0) as times:
+            yield
+        assert times[0] >= 2
+    elif window == 4:
+        way.fail("refuse", 2, "POST", "current.json")
+        yield
+        way.fail("lose", 1, "POST", "current.json")
+        assert [fate for _, _, fate in way.seen].count("refuse") == 2
+    elif window == 5:
+        with again_and_again(lambda: kill_endpoint(play), every=3.0) as times:
+            yield
+        assert times[0] >= 1
+        assert [fate for _, _, fate in way.seen].count("lose") == 1
+    elif window == 6:
+        servers["InfluxDB"].kill()
+        starting = threading.Timer(5.0, servers["InfluxDB"].start)
+        starting.start()
+        yield
+        starting.join()
+    else:
+        yield
+
+
+@contextmanager
+def again_and_again(action: Callable[[], None], every: float) -> Iterator[list[int]]:
+    """Do something every so many seconds meanwhile; how often it was done."""
+    end, times = threading.Event(), [0]
+
+    def repeat() -> None:
+        while not end.wait(every):
+            action()
+            times[0] += 1
+
+    thread = threading.Thread(target=repeat)
+    thread.start()
+    try:
+        yield times
+    finally:
+        end.set()
+        thread.join()
+
+
+def kill_endpoint(play: Play) -> None:
+    record = play.desk.endpoint.process.record()
+    if record is not None:
+        with suppress(psutil.NoSuchProcess):
+            service = psutil.Process(record.pid)
+            service.kill()
+            # a child of this process must be waited for, or it stays a zombie
+            service.wait(10)
+
+
+def test_the_history_is_the_same_to_the_byte(embedded: Play, on_servers: Play) -> None:
+    assert differences(canonical(embedded.desk), canonical(on_servers.desk)) == []
+
+
+def test_the_loop_has_turned(on_servers: Play) -> None:
+    """The history is worth comparing."""
+    assert [verdict.verdict for verdict in on_servers.history.verdicts] == ["PROMOTE", "PROMOTE"]
+    assert on_servers.desk.endpoint.serving() == 2
+
+
+def test_each_event_is_answered_once_in_the_log_and_in_influxdb(on_servers: Play) -> None:
+    desk = on_servers.desk
+    due = len(desk.source.events(at(0) + desk.timeline.horizon, desk.now() + desk.timeline.horizon))
+    assert not on_servers.history.missed
+    assert desk.log.counts("twins")["answered"] == desk.telemetry.counts("twins")["answered"] == due
+
+
+def test_nothing_of_it_lies_in_the_embedded_stores(on_servers: Play) -> None:
+    home = Path(on_servers.desk.platform.home)
+    assert not [home / name for name in ("ledger.db", "mlflow", "lake", "dvc-remote") if (home / name).exists()]

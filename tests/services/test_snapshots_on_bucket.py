@@ -1,0 +1,65 @@
+from __future__ import annotations
+
+import shutil
+import subprocess
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from servers import Gcs, free_port
+
+from resources.dvc import DatasetError, Snapshot, Snapshots
+from resources.parquet import md5
+
+AS_OF = datetime(2011, 4, 2, 4, tzinfo=UTC)
+ROWS = pd.DataFrame({"event_time": pd.date_range("2011-01-01T05:00Z", periods=100, freq="h").as_unit("ns"), "x": 1.0})
+
+
+def take(snapshots: Snapshots) -> Snapshot:
+    return snapshots.take(ROWS, as_of=AS_OF, trained_through=AS_OF, windows={"2011-01-01T05:00:00Z": "a"}, labels={})
+
+
+@pytest.fixture
+def snapshots(gcs: Gcs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Snapshots:
+    monkeypatch.setenv("STORAGE_EMULATOR_HOST", gcs.url)
+    return Snapshots("small", tmp_path / "state" / "dataset", f"gs://{gcs.bucket}/dvc-{tmp_path.name}")
+
+
+def test_a_snapshot_is_pushed_to_the_bucket_and_read_from_there(snapshots: Snapshots, gcs: Gcs) -> None:
+    snapshot = take(snapshots)
+    folder = snapshots.remote.removeprefix(f"gs://{gcs.bucket}/")
+    kept = {name: data for name, data in gcs.objects(gcs.bucket).items() if name.startswith(f"{folder}/")}
+    assert [md5(data) for name, data in kept.items() if snapshot.md5[2:] in name] == [snapshot.md5]
+    shutil.rmtree(snapshots.folder / ".dvc" / "cache")
+    pd.testing.assert_frame_equal(snapshots.read(snapshot), ROWS)
+
+
+def test_dvc_pull_at_the_tag_in_an_empty_clone_gives_the_same_bytes(
+    snapshots: Snapshots, gcs: Gcs, tmp_path: Path
+) -> None:
+    from dvc.repo import Repo
+
+    snapshot, clone = take(snapshots), tmp_path / "clone"
+    command = ["git", "clone", "--quiet", "--branch", snapshot.tag, str(snapshots.folder), str(clone)]
+    subprocess.run(command, check=True)
+    committed = "".join(path.read_text() for path in (clone / ".dvc").iterdir() if path.is_file())
+    assert gcs.url not in committed
+    # what belongs to this machine, a clone is told by its owner
+    emulator = f"['remote \"storage\"']\n    endpointurl = {gcs.url}\n    allow_anonymous_login = true\n"
+    (clone / ".dvc" / "config.local").write_text(emulator)
+    with Repo(str(clone)) as repo:
+        repo.pull()
+    assert md5((clone / "dataset.parquet").read_bytes()) == snapshot.md5
+
+
+def test_a_bucket_that_is_away_leaves_no_tag_and_the_next_try_goes_on(
+    snapshots: Snapshots, gcs: Gcs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as away:
+        away.setenv("STORAGE_EMULATOR_HOST", f"http://127.0.0.1:{free_port()}")
+        with pytest.raises(DatasetError, match=r"gs://.*MLOPS_ASSETS_DVC_REMOTE"):
+            take(snapshots)
+    assert snapshots.tags() == []
+    snapshot = take(snapshots)
+    assert snapshots.tags() == [snapshot.tag]
