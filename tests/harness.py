@@ -39,6 +39,7 @@ class Harness:
         self.repository = self.definitions.get_repository_def()
         self.runs: list[tuple[str, bool]] = []
         self.keys: set[str] = set()
+        self._cursor: str | None = None
 
     @classmethod
     @contextmanager
@@ -79,16 +80,16 @@ class Harness:
         return dg.SkipReason(found.skip_message)
 
     def close_runs(self) -> None:
-        """Tick `run_status` over all runs that ended."""
+        """Tick `run_status` over the runs that ended since."""
         definition = self.repository.get_sensor_def("run_status")
-        with self._sensor_context() as context:
-            definition.evaluate_tick(context)
+        with self._sensor_context(self._cursor) as context:
+            self._cursor = definition.evaluate_tick(context).cursor
 
-    def _sensor_context(self) -> dg.SensorEvaluationContext:
+    def _sensor_context(self, cursor: str | None = None) -> dg.SensorEvaluationContext:
         # as it is: Dagster would configure the platform anew for each tick, a tenth of a played world's time
         platform = dg.ResourceDefinition.hardcoded_resource(self.platform)
         return dg.build_sensor_context(
-            instance=self.instance, repository_def=self.repository, resources={"platform": platform}
+            instance=self.instance, repository_def=self.repository, resources={"platform": platform}, cursor=cursor
         )
 
     def carry_out(self, request: dg.RunRequest) -> dg.ExecuteInProcessResult | None:

@@ -17,7 +17,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from mlops_assets.cli.supervising import Part, Supervisor
+from mlops_assets.cli.supervising import STOP_WITHIN, Part, Supervisor
 
 ROOT = Path(__file__).parents[2]
 COMMAND = [sys.executable, "-c", "from mlops_assets.cli import app; app()", "serve"]
@@ -57,11 +57,15 @@ class Running:
             time.sleep(0.2)
         pytest.fail(f"not ready: {found}\n{self.log.read_text()[-3000:]}")
 
-    def end(self) -> tuple[int, float]:
-        """Exit status, and seconds from SIGTERM on."""
-        begun = time.monotonic()
+    def end(self) -> int:
+        """Exit status after SIGTERM."""
         self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(30), time.monotonic() - begun
+        return self.process.wait(60)
+
+    @property
+    def killed(self) -> bool:
+        """Whether it did not end within the time it was given."""
+        return any("is killed" in str(line.get("message")) for line in self.lines())
 
     def lines(self) -> list[dict[str, object]]:
         return [json.loads(line) for line in self.log.read_text().splitlines()]
@@ -132,8 +136,8 @@ def test_dagsters_parts_run_each_alone_and_end_when_told(start: Starter) -> None
     ).raise_for_status()
     assert asked.json()["data"]["version"]
     for each in (daemon, webserver, location):
-        status, took = each.end()
-        assert (status, took < 10) == (0, True)
+        assert each.end() == 0
+        assert not each.killed
         assert {"at", "level", "message"} <= set(each.lines()[0])
 
 
@@ -169,8 +173,9 @@ def test_a_child_that_does_not_end_is_killed_with_all_that_it_started(start: Sta
     part.wait_until_ready()
     while len(part.lines()) < 3:
         time.sleep(0.05)
-    status, took = part.end()
-    assert 7 < took < 10
+    assert STOP_WITHIN <= 8  # what is left of ten seconds is for its own end
+    assert part.end() == 128 + signal.SIGKILL
+    assert part.killed
     lines = part.lines()
     grandchild = int(
         str(next(line["message"] for line in lines if line.get("logger") == "mlops_assets.serve.stubborn"))
@@ -181,7 +186,6 @@ def test_a_child_that_does_not_end_is_killed_with_all_that_it_started(start: Sta
             os.kill(grandchild, 0)
             if Path(f"/proc/{grandchild}/stat").read_text().split()[2] == "Z":
                 raise ProcessLookupError
-    assert status == 128 + signal.SIGKILL
 
 
 def test_a_probe_is_asked_once_a_second_at_most() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import threading
@@ -100,15 +101,22 @@ def test_work_that_takes_longer_than_the_grace_does_not_hold_up_the_end(
     service: EndpointProcess, rentals: dict[int, Version], tmp_path: Path
 ) -> None:
     """A batch of many seconds, and a shadow far behind: both are left, and the log stays whole."""
-    records = rentals[1].records[:1] * 40_000
+    body = json.dumps({"inputs": rentals[1].records[:1] * 40_000})
     answers: list[httpx.Response] = []
 
     def ask() -> None:
-        answers.append(httpx.post(f"{service.url}/invocations", json={"inputs": records}, timeout=60, trust_env=False))
+        headers = {"Content-Type": "application/json"}
+        answers.append(
+            httpx.post(f"{service.url}/invocations", content=body, headers=headers, timeout=60, trust_env=False)
+        )
 
-    asking = threading.Thread(target=ask)
+    record = service.record()
+    assert record is not None
+    process, asking = psutil.Process(record.pid), threading.Thread(target=ask)
+    idle = process.cpu_times().user
     asking.start()
-    time.sleep(1.5)
+    while process.cpu_times().user < idle + 0.5:  # it is at work
+        time.sleep(0.01)
     took = end(service)
     asking.join(60)
     assert took < STOP_WITHIN

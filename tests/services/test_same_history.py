@@ -28,7 +28,7 @@ def turning() -> ProjectSpec:
     """A world whose rule turns in its fourth window: one retraining follows."""
     policy = {
         "when": {"type": "performance", "ratio": 1.5, "first": 2, "last": 2},
-        "cooldown": "2d",
+        "cooldown": "4d",
         "min_new_rows": 24,
         "warm_up": "2d",
     }
