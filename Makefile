@@ -8,7 +8,7 @@ STAMP := $(VENV)/.installed
 export DO_NOT_TRACK := true
 export DVC_NO_ANALYTICS := 1
 
-.PHONY: setup demo test test-services check bench docs lock clean
+.PHONY: setup demo live test test-services check bench docs lock clean
 
 setup: $(STAMP)
 
@@ -22,6 +22,11 @@ $(STAMP): requirements.lock pyproject.toml
 
 demo: setup
 	$(BIN)/mlops-assets demo
+
+# The same on real servers of this machine.
+live: setup
+	tests/services/install.sh
+	$(BIN)/python tests/services/live.py
 
 test: setup
 	$(BIN)/pytest -n 2 --dist loadgroup

@@ -182,9 +182,10 @@ def _message(error: Any) -> str:
 
 
 EVER = "|> range(start: 0, stop: 2200-01-01T00:00:00Z)"
-RECORDS = """|> range(start: time(v: {start}), stop: time(v: {stop}))
-    |> filter(fn: (r) => r._measurement == {measurement} and r.project == {project} and r._field =~ /^record/)
-    |> map(fn: (r) => ({{r with ns: int(v: r._time)}}))
+POINTS = """|> range(start: time(v: {start}), stop: time(v: {stop}))
+    |> filter(fn: (r) => r._measurement == {measurement} and r.project == {project} and r._field =~ /^record/)"""
+RECORDS = f"""{POINTS}
+    |> map(fn: (r) => ({{{{r with ns: int(v: r._time)}}}}))
     |> keep(columns: ["ns", "role", "model_version", "entity", "status", "_field", "_value"])"""
 SERIES = ("ns", "role", "model_version", "entity", "status")
 
@@ -231,6 +232,7 @@ class InfluxTelemetry:
         """The whole records of points with start <= time < end, slice by slice in the order of time."""
         chosen = " or ".join(f"r.role == {quoted(role)}" for role in roles)
         flux = f"{RECORDS} |> filter(fn: (r) => {chosen})" if roles else RECORDS
+        start, end = self._filled(measurement, start, end)
         while start < end:
             stop = min(start + SLICE, end)
             whole: dict[tuple[Any, ...], dict[str, str]] = {}
@@ -242,6 +244,16 @@ class InfluxTelemetry:
                 names = sorted(parts, key=lambda name: int(name.partition("_")[2] or 0))
                 yield "".join(parts[name] for name in names)
             start = stop
+
+    def _filled(self, measurement: str, start: datetime, end: datetime) -> tuple[datetime, datetime]:
+        """The part of a long time that has points at all, so that nobody walks through empty centuries."""
+        if end - start <= SLICE:
+            return start, end
+        where = {"measurement": measurement, "start": iso(start), "stop": iso(end)}
+        oldest, newest = (
+            [row["_time"] for row in self._rows(f"{POINTS} |> {side}()", **where)] for side in ("first", "last")
+        )
+        return (min(oldest), max(newest) + timedelta(microseconds=1)) if oldest else (start, start)
 
     def answers(
         self, project: str, start: datetime, end: datetime, roles: Sequence[Role] = ("champion",)

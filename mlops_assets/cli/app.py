@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -272,3 +273,10 @@ def serve_endpoint(
         log_to_stdout(project)
         settings = Settings()
         become_endpoint(spec_of(project), settings, host or settings.host, port)
+
+
+@serve.command("forwarder")
+def serve_forwarder(host: Host = "127.0.0.1", port: int = 9110) -> None:
+    """What brings this state folder's telemetry into InfluxDB; /healthz, /readyz and /metrics are on its port."""
+    sys.stdout.flush()
+    os.execv(sys.executable, [sys.executable, "-m", "resources.forwarder", "--host", host, "--port", str(port)])

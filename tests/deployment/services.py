@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import shutil
+import time
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeVar
 
 import httpx
+import pandas as pd
 from bundles import Version
 
 from mlops_assets.deployment.server import Service
+from mlops_assets.timeline import Timeline, iso, parse
+from resources.answers import Role
 from resources.service_config import ModelRef, ServiceConfig
 
+EVER = (datetime(2000, 1, 1, tzinfo=UTC), datetime(2100, 1, 1, tzinfo=UTC))
+HOUR = timedelta(hours=1)
 T = TypeVar("T")
 Versions = dict[str, dict[int, Version]]
 
@@ -80,3 +89,33 @@ def serving(version: Version, state: Path, serve: int | None = 1, **settings: An
     finally:
         client.close()
         service.stop()
+
+
+def due_of(version: Version, records: list[dict[str, Any]]) -> list[datetime]:
+    return [Timeline(version.spec).due(parse(record["event_time"])) for record in records]
+
+
+def score(client: Client, version: Version, records: list[dict[str, Any]], late_by: timedelta = timedelta(0)) -> Any:
+    due = due_of(version, records)
+    body = {"dataframe_records": records, "due": [iso(d) for d in due], "now": [iso(d + late_by) for d in due]}
+    return client.post("/invocations", json=body, headers=client.scorer)
+
+
+def recorded(client: Client, *roles: Role) -> pd.DataFrame:
+    return client.service.telemetry.answers(client.service.project, *EVER, roles=roles)
+
+
+def later(version: Version, as_of: datetime, folder: Path) -> Path:
+    """The same version, as if its data had been snapped at another time."""
+    copy = folder / "later"
+    shutil.copytree(version.folder, copy)
+    manifest = json.loads((copy / "manifest.json").read_text())
+    (copy / "manifest.json").write_text(json.dumps({**manifest, "as_of": iso(as_of)}))
+    return copy
+
+
+def wait_for(condition: Callable[[], bool], within: float = 10.0) -> None:
+    deadline = time.monotonic() + within
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
