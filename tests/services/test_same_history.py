@@ -20,9 +20,12 @@ from worlds import at, world
 
 from mlops_assets.errors import LedgerUnreachable
 from mlops_assets.spec import ProjectSpec
+from mlops_assets.timeline import iso
 from sensors import work
 
 WINDOWS = 9
+REPEATED = {iso(at(5))}
+"""Windows in which the endpoint is killed."""
 pytestmark = pytest.mark.timeout(1200)
 
 
