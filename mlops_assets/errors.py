@@ -77,5 +77,9 @@ class RegistryError(PlatformError):
     """MLflow cannot be reached or refuses."""
 
 
+class RegistryUnreachable(RegistryError, Unreachable):  # noqa: N818 - as NotReady
+    """MLflow does not answer now."""
+
+
 class TelemetryError(PlatformError):
     """InfluxDB cannot be reached or refuses, or the forwarder that fills it is behind."""

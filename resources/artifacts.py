@@ -8,7 +8,7 @@ from typing import Any
 
 import httpx
 
-from mlops_assets.errors import RegistryError
+from mlops_assets.errors import RegistryError, RegistryUnreachable
 
 PROXIED = "mlflow-artifacts:"
 """Scheme of artifacts that the server hands out itself."""
@@ -32,7 +32,8 @@ class ModelArtifacts:
         """Fetch the bundle of a version into a folder; the bundle's path.
 
         Raises:
-            RegistryError: when the server refuses, cannot be reached, or does not hand out artifacts itself.
+            RegistryError: when the server refuses, or does not hand out artifacts itself.
+            RegistryUnreachable: when it does not answer.
         """
         user, password = (os.environ.get(f"MLFLOW_TRACKING_{name}", "") for name in ("USERNAME", "PASSWORD"))
         auth = (user, password) if user else None
@@ -40,19 +41,21 @@ class ModelArtifacts:
             with httpx.Client(base_url=self.url, auth=auth, timeout=WITHIN) as client:
                 root = self._root(client, version)
                 self._fetch(client, f"{root}/{BUNDLE}", folder / "bundle")
+        except httpx.HTTPStatusError as error:
+            away = error.response.status_code >= 500
+            raise self._error(
+                version, f"it refused: {error}", RegistryUnreachable if away else RegistryError
+            ) from error
         except httpx.HTTPError as error:
-            raise self._error(version, f"it refused or could not be reached: {error}") from error
+            raise self._error(version, f"it could not be reached: {error!r}", RegistryUnreachable) from error
         if not any((folder / "bundle").iterdir()):
             raise self._error(version, f"the model holds nothing under {BUNDLE}")
         return folder / "bundle"
 
-    def _error(self, version: int, found: str) -> RegistryError:
-        return RegistryError(
-            self.project,
-            f"MLflow at {self.url}, version {version}",
-            found,
-            "check that this address can be reached, and MLflow's user and password",
-        )
+    def _error(self, version: int, found: str, kind: type[RegistryError] = RegistryError) -> RegistryError:
+        place = f"MLflow at {self.url}, version {version}"
+        remedy = "look at MLOPS_ASSETS_MLFLOW_URL, MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
+        return kind(self.project, place, found, remedy)
 
     def _root(self, client: httpx.Client, version: int) -> str:
         """The path of a version's model among the server's artifacts."""

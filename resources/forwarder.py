@@ -30,6 +30,7 @@ from resources.influx import Expired, Server, WrongToken, server_of
 from resources.points import line
 from resources.probes import Probes
 from resources.settings import Settings
+from resources.waiting import LONGEST_PAUSE, answer_of
 
 if TYPE_CHECKING:
     from influxdb_client.client.influxdb_client import InfluxDBClient
@@ -41,7 +42,6 @@ LINES = 5000
 LOOK_EVERY = 0.2
 """Seconds between two looks at logs that had nothing new."""
 LOOK_FOR_PROJECTS = 5.0
-LONGEST_PAUSE = 60.0
 ACCOUNT_EVERY = 10.0
 """Seconds between two points that say how far behind it is."""
 NICE = 10
@@ -137,10 +137,14 @@ class Forwarder:
                 with self.server.client() as client:
                     self._session(client)
             except Unreachable as error:
-                self.metrics.failed.inc()
-                self.state.ready, self.state.unreachable = False, str(error)
-                log.warning(str(error))
+                self.away(error)
                 self.stop.wait(self._pauses.next("server"))
+
+    def away(self, error: Unreachable) -> None:
+        """Say that a server does not answer."""
+        self.metrics.failed.inc()
+        self.state.ready, self.state.unreachable = False, str(error)
+        log.warning(str(error))
 
     def _session(self, client: InfluxDBClient) -> None:
         """Forward over one connection."""
@@ -240,16 +244,7 @@ def main() -> int:
 
 def _wait_for(server: Server, settings: Settings, forwarder: Forwarder, stop: threading.Event) -> None:
     """Check bucket and token once, as soon as the server answers."""
-    pauses = Pauses()
-    while not stop.is_set():
-        try:
-            server.check(settings.influx_retention)
-            return
-        except Unreachable as error:
-            forwarder.metrics.failed.inc()
-            forwarder.state.unreachable = str(error)
-            log.warning(str(error))
-            stop.wait(pauses.next("server"))
+    answer_of(lambda: server.check(settings.influx_retention), forwarder.away, stop)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""A service's addresses for those who watch it: `/healthz`, `/readyz`, `/metrics`."""
+"""A service's addresses for those who watch it: `/healthz` (also `/livez`), `/readyz`, `/metrics`."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Probes:
     def __init__(self, host: str, port: int, problem: Callable[[], str | None], registry: CollectorRegistry) -> None:
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
-                if self.path == "/healthz":
+                if self.path in ("/healthz", "/livez"):
                     self.tell(200, "application/json", b'{"alive": true}')
                 elif self.path == "/readyz":
                     found = problem()

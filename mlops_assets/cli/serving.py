@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 import time
+from collections.abc import Callable
 from contextlib import ExitStack
 from functools import cache
 from pathlib import Path
@@ -18,6 +19,7 @@ import yaml
 from mlops_assets.cli.instance import dagster_home, instance_of
 from mlops_assets.cli.supervising import Part, Supervisor
 from mlops_assets.logs import log_to_stdout
+from mlops_assets.retraining.database import Database
 from resources.settings import ROOT, Settings
 
 LOCATION = "mlops_assets"
@@ -44,7 +46,7 @@ def webserver(settings: Settings, host: str, port: int, code: str | None) -> Par
         loaded = [(entry["locationOrLoadError"] or {}).get("__typename") for entry in entries]
         return None if loaded and set(loaded) == {"RepositoryLocation"} else "its code location is not loaded"
 
-    return Part("webserver", command, _environment(settings), probe)
+    return Part("webserver", command, _environment(settings), probe, _needs(settings))
 
 
 def daemon(settings: Settings, code: str | None) -> Part:
@@ -64,7 +66,7 @@ def daemon(settings: Settings, code: str | None) -> Part:
         silent = [each for each in wanted if each not in beats or beats[each].timestamp < since]
         return f"no heartbeat yet of {', '.join(silent)}" if silent else None
 
-    return Part("daemon", command, _environment(settings), probe)
+    return Part("daemon", command, _environment(settings), probe, _needs(settings))
 
 
 def code_location(settings: Settings, host: str, port: int) -> Part:
@@ -84,7 +86,7 @@ def code_location(settings: Settings, host: str, port: int) -> Part:
                 return f"its gRPC health cannot be asked: {error.code()}"
         return None if found == health_pb2.HealthCheckResponse.SERVING else f"its gRPC health is {found}"
 
-    return Part("code", command, _environment(settings), probe)
+    return Part("code", command, _environment(settings), probe, _needs(settings))
 
 
 def run(part: Part, health_host: str, health_port: int) -> NoReturn:
@@ -115,6 +117,11 @@ def _environment(settings: Settings) -> dict[str, str]:
         "MLOPS_ASSETS_HOME": str(settings.home.absolute()),
         "DO_NOT_TRACK": "true",
     }
+
+
+def _needs(settings: Settings) -> Callable[[], object]:
+    """Dagster's storage, where it is on a server."""
+    return lambda: Database(settings.ledger) if settings.database_url else None
 
 
 def _reachable(host: str) -> str:

@@ -5,17 +5,23 @@ from __future__ import annotations
 import logging
 import os
 import sys
+import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
-from mlops_assets.errors import LedgerError, NotReady, RegistryError
+from prometheus_client import CollectorRegistry
+
+from mlops_assets.errors import LedgerError, NotReady, RegistryError, Unreachable
 from mlops_assets.retraining.ledger import Ledger
 from mlops_assets.spec import ProjectSpec
 from resources.artifacts import ModelArtifacts
+from resources.probes import Probes
 from resources.service_config import CONFIG, ModelRef, ServiceConfig, endpoint_folder, write_whole
 from resources.service_process import SERVICE
 from resources.settings import Settings
 from resources.versions import Origin, Versions
+from resources.waiting import answer_of
 
 UNREACHABLE = (LedgerError, RegistryError, OSError)
 """Ledger or registry cannot say what serves; a start from what served last is better than none."""
@@ -27,14 +33,34 @@ Served = tuple[ModelRef | None, ModelRef | None]
 def become_endpoint(spec: ProjectSpec, settings: Settings, host: str, port: int) -> NoReturn:
     """Replace this process by the project's scoring service, with the version that reigns and its shadow.
 
+    Ledger and registry are waited for if neither they nor what served before is here; the probes say so meanwhile.
+
     Raises:
-        LedgerError, RegistryError: when these cannot be reached, and nothing that served before is here.
+        LedgerError, RegistryError: when these refuse, and nothing that served before is here.
         ModelError: when what was fetched is not what was trained.
     """
-    path = configure(spec, settings, host, port)
+    try:
+        path = configure(spec, settings, host, port)
+    except Unreachable as error:
+        path = _configured_later(error, lambda: configure(spec, settings, host, port), host, port)
     command = [sys.executable, "-m", SERVICE, "--config", str(path)]
     sys.stdout.flush()
     os.execv(sys.executable, command)
+
+
+def _configured_later(first: Unreachable, ask: Callable[[], Path], host: str, port: int) -> Path:
+    problem = [str(first)]
+
+    def away(error: Unreachable) -> None:
+        problem[0] = str(error)
+        log.warning(str(error))
+
+    log.warning(str(first))
+    with Probes(host, port, lambda: problem[0], CollectorRegistry()):
+        # SIGTERM ends this process at once: nothing has begun yet
+        path = answer_of(ask, away, threading.Event())
+    assert path is not None
+    return path
 
 
 def configure(spec: ProjectSpec, settings: Settings, host: str, port: int) -> Path:

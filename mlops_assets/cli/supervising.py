@@ -17,8 +17,10 @@ from typing import IO
 
 from prometheus_client import CollectorRegistry, Gauge
 
+from mlops_assets.errors import Unreachable
 from resources.probes import Probes
 from resources.settings import ROOT
+from resources.waiting import answer_of
 
 STOP_WITHIN = 8.0
 """Seconds that the child may take to end by itself; then it and all that it started are killed."""
@@ -40,12 +42,14 @@ class Part:
         command: arguments of this interpreter.
         environment: added to this process's own.
         probe: whether it is ready.
+        needs: asks the servers that it cannot start without; Unreachable: they are waited for.
     """
 
     name: str
     command: Sequence[str]
     environment: Mapping[str, str]
     probe: Probe
+    needs: Callable[[], object] = lambda: None
 
 
 class Supervisor:
@@ -60,6 +64,7 @@ class Supervisor:
         self.started = time.time()
         self._child: subprocess.Popen[bytes] | None = None
         self._told: float | None = None
+        self._end, self._waits = threading.Event(), "it was not started yet"
         self._probed: tuple[float, str | None] = (0.0, "it has not been asked yet")
         self._probing = threading.Lock()
         self.registry = CollectorRegistry()
@@ -79,6 +84,8 @@ class Supervisor:
 
     def missing(self) -> str | None:
         """What it waits for, in words; None when it is ready."""
+        if self._child is None:
+            return self._waits
         if not self.alive:
             return "the process does not live"
         if self._told is not None:
@@ -98,6 +105,9 @@ class Supervisor:
         for each in (signal.SIGTERM, signal.SIGINT):
             signal.signal(each, self._hand_on)
         with Probes(host, port, self.missing, self.registry):
+            answer_of(self.part.needs, self._wait_on, self._end)
+            if self._end.is_set():
+                return 128 + signal.SIGTERM
             self._child = subprocess.Popen(
                 [sys.executable, *self.part.command],
                 cwd=ROOT,
@@ -122,8 +132,13 @@ class Supervisor:
     def _hand_on(self, signum: int, _: FrameType | None) -> None:
         if self._told is None:
             self._told = time.monotonic()
+        self._end.set()
         if self._child is not None and self._child.poll() is None:
             self._child.terminate()
+
+    def _wait_on(self, error: Unreachable) -> None:
+        self._waits = str(error)
+        log.warning(str(error))
 
     def _wait(self, child: subprocess.Popen[bytes]) -> int:
         while (status := child.poll()) is None:

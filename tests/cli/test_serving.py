@@ -79,7 +79,7 @@ class Starter:
 
     def __call__(self, *arguments: str, command: Sequence[str] = COMMAND) -> Running:
         (health,) = free_ports(1)
-        log = self.home / f"{arguments[0]}.log"
+        log = self.home / f"{Path(arguments[0]).name}.log"
         with log.open("wb") as output:
             process = subprocess.Popen(
                 [*command, *arguments, "--health-port", str(health)],
@@ -186,6 +186,48 @@ def test_a_child_that_does_not_end_is_killed_with_all_that_it_started(start: Sta
             os.kill(grandchild, 0)
             if Path(f"/proc/{grandchild}/stat").read_text().split()[2] == "Z":
                 raise ProcessLookupError
+
+
+LATE = """
+import signal, sys, time
+from pathlib import Path
+from mlops_assets.cli.serving import run
+from mlops_assets.cli.supervising import Part
+from mlops_assets.errors import Unreachable
+
+def needs():
+    if not Path(sys.argv[1]).exists():
+        raise Unreachable("-", "the server", "it does not answer", "look at MLOPS_ASSETS_DATABASE_URL")
+
+run(Part("late", ["-c", "import time; time.sleep(60)"], {}, lambda _: None, needs), "127.0.0.1", int(sys.argv[-1]))
+"""
+
+
+def test_a_server_that_is_not_there_yet_is_named_and_waited_for(start: Starter, tmp_path: Path) -> None:
+    server = tmp_path / "server"
+    part = start(str(server), command=[sys.executable, "-c", LATE])
+    deadline = time.monotonic() + 60
+    while True:
+        assert time.monotonic() < deadline
+        try:
+            found = part.ask("/readyz")
+        except httpx.TransportError:
+            continue
+        if "MLOPS_ASSETS_DATABASE_URL" in found.text:
+            break
+    assert found.status_code == 503
+    assert part.ask("/healthz").status_code == 200
+    server.touch()
+    part.wait_until_ready()
+    assert part.end() == 128 + signal.SIGTERM
+    assert next(line["level"] for line in part.lines() if "does not answer" in str(line["message"])) == "WARNING"
+
+
+def test_one_that_waits_for_a_server_ends_when_told(start: Starter, tmp_path: Path) -> None:
+    part = start(str(tmp_path / "server"), command=[sys.executable, "-c", LATE])
+    while "does not answer" not in part.log.read_text():
+        time.sleep(0.05)
+    assert part.end() == 128 + signal.SIGTERM
 
 
 def test_a_probe_is_asked_once_a_second_at_most() -> None:

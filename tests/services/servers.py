@@ -234,11 +234,11 @@ class Postgres(Server):
         super().remove()
         shutil.rmtree(self.data, ignore_errors=True)
 
-    def _do(self, statement: str) -> list[tuple[object, ...]]:
+    def _do(self, statement: str, database: str = "postgres") -> list[tuple[object, ...]]:
         import psycopg2
 
         connection = psycopg2.connect(
-            host=HOST, port=self.port, user=self.user, password=self.password, dbname="postgres", connect_timeout=5
+            host=HOST, port=self.port, user=self.user, password=self.password, dbname=database, connect_timeout=5
         )
         try:
             connection.autocommit = True

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import psutil
@@ -16,11 +16,16 @@ from logs import forwarding
 from plays import Play, playing
 from records import canonical, differences
 from servers import Server
+from test_dashboards import rows
 from worlds import at, world
 
+from mlops_assets.dashboards.flux import flux_queries
+from mlops_assets.dashboards.overview import overview_dashboard
+from mlops_assets.dashboards.project import project_dashboard
 from mlops_assets.errors import LedgerUnreachable
 from mlops_assets.spec import ProjectSpec
 from mlops_assets.timeline import iso
+from resources.settings import Settings
 from sensors import work
 
 WINDOWS = 9
@@ -162,3 +167,22 @@ def test_each_event_is_answered_once_in_the_log_and_in_influxdb(on_servers: Play
 def test_nothing_of_it_lies_in_the_embedded_stores(on_servers: Play) -> None:
     home = Path(on_servers.desk.platform.home)
     assert not [home / name for name in ("ledger.db", "mlflow", "lake", "dvc-remote") if (home / name).exists()]
+
+
+def test_every_query_of_its_dashboards_finds_what_the_loop_wrote(on_servers: Play) -> None:
+    from influxdb_client import InfluxDBClient
+
+    desk, settings = on_servers.desk, Settings()
+    assert settings.influx_token is not None
+    token, now = settings.influx_token.get_secret_value(), datetime.now(UTC)
+    asked = [
+        (title, query, at(0), at(WINDOWS), desk.timeline.every)
+        for title, query in flux_queries(project_dashboard(desk.spec))
+    ]
+    asked += [
+        (title, query, now - timedelta(hours=6), now + timedelta(minutes=1), timedelta(minutes=1))
+        for title, query in flux_queries(overview_dashboard([desk.spec]))
+    ]
+    with InfluxDBClient(str(settings.influx_url), token, org=settings.influx_org, timeout=60_000) as client:
+        found = [(title, rows(client, query, *span)) for title, query, *span in asked]
+    assert not [title for title, records in found if not records]
