@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,6 +22,8 @@ PATIENCE = 6.0
 """Seconds that a server may be away, as when it is restarted, before its user hears of it."""
 CONNECT_WITHIN = 5
 """Seconds for one try; libpq itself would wait for minutes on a host that swallows packets."""
+ENGINES: dict[str, sa.Engine] = {}
+"""Of this process, by URL."""
 LOCK = 0x6C6564676572
 """PostgreSQL's advisory lock for migrations."""
 REFUSED = (
@@ -49,12 +52,8 @@ class Database:
         if found.get_backend_name() == "sqlite" and found.database:
             Path(found.database).parent.mkdir(parents=True, exist_ok=True)
         self.place = f"ledger at {found.render_as_string(hide_password=True)}"
-        # NullPool: a connection never outlives its use, so that forks and many short processes are safe.
         self.postgresql = found.get_backend_name() == "postgresql"
-        within = {"connect_timeout": CONNECT_WITHIN} if self.postgresql else {}
-        self.engine = sa.create_engine(url, poolclass=sa.pool.NullPool, connect_args=within)
-        if not self.postgresql:
-            sa.event.listen(self.engine, "connect", _prepare_sqlite)
+        self.engine = _engine(url)
         with self.connect() as connection:
             version = self._version(connection)
         if version != SCHEMA:
@@ -126,8 +125,7 @@ class Database:
         Raises:
             LedgerError: this platform does not know it.
         """
-        tables = sa.inspect(connection).get_table_names()
-        if VERSION_TABLE not in tables:
+        if not sa.inspect(connection).has_table(VERSION_TABLE):
             return None
         version = connection.scalar(sa.text(f"SELECT version_num FROM {VERSION_TABLE}"))
         if version is None or version > SCHEMA:
@@ -159,6 +157,28 @@ class Database:
                     command.stamp(config, unnoted)
             command.upgrade(config, SCHEMA)
             connection.commit()
+
+
+def _engine(url: str) -> sa.Engine:
+    """One for the life of a process: to connect to PostgreSQL costs both sides more than all that is asked then."""
+    if url not in ENGINES:
+        if sa.engine.make_url(url).get_backend_name() == "postgresql":
+            within = {"connect_timeout": CONNECT_WITHIN}
+            engine = sa.create_engine(url, pool_size=1, max_overflow=8, pool_pre_ping=True, connect_args=within)
+        else:
+            engine = sa.create_engine(url, poolclass=sa.pool.NullPool)
+            sa.event.listen(engine, "connect", _prepare_sqlite)
+        ENGINES[url] = engine
+    return ENGINES[url]
+
+
+def _forget_connections() -> None:
+    for engine in ENGINES.values():
+        engine.dispose(close=False)
+
+
+# a forked process must neither speak on its parent's connections nor close them
+os.register_at_fork(after_in_child=_forget_connections)
 
 
 def _words(error: sa.exc.OperationalError) -> str:
