@@ -189,7 +189,8 @@ class Postgres(Server):
         secret = self.data.with_suffix(".password")
         secret.write_text(self.password)
         secret.chmod(0o644)
-        options = ["-A", "scram-sha-256", "-E", "UTF8", "--locale=C.UTF-8", "--no-sync", "--no-instructions"]
+        # not scram: dagster-postgres logs in anew for each question, 70 times a second, and that makes each login work
+        options = ["-A", "md5", "-E", "UTF8", "--locale=C.UTF-8", "--no-sync", "--no-instructions"]
         command = ["initdb", "-D", str(self.data), "-U", self.user, f"--pwfile={secret}", *options]
         done = subprocess.run(self._as_its_user(command), cwd="/", capture_output=True, text=True, check=False)
         secret.unlink()
