@@ -74,6 +74,7 @@ def trained(spec: ProjectSpec, folder: Path) -> tuple[Path, Inputs, InputSchema]
     )
     with H2OCluster(folder, spec.name, "600m").cluster():
         mojo = fit(recipe, frame, project=spec.name).download(folder / "mojo")
+        jar = genmodel_jar(folder, project=spec.name)
     origin = Origin(
         as_of=as_of,
         trained_through=as_of,
@@ -85,7 +86,6 @@ def trained(spec: ProjectSpec, folder: Path) -> tuple[Path, Inputs, InputSchema]
         holdout_loss=0.0,
     )
     bundle = folder / "bundle"
-    jar = genmodel_jar(folder, project=spec.name)
     write_bundle(bundle, origin, schema, definitions, recipe.model_dump(), mojo, jar, reference, inputs.take(past))
     print(f"{len(definitions.names)} features, of them {len(definitions.names) - len(definitions.known)} of tsfresh")
     return bundle, inputs.take(~past), schema

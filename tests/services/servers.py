@@ -122,6 +122,12 @@ class Server(ABC):
         """Whether its process is there."""
         return self._process is not None and self._process.poll() is None
 
+    @property
+    def pid(self) -> int:
+        """Of its process."""
+        assert self._process is not None, "it does not run"
+        return self._process.pid
+
     def __enter__(self) -> Self:
         return self.start()
 
