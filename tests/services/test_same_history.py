@@ -185,4 +185,5 @@ def test_every_query_of_its_dashboards_finds_what_the_loop_wrote(on_servers: Pla
     ]
     with InfluxDBClient(str(settings.influx_url), token, org=settings.influx_org, timeout=60_000) as client:
         found = [(title, rows(client, query, *span)) for title, query, *span in asked]
-    assert not [title for title, records in found if not records]
+    # in this history no event was missed and no window quarantined; test_dashboards asks for these by hand-made points
+    assert {title for title, records in found if not records} == {"Missed events", "Windows in quarantine"}
