@@ -246,7 +246,8 @@ class Bucket:
 
         with self._said_in_words():
             try:
-                bucket = Client().get_bucket(self.name, timeout=ONE_REQUEST, retry=self._patience)
+                # an object's bucket is enough: no project need be known
+                bucket = Client(project=None).get_bucket(self.name, timeout=ONE_REQUEST, retry=self._patience)
             except NotFound as error:
                 raise LakeError(
                     "-", self.place, "it is not there", "make it, or look at MLOPS_ASSETS_LAKE_URL"

@@ -4,6 +4,7 @@ import itertools
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -138,6 +139,16 @@ def test_a_bucket_that_is_not_there_or_forbidden_is_said_at_once(root: str, way:
     with pytest.raises(LakeError, match=r"it refuses.*default credentials"):
         Lake(root).published("p", "raw_data")
     assert len([fate for _, _, fate in way.seen if fate == "forbid"]) == 1
+
+
+def test_missing_credentials_are_said_at_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.delenv("STORAGE_EMULATOR_HOST", raising=False)
+    monkeypatch.setenv("CLOUDSDK_CONFIG", str(tmp_path))  # nobody's own
+    monkeypatch.delenv("GOOGLE_APPLICATION_CREDENTIALS", raising=False)
+    monkeypatch.setenv("NO_GCE_CHECK", "true")
+    with pytest.raises(LakeError, match=r"bucket gs://mlops: it refuses.*default credentials") as caught:
+        Lake("gs://mlops/lake").published("p", "raw_data")
+    assert not isinstance(caught.value, LakeUnreachable)
 
 
 def test_a_bucket_where_nobody_listens_is_unreachable(monkeypatch: pytest.MonkeyPatch) -> None:
