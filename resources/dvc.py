@@ -237,7 +237,6 @@ class Snapshots:
         """
         os.environ.setdefault("DVC_NO_ANALYTICS", "1")
         plain_buckets()
-        from dvc.exceptions import DvcException
         from dvc.lock import LockError
         from dvc.repo import Repo
         from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
@@ -250,7 +249,7 @@ class Snapshots:
         )
         try:
             return retrying(action, Repo)
-        except (DvcException, OSError) as error:
+        except Exception as error:  # DVC lets through whatever its remotes' libraries raise, each of its own kind
             raise DatasetError(
                 self.project,
                 str(self.folder),

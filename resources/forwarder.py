@@ -23,10 +23,10 @@ from typing import TYPE_CHECKING
 
 import prometheus_client as prometheus
 
-from mlops_assets.errors import PlatformError, TelemetryError, Unreachable
+from mlops_assets.errors import LedgerError, PlatformError, Unreachable
 from mlops_assets.logs import log_to_stdout
 from resources.forwarding import Key, Logs, Source
-from resources.influx import Expired, Server, WrongToken, server_of
+from resources.influx import Expired, InfluxUnreachable, Server, WrongToken, server_of
 from resources.points import line
 from resources.probes import Probes
 from resources.settings import Settings
@@ -153,10 +153,11 @@ class Forwarder:
             if time.monotonic() - looked > LOOK_FOR_PROJECTS:
                 found, looked = {**self.find(), **found}, time.monotonic()
             busy = [key for key, source in found.items() if self._forward(client, key, source)]
-            self.state.ready = True
             if time.monotonic() - accounted > ACCOUNT_EVERY:
                 self._account(client, found)
                 accounted = time.monotonic()
+            self.state.ready = True
+            self._pauses.reset("server")
             if not busy:
                 self.stop.wait(LOOK_EVERY)
 
@@ -164,16 +165,16 @@ class Forwarder:
         """Bring one batch; whether there was one, and it is there now."""
         if self._pauses.waits(key):
             return False
-        batch = source.batch(BATCH)
-        if not batch.records:
-            return False
-        self._since.setdefault(key, time.monotonic())
         try:
+            batch = source.batch(BATCH)
+            if not batch.records:
+                return False
+            self._since.setdefault(key, time.monotonic())
             for start in range(0, len(batch.lines), LINES):
                 self._write(client, batch.lines[start : start + LINES])
-        except (Unreachable, WrongToken):
+        except (InfluxUnreachable, LedgerError, WrongToken):  # nothing can go on without these
             raise
-        except TelemetryError as error:  # what one log holds is refused: the others go on
+        except PlatformError as error:  # what one log holds is refused, or its labels cannot be read: the others go on
             self.metrics.failed.inc()
             self.state.held[key] = str(error)
             self._pauses.next(key)
@@ -182,7 +183,6 @@ class Forwarder:
         source.commit(batch.position)
         self.state.held.pop(key, None)
         self._pauses.reset(key)
-        self._pauses.reset("server")
         self.metrics.written.labels(*key).inc(batch.records)
         self.metrics.points.inc(len(batch.lines))
         self._written[key] = self._written.get(key, 0) + batch.records

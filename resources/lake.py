@@ -100,7 +100,8 @@ class Lake:
             self.objects.put(target, data)
         pointer = json.dumps({"version": version, "rows": rows}, sort_keys=True).encode()
         try:
-            self.objects.swap(_path(project, table, window, POINTER), pointer, seen.pointer)
+            if seen.pointer is None or seen.pointer.data != pointer:
+                self.objects.swap(_path(project, table, window, POINTER), pointer, seen.pointer)
         except Changed as error:
             now = self.version(project, table, window)
             if now != version:

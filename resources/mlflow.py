@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast
@@ -211,9 +211,13 @@ class RegistryResource(dg.ConfigurableResource):  # type: ignore[type-arg]
         try:
             yield handle
         except BaseException:
-            handle.cleanup_on_error()
+            with suppress(
+                Exception
+            ):  # an MLflow that went away must not bury what went wrong; `run_status` ends the run
+                handle.cleanup_on_error()
             raise
-        handle.end_run()
+        with registry._talking("end a run"):
+            handle.end_run()
 
 
 @dataclass(frozen=True)

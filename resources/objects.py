@@ -22,6 +22,8 @@ EMULATOR = "STORAGE_EMULATOR_HOST"
 """Google's libraries send everything to this address instead; credentials are not asked for there."""
 ONE_REQUEST, ALL_TRIES = 20.0, 30.0
 """Seconds for one try of Google's client, and for all of them with pauses that grow."""
+ONE_TRANSFER = 120.0
+"""Seconds for one request of gcsfs, which carries a window's rows."""
 
 
 class Marked(NamedTuple):
@@ -231,13 +233,12 @@ class Bucket:
 
     @cached_property
     def _files(self) -> Any:
-        plain_buckets()
         from gcsfs import GCSFileSystem
 
         assert self._bucket is not None  # looked at before its first use
-        emulated = {"token": "anon"} if os.environ.get(EMULATOR) else {}
-        # other processes write, too: what was listed a moment ago does not count
-        return GCSFileSystem(use_listings_cache=False, **emulated)
+        token = "anon" if os.environ.get(EMULATOR) else "google_default"
+        # others write, too: what was listed a moment ago does not count; without a limit a lost packet hangs a run
+        return GCSFileSystem(token=token, use_listings_cache=False, requests_timeout=ONE_TRANSFER)
 
     @cached_property
     def _bucket(self) -> Any:
@@ -270,6 +271,7 @@ class Bucket:
     @contextmanager
     def _said_in_words(self) -> Iterator[None]:
         """Name what is wrong with the bucket; not for objects that are not there, nor failed preconditions."""
+        plain_buckets()
         import aiohttp
         import requests
         from gcsfs.retry import HttpError

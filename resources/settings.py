@@ -10,7 +10,7 @@ from __future__ import annotations
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 from pydantic import AfterValidator, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 def _without_password(url: str | None) -> str | None:
-    if url is not None and urlsplit(url).password is not None:
+    if url is not None and (urlsplit(url).password is not None or "password" in parse_qs(urlsplit(url).query)):
         raise ValueError("an address without a password was expected: give that as PGPASSWORD, or in a PGPASSFILE")
     return url
 
@@ -30,7 +30,9 @@ Address = Annotated[str | None, AfterValidator(_without_password)]
 class Settings(BaseSettings):
     """Where the platform's parts are; without any setting everything is embedded in one folder."""
 
-    model_config = SettingsConfigDict(env_prefix="MLOPS_ASSETS_", frozen=True, use_attribute_docstrings=True)
+    model_config = SettingsConfigDict(
+        env_prefix="MLOPS_ASSETS_", frozen=True, use_attribute_docstrings=True, hide_input_in_errors=True
+    )
 
     home: Path = ROOT / ".mlops"
     """The state folder; safe to delete when everything is embedded."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import sys
 import threading
 from collections.abc import Callable
@@ -56,8 +57,9 @@ def _configured_later(first: Unreachable, ask: Callable[[], Path], host: str, po
         log.warning(str(error))
 
     log.warning(str(first))
+    # the first process of a container hears of no signal that it does not ask for; the service sets its own
+    signal.signal(signal.SIGTERM, lambda *_: os._exit(128 + signal.SIGTERM))
     with Probes(host, port, lambda: problem[0], CollectorRegistry()):
-        # SIGTERM ends this process at once: nothing has begun yet
         path = answer_of(ask, away, threading.Event())
     assert path is not None
     return path

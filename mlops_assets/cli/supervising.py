@@ -93,7 +93,10 @@ class Supervisor:
         with self._probing:
             at, found = self._probed
             if time.monotonic() - at >= PROBE_AGAIN:
-                found = self.part.probe(self.started)
+                try:
+                    found = self.part.probe(self.started)
+                except Exception as error:  # noqa: BLE001 - whatever it was, it is not ready
+                    found = f"it cannot be asked: {error!r}"
                 self._probed = (time.monotonic(), found)
             return found
 

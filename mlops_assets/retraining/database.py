@@ -20,8 +20,14 @@ FIRST = (("forwarded", "0002"), ("facts", "0001"))
 """What a database without a version is, by the newest table that it has: the first two versions did not note theirs."""
 PATIENCE = 6.0
 """Seconds that a server may be away, as when it is restarted, before its user hears of it."""
-CONNECT_WITHIN = 5
-"""Seconds for one try; libpq itself would wait for minutes on a host that swallows packets."""
+NOTICED = {
+    "connect_timeout": 5,
+    "tcp_user_timeout": 10_000,
+    "keepalives_idle": 5,
+    "keepalives_interval": 2,
+    "keepalives_count": 3,
+}
+"""How libpq notices within seconds that a host is gone without a word; by itself it would wait for minutes."""
 ENGINES: dict[str, sa.Engine] = {}
 """Of this process, by URL."""
 LOCK = 0x6C6564676572
@@ -70,10 +76,8 @@ class Database:
         with self._connection() as connection:
             try:
                 yield connection
-            except sa.exc.OperationalError as error:
-                if not error.connection_invalidated:
-                    raise
-                raise self._away(error) from error
+            except sa.exc.DBAPIError as error:
+                raise (self._away if error.connection_invalidated else self._refused)(error) from error
 
     @contextmanager
     def begin(self) -> Iterator[sa.Connection]:
@@ -95,13 +99,8 @@ class Database:
         )
         try:
             return retrying(self.engine.connect)
-        except sa.exc.OperationalError as error:
-            if self._passes(error):
-                raise self._away(error) from error
-            settings = (
-                "MLOPS_ASSETS_DATABASE_URL, PGPASSWORD and PGPASSFILE" if self.postgresql else "MLOPS_ASSETS_HOME"
-            )
-            raise LedgerError("-", self.place, f"it refuses: {_words(error)}", f"look at {settings}") from error
+        except sa.exc.DBAPIError as error:
+            raise (self._away if self._passes(error) else self._refused)(error) from error
 
     def _passes(self, error: BaseException) -> bool:
         """Whether a failed connection may succeed later."""
@@ -109,7 +108,11 @@ class Database:
             return False
         return not any(each in str(error.orig) for each in REFUSED)
 
-    def _away(self, error: sa.exc.OperationalError) -> LedgerUnreachable:
+    def _refused(self, error: sa.exc.DBAPIError) -> LedgerError:
+        settings = "MLOPS_ASSETS_DATABASE_URL, PGPASSWORD and PGPASSFILE" if self.postgresql else "MLOPS_ASSETS_HOME"
+        return LedgerError("-", self.place, f"it refuses: {_words(error)}", f"look at {settings}, and at its rights")
+
+    def _away(self, error: sa.exc.DBAPIError) -> LedgerUnreachable:
         return LedgerUnreachable(
             "-",
             self.place,
@@ -142,7 +145,7 @@ class Database:
         from alembic import command
         from alembic.config import Config
 
-        with self._connection() as connection:
+        with self.connect() as connection:
             if self.postgresql:
                 connection.execute(sa.select(sa.func.pg_advisory_xact_lock(LOCK)))
             else:
@@ -163,8 +166,7 @@ def _engine(url: str) -> sa.Engine:
     """One for the life of a process: to connect to PostgreSQL costs both sides more than all that is asked then."""
     if url not in ENGINES:
         if sa.engine.make_url(url).get_backend_name() == "postgresql":
-            within = {"connect_timeout": CONNECT_WITHIN}
-            engine = sa.create_engine(url, pool_size=1, max_overflow=8, pool_pre_ping=True, connect_args=within)
+            engine = sa.create_engine(url, pool_size=1, max_overflow=8, pool_pre_ping=True, connect_args=NOTICED)
         else:
             engine = sa.create_engine(url, poolclass=sa.pool.NullPool)
             sa.event.listen(engine, "connect", _prepare_sqlite)
@@ -181,7 +183,7 @@ def _forget_connections() -> None:
 os.register_at_fork(after_in_child=_forget_connections)
 
 
-def _words(error: sa.exc.OperationalError) -> str:
+def _words(error: sa.exc.DBAPIError) -> str:
     return " ".join(str(error.orig).split())
 
 

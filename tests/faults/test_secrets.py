@@ -11,7 +11,10 @@ import httpx
 import pytest
 from dagster._core.remote_representation.external_data import RepositorySnap
 from harness import Harness
+from pydantic import ValidationError
 from tide import States, at_sea, by_hand, settle_but_retraining
+
+from resources.settings import Settings
 
 DAY = timedelta(days=1)
 SECRETS = {
@@ -69,3 +72,11 @@ def test_no_log_no_answer_no_fact_and_no_metadata_shows_a_secret(harness: Harnes
 
 def records(harness: Harness, run: dg.DagsterRun) -> list[dg.EventLogRecord]:
     return list(harness.instance.get_records_for_run(run.run_id).records)
+
+
+@pytest.mark.parametrize("address", ["postgresql://mlops:{}@db:5432/mlops", "postgresql://mlops@db/mlops?password={}"])
+def test_a_password_in_an_address_is_refused_without_being_shown(monkeypatch: pytest.MonkeyPatch, address: str) -> None:
+    monkeypatch.setenv("MLOPS_ASSETS_DATABASE_URL", address.format("secret-in-address-4711"))
+    with pytest.raises(ValidationError, match="PGPASSFILE") as caught:
+        Settings()
+    assert "4711" not in str(caught.value)

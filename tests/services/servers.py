@@ -370,8 +370,6 @@ class Gcs(Server):
             "MLOPS_ASSETS_LAKE_URL": f"gs://{self.bucket}/lake",
             "MLOPS_ASSETS_DVC_REMOTE": f"gs://{self.bucket}/dvc",
             "STORAGE_EMULATOR_HOST": self.url,
-            # without it gcsfs first asks for the bucket's kind over gRPC, which no emulator speaks, for a minute
-            "GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT": "false",
         }
 
 

@@ -14,9 +14,12 @@ import pytest
 from logs import T0, ForwarderProcess, answers, forwarding, open_log
 from servers import BUCKET, ORG, Influx, wait_until
 
+from mlops_assets.retraining.ledger import Ledger
+from mlops_assets.retraining.records import WindowLabelled
 from resources.answers import RequestLine
 from resources.forwarding import behind
 from resources.influx import InfluxTelemetry, Server
+from resources.settings import Settings
 from resources.telemetry import Telemetry
 
 CHUNK = 200
@@ -150,3 +153,15 @@ def test_the_tags_of_answers_are_bounded(influx: Influx, tmp_path: Path) -> None
         )
         columns = {name for row in rows for name in row if not name.startswith("_")} - {"result", "table"}
     assert columns == {"project", "role", "model_version", "dataset_version", "set", "source"}
+
+
+def test_a_fact_whose_labels_are_gone_holds_its_ledger_back_and_nothing_else(influx: Influx, tmp_path: Path) -> None:
+    lost = WindowLabelled(at=T0, window="2011-04-02T04:00:00Z", data_version="0" * 32, rows=1)
+    with open_log(tmp_path, "kept") as log, forwarding(tmp_path, influx.environment()) as found:
+        Ledger(Settings(home=tmp_path).ledger).append("gone", lost)
+        log.record(answers(log, "kept", 0, 10))
+        assert there(influx, log, "kept") == 10
+        wait_until(lambda: not found.ready(), 30)
+        problem = found.get("/readyz")
+        assert problem is not None and "labels of window 2011-04-02T04:00:00Z" in problem.json()["problem"]
+        assert found.process is not None and found.process.poll() is None

@@ -95,10 +95,12 @@ def fault_of(window: int, play: Play, servers: dict[str, Server], way: Way) -> I
         way.fail("lose", 1, "POST", "current.json")
         assert [fate for _, _, fate in way.seen].count("refuse") == 2
     elif window == 5:
-        killing = threading.Timer(0.3, kill_endpoint, (play,))
+        killed: list[int] = []
+        killing = threading.Timer(0.3, lambda: killed.append(kill_endpoint(play)))
         killing.start()
         yield
         killing.join()
+        assert killed
         assert [fate for _, _, fate in way.seen].count("lose") == 1
     elif window == 6:
         servers["InfluxDB"].kill()
@@ -129,14 +131,15 @@ def again_and_again(action: Callable[[], None], every: float) -> Iterator[list[i
         thread.join()
 
 
-def kill_endpoint(play: Play) -> None:
+def kill_endpoint(play: Play) -> int:
+    """End the service as the kernel would; the process that it was."""
     record = play.desk.endpoint.process.record()
-    if record is not None:
-        with suppress(psutil.NoSuchProcess):
-            service = psutil.Process(record.pid)
-            service.kill()
-            # a child of this process must be waited for, or it stays a zombie
-            service.wait(10)
+    assert record is not None
+    service = psutil.Process(record.pid)
+    service.kill()
+    # a child of this process must be waited for, or it stays a zombie
+    service.wait(10)
+    return record.pid
 
 
 def test_the_history_is_the_same_to_the_byte(embedded: Play, on_servers: Play) -> None:
