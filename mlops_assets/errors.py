@@ -83,3 +83,7 @@ class RegistryUnreachable(RegistryError, Unreachable):  # noqa: N818 - as NotRea
 
 class TelemetryError(PlatformError):
     """InfluxDB cannot be reached or refuses, or the forwarder that fills it is behind."""
+
+
+class InfluxUnreachable(TelemetryError, Unreachable):  # noqa: N818 - as NotReady
+    """InfluxDB does not answer now."""

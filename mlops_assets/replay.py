@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
@@ -13,6 +13,7 @@ from dagster._core.scheduler.instigation import InstigatorStatus
 from filelock import FileLock, Timeout
 
 from mlops_assets.errors import PlatformError, Refused
+from mlops_assets.failed_runs import LOOP_TAG, failed_runs, lost_a_server
 from mlops_assets.retraining.outstanding import Work, outstanding
 from mlops_assets.timeline import iso
 from resources.platform import Desk
@@ -24,9 +25,8 @@ ACTIVE = [
     dg.DagsterRunStatus.STARTED,
     dg.DagsterRunStatus.CANCELING,
 ]
-LOOP_TAG, WORK_TAG = "mlops/loop", "mlops/work"
 ATTEMPTS = 4
-"""How often a run of the loop that fails is launched anew before a person must look."""
+"""After so many failures of a run a replay stops: the sensors go on trying, but a person should look."""
 LOOK_EVERY = 0.3
 """Seconds between two looks at whether the loop has come to rest."""
 HEARTBEAT_WITHIN = timedelta(seconds=90)
@@ -97,6 +97,8 @@ class DagsterLoop:
     desk: Desk
     own_run: str | None = None
     watch: Callable[[list[Work]], None] = lambda work: None
+    seen: dict[str, bool] = field(default_factory=dict, init=False)
+    """Failed runs that were looked at, and whether a server was away: a run's end does not change."""
 
     def settle(self) -> None:
         """Wait until nothing is outstanding and no run of the project's loop is active.
@@ -130,13 +132,18 @@ class DagsterLoop:
 
     def _require_attempts(self, work: Work) -> None:
         failed = failed_runs(self.instance, self.desk.spec.name, work.key)
-        if len(failed) >= ATTEMPTS:
+        if len(failed) >= ATTEMPTS and sum(not self._lost_a_server(run) for run in failed) >= ATTEMPTS:
             raise Stuck(
                 self.desk.spec.name,
                 f"run {failed[0].run_id}",
                 f"{work.key} has failed {len(failed)} times",
-                "look at the run in the UI, mend the cause, re-execute it there, then go on with the replay",
+                "look at the run in the UI and mend the cause, then go on with the replay: the sensors try again",
             )
+
+    def _lost_a_server(self, run: dg.DagsterRun) -> bool:
+        if run.run_id not in self.seen:
+            self.seen[run.run_id] = lost_a_server(self.instance, run)
+        return self.seen[run.run_id]
 
     def _require_daemon(self) -> None:
         beats = [beat.timestamp for beat in self.instance.get_daemon_heartbeats().values()]
@@ -153,9 +160,3 @@ class DagsterLoop:
 def active_runs(instance: dg.DagsterInstance, project: str) -> list[dg.DagsterRun]:
     """Runs of a project's loop that have not ended."""
     return list(instance.get_runs(dg.RunsFilter(tags={LOOP_TAG: project}, statuses=ACTIVE)))
-
-
-def failed_runs(instance: dg.DagsterInstance, project: str, key: str) -> list[dg.DagsterRun]:
-    """Runs that were launched for a piece of work and failed, newest first."""
-    statuses = [dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED]
-    return list(instance.get_runs(dg.RunsFilter(tags={LOOP_TAG: project, WORK_TAG: key}, statuses=statuses)))

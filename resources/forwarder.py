@@ -23,10 +23,10 @@ from typing import TYPE_CHECKING
 
 import prometheus_client as prometheus
 
-from mlops_assets.errors import LedgerError, PlatformError, Unreachable
+from mlops_assets.errors import InfluxUnreachable, LedgerError, PlatformError, Unreachable
 from mlops_assets.logs import log_to_stdout
 from resources.forwarding import Key, Logs, Source
-from resources.influx import Expired, InfluxUnreachable, Server, WrongToken, server_of
+from resources.influx import Expired, Server, WrongToken, server_of
 from resources.points import line
 from resources.probes import Probes
 from resources.settings import Settings

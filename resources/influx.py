@@ -14,7 +14,7 @@ import orjson
 import pandas as pd
 import tenacity
 
-from mlops_assets.errors import TelemetryError, Unreachable
+from mlops_assets.errors import InfluxUnreachable, TelemetryError
 from mlops_assets.timeline import iso
 from resources.answers import FEATURE_SET, Role, ServiceHealth, frame_of, from_row, health_of, requests_frame
 from resources.points import PER_MOMENT, FeatureSet, from_record
@@ -142,10 +142,6 @@ class Server:
                 seconds = int(retention.total_seconds())
                 found.retention_rules = [BucketRetentionRules(every_seconds=seconds)]  # type: ignore[no-untyped-call]
                 api.update_bucket(found)
-
-
-class InfluxUnreachable(TelemetryError, Unreachable):  # noqa: N818 - as WrongToken
-    """It does not answer now; later it may."""
 
 
 class WrongToken(TelemetryError):  # noqa: N818 - what happened says more than `Error` would

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import dagster as dg
 
-from mlops_assets.errors import RegistryError
+from mlops_assets.errors import RegistryError, RegistryUnreachable
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -52,10 +52,11 @@ class Registry:
             mlflow.set_registry_uri(self.uri)
             yield mlflow.MlflowClient(self.uri, self.uri)
         except (MlflowException, ConnectionError) as error:
-            raise RegistryError(
+            kind, what = (RegistryUnreachable, "it does not answer") if _away(error) else (RegistryError, "it refused")
+            raise kind(
                 self.project,
                 f"MLflow at {self.uri}, {place}",
-                f"it refused or could not be reached: {error}",
+                f"{what}: {error}",
                 REMEDY["server" if self.uri.startswith("http") else "embedded"],
             ) from error
 
@@ -211,9 +212,8 @@ class RegistryResource(dg.ConfigurableResource):  # type: ignore[type-arg]
         try:
             yield handle
         except BaseException:
-            with suppress(
-                Exception
-            ):  # an MLflow that went away must not bury what went wrong; `run_status` ends the run
+            with suppress(Exception):
+                # an MLflow that went away must not bury what went wrong; `run_status` ends the run
                 handle.cleanup_on_error()
             raise
         with registry._talking("end a run"):
@@ -245,3 +245,15 @@ class _Opens(Protocol):
 
     def __call__(self, context: _RunContext) -> _Handle:
         """Start or resume the MLflow run of a Dagster run."""
+
+
+def _away(error: BaseException | None) -> bool:
+    """Whether no answer came, or only 5xx: MLflow raises one class for all and keeps the cause as its context."""
+    from requests.exceptions import ConnectionError as NoConnection
+    from requests.exceptions import RetryError, Timeout
+
+    while error is not None:
+        if isinstance(error, ConnectionError | NoConnection | RetryError | Timeout):
+            return True
+        error = error.__cause__ or error.__context__
+    return False

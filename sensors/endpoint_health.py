@@ -7,7 +7,8 @@ import dagster as dg
 
 from mlops_assets.blueprint import Blueprint
 from mlops_assets.errors import EndpointError
-from mlops_assets.replay import LOOP_TAG, WORK_TAG, active_runs
+from mlops_assets.failed_runs import LOOP_TAG, WORK_TAG
+from mlops_assets.replay import active_runs
 from mlops_assets.retraining.history import History
 from resources.platform import Desk, Platform
 from sensors.work import Jobs, attempt, first_heal, pause_after_failures

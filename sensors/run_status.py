@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 import dagster as dg
 
 from mlops_assets.blueprint import Blueprint
+from mlops_assets.failed_runs import lost_a_server
 from mlops_assets.retraining.history import History
 from mlops_assets.retraining.training import Ticket
 from resources.platform import Desk, Platform, RunFacts
@@ -38,7 +39,7 @@ def run_status(blueprints: list[Blueprint], default_status: dg.DefaultSensorStat
         trainings = [(platform.of(blueprint.spec), run) for blueprint, run in found if blueprint is not None]
         # The ledger first: what it must know does not wait for an MLflow that cannot be reached.
         for desk, run in trainings:
-            settle_run(desk, run)
+            settle_run(desk, run, interrupted=lost_a_server(context.instance, run))
         for desk, run in trainings:
             desk.registry.close_run(run.run_id, STATUS[run.status])
         cursor = str(records[-1].update_timestamp.timestamp()) if records else context.cursor
@@ -55,23 +56,29 @@ def _project_of(
     return by_job.get(run.job_name) or next(by_hand, None)
 
 
-def settle_run(desk: Desk, run: dg.DagsterRun) -> None:
-    """Give a run that ended its last word in the ledger, if it was a training or a judgement."""
+def settle_run(desk: Desk, run: dg.DagsterRun, *, interrupted: bool = False) -> None:
+    """Give a run that ended its last word in the ledger, if it was a training or a judgement.
+
+    Args:
+        desk: the project's resources.
+        run: the run.
+        interrupted: it failed because a server did not answer.
+    """
     ticket, history = desk.ticket(RunFacts.of(run)), desk.history()
     if any(fact.run_id == run.run_id and fact.outcome != "TRAINED" for fact in history.ended):
         return
     if ticket.by == "hand" and not _promised(history, run.run_id):
         return
     if run.status != dg.DagsterRunStatus.SUCCESS or _promised(history, run.run_id):
-        record_end(desk, history, ticket)
+        record_end(desk, history, ticket, interrupted=interrupted)
 
 
 def _promised(history: History, run_id: str) -> bool:
     return any(fact.run_id == run_id for fact in history.verdicts)
 
 
-def record_end(desk: Desk, history: History, ticket: Ticket) -> None:
-    """A training without an end in the ledger: judged, if its verdict stands; failed, if it has none."""
+def record_end(desk: Desk, history: History, ticket: Ticket, *, interrupted: bool) -> None:
+    """A training without an end in the ledger: judged, if its verdict stands; failed or interrupted, if it has none."""
     started = next((fact for fact in history.started if fact.run_id == ticket.run_id), None)
     as_of = started.at if started is not None else desk.now()
     verdict = next((fact for fact in history.verdicts if fact.run_id == ticket.run_id), None)
@@ -80,9 +87,11 @@ def record_end(desk: Desk, history: History, ticket: Ticket) -> None:
         ended = ticket.ended("JUDGED", as_of, reason=f"{verdict.verdict}, recorded after its run had ended early")
         # As at the gate: a judgement by hand is a person's.
         ended = ended.model_copy(update={"consumes": ticket.by != "bootstrap"})
+    elif interrupted:
+        ended = ticket.ended("INTERRUPTED", as_of, reason=f"a server did not answer Dagster run {ticket.run_id}")
     else:
-        attempts = desk.spec.retraining.attempts if ticket.by == "policy" else 1
-        ended = ticket.ended(
-            "FAILED", as_of, reason=f"Dagster run {ticket.run_id} failed", final=ticket.attempt >= attempts
-        )
+        allowed = desk.spec.retraining.attempts if ticket.by == "policy" else 1
+        before = history.attempts(ticket.decision) if ticket.decision is not None else []
+        failed = sum(fact.outcome == "FAILED" for fact in before) + 1
+        ended = ticket.ended("FAILED", as_of, reason=f"Dagster run {ticket.run_id} failed", final=failed >= allowed)
     desk.ledger.append(desk.spec.name, *([] if started else [ticket.started(as_of)]), ended)

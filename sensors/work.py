@@ -10,8 +10,9 @@ from typing import Any
 import dagster as dg
 
 from mlops_assets.blueprint import Blueprint
+from mlops_assets.failed_runs import LOOP_TAG, WORK_TAG, failed_runs
 from mlops_assets.jobs import WITH_LABELS, WITHOUT_CHAMPION, WITHOUT_LABELS
-from mlops_assets.replay import ATTEMPTS, LOOP_TAG, WORK_TAG, active_runs, failed_runs
+from mlops_assets.replay import active_runs
 from mlops_assets.retraining.history import History
 from mlops_assets.retraining.outstanding import (
     Collect,
@@ -22,6 +23,7 @@ from mlops_assets.retraining.outstanding import (
     Score,
     Sensor,
     Work,
+    growing,
     outstanding,
 )
 from mlops_assets.retraining.training import ATTEMPT_TAG, DECISION_TAG
@@ -32,9 +34,10 @@ Jobs = Mapping[str, Any]
 """A project's jobs by name."""
 RANGE_START, RANGE_END = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
 PAUSE = timedelta(seconds=5)
-"""Wall time before a failed run is launched anew; doubles each time."""
+"""Wall time before a failed run is launched anew; doubles each time, up to `LONGEST_PAUSE`, and never ends: when what
+failed it is gone, the loop goes on without a person."""
 PAUSES = 8
-"""The longest pause between two attempts to heal is that of so many failures in a row."""
+"""So many of the last runs are looked at for failures in a row: that many have the longest pause."""
 
 
 def request(
@@ -70,12 +73,11 @@ def attempt(
     if isinstance(work, Retrain):
         if work.not_before is not None and datetime.now(UTC) < work.not_before:
             return dg.SkipReason(f"attempt {work.attempt} of {work.decision} starts at {work.not_before.isoformat()}")
-    elif len(failed) >= ATTEMPTS:
-        return dg.SkipReason(
-            f"{work.key} has failed {len(failed)} times, last in run {failed[0].run_id}: a person must look"
-        )
     elif failed and (wait := _pause(context, failed)) is not None:
-        return dg.SkipReason(f"{work.key} has failed {len(failed)} times, it is tried again at {wait.isoformat()}")
+        return dg.SkipReason(
+            f"{work.key} has failed {len(failed)} times, last in run {failed[0].run_id}; it is tried again at "
+            f"{wait.isoformat()}"
+        )
     number = work.attempt if isinstance(work, Retrain) else len(failed) + 1
     tags = {"project": blueprint.name, LOOP_TAG: blueprint.name, WORK_TAG: work.key, ATTEMPT_TAG: str(number)}
     run_key = f"{blueprint.name}:{work.key}" if isinstance(work, Retrain) else f"{blueprint.name}:{work.key}:{number}"
@@ -85,7 +87,7 @@ def attempt(
 def _pause(context: dg.SensorEvaluationContext, failed: list[dg.DagsterRun]) -> datetime | None:
     record = context.instance.get_run_record_by_id(failed[0].run_id)
     ended = datetime.fromtimestamp((record.end_time if record else None) or 0.0, UTC)
-    until = ended + PAUSE * 2 ** (len(failed) - 1)
+    until = ended + growing(PAUSE, len(failed))
     return until if datetime.now(UTC) < until else None
 
 

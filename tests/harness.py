@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,8 @@ class Harness:
         )
         self.repository = self.definitions.get_repository_def()
         self.runs: list[tuple[str, bool]] = []
+        self.patience = timedelta(0)
+        """How long `settle` waits for a sensor that waits before it asks for failed work again."""
         self.keys: set[str] = set()
         self._cursor: str | None = None
 
@@ -111,14 +114,19 @@ class Harness:
 
     def settle(self) -> None:
         """Tick and run until nothing is outstanding; a test that cannot settle fails."""
-        for _ in range(200):
+        runs, until = 0, time.monotonic() + self.patience.total_seconds()
+        while runs < 200:
             asked = (self.tick(name) for name in SENSORS)
             request = next((found for found in asked if isinstance(found, dg.RunRequest)), None)
-            if request is None:
-                work = outstanding(self.desk.timeline, self.desk.history(), self.desk.now())
-                assert not work, f"nothing is launched for {work}"
+            if request is not None:
+                self.carry_out(request)
+                runs += 1
+                continue
+            work = outstanding(self.desk.timeline, self.desk.history(), self.desk.now())
+            if not work:
                 return
-            self.carry_out(request)
+            assert time.monotonic() < until, f"nothing is launched for {work}"
+            time.sleep(0.5)
         raise AssertionError("the loop does not settle")
 
     def advance(self, windows: int | None = None, until: datetime | None = None) -> list[datetime]:

@@ -77,9 +77,12 @@ def loop_history(timeline: Timeline, history: History, reign: Reign, *, new_rows
 
 
 def _budgeted(history: History) -> list[datetime]:
-    """Moments of the trainings that count against the budget: the policy's, failed ones too, skipped ones not."""
-    skipped = {fact.run_id for fact in history.ended if fact.outcome == "SKIPPED"}
-    return [fact.at for fact in history.started if fact.by == "policy" and fact.run_id not in skipped]
+    """Moments of the trainings that count against the budget: the policy's, failed ones too.
+
+    Skipped ones do not, nor those that a server's absence interrupted: an outage would spend it.
+    """
+    free = {fact.run_id for fact in history.ended if fact.outcome in ("SKIPPED", "INTERRUPTED")}
+    return [fact.at for fact in history.started if fact.by == "policy" and fact.run_id not in free]
 
 
 def _reign_facts(timeline: Timeline, history: History, reign: Reign) -> ReignFacts:

@@ -226,8 +226,9 @@ class History:
         return max(moments, default=None)
 
     def attempts(self, decision: str) -> list[TrainingEnded]:
-        """How often a decision's training has ended in failure."""
-        return [fact for fact in self.ended if fact.decision == decision and fact.outcome == "FAILED"]
+        """A decision's trainings without a verdict: failed, or interrupted by a server's absence."""
+        unjudged = ("FAILED", "INTERRUPTED")
+        return [fact for fact in self.ended if fact.decision == decision and fact.outcome in unjudged]
 
     def acted_on(self, decision: str) -> bool:
         """Whether a RETRAIN is settled: judged, skipped, failed for good, or its evidence consumed otherwise."""

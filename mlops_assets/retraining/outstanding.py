@@ -15,6 +15,8 @@ from mlops_assets.retraining.records import Stage
 from mlops_assets.timeline import Timeline, Window, contiguous, iso
 
 Sensor = Literal["live_data", "late_labels", "retraining", "endpoint_health"]
+LONGEST_PAUSE = timedelta(minutes=5)
+"""So long at most, on the wall's clock, something that failed waits before it is tried again."""
 
 
 @dataclass(frozen=True)
@@ -174,5 +176,11 @@ def _attempt(timeline: Timeline, history: History, decision: str) -> Retrain:
     failed = history.attempts(decision)
     if not failed:
         return Retrain(decision, 1, None)
-    pause = timeline.spec.retraining.pause * 2 ** (len(failed) - 1)
+    pause = growing(timeline.spec.retraining.pause, len(failed))
     return Retrain(decision, len(failed) + 1, failed[-1].wall_time + pause)
+
+
+def growing(first: timedelta, failures: int) -> timedelta:
+    """The pause after so many failures in a row: it doubles, until it is `LONGEST_PAUSE`, or as long as the first."""
+    doubled: timedelta = first * 2 ** min(failures - 1, 20)
+    return min(doubled, max(first, LONGEST_PAUSE))

@@ -230,7 +230,8 @@ class TrainingEnded(Fact):
     attempt: int
     by: Literal["policy", "person", "bootstrap", "hand"]
     run_id: str
-    outcome: Literal["JUDGED", "FAILED", "SKIPPED", "TRAINED"]
+    outcome: Literal["JUDGED", "FAILED", "INTERRUPTED", "SKIPPED", "TRAINED"]
+    """INTERRUPTED: a server did not answer; the training is tried again, and the attempt counts for nothing."""
     as_of: AwareDatetime
     reason: str = ""
     consumes: bool = True

@@ -58,7 +58,7 @@ class Ticket:
 
     def ended(
         self,
-        outcome: Literal["JUDGED", "FAILED", "SKIPPED", "TRAINED"],
+        outcome: Literal["JUDGED", "FAILED", "INTERRUPTED", "SKIPPED", "TRAINED"],
         as_of: datetime,
         *,
         reason: str = "",

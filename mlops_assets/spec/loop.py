@@ -82,8 +82,8 @@ class RetrainingSpec(SpecModel):
     warm_up: Duration = timedelta(0)
     """How long a new reign is left alone."""
     attempts: int = Field(default=3, ge=1)
-    """How often a failing training is started for one decision."""
+    """How often a failing training is started for one decision; those that lost a server are not counted."""
     pause: Duration = timedelta(seconds=30)
-    """Wall time before the second attempt; doubles with each further one."""
+    """Wall time before the second attempt; doubles with each further one, up to five minutes."""
     budget: BudgetSpec = BudgetSpec(runs=12, per=timedelta(days=365))
     """A fuse against a policy that is too eager."""

@@ -12,9 +12,10 @@ import psutil
 import pytest
 from tide import ASKED, States, at_sea, settle_but_retraining
 
-from mlops_assets.errors import TrainingError
+from mlops_assets.errors import LedgerUnreachable, TrainingError
 from mlops_assets.modeling import automl, training
 from mlops_assets.modeling.training import TrainingRun
+from mlops_assets.retraining.gather import loop_history
 
 DAY = timedelta(days=1)
 
@@ -111,6 +112,29 @@ def test_after_the_last_attempt_the_evidence_is_consumed_and_failed_trainings_ar
         assert "cooldown" not in last.reason
 
 
+def test_a_training_that_loses_a_server_is_tried_again_and_neither_attempt_nor_budget_is_spent(
+    states: States, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fails = iter(3 * [LedgerUnreachable("tide", "PostgreSQL", "it does not answer", "start it")])
+
+    def away_thrice(*_: Any, **__: Any) -> Any:
+        raise next(fails, TrainingError("tide", "selection", "broken by the test", "mend it"))
+
+    home = states.copy("asked", tmp_path / "home")
+    with at_sea(home) as harness:
+        monkeypatch.setattr(training, "select_features", away_thrice)
+        decision = harness.desk.history().decisions[-1].id
+        harness.settle()
+        history, timeline = harness.desk.history(), harness.desk.timeline
+        assert [(e.outcome, e.final) for e in history.attempts(decision)] == [
+            *3 * [("INTERRUPTED", False)],
+            ("FAILED", False),
+            ("FAILED", True),
+        ]
+        assert history.reign is not None
+        assert len(loop_history(timeline, history, history.reign, new_rows=0).trainings) == 2
+
+
 def test_without_mlflow_the_run_fails_in_words_nothing_is_half_written_and_the_next_run_goes_on(
     states: States, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -130,7 +154,7 @@ def test_without_mlflow_the_run_fails_in_words_nothing_is_half_written_and_the_n
             (run,) = harness.instance.get_runs(dg.RunsFilter(job_name="tide_retrain"))
             assert run.status == dg.DagsterRunStatus.FAILURE
             history = harness.desk.history()
-            assert [(e.outcome, e.attempt) for e in history.ended if e.run_id == run.run_id] == [("FAILED", 1)]
+            assert [(e.outcome, e.attempt) for e in history.ended if e.run_id == run.run_id] == [("INTERRUPTED", 1)]
             assert list(history.versions) == [1] and history.open_promotion is None
             assert [path.name for path in (home / "projects/tide/versions").iterdir()] == ["1"]
     with at_sea(home) as harness:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import pytest
@@ -14,13 +16,15 @@ from dagster._core.scheduler.instigation import InstigatorState, InstigatorStatu
 from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
 from dagster._daemon.types import DaemonHeartbeat
 from filelock import FileLock
-from tide import ATTRIBUTES, TRAINED, tide
+from tide import ATTRIBUTES, TRAINED, at_sea, tide
 
+import sensors.work
 from mlops_assets import replay
+from mlops_assets.acquisition import assets
 from mlops_assets.cli.instance import instance_of
-from mlops_assets.errors import Refused
+from mlops_assets.errors import LedgerUnreachable, Refused
 from mlops_assets.replay import ATTEMPTS, DagsterLoop, Stuck, advance
-from mlops_assets.retraining.outstanding import outstanding
+from mlops_assets.retraining.outstanding import LONGEST_PAUSE, growing, outstanding
 from mlops_assets.spec import ProjectSpec
 from resources.platform import Desk, Platform
 from resources.settings import Settings
@@ -83,6 +87,45 @@ def test_a_replay_stops_and_names_a_run_that_keeps_failing(desk: Desk, alive: dg
     runs = [alive.create_run_for_job(job, status=dg.DagsterRunStatus.FAILURE, tags=tags) for _ in range(ATTEMPTS)]
     with pytest.raises(Stuck, match=f"run {runs[-1].run_id}: {work.key} has failed {ATTEMPTS} times"):
         list(advance(desk, DagsterLoop(alive, desk), windows=1))
+
+
+def test_a_replay_waits_for_a_server_that_is_away_however_often_the_run_fails(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each run loses the ledger's database; the sensor asks again, after pauses that stop growing."""
+
+    def away(*_: Any, **__: Any) -> Any:
+        raise LedgerUnreachable("tide", "PostgreSQL", "it does not answer", "start it")
+
+    with at_sea(tmp_path) as harness:
+        loop = DagsterLoop(harness.instance, harness.desk)
+        (work, *_) = outstanding(harness.desk.timeline, harness.desk.history(), harness.desk.now())
+        with monkeypatch.context() as patch:
+            patch.setattr(assets, "publish", away)
+            patch.setattr(sensors.work, "PAUSE", timedelta(0))
+            for _ in range(ATTEMPTS + 3):
+                request = harness.tick("live_data")
+                assert isinstance(request, dg.RunRequest)
+                failed = harness.carry_out(request)
+                assert failed is not None and not failed.success
+        loop._require_attempts(work)
+        waiting = harness.tick("live_data")
+        assert isinstance(waiting, dg.SkipReason)
+        found = re.search(r"has failed 7 times, .* tried again at (\S+)$", str(waiting.skip_message))
+        assert found and datetime.now(UTC) < datetime.fromisoformat(found[1]) < datetime.now(UTC) + LONGEST_PAUSE
+
+
+def test_the_pause_after_failures_doubles_until_it_is_the_longest() -> None:
+    first = timedelta(seconds=5)
+    assert [growing(first, failures).total_seconds() for failures in (1, 2, 3, 6, 7, 1000)] == [
+        5,
+        10,
+        20,
+        160,
+        300,
+        300,
+    ]
+    assert growing(timedelta(hours=1), 3) == timedelta(hours=1)
 
 
 def test_a_replay_stops_when_no_daemon_lives(desk: Desk, instance: dg.DagsterInstance) -> None:

@@ -7,7 +7,7 @@ import time
 import pytest
 from servers import MLflowServer, free_port
 
-from mlops_assets.errors import RegistryError
+from mlops_assets.errors import RegistryError, RegistryUnreachable
 from resources.mlflow import Registry
 
 SOON = 20.0
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.timeout(400)
 
 def test_a_server_that_is_away_is_named_with_its_setting() -> None:
     begun = time.monotonic()
-    with pytest.raises(RegistryError, match=r"MLflow at http://127\.0\.0\.1.*MLOPS_ASSETS_MLFLOW_URL"):
+    with pytest.raises(RegistryUnreachable, match=r"MLflow at http://127\.0\.0\.1.*MLOPS_ASSETS_MLFLOW_URL"):
         Registry(f"http://127.0.0.1:{free_port()}", "tide").ensure_experiment()
     assert time.monotonic() - begun < SOON
 
@@ -32,5 +32,6 @@ def test_wrong_credentials_are_said_at_once_without_the_password(
         monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", password)
     with pytest.raises(RegistryError, match=r"MLFLOW_TRACKING_USERNAME") as caught:
         Registry(mlflow_server.url, "tide").ensure_experiment()
+    assert not isinstance(caught.value, RegistryUnreachable)
     assert "401" in str(caught.value) or "not authenticated" in str(caught.value)
     assert mlflow_server.password not in str(caught.value)

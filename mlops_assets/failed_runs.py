@@ -1,0 +1,42 @@
+"""Runs of a project's loop that failed, and whether a server's absence is why."""
+
+from __future__ import annotations
+
+import dagster as dg
+from dagster_shared.error import SerializableErrorInfo
+
+from mlops_assets.errors import Unreachable
+
+LOOP_TAG, WORK_TAG = "mlops/loop", "mlops/work"
+
+
+def failed_runs(instance: dg.DagsterInstance, project: str, key: str) -> list[dg.DagsterRun]:
+    """Runs that were launched for a piece of work and failed, newest first."""
+    statuses = [dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED]
+    return list(instance.get_runs(dg.RunsFilter(tags={LOOP_TAG: project, WORK_TAG: key}, statuses=statuses)))
+
+
+def lost_a_server(instance: dg.DagsterInstance, run: dg.DagsterRun) -> bool:
+    """Whether a run failed because a server did not answer: such work is tried again for as long as that lasts.
+
+    Dagster keeps a step's error as text: its class is known by name.
+    """
+    if run.status != dg.DagsterRunStatus.FAILURE:
+        return False
+    away = {error.__name__ for error in _kinds(Unreachable)}
+    kinds = {dg.DagsterEventType.STEP_FAILURE, dg.DagsterEventType.RUN_FAILURE}
+    events = [entry.dagster_event for entry in instance.all_logs(run.run_id, of_type=kinds) if entry.dagster_event]
+    errors = [
+        event.step_failure_data.error if event.is_step_failure else event.job_failure_data.error for event in events
+    ]
+    return any(away & _names(error) for error in errors if error is not None)
+
+
+def _kinds(error: type[Unreachable]) -> list[type[Unreachable]]:
+    return [error, *(found for kind in error.__subclasses__() for found in _kinds(kind))]
+
+
+def _names(error: SerializableErrorInfo) -> set[str]:
+    """Class names of an error and of its causes."""
+    found = {str(error.cls_name)}
+    return found if error.cause is None else found | _names(error.cause)
