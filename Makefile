@@ -55,6 +55,12 @@ docs: setup
 lock:
 	$(BIN)/uv pip compile --quiet --python-version 3.11 --generate-hashes --no-emit-index-url --extra dev \
 		--unsafe-package setuptools-none pyproject.toml -o requirements.lock
+	@# the images': the same versions, without what only tests need
+	$(BIN)/uv pip compile --quiet --python-version 3.11 --generate-hashes --no-emit-index-url --extra kubernetes \
+		--constraint requirements.lock pyproject.toml -o deploy/platform.lock
+	$(BIN)/uv pip compile --quiet --python-version 3.11 --generate-hashes --no-emit-index-url --extra endpoint \
+		--extra forwarder --constraint requirements.lock --override deploy/endpoint-overrides.txt pyproject.toml \
+		-o deploy/services.lock
 
 clean:
 	rm -rf $(VENV) .mlops

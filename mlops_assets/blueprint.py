@@ -16,6 +16,8 @@ Phase = Literal["business", "acquisition", "modeling", "deployment", "monitoring
 Decorator = Callable[[Callable[..., Any]], dg.AssetsDefinition]
 CODE_VERSION = "1"
 """Raised when an asset computes something else from the same inputs."""
+HEAVY = ("feasibility", "feature_definitions", "training_set", "candidate_model")
+"""Assets whose steps get `resources.training`."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +59,9 @@ class Blueprint:
             "tags": {"phase": phase, "project": self.name},
             "code_version": CODE_VERSION,
         }
+        if name in HEAVY and self.spec.resources.training is not None:
+            container = {"container_config": {"resources": self.spec.resources.training.as_container()}}
+            arguments["op_tags"] = {"dagster-k8s/config": container}
         if windows:
             arguments["partitions_def"] = self.windows
             arguments["backfill_policy"] = dg.BackfillPolicy.single_run()

@@ -87,3 +87,11 @@ class TelemetryError(PlatformError):
 
 class InfluxUnreachable(TelemetryError, Unreachable):  # noqa: N818 - as NotReady
     """InfluxDB does not answer now."""
+
+
+class ClusterError(PlatformError):
+    """The Kubernetes API refuses, or this process runs in no cluster."""
+
+
+class ClusterUnreachable(ClusterError, Unreachable):  # noqa: N818 - as NotReady
+    """The Kubernetes API does not answer now."""

@@ -32,18 +32,24 @@ WITHOUT_CHAMPION = ["raw_data", "labels"]
 """What there is before the first promotion."""
 
 
-def project_jobs(blueprint: Blueprint) -> list[Any]:
-    """All jobs of one project. The tag `mlops/loop` makes the run queue take one of them at a time."""
+def project_jobs(blueprint: Blueprint, steps: dg.ExecutorDefinition | None = None) -> list[Any]:
+    """All jobs of one project. The tag `mlops/loop` makes the run queue take one of them at a time.
+
+    Args:
+        blueprint: the project.
+        steps: what executes the steps of trainings; None: as those of all jobs.
+    """
     loop = {"project": blueprint.name, "mlops/loop": blueprint.name}
     training = {**loop, "mlops/training": "true"}
 
-    def asset_job(name: str, assets: list[str], tags: dict[str, str], description: str) -> Any:
+    def asset_job(name: str, assets: list[str], tags: dict[str, str], description: str, **more: Any) -> Any:
         keys = [blueprint.key(asset) for asset in assets]
         return dg.define_asset_job(
             blueprint.job(name),
             selection=dg.AssetSelection.assets(*keys) | dg.AssetSelection.checks_for_assets(*keys),
             tags=tags,
             description=description,
+            **more,
         )
 
     return [
@@ -52,6 +58,7 @@ def project_jobs(blueprint: Blueprint) -> list[Any]:
             ["business_case", "feasibility", "history", *TRAINING],
             training,
             "One click: publishes the history up to now, trains the first model, serves it.",
+            executor_def=steps,
         ),
         asset_job("observe", OBSERVING, loop, "A window that ended or whose labels came: raw data ... decision."),
         asset_job(
@@ -59,6 +66,7 @@ def project_jobs(blueprint: Blueprint) -> list[Any]:
             TRAINING,
             training,
             "Dataset ... endpoint. Requested by the sensor for each RETRAIN, or by a person.",
+            executor_def=steps,
         ),
         asset_job(
             "heal",

@@ -19,6 +19,8 @@ from mlops_assets.monitoring.assets import assets as monitoring_assets
 from mlops_assets.spec import ProjectSpec
 from mlops_assets.spec.imports import require_importable
 from mlops_assets.spec.scaffold import EXAMPLE_SOURCE, example_yaml
+from resources.executors import steps_on
+from resources.settings import Settings
 from sensors import project_sensors
 
 # Two parts of Dagster that are marked beta are used on purpose: single-run backfills, and owners of sensors.
@@ -61,13 +63,18 @@ class MLProject(dg.Component):
 
     def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:
         """All definitions of the project."""
-        return definitions_of(self.spec)
+        return definitions_of(self.spec, steps_on(Settings().runs_on))
 
 
-def definitions_of(spec: ProjectSpec) -> dg.Definitions:
-    """All assets, checks, jobs and sensors of a project; resources are handed in by the composition root."""
+def definitions_of(spec: ProjectSpec, steps: dg.ExecutorDefinition | None = None) -> dg.Definitions:
+    """All assets, checks, jobs and sensors of a project; resources are handed in by the composition root.
+
+    Args:
+        spec: the project.
+        steps: what executes the steps of trainings; None: as those of all jobs.
+    """
     blueprint = Blueprint(spec)
-    jobs = project_jobs(blueprint)
+    jobs = project_jobs(blueprint, steps)
     return dg.Definitions(
         assets=[asset for room in ROOMS for asset in room(blueprint)],
         jobs=jobs,

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from mlops_assets.retraining.ledger import Ledger
-from resources.endpoint_process import EndpointProcess
+from resources.scoring_service import ScoringService
 from resources.service_config import ModelRef
 from resources.versions import Versions
 
@@ -18,20 +18,20 @@ class Endpoint:
     """What promotions, the scorer and reports ask of the running service.
 
     Args:
-        process: the service process of the project.
+        service: the scoring service of the project.
         ledger: says which version serves.
         versions: where its bundle lies.
     """
 
-    def __init__(self, process: EndpointProcess, ledger: Ledger, versions: Versions) -> None:
-        self.process, self.ledger, self.versions = process, ledger, versions
+    def __init__(self, service: ScoringService, ledger: Ledger, versions: Versions) -> None:
+        self.service, self.ledger, self.versions = service, ledger, versions
 
     def ensure_running(self) -> None:
         """Start the service if it is not there: with the version that reigns, and its shadow."""
-        history = self.ledger.history(self.process.project)
+        history = self.ledger.history(self.service.project)
         reigning = None if history.reign is None else history.reign.version
-        self.process.ensure_running(
-            serve=self._ref(reigning), shadow=self._ref(history.beside(self.process.spec.serving.shadow))
+        self.service.ensure_running(
+            serve=self._ref(reigning), shadow=self._ref(history.beside(self.service.spec.serving.shadow))
         )
 
     def _ref(self, version: int | None) -> ModelRef | None:
@@ -40,51 +40,51 @@ class Endpoint:
     @property
     def url(self) -> str | None:
         """Where it listens; None while it does not run."""
-        return self.process.url
+        return self.service.url
 
     def serving(self) -> int | None:
         """The version that serves; None when none does, or it does not run."""
-        return self.process.serving()
+        return self.service.serving()
 
     def shadowing(self) -> int | None:
         """The version that predicts unseen."""
-        status = self.process.status()
+        status = self.service.status()
         return None if status is None or status["shadow"] is None else int(status["shadow"]["version"])
 
     def load(self, version: int, folder: Path) -> None:
         """Load a standby; it has answered its golden rows when this returns."""
-        self.process.load(version, folder)
+        self.service.load(version, folder)
 
     def switch(self, version: int) -> None:
         """Serve the standby, without failing a request."""
-        self.process.switch(version)
+        self.service.switch(version)
 
     def unload(self) -> None:
         """Drop a standby."""
-        self.process.unload()
+        self.service.unload()
 
     def shadow(self, version: int | None, folder: Path | None) -> None:
         """Let a version predict unseen, or none."""
-        self.process.shadow(version, folder)
+        self.service.shadow(version, folder)
 
     def exclusive(self) -> AbstractContextManager[None]:
         """Hold while promoting."""
-        return self.process.exclusive()
+        return self.service.exclusive()
 
     def drain(self) -> int:
         """Wait until the shadow has predicted for all answers; how many are left."""
-        return self.process.drain()
+        return self.service.drain()
 
     def invoke(
         self, records: Sequence[Mapping[str, Any]], due: Sequence[datetime], now: datetime
     ) -> list[dict[str, Any]]:
         """Ask for the answers to events, as the scorer, at one moment of the project's time."""
-        return self.process.invoke(records, due, [now] * len(records))
+        return self.service.invoke(records, due, [now] * len(records))
 
     def ask(self, records: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         """Ask as any client would: answered and recorded as `ad_hoc`."""
-        return self.process.ask(records)
+        return self.service.ask(records)
 
     def stop(self) -> bool:
         """End the service; whether there was one."""
-        return self.process.stop()
+        return self.service.stop()

@@ -9,26 +9,36 @@ from pathlib import Path
 import dagster as dg
 
 from mlops_assets.spec.project import ProjectSpec
+from resources.endpoint_deployment import EndpointDeployment
 from resources.endpoint_process import EndpointProcess
+from resources.scoring_service import ScoringService
 from resources.service_config import ModelRef, ProcessRecord, ServiceConfig
 from resources.telemetry import Telemetry, telemetry_path
 
 
 class EndpointsResource(dg.ConfigurableResource):  # type: ignore[type-arg]
-    """Scoring services as local processes, and what they logged."""
+    """Scoring services, as processes of this machine or Deployments of the cluster, and what they logged."""
 
     state: str
     """The state folder."""
     host: str = "127.0.0.1"
     client_token_file: str | None = None
     """Holds the token that clients must show; without it none is asked for."""
+    manifest: str | None = None
+    """Manifests of the services' Deployment and Service; without it they are processes of this machine."""
+
+    def open(self, spec: ProjectSpec) -> ScoringService:
+        """A project's service; it outlives what is returned, whose connections are its own."""
+        token = None if self.client_token_file is None else Path(self.client_token_file)
+        if self.manifest is None:
+            return EndpointProcess(spec, Path(self.state), self.host, token)
+        return EndpointDeployment(spec, Path(self.state), Path(self.manifest), token)
 
     @contextmanager
-    def of(self, spec: ProjectSpec) -> Iterator[EndpointProcess]:
-        """A project's service; the process outlives the context, its connections do not."""
-        token = None if self.client_token_file is None else Path(self.client_token_file)
-        with EndpointProcess(spec, Path(self.state), self.host, token) as process:
-            yield process
+    def of(self, spec: ProjectSpec) -> Iterator[ScoringService]:
+        """As `open`, for the length of a context."""
+        with self.open(spec) as service:
+            yield service
 
     @contextmanager
     def telemetry(self, project: str) -> Iterator[Telemetry]:

@@ -22,7 +22,6 @@ from mlops_assets.timeline import Timeline, Window
 from resources.clock import Clock
 from resources.dvc import Snapshots, SnapshotsResource
 from resources.endpoint import Endpoint
-from resources.endpoint_process import EndpointProcess
 from resources.endpoints import EndpointsResource
 from resources.h2o import H2OResource
 from resources.influx import InfluxTelemetry
@@ -136,10 +135,7 @@ class Desk:
     @cached_property
     def endpoint(self) -> Endpoint:
         """The running service."""
-        where = self.platform.endpoints
-        token = None if where.client_token_file is None else Path(where.client_token_file)
-        process = EndpointProcess(self.spec, Path(where.state), where.host, token)
-        return Endpoint(process, self.ledger, self.versions)
+        return Endpoint(self.platform.endpoints.open(self.spec), self.ledger, self.versions)
 
     def cluster(self) -> AbstractContextManager[object]:
         """A running H2O for the length of one training."""
@@ -218,7 +214,10 @@ class Platform(dg.ConfigurableResource):  # type: ignore[type-arg]
             snapshots=SnapshotsResource(home=str(home), remote=settings.snapshots),
             registry=RegistryResource(uri=settings.mlflow_uri, artifacts=str(artifacts) if artifacts else None),
             endpoints=EndpointsResource(
-                state=str(home / "projects"), host=settings.host, client_token_file=str(token) if token else None
+                state=str(home / "projects"),
+                host=settings.host,
+                client_token_file=str(token) if token else None,
+                manifest=str(settings.endpoint_manifest) if settings.endpoint_manifest else None,
             ),
             influx=InfluxResource(url=settings.influx_url, org=settings.influx_org, bucket=settings.influx_bucket),
             h2o=H2OResource(state=str(home)),

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 from urllib.parse import parse_qs, urlsplit
 
 from pydantic import AfterValidator, SecretStr, model_validator
@@ -67,6 +67,15 @@ class Settings(BaseSettings):
     influx_retention: timedelta | None = None
     """How long the bucket should keep points (ISO 8601, as `P365D`); checked, and set where the token may; without it
     it is left as it is."""
+
+    runs_on: Literal["processes", "kubernetes"] = "processes"
+    """Where Dagster's runs are: processes of this machine, or Jobs of the Kubernetes cluster around this process, of
+    which each step of a bootstrap or retraining has one of its own. The run launcher is dagster.yaml's."""
+    endpoint_manifest: Path | None = None
+    """Manifests of a scoring service's Deployment and Service, in which `${project}` and `${name}` stand for the
+    project; with it endpoints are Deployments of the cluster around this process, without it processes."""
+    dagster_home: Path | None = None
+    """A folder with a dagster.yaml of your own, instead of a shipped one."""
 
     @model_validator(mode="after")
     def _one_token(self) -> Settings:

@@ -49,7 +49,7 @@ def endpoint_fault(desk: Desk, history: History) -> str | None:
     if history.reign is None:
         return None
     try:
-        status = desk.endpoint.process.status()
+        status = desk.endpoint.service.status()
     except EndpointError as error:
         return f"it does not answer: {error}"
     if status is None:

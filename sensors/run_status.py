@@ -11,7 +11,9 @@ from mlops_assets.blueprint import Blueprint
 from mlops_assets.failed_runs import lost_a_server
 from mlops_assets.retraining.history import History
 from mlops_assets.retraining.training import Ticket
+from resources.kubernetes import Cluster
 from resources.platform import Desk, Platform, RunFacts
+from resources.settings import Settings
 
 STATUS = {
     dg.DagsterRunStatus.SUCCESS: "FINISHED",
@@ -42,10 +44,20 @@ def run_status(blueprints: list[Blueprint], default_status: dg.DefaultSensorStat
             settle_run(desk, run, interrupted=lost_a_server(context.instance, run))
         for desk, run in trainings:
             desk.registry.close_run(run.run_id, STATUS[run.status])
+        if Settings().runs_on == "kubernetes" and records:
+            end_steps([record.dagster_run for record in records])
         cursor = str(records[-1].update_timestamp.timestamp()) if records else context.cursor
         return dg.SensorResult(cursor=cursor)
 
     return sensor
+
+
+def end_steps(runs: list[dg.DagsterRun]) -> None:
+    """End what runs that did not succeed left: the steps of a killed run worker go on in Jobs of their own."""
+    cluster = Cluster.around()
+    for run in runs:
+        if not run.is_success:
+            cluster.delete_jobs({"dagster/run-id": run.run_id, "app.kubernetes.io/component": "step_worker"})
 
 
 def _project_of(

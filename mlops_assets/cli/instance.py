@@ -19,8 +19,10 @@ EMBEDDED, ON_POSTGRESQL = ROOT, ROOT / "deploy" / "dagster"
 def dagster_home(settings: Settings) -> Path:
     """The folder whose dagster.yaml counts, its storage ready to be opened by several processes at once.
 
-    It is the shipped one of the mode, or for another state folder a copy that points there.
+    It is the settings' own; else the shipped one of the mode, for another state folder as a copy that points there.
     """
+    if settings.dagster_home is not None:
+        return settings.dagster_home.absolute()
     shipped = ON_POSTGRESQL if settings.database_url else EMBEDDED
     home = shipped if settings.home.absolute() == ROOT / ".mlops" else _copy(shipped, settings.home.absolute())
     if not settings.database_url:

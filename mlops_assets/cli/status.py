@@ -70,7 +70,7 @@ def _champion(history: History) -> dict[str, Any] | None:
 
 def _endpoint(desk: Desk) -> dict[str, Any]:
     try:
-        found = desk.endpoint.process.status()
+        found = desk.endpoint.service.status()
     except EndpointError:
         # It runs and does not answer: that is a fact about it, not a fault of asking.
         return {"url": desk.endpoint.url, "model_version": None, "dataset": None, "ready": False}

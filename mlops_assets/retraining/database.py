@@ -73,11 +73,12 @@ class Database:
             LedgerError: it is refused.
             LedgerUnreachable: it did not answer for `PATIENCE` seconds.
         """
-        with self._connection() as connection:
-            try:
+        try:
+            # giving the connection back ends its transaction, which needs the server too
+            with self._connection() as connection:
                 yield connection
-            except sa.exc.DBAPIError as error:
-                raise (self._away if error.connection_invalidated else self._refused)(error) from error
+        except sa.exc.DBAPIError as error:
+            raise (self._away if error.connection_invalidated else self._refused)(error) from error
 
     @contextmanager
     def begin(self) -> Iterator[sa.Connection]:

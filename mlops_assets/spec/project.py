@@ -13,6 +13,7 @@ from mlops_assets.spec.data import DataSpec, LabelsSpec
 from mlops_assets.spec.duration import LocalTime, SpecModel, format_duration
 from mlops_assets.spec.features import FeaturesSpec
 from mlops_assets.spec.loop import MonitoringSpec, PromotionSpec, RetrainingSpec, ServingSpec
+from mlops_assets.spec.pods import ResourcesSpec
 from mlops_assets.spec.problem import ProblemSpec, SeasonalNaiveBaseline
 from mlops_assets.spec.training import H2OAutoMLSpec
 
@@ -22,6 +23,9 @@ WINDOW_AT_MOST = {
     "week": timedelta(days=7),
     "month": timedelta(days=31),
 }
+
+BESIDE_HEAP = 1024
+"""Mebibytes that a training needs beside its JVM's heap: Python, the JVM's own, the rows."""
 
 
 class WallClock(SpecModel):
@@ -67,6 +71,8 @@ class ProjectSpec(SpecModel):
     """What reports compare."""
     retraining: RetrainingSpec
     """When a new candidate is trained."""
+    resources: ResourcesSpec = ResourcesSpec()
+    """What its pods may use on Kubernetes."""
 
     @model_validator(mode="after")
     def _parts_agree(self) -> ProjectSpec:
@@ -97,6 +103,7 @@ def _contradictions(spec: ProjectSpec) -> Iterator[str]:
     yield from _columns_disagree(spec)
     yield from _times_disagree(spec)
     yield from _guards_disagree(spec)
+    yield from _resources_disagree(spec)
 
 
 def _columns_disagree(spec: ProjectSpec) -> Iterator[str]:
@@ -185,4 +192,14 @@ def _guards_disagree(spec: ProjectSpec) -> Iterator[str]:
         yield (
             f"promotion.min_rows ({spec.promotion.min_rows}) is more than the hold-out of {show(holdout)} holds "
             f"({expected} rows): nothing could ever be promoted"
+        )
+
+
+def _resources_disagree(spec: ProjectSpec) -> Iterator[str]:
+    pod, heap = spec.resources.training, spec.training.memory
+    megabytes = int(heap[:-1]) * (1024 if heap.endswith("g") else 1)
+    if pod is not None and pod.bytes < (megabytes + BESIDE_HEAP) * 2**20:
+        yield (
+            f"resources.training.memory ({pod.memory}) must hold the JVM's heap (training.memory, {heap}) and "
+            f"{BESIDE_HEAP}Mi beside it: the cluster would kill the step"
         )

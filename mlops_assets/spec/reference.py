@@ -27,6 +27,7 @@ from mlops_assets.spec.loop import (
     RetrainingSpec,
     ServingSpec,
 )
+from mlops_assets.spec.pods import PodResources, ResourcesSpec
 from mlops_assets.spec.policies import AgePolicy, AllPolicy, AnyPolicy, DriftPolicy, PerformancePolicy
 from mlops_assets.spec.problem import (
     MajorityBaseline,
@@ -60,6 +61,8 @@ SECTIONS: dict[str, list[Model]] = {
     "monitoring.drift": [DriftSpec],
     "retraining": [RetrainingSpec],
     "retraining.budget": [BudgetSpec],
+    "resources": [ResourcesSpec],
+    "resources.training, resources.endpoint": [PodResources],
     "Policies: retraining.when": [PerformancePolicy, DriftPolicy, AgePolicy, AnyPolicy, AllPolicy],
 }
 """Where in the file each model stands, in the file's order."""
@@ -76,6 +79,9 @@ must be importable.
   never known; of categories only the target has a history (as the index of its class).
 - `data.drop` and `data.columns` share no name; neither the time nor the entity column is listed under `data.columns`.
 - `ge` and `le` are for numbers, and `ge` is not above `le`.
+
+**Resources**
+- `resources.training.memory` holds the JVM's heap (`training.memory`) and 1024Mi beside it.
 
 **Problem**
 - `metric` fits `task`; baseline `majority` is for classification.

@@ -237,7 +237,7 @@ def test_rollback_lets_the_previous_champion_serve_and_the_policy_does_not_undo_
 
 def test_down_ends_what_was_recorded_and_nothing_else(command: Any, asked: Path) -> None:
     with at_sea(asked) as harness:
-        service = harness.desk.endpoint.process.record()
+        service = harness.desk.endpoint.service.record()
         assert service is not None
         sleep = [sys.executable, "-c", "import time; time.sleep(600)"]
         ours, others = subprocess.Popen(sleep), subprocess.Popen(sleep)

@@ -39,7 +39,7 @@ def test_a_version_that_does_not_answer_as_trained_is_rejected_and_nothing_chang
 
         assert [(v.version, v.verdict) for v in history.verdicts if v.run_id == RUN] == [(2, "REJECT")]
         assert [step.version for step in history.of(PromotionStep)] == [1, 1]
-        status = desk.endpoint.process.status()
+        status = desk.endpoint.service.status()
         assert status is not None and status["champion"]["version"] == 1 and status["standby"] is None
         assert desk.registry.alias("champion") == 1
         # Judged all the same: the evidence is consumed and the cooldown has begun.

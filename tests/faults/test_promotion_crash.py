@@ -107,7 +107,7 @@ def test_a_promotion_that_dies_before_the_ledger_knows_of_it_has_not_been(
 
         assert [reign.version for reign in history.reigns] == [1]
         assert served_version(harness) == 1 and desk.registry.alias("champion") == 1
-        status = desk.endpoint.process.status()
+        status = desk.endpoint.service.status()
         assert status is not None and status["standby"] is None
         ends = [fact for fact in history.ended if fact.run_id == RUN]
         assert [(end.outcome, end.attempt, end.final) for end in ends] == [("FAILED", 1, False)]

@@ -7,11 +7,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 from ledger_rules import LedgerRules, moved
 from servers import Postgres, free_port
 
 from mlops_assets.errors import LedgerError, LedgerUnreachable
-from mlops_assets.retraining.database import PATIENCE
+from mlops_assets.retraining.database import PATIENCE, Database
 from mlops_assets.retraining.ledger import Ledger
 
 NUMBER = itertools.count()
@@ -45,6 +46,14 @@ def test_a_restart_of_the_server_is_waited_for(own: Postgres) -> None:
     assert time.monotonic() - begun > 1.5
     restarting.join()
     assert len(ledger.history("tide").facts) == 1
+
+
+def test_a_server_that_ends_between_a_read_and_the_end_of_its_transaction_is_away(own: Postgres) -> None:
+    database = Database(own.url)
+    with pytest.raises(LedgerUnreachable), database.connect() as connection:
+        connection.execute(sa.text("select 1"))
+        own.restart()
+    assert Ledger(own.url).append("tide", moved(1)) == [True]
 
 
 def test_a_server_that_stays_away_is_named_with_its_setting_and_no_password(own: Postgres) -> None:

@@ -135,7 +135,7 @@ def again_and_again(action: Callable[[], None], every: float) -> Iterator[None]:
 
 def kill_endpoint(play: Play) -> int:
     """End the service as the kernel would; the process that it was."""
-    record = play.desk.endpoint.process.record()
+    record = play.desk.endpoint.service.record()
     assert record is not None
     service = psutil.Process(record.pid)
     service.kill()
