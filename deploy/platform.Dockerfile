@@ -20,4 +20,4 @@ ENV PATH=/opt/venv/bin:$PATH PYTHONUNBUFFERED=1 DO_NOT_TRACK=true DVC_NO_ANALYTI
     MLOPS_ASSETS_HOME=/var/lib/mlops-assets
 WORKDIR /srv/mlops-assets
 USER 1000
-ENTRYPOINT ["mlops-assets"]
+CMD ["mlops-assets", "--help"]

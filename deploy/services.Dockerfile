@@ -21,4 +21,4 @@ COPY --from=build /srv/mlops-assets /srv/mlops-assets
 ENV PATH=/opt/venv/bin:$PATH PYTHONUNBUFFERED=1 DO_NOT_TRACK=true MLOPS_ASSETS_HOME=/var/lib/mlops-assets
 WORKDIR /srv/mlops-assets
 USER 1000
-ENTRYPOINT ["mlops-assets", "serve"]
+CMD ["mlops-assets", "--help"]

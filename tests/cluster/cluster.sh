@@ -1,6 +1,8 @@
 #!/usr/bin/env bash
-# A one-node Kubernetes of this machine, in a network namespace of its own: cluster.sh up | down | run COMMAND...
-# `run` is a command inside the namespace, with KUBECONFIG set; `down` leaves nothing behind but the image store.
+# A one-node Kubernetes of this machine, in a network namespace of its own:
+#   cluster.sh up | down | run COMMAND... | with COMMAND...
+# `run` is a command inside the namespace, with KUBECONFIG set; `with` brings the cluster up for the length of a command;
+# `down` leaves nothing behind but the image store.
 set -euo pipefail
 home=${MLOPS_ASSETS_CLUSTER:-$HOME/.cache/mlops-assets/cluster}
 bin=$home/bin
@@ -262,5 +264,13 @@ case ${1-} in
   up) up ;;
   down) down ;;
   run) shift && exec "${inside[@]}" "$@" ;;
-  *) echo "cluster.sh up | down | run COMMAND..." >&2 && exit 2 ;;
+  with)
+    shift
+    begun=$PWD
+    trap down EXIT
+    up
+    cd "$begun"
+    "${inside[@]}" "$@"
+    ;;
+  *) echo "cluster.sh up | down | run COMMAND... | with COMMAND..." >&2 && exit 2 ;;
 esac
