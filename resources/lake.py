@@ -18,7 +18,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-import dagster as dg
 import pandas as pd
 from upath import UPath
 
@@ -237,14 +236,3 @@ def _folder(part: str) -> str:
 
 def _window_id(folder: str) -> str:
     return iso(parse(folder))
-
-
-class LakeResource(dg.ConfigurableResource):  # type: ignore[type-arg]
-    """Where the lake is."""
-
-    root: str
-    """A folder, or a URL that fsspec knows."""
-
-    def open(self) -> Lake:
-        """The lake."""
-        return Lake(self.root)

@@ -26,7 +26,8 @@ from resources.endpoints import EndpointsResource
 from resources.h2o import H2OResource
 from resources.influx import InfluxTelemetry
 from resources.influx_resource import InfluxResource
-from resources.lake import Lake, LakeResource
+from resources.lake import Lake
+from resources.lake_resource import LakeResource
 from resources.ledger import LedgerResource
 from resources.mlflow import Registry, RegistryResource
 from resources.settings import ROOT, Settings

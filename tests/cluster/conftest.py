@@ -92,6 +92,5 @@ def installed() -> Iterator[Installed]:
         pods = kubectl("get", "pods", check=False)
         logs = kubectl("logs", "-l", f"app.kubernetes.io/instance={RELEASE}", "--tail=15", "--prefix", check=False)
         pytest.exit(f"the chart does not come up:\n{out}\n{pods}\n{logs}", returncode=1)
-    print(f"\nchart: all ready {seconds:.1f} s after helm install")
     yield Installed(Dagster(), seconds, TOKEN)
     run(HOME / "bin" / "helm", "-n", NAMESPACE, "uninstall", RELEASE, "--wait", check=False)

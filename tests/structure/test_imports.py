@@ -151,6 +151,17 @@ def test_a_scoring_service_loads_neither_dagster_nor_what_trains_models() -> Non
     assert not loaded & {"dagster", "mlflow", "h2o", "evidently"}
 
 
+def test_a_forwarder_loads_neither_dagster_nor_what_trains_models() -> None:
+    loaded = loaded_by(
+        "from resources.settings import Settings\n"
+        "import resources.forwarder, gcsfs, influxdb_client\n"
+        "from resources.lake import Lake\n"
+        "Lake('gs://bucket/lake')"
+    )
+    assert "influxdb_client" in loaded
+    assert not loaded & {"dagster", "mlflow", "h2o", "evidently", "dvc"}
+
+
 def test_computing_features_loads_no_numba() -> None:
     loaded = loaded_by(
         "from mlops_assets.prediction.features import plan\n"

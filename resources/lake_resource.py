@@ -1,0 +1,18 @@
+"""The lake, as assets get it."""
+
+from __future__ import annotations
+
+import dagster as dg
+
+from resources.lake import Lake
+
+
+class LakeResource(dg.ConfigurableResource):  # type: ignore[type-arg]
+    """Where the lake is."""
+
+    root: str
+    """A folder, or a URL that fsspec knows."""
+
+    def open(self) -> Lake:
+        """The lake."""
+        return Lake(self.root)
