@@ -8,7 +8,7 @@ STAMP := $(VENV)/.installed
 export DO_NOT_TRACK := true
 export DVC_NO_ANALYTICS := 1
 
-.PHONY: setup demo live test test-services check bench docs lock clean
+.PHONY: setup demo live test test-services test-cluster cluster check bench docs lock clean
 
 setup: $(STAMP)
 
@@ -35,6 +35,21 @@ test: setup
 test-services: setup
 	tests/services/install.sh
 	$(BIN)/pytest tests/services
+
+# On a one-node Kubernetes of this machine, whose parts are built once; root, go, and Debian's packages for containers.
+test-cluster: setup
+	tests/services/install.sh
+	tests/cluster/install.sh
+	tests/cluster/images.sh
+	tests/cluster/cluster.sh with $(BIN)/pytest tests/cluster
+
+# The same cluster, left up for a person; `tests/cluster/cluster.sh down` ends it.
+cluster: setup
+	tests/services/install.sh
+	tests/cluster/install.sh
+	tests/cluster/images.sh
+	tests/cluster/cluster.sh up
+	tests/cluster/cluster.sh run $(BIN)/python tests/cluster/install_chart.py
 
 check: setup
 	$(BIN)/ruff check .

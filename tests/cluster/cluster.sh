@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # A one-node Kubernetes of this machine, in a network namespace of its own:
-#   cluster.sh up | down | run COMMAND... | with COMMAND...
+#   cluster.sh up | down | run COMMAND... | with COMMAND... | expose PORT ADDRESS
 # `run` is a command inside the namespace, with KUBECONFIG set; `with` brings the cluster up for the length of a command;
 # `down` leaves nothing behind but the image store.
 set -euo pipefail
@@ -232,7 +232,7 @@ up() {
 down() {
   [ -e "$state/pids" ] || return 0
   cd "$home"
-  end proxy kubelet controllers scheduler coredns
+  end expose proxy kubelet controllers scheduler coredns
   if ctr version >/dev/null 2>&1; then
     local task container
     for task in $(ctr -n k8s.io task ls -q); do ctr -n k8s.io task kill -a -s KILL "$task" >/dev/null 2>&1 || true; done
@@ -260,9 +260,18 @@ down() {
   rm -rf "$state"
 }
 
+expose() { # PORT ADDRESS: PORT of this machine's loopback is ADDRESS (host:port) of the cluster, through a socket
+  local socket=$state/expose.$1.sock
+  rm -f "$socket"
+  begin "expose" socat "UNIX-LISTEN:$socket,fork,mode=600" "TCP:$2"
+  setsid socat "TCP-LISTEN:$1,bind=127.0.0.1,fork,reuseaddr" "UNIX-CONNECT:$socket" >/dev/null 2>&1 </dev/null &
+  echo "$! expose $(started $!)" >>"$state/pids"
+}
+
 case ${1-} in
   up) up ;;
   down) down ;;
+  expose) expose "$2" "$3" ;;
   run) shift && exec "${inside[@]}" "$@" ;;
   with)
     shift
@@ -272,5 +281,5 @@ case ${1-} in
     cd "$begun"
     "${inside[@]}" "$@"
     ;;
-  *) echo "cluster.sh up | down | run COMMAND... | with COMMAND..." >&2 && exit 2 ;;
+  *) echo "cluster.sh up | down | run COMMAND... | with COMMAND... | expose PORT ADDRESS" >&2 && exit 2 ;;
 esac

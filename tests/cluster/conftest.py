@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from lab import CHART, HOME, NAMESPACE, RELEASE, TRIAL, Dagster, helm, kubectl, run
+from lab import CHART, HOME, NAMESPACE, RELEASE, TRIAL, Dagster, helm, kubectl
 
 STATE = HOME / "run" / "state"
 """The volume's folder on the node, this machine."""
@@ -79,8 +79,23 @@ def apply(*manifests: dict[str, object]) -> None:
     assert done.returncode == 0, done.stderr
 
 
+MEASURED: dict[str, object] = {}
+
+
 @pytest.fixture(scope="session")
-def installed() -> Iterator[Installed]:
+def measured() -> dict[str, object]:
+    """What is printed at the end: no test judges a time."""
+    return MEASURED
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Show what was measured."""
+    for name, value in MEASURED.items():
+        terminalreporter.write_line(f"{name}: {value}")
+
+
+def come_up() -> float:
+    """Install the chart with its small servers; the seconds from the start of `helm install` until all is ready."""
     STATE.mkdir(parents=True, exist_ok=True)
     shutil.chown(STATE, 1000, 1000)
     apply(namespace())
@@ -92,5 +107,15 @@ def installed() -> Iterator[Installed]:
         pods = kubectl("get", "pods", check=False)
         logs = kubectl("logs", "-l", f"app.kubernetes.io/instance={RELEASE}", "--tail=15", "--prefix", check=False)
         pytest.exit(f"the chart does not come up:\n{out}\n{pods}\n{logs}", returncode=1)
+    return seconds
+
+
+@pytest.fixture(scope="session")
+def installed() -> Iterator[Installed]:
+    seconds = come_up()
+    MEASURED["helm install until all is ready"] = f"{seconds:.0f} s"
     yield Installed(Dagster(), seconds, TOKEN)
-    run(HOME / "bin" / "helm", "-n", NAMESPACE, "uninstall", RELEASE, "--wait", check=False)
+    helm("uninstall", RELEASE, "--wait", check=False)
+    kubectl("delete", "namespace", NAMESPACE, check=False)
+    kubectl("delete", "pv", f"{NAMESPACE}-state", check=False)
+    shutil.rmtree(STATE, ignore_errors=True)

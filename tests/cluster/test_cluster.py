@@ -1,0 +1,252 @@
+"""Bike data on a real cluster: drift, a retraining in Jobs, a promotion that nobody notices, and pods that are killed.
+
+One story, told in order: each test goes on where the one before it left the project.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import pytest
+from conftest import STATE, Installed
+from lab import CHART, ENDED, RELEASE, TRIAL, Client, address, helm, kubectl, objects, until
+
+from mlops_assets.prediction.predictor import GOLDEN
+from mlops_assets.retraining.history import History
+from mlops_assets.retraining.ledger import Ledger
+from mlops_assets.retraining.records import Scored
+from resources.telemetry import Telemetry, telemetry_path
+
+PROJECT = "bike_demand"
+ENDPOINT = "bike-demand-endpoint"
+MOST = 8
+"""Weeks within which the first retraining must have come: the drift is in the fifth."""
+pytestmark = pytest.mark.timeout(2400)
+
+
+@pytest.fixture(scope="session")
+def ledger(installed: Installed) -> Iterator[Ledger]:
+    password = json.loads(kubectl("get", "secret", "mlops-assets", "-o", "json"))["data"]["PGPASSWORD"]
+    server = address(f"{RELEASE}-postgresql").removeprefix("http://")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PGPASSWORD", base64.b64decode(password).decode())
+        yield Ledger(f"postgresql://mlops@{server}/mlops")
+
+
+@pytest.fixture(scope="session")
+def served(installed: Installed, measured: dict[str, object]) -> Client:
+    """A client of the endpoint that the first model serves."""
+    run = installed.dagster.launch(f"{PROJECT}_bootstrap")
+    ended = installed.dagster.wait(run, 900)
+    assert ended["status"] == "SUCCESS"
+    measured["bootstrap"] = account(ended)
+    golden = next(STATE.glob(f"projects/{PROJECT}/versions/1/**/{GOLDEN}"))
+    record = json.loads(golden.read_text())["records"][0]
+    return Client(address(ENDPOINT), installed.client_token, record)
+
+
+def account(run: dict[str, Any]) -> str:
+    """What a run took, and what its steps worked of it."""
+    worked = sum(step["endTime"] - step["startTime"] for step in run["stepStats"] if step["endTime"])
+    took = run["endTime"] - run["startTime"]
+    return f"{took:.0f} s, of which its {len(run['stepStats'])} steps worked {worked:.0f} s"
+
+
+def history(ledger: Ledger) -> History:
+    return ledger.history(PROJECT)
+
+
+def week(installed: Installed, **more: str) -> str:
+    """Play a week; the run that moves the clock."""
+    config = {"ops": {f"{PROJECT}_advance": {"config": {"windows": 1}}}}
+    return installed.dagster.launch(f"{PROJECT}_clock_advance", config, **more)
+
+
+def serving(client: Client) -> int | None:
+    """The version that answers."""
+    before = client.answered
+    with httpx.Client(
+        base_url=client.url, headers={"Authorization": f"Bearer {client.token}"}, timeout=10, trust_env=False
+    ) as http:
+        client.ask(http)
+    return client.versions[-1] if client.answered > before else None
+
+
+def test_the_first_model_serves_and_each_training_step_was_a_job_of_its_own(
+    installed: Installed, served: Client, ledger: Ledger
+) -> None:
+    assert history(ledger).reign is not None
+    assert serving(served) == 1
+    run = installed.dagster.runs(f"{PROJECT}_bootstrap")[0]["runId"]
+    pods = objects("pods", f"dagster/run-id={run},app.kubernetes.io/component=step_worker")
+    asked = {
+        pod["metadata"]["labels"]["dagster/op"]: pod["spec"]["containers"][0]["resources"]["requests"] for pod in pods
+    }
+    assert f"{PROJECT}__candidate_model" in asked
+    assert asked[f"{PROJECT}__candidate_model"] == {"cpu": "500m", "memory": "3Gi"}
+    assert asked[f"{PROJECT}__evaluation"] != asked[f"{PROJECT}__candidate_model"]
+
+
+def test_light_runs_are_one_pod(installed: Installed, served: Client, measured: dict[str, object]) -> None:
+    run = week(installed)
+    assert installed.dagster.wait(run, 600)["status"] == "SUCCESS"
+    for job in ("score", "observe"):
+        found = installed.dagster.runs(f"{PROJECT}_{job}")[0]["runId"]
+        assert len(objects("pods", f"dagster/run-id={found}")) == 1
+        measured[job] = account(installed.dagster.state(found))
+
+
+def test_an_unknown_caller_gets_nothing(served: Client) -> None:
+    answer = httpx.post(f"{served.url}/invocations", json={"dataframe_records": [served.record]}, trust_env=False)
+    assert answer.status_code == 401
+
+
+def test_drift_retrains_in_jobs_and_the_better_model_replaces_the_running_one_without_a_failed_request(
+    installed: Installed, served: Client, ledger: Ledger, measured: dict[str, object]
+) -> None:
+    with served.asking(threads=1, pause=0.02):
+        for _ in range(MOST):
+            assert installed.dagster.wait(week(installed), 900)["status"] == "SUCCESS"
+            if len(history(ledger).reigns) == 2:
+                break
+    found = history(ledger)
+    assert [reign.cause for reign in found.reigns] == ["bootstrap", "retraining"]
+    (run,) = installed.dagster.runs(f"{PROJECT}_retrain")
+    assert (
+        run["status"] == "SUCCESS" and {"key": "dagster/sensor_name", "value": f"{PROJECT}_retraining"} in run["tags"]
+    )
+    measured["retraining"] = account(installed.dagster.state(run["runId"]))
+    assert served.versions == [1, found.reigns[-1].version]
+    assert served.failed == []
+    measured["requests during the promotion"] = served.answered
+
+
+def test_a_rollback_fails_no_request(
+    installed: Installed, served: Client, ledger: Ledger, measured: dict[str, object]
+) -> None:
+    begun = served.answered
+    with served.asking(threads=2, pause=0.002):
+        until(lambda: served.answered > begun + 1000, "answers before the rollback")
+        assert installed.dagster.wait(installed.dagster.launch(f"{PROJECT}_rollback"))["status"] == "SUCCESS"
+        until(lambda: served.answered > begun + 5000, "answers after the rollback")
+    assert served.versions[-1] == 1 == history(ledger).reigns[-1].version
+    assert served.failed == []
+    measured["requests during the rollback"] = served.answered - begun
+
+
+def test_a_deleted_deployment_is_healed(installed: Installed, served: Client) -> None:
+    kubectl("delete", "deployment", ENDPOINT, "--wait")
+    until(lambda: serving(served) == 1, "the endpoint, brought back by its sensor", 180)
+    until(lambda: installed.dagster.runs(f"{PROJECT}_heal")[0]["status"] == "SUCCESS", "the run that healed it")
+    served.failed.clear()
+
+
+@pytest.mark.parametrize("part", ["daemon", "code", "webserver", "endpoint", "forwarder"])
+def test_a_part_that_is_deleted_while_a_week_is_played_costs_nothing(
+    installed: Installed, served: Client, ledger: Ledger, part: str
+) -> None:
+    before = history(ledger).scored_through
+    run = week(installed)
+    until(lambda: installed.dagster.runs(f"{PROJECT}_score", statuses=["STARTED"]), "a scoring that runs", 180)
+    selector = f"app.kubernetes.io/instance={RELEASE},app.kubernetes.io/component={part}"
+    kubectl("delete", "pod", "-l", selector, "--force", "--grace-period=0")
+    ended = installed.dagster.wait(run, 900)
+    assert ended["status"] == "SUCCESS"
+    found = history(ledger)
+    assert before is not None and found.scored_through is not None and found.scored_through > before
+    assert not found.missed
+    assert until(lambda: serving(served) is not None, "an endpoint that serves")
+
+
+def pods_of(run: str) -> list[str]:
+    """Pods of a run that have not ended."""
+    return [
+        pod["metadata"]["name"]
+        for pod in objects("pods", f"dagster/run-id={run}")
+        if pod["status"]["phase"] in ("Pending", "Running")
+    ]
+
+
+def training(installed: Installed) -> tuple[str, str]:
+    """A retraining that a person asked for, once its candidate is being trained; its run, and the step's pod."""
+    run = installed.dagster.launch(f"{PROJECT}_retrain")
+    selector = f"dagster/run-id={run},dagster/op={PROJECT}__candidate_model"
+
+    def running() -> str | None:
+        found = objects("pods", selector)
+        return found[0]["metadata"]["name"] if found and found[0]["status"]["phase"] == "Running" else None
+
+    return run, until(running, "the candidate's step", 300)
+
+
+def test_a_terminated_training_ends_its_pods(installed: Installed, served: Client) -> None:
+    run, _ = training(installed)
+    installed.dagster.terminate(run)
+    assert installed.dagster.wait(run, 120)["status"] == "CANCELED"
+    until(lambda: not pods_of(run), "the end of its pods")
+    assert serving(served) is not None
+
+
+@pytest.mark.parametrize("killed", ["run worker", "step"])
+def test_a_training_that_is_killed_fails_leaves_no_orphan_and_the_endpoint_serves(
+    installed: Installed, served: Client, ledger: Ledger, killed: str
+) -> None:
+    reigns = len(history(ledger).reigns)
+    run, step = training(installed)
+    worker = objects("pods", f"dagster/run-id={run},app.kubernetes.io/component=run_worker")[0]["metadata"]["name"]
+    kubectl("delete", "pod", step if killed == "step" else worker, "--force", "--grace-period=0")
+    assert installed.dagster.wait(run, 300)["status"] == "FAILURE"
+    until(lambda: not pods_of(run), "the end of its pods")
+    ended = until(lambda: [fact for fact in history(ledger).ended if fact.run_id == run], "its end in the ledger")
+    assert [fact.outcome for fact in ended] == ["FAILED"]
+    assert len(history(ledger).reigns) == reigns and history(ledger).open_promotion is None
+    assert serving(served) is not None
+
+
+def test_each_event_has_its_answer_in_the_log(installed: Installed, ledger: Ledger, served: Client) -> None:
+    found = history(ledger)
+    with Telemetry(telemetry_path(STATE / "projects", PROJECT)) as log:
+        counts = log.counts(PROJECT)
+    asked = sum(fact.answered for fact in found.of(Scored))
+    assert counts["answered"] == asked > 0 and not found.missed
+
+
+def test_all_runs_have_ended(installed: Installed, served: Client) -> None:
+    for job in ("bootstrap", "retrain", "score", "observe", "heal", "rollback", "clock_advance"):
+        assert all(run["status"] in ENDED for run in installed.dagster.runs(f"{PROJECT}_{job}")), job
+
+
+def test_the_chart_tests_itself(installed: Installed) -> None:
+    assert "Succeeded" in helm("test", RELEASE)
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ("bucket.nmae=x", "additional properties 'nmae' not allowed"),
+        ("postgresql.enabled=false", "/postgresql/postgresqlHost"),
+        ("image.platform.tag=not a tag", "/image/platform/tag"),
+        ("codeLocation.resources.limits.memory=lots", "/codeLocation/resources/limits/memory"),
+    ],
+)
+def test_values_that_make_no_sense_are_refused_by_name(installed: Installed, values: str, said: str) -> None:
+    revision = json.loads(helm("status", RELEASE, "-o", "json"))["version"]
+    assert said in helm("upgrade", RELEASE, str(CHART), "-f", str(TRIAL), "--set", values, check=False)
+    assert json.loads(helm("status", RELEASE, "-o", "json"))["version"] == revision
+
+
+def test_nothing_may_more_than_it_needs(installed: Installed) -> None:
+    services = f"system:serviceaccount:{RELEASE}:{RELEASE}-services"
+    assert "no" in kubectl("auth", "can-i", "list", "pods", f"--as={services}", check=False)
+    platform = f"system:serviceaccount:{RELEASE}:{RELEASE}"
+    assert "yes" in kubectl("auth", "can-i", "create", "jobs", f"--as={platform}")
+    for verb, kind in (("get", "secrets"), ("create", "pods"), ("delete", "services"), ("list", "nodes")):
+        assert "no" in kubectl("auth", "can-i", verb, kind, f"--as={platform}", check=False)
+
+
+def test_the_chart_is_clean() -> None:
+    assert "0 chart(s) failed" in helm("lint", "--strict", str(CHART), "-f", str(TRIAL))

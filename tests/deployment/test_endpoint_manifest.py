@@ -1,0 +1,99 @@
+"""An endpoint's manifests: what is put into them, and what is refused before the cluster is asked."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+from tide import tide
+
+from mlops_assets.errors import EndpointError
+from resources.endpoint_deployment import SETTINGS, EndpointDeployment, rolled_out
+
+MANIFEST = """
+apiVersion: v1
+kind: Service
+metadata: {name: "${name}-endpoint"}
+spec: {ports: [{port: 8080}]}
+---
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: "${name}-endpoint"}
+spec:
+  selector: {matchLabels: {project: "${project}"}}
+  template:
+    metadata: {labels: {project: "${project}"}}
+    spec: {containers: [{name: endpoint, args: [serve, "${project}", "$PLAIN"], resources: {limits: {memory: 1Gi}}}]}
+"""
+
+
+@pytest.fixture
+def manifest(tmp_path: Path) -> Path:
+    path = tmp_path / "endpoint.yaml"
+    path.write_text(MANIFEST)
+    return path
+
+
+def test_the_projects_name_is_put_in_as_kubernetes_takes_names(tmp_path: Path, manifest: Path) -> None:
+    with EndpointDeployment(tide(name="high_tide"), tmp_path, manifest) as service:
+        assert service.deployment["metadata"]["name"] == service.service["metadata"]["name"] == "high-tide-endpoint"
+        (container,) = service.deployment["spec"]["template"]["spec"]["containers"]
+        assert container["args"] == ["serve", "high_tide", "$PLAIN"]
+        assert container["resources"] == {"limits": {"memory": "1Gi"}}
+
+
+def test_a_projects_resources_replace_the_manifests(tmp_path: Path, manifest: Path) -> None:
+    spec = tide(resources={"endpoint": {"cpu": "250m", "memory": "2Gi"}})
+    with EndpointDeployment(spec, tmp_path, manifest) as service:
+        (container,) = service.deployment["spec"]["template"]["spec"]["containers"]
+        assert container["resources"] == {
+            "requests": {"cpu": "250m", "memory": "2Gi"},
+            "limits": {"memory": "2Gi"},
+        }
+
+
+def test_pods_are_replaced_when_the_projects_yaml_changes_and_only_then(tmp_path: Path, manifest: Path) -> None:
+    def settings(**parts: object) -> str:
+        with EndpointDeployment(tide(**parts), tmp_path, manifest) as service:
+            return str(service.deployment["spec"]["template"]["metadata"]["annotations"][SETTINGS])
+
+    assert settings() == settings()
+    assert settings() != settings(serving={"every": "2h"})
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (None, "there is no such file"),
+        ("", "a Deployment and a Service were expected, not nothing"),
+        ("kind: Service\nmetadata: {name: a}", "a Deployment and a Service were expected, not Service"),
+    ],
+)
+def test_a_manifest_that_is_none_is_refused_with_its_setting(tmp_path: Path, text: str | None, said: str) -> None:
+    path = tmp_path / "endpoint.yaml"
+    if text is not None:
+        path.write_text(text)
+    with pytest.raises(EndpointError, match=f"{said}.*MLOPS_ASSETS_ENDPOINT_MANIFEST"):
+        EndpointDeployment(tide(), tmp_path, path)
+
+
+@pytest.mark.parametrize(
+    ("status", "done"),
+    [
+        ({}, False),
+        ({"observedGeneration": 3, "replicas": 1, "updatedReplicas": 1, "readyReplicas": 1}, True),
+        ({"observedGeneration": 2, "replicas": 1, "updatedReplicas": 1, "readyReplicas": 1}, False),
+        ({"observedGeneration": 3, "replicas": 2, "updatedReplicas": 1, "readyReplicas": 1}, False),
+        ({"observedGeneration": 3, "replicas": 1, "updatedReplicas": 1}, False),
+    ],
+)
+def test_a_rollout_is_done_when_all_pods_are_new_and_ready(status: dict[str, int], done: bool) -> None:
+    assert rolled_out({"metadata": {"generation": 3}, "spec": {"replicas": 1}, "status": status}) is done
+
+
+def test_a_training_step_must_hold_the_jvms_heap() -> None:
+    with pytest.raises(ValidationError, match=r"resources\.training\.memory \(1Gi\) must hold the JVM's heap"):
+        tide(resources={"training": {"cpu": "1", "memory": "1Gi"}})
+    with pytest.raises(ValidationError, match=r"resources"):
+        tide(resources={"training": {"cpu": "1", "memory": "lots"}})

@@ -1,0 +1,33 @@
+"""The chart agrees with what the platform ships elsewhere; that it works is for `make test-cluster` to show."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import yaml
+
+from resources.settings import Settings
+
+ROOT = Path(__file__).parents[2]
+CONFIG = (ROOT / "helm" / "mlops-assets" / "templates" / "config.yaml").read_text()
+
+
+def test_its_dagster_differs_from_the_shipped_one_in_launcher_folders_and_numbers_only() -> None:
+    text = CONFIG.partition("dagster.yaml: |\n")[2].partition("\n---\n")[0]
+    # what Helm fills in is none of what is compared
+    plain = re.sub(r"\{\{.*?\}\}", "1", text)
+    chart = yaml.safe_load(plain)
+    shipped = yaml.safe_load((ROOT / "deploy" / "dagster" / "dagster.yaml").read_text())
+    for config in (chart, shipped):
+        del config["concurrency"]["runs"]["max_concurrent_runs"]
+        config["local_artifact_storage"].pop("config")
+        config["compute_logs"].pop("config")
+    assert chart.pop("run_launcher")["class"] == "K8sRunLauncher"
+    assert chart == shipped
+
+
+def test_every_setting_that_it_sets_is_one() -> None:
+    names = set(re.findall(r"\bMLOPS_ASSETS_([A-Z_]+):", CONFIG))
+    assert names
+    assert {name.lower() for name in names} <= set(Settings.model_fields)
