@@ -201,6 +201,24 @@ def dashboards(
         console.print("\n".join(str(path) for path in files), highlight=False)
 
 
+@app.command("check-cluster")
+def check_cluster(
+    namespace: Annotated[str, typer.Option(help="Where the chart is to be installed.")],
+    context: Annotated[str | None, typer.Option(help="Of the kubeconfig; without it the current one.")] = None,
+    secret: Annotated[str, typer.Option(help="The chart's `secretName`.")] = "mlops-assets",
+    image: Annotated[list[str] | None, typer.Option(help="An image that the nodes must find; several times.")] = None,
+) -> None:
+    """Say whether the Helm chart can be installed there, and what to do if not; nothing is changed."""
+    from mlops_assets.cli.cluster_check import check_cluster as look
+
+    stopped = False
+    for found in look(context, namespace, secret, image or []):
+        mark = "ok" if found.remedy is None else "NO" if found.stops else "??"
+        typer.echo(f"{mark}  {found.what}" + ("" if found.remedy is None else f"\n    -> {found.remedy}"))
+        stopped |= found.remedy is not None and found.stops
+    raise typer.Exit(1 if stopped else 0)
+
+
 @app.command()
 def down() -> None:
     """Stop everything that was started on this state folder, by its recorded process ids."""
