@@ -105,7 +105,10 @@ def _images(client: Any, api: Any, images: list[str]) -> Iterator[Finding]:
         return
     nodes = _found(lambda: client.CoreV1Api(api).list_node(_request_timeout=WITHIN))
     held = {
-        name for node in (nodes.items if nodes else []) for image in node.status.images or [] for name in image.names
+        name
+        for node in (nodes.items if nodes else [])
+        for image in node.status.images or []
+        for name in image.names or []
     }
     for image in images:
         if image in held or f"docker.io/{image}" in held:
