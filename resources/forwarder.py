@@ -44,6 +44,8 @@ LOOK_EVERY = 0.2
 LOOK_FOR_PROJECTS = 5.0
 ACCOUNT_EVERY = 10.0
 """Seconds between two points that say how far behind it is."""
+END_WITHIN = 8.0
+"""Seconds from SIGTERM to the end, whatever it waits for."""
 NICE = 10
 """It gives way to the services on its machine."""
 
@@ -227,7 +229,7 @@ def main() -> int:
         log.error("there is nowhere to forward to: set MLOPS_ASSETS_INFLUX_URL")
         return 1
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
+        signal.signal(number, lambda *_: _told_to_end(stop))
     os.nice(NICE)
     forwarder = Forwarder(server, Logs(settings), stop)
     with Probes(arguments.host, arguments.port, forwarder.state.problem, forwarder.metrics.registry):
@@ -240,6 +242,14 @@ def main() -> int:
             return 1
     log.info("ended")
     return 0
+
+
+def _told_to_end(stop: threading.Event) -> None:
+    """End soon; a request that hangs is not waited for: what InfluxDB has not confirmed is written again next time."""
+    stop.set()
+    ending = threading.Timer(END_WITHIN, os._exit, (0,))
+    ending.daemon = True
+    ending.start()
 
 
 def _wait_for(server: Server, settings: Settings, forwarder: Forwarder, stop: threading.Event) -> None:

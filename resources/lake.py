@@ -44,12 +44,14 @@ class Lake:
     """Published and quarantined windows of all projects.
 
     Args:
-        root: a folder, or a URL: `gs://bucket/lake`, or one that fsspec knows (`memory://lake`).
-        options: keyword arguments for fsspec's file system.
+        root: a folder, or `gs://bucket/lake` (`memory://lake` for tests).
+
+    Raises:
+        LakeError: for another URL.
     """
 
-    def __init__(self, root: str | UPath, **options: Any) -> None:
-        self.objects = objects_at(root, **options)
+    def __init__(self, root: str | UPath) -> None:
+        self.objects = objects_at(root)
 
     # Write, audit, publish
 

@@ -11,7 +11,7 @@ class LakeResource(dg.ConfigurableResource):  # type: ignore[type-arg]
     """Where the lake is."""
 
     root: str
-    """A folder, or a URL that fsspec knows."""
+    """A folder, or a `gs://` URL."""
 
     def open(self) -> Lake:
         """The lake."""

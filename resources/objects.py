@@ -70,11 +70,23 @@ class Objects(Protocol):
         """Paths that match a glob pattern, in order."""
 
 
-def objects_at(root: str | UPath, **options: Any) -> Objects:
-    """What keeps bytes at a folder, a `gs://` URL, or another one that fsspec knows."""
+def objects_at(root: str | UPath) -> Objects:
+    """What keeps bytes at a folder, a `gs://` URL, or in memory (`memory://`, for tests).
+
+    Raises:
+        LakeError: for another URL: whether of two writers of a window one is refused there, nobody has shown.
+    """
     if str(root).startswith(("gs://", "gcs://")):
         return Bucket(str(root).partition("://")[2])
-    return Folder(UPath(root, **options))
+    folder = UPath(root)
+    if folder.protocol not in ("", "file", "local", "memory"):
+        raise LakeError(
+            "-",
+            f"lake at {root}",
+            f"a folder or gs://bucket/folder was expected, not {folder.protocol}://",
+            "look at MLOPS_ASSETS_LAKE_URL",
+        )
+    return Folder(folder)
 
 
 def plain_buckets() -> None:

@@ -15,6 +15,7 @@ import pytest
 from lake_rules import WINDOW, LakeRules, publish, rows
 from upath import UPath
 
+from mlops_assets.errors import LakeError
 from mlops_assets.timeline import iso
 from resources.lake import Lake
 from resources.parquet import from_parquet, md5, to_parquet
@@ -103,3 +104,8 @@ def test_a_year_of_weeks_is_read_in_half_a_second(tmp_path: Path) -> None:
     read = lake.read("p", "raw_data", lake.published("p", "raw_data"))
     assert len(read) == 52 * 168
     assert time.process_time() - begin < 0.5
+
+
+def test_a_url_where_two_writers_could_not_be_told_apart_is_refused_with_its_setting() -> None:
+    with pytest.raises(LakeError, match=r"not s3://.*MLOPS_ASSETS_LAKE_URL"):
+        Lake("s3://bucket/lake")
