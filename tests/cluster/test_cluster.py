@@ -22,6 +22,7 @@ from mlops_assets.retraining.records import Scored
 from resources.telemetry import Telemetry, telemetry_path
 
 PROJECT = "bike_demand"
+OTHER = "electricity"
 ENDPOINT = "bike-demand-endpoint"
 MOST = 8
 """Weeks within which the first retraining must have come: the drift is in the fifth."""
@@ -172,9 +173,9 @@ def pods_of(run: str) -> list[str]:
 
 
 def training(installed: Installed) -> tuple[str, str]:
-    """A retraining that a person asked for, once its candidate is being trained; its run, and the step's pod."""
-    run = installed.dagster.launch(f"{PROJECT}_retrain")
-    selector = f"dagster/run-id={run},dagster/op={PROJECT}__candidate_model"
+    """The other project's bootstrap, once its candidate is being trained; its run, and the step's pod."""
+    run = installed.dagster.launch(f"{OTHER}_bootstrap")
+    selector = f"dagster/run-id={run},dagster/op={OTHER}__candidate_model"
 
     def running() -> str | None:
         found = objects("pods", selector)
@@ -195,15 +196,14 @@ def test_a_terminated_training_ends_its_pods(installed: Installed, served: Clien
 def test_a_training_that_is_killed_fails_leaves_no_orphan_and_the_endpoint_serves(
     installed: Installed, served: Client, ledger: Ledger, killed: str
 ) -> None:
-    reigns = len(history(ledger).reigns)
     run, step = training(installed)
     worker = objects("pods", f"dagster/run-id={run},app.kubernetes.io/component=run_worker")[0]["metadata"]["name"]
     kubectl("delete", "pod", step if killed == "step" else worker, "--force", "--grace-period=0")
     assert installed.dagster.wait(run, 300)["status"] == "FAILURE"
     until(lambda: not pods_of(run), "the end of its pods")
-    ended = until(lambda: [fact for fact in history(ledger).ended if fact.run_id == run], "its end in the ledger")
+    ended = until(lambda: [fact for fact in ledger.history(OTHER).ended if fact.run_id == run], "its end in the ledger")
     assert [fact.outcome for fact in ended] == ["FAILED"]
-    assert len(history(ledger).reigns) == reigns and history(ledger).open_promotion is None
+    assert ledger.history(OTHER).reign is None and ledger.history(OTHER).open_promotion is None
     assert serving(served) is not None
 
 
