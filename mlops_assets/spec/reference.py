@@ -62,7 +62,7 @@ SECTIONS: dict[str, list[Model]] = {
     "retraining": [RetrainingSpec],
     "retraining.budget": [BudgetSpec],
     "resources": [ResourcesSpec],
-    "resources.training, resources.endpoint": [PodResources],
+    "resources.training and endpoint": [PodResources],
     "Policies: retraining.when": [PerformancePolicy, DriftPolicy, AgePolicy, AnyPolicy, AllPolicy],
 }
 """Where in the file each model stands, in the file's order."""

@@ -43,11 +43,17 @@ READ_AS = {
     "AgePolicy": {"leaf", "policy"},
     "AnyPolicy": {"policy"},
     "AllPolicy": {"policy"},
+    "ResourcesSpec": {"resources"},
+    "PodResources": set(),
 }
 DISCRIMINATOR = "type"
 """Read by pydantic, which chooses the model by it; the code asks for the model."""
-THROUGH_THE_SPEC = {("ServingSpec", "give_up"): ("spec", "give_up")}
-"""A default that depends on another part: read through a property of the whole."""
+THROUGH_THE_SPEC = {
+    ("ServingSpec", "give_up"): ("spec", "give_up"),
+    ("PodResources", "cpu"): ("training", "as_container"),
+    ("PodResources", "memory"): ("training", "as_container"),
+}
+"""Read through a property or method of the spec: a default that depends on another part, a container's resources."""
 
 
 def models(kind: type[BaseModel] = SpecModel) -> Iterator[type[BaseModel]]:
