@@ -83,7 +83,7 @@ class EndpointProcess(ScoringService):
 
     def ensure_running(
         self, serve: ModelRef | None = None, shadow: ModelRef | None = None, within: float = START_WITHIN
-    ) -> None:
+    ) -> ProcessRecord:
         """As `ScoringService.ensure_running`; of several callers one starts it."""
         deadline = time.monotonic() + within
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -93,7 +93,7 @@ class EndpointProcess(ScoringService):
                 self._end(running)
                 running = None
             child = None if running is not None else self._start(config)
-            self._ready(child, deadline)
+            return self._ready(child, deadline)
 
     def _config(self, serve: ModelRef | None, shadow: ModelRef | None) -> ServiceConfig:
         last = self._last_record()
@@ -127,12 +127,12 @@ class EndpointProcess(ScoringService):
         CHILDREN[child.pid] = child
         return child
 
-    def _ready(self, child: subprocess.Popen[bytes] | None, deadline: float) -> None:
+    def _ready(self, child: subprocess.Popen[bytes] | None, deadline: float) -> ProcessRecord:
         """Wait until the service answers, be it the child or one that somebody else started."""
         while time.monotonic() < deadline:
             found = self.record()
             if found is not None and self._answers(found.url):
-                return
+                return found
             if found is None and child is not None and child.poll() is not None:
                 forget_ended()
                 raise self._error(

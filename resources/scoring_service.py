@@ -16,7 +16,7 @@ from filelock import FileLock
 from mlops_assets.errors import EndpointError, InputError, ModelError, PlatformError, Refused
 from mlops_assets.spec.project import ProjectSpec
 from mlops_assets.timeline import iso
-from resources.service_config import PROMOTING, ModelRef, ServiceConfig, endpoint_folder, scorer_token
+from resources.service_config import PROMOTING, ModelRef, ProcessRecord, ServiceConfig, endpoint_folder, scorer_token
 
 START_WITHIN = 90.0
 """Seconds from start to the first answer; 4 to 6 on a quiet machine, most of it the first model's imports."""
@@ -64,13 +64,16 @@ class ScoringService(ABC):
     @abstractmethod
     def ensure_running(
         self, serve: ModelRef | None = None, shadow: ModelRef | None = None, within: float = START_WITHIN
-    ) -> None:
+    ) -> ProcessRecord | None:
         """Have the service run and answer; one that runs is left alone, unless the project's YAML has changed since.
 
         Args:
             serve: what a service that must be started serves; None: nothing yet.
             shadow: what it predicts with in the shadow.
             within: seconds to wait at most.
+
+        Returns:
+            Its process, where it is one of this machine.
 
         Raises:
             EndpointError: with the end of its log, when it dies or takes too long.
