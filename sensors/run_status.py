@@ -39,13 +39,13 @@ def run_status(blueprints: list[Blueprint], default_status: dg.DefaultSensorStat
         records = context.instance.get_run_records(ended, order_by="update_timestamp", ascending=True, limit=50)
         found = [(_project_of(record.dagster_run, by_job, by_asset), record.dagster_run) for record in records]
         trainings = [(platform.of(blueprint.spec), run) for blueprint, run in found if blueprint is not None]
-        # The ledger first: what it must know does not wait for an MLflow that cannot be reached.
+        # The ledger and what holds a node's memory first: neither waits for an MLflow that cannot be reached.
         for desk, run in trainings:
             settle_run(desk, run, interrupted=lost_a_server(context.instance, run))
-        for desk, run in trainings:
-            desk.registry.close_run(run.run_id, STATUS[run.status])
         if Settings().runs_on == "kubernetes" and records:
             end_steps([record.dagster_run for record in records])
+        for desk, run in trainings:
+            desk.registry.close_run(run.run_id, STATUS[run.status])
         cursor = str(records[-1].update_timestamp.timestamp()) if records else context.cursor
         return dg.SensorResult(cursor=cursor)
 
