@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
@@ -206,17 +207,25 @@ def check_cluster(
     namespace: Annotated[str, typer.Option(help="Where the chart is to be installed.")],
     context: Annotated[str | None, typer.Option(help="Of the kubeconfig; without it the current one.")] = None,
     secret: Annotated[str, typer.Option(help="The chart's `secretName`.")] = "mlops-assets",
-    image: Annotated[list[str] | None, typer.Option(help="An image that the nodes must find; several times.")] = None,
+    image: Annotated[list[str] | None, typer.Option(help="An image that a node must have; several times.")] = None,
+    pull_secret: Annotated[list[str] | None, typer.Option(help="One of the chart's `imagePullSecrets`.")] = None,
+    as_json: Json = False,
 ) -> None:
-    """Say whether the Helm chart can be installed there, and what to do if not; nothing is changed."""
+    """Say whether the Helm chart can be installed there, and what to do if not; nothing is changed.
+
+    An image that no node holds is pulled by a pod that is deleted again.
+    """
     from mlops_assets.cli.cluster_check import check_cluster as look
 
-    stopped = False
-    for found in look(context, namespace, secret, image or []):
-        mark = "ok" if found.remedy is None else "NO" if found.stops else "??"
-        typer.echo(f"{mark}  {found.what}" + ("" if found.remedy is None else f"\n    -> {found.remedy}"))
-        stopped |= found.remedy is not None and found.stops
-    raise typer.Exit(1 if stopped else 0)
+    findings = []
+    for found in look(context, namespace, secret, image or [], pull_secret or []):
+        findings.append(found)
+        if not as_json:
+            mark = "ok" if found.remedy is None else "NO" if found.stops else "??"
+            typer.echo(f"{mark}  {found.what}" + ("" if found.remedy is None else f"\n    -> {found.remedy}"))
+    if as_json:
+        print_json({"findings": [asdict(found) for found in findings]})
+    raise typer.Exit(1 if any(found.remedy is not None and found.stops for found in findings) else 0)
 
 
 @app.command()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,6 +25,10 @@ NEEDED = (
 )
 WITHIN = 10
 """Seconds for each question."""
+PULLED_WITHIN = 300
+"""Seconds for a node to pull an image."""
+NOT_PULLED = ("ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "RegistryUnavailable")
+"""Why a container waits whose image cannot be had."""
 
 
 @dataclass(frozen=True)
@@ -38,14 +42,17 @@ class Finding:
     """Whether the chart cannot be installed like that."""
 
 
-def check_cluster(context: str | None, namespace: str, secret: str, images: list[str]) -> Iterator[Finding]:
+def check_cluster(
+    context: str | None, namespace: str, secret: str, images: list[str], pull_secrets: list[str]
+) -> Iterator[Finding]:
     """Look at context, API, namespace, Secret, rights and images; what cannot be asked any more is left out.
 
     Args:
         context: of the kubeconfig; None: the current one.
         namespace: where the chart is to be installed.
         secret: the chart's `secretName`.
-        images: as `repository:tag`; whether a node holds them.
+        images: as `repository:tag`; whether a node holds them, or can pull them (a pod that is deleted again).
+        pull_secrets: the chart's `imagePullSecrets`.
     """
     from kubernetes import client, config
     from kubernetes.client.exceptions import ApiException
@@ -54,7 +61,8 @@ def check_cluster(context: str | None, namespace: str, secret: str, images: list
     try:
         known, current = config.list_kube_config_contexts()
     except config.ConfigException as error:
-        yield Finding(f"no kubeconfig can be read: {error}", "set KUBECONFIG, or log in to the cluster")
+        remedy = "set KUBECONFIG, or log in to the cluster; `kubectl config use-context` chooses the current one"
+        yield Finding(f"no kubeconfig can be read: {error}", remedy)
         return
     names = [each["name"] for each in known]
     chosen = context or current["name"]
@@ -69,8 +77,12 @@ def check_cluster(context: str | None, namespace: str, secret: str, images: list
     try:
         server = client.VersionApi(api).get_code(_request_timeout=WITHIN).git_version
         yield Finding(f"context {chosen}: Kubernetes {server} answers")
+        core = client.CoreV1Api(api)
+        if _ask(lambda: core.read_namespace(namespace, _request_timeout=WITHIN)) is None:
+            yield Finding(f"there is no namespace {namespace}", f"kubectl create namespace {namespace}")
+            return
         yield from _in_namespace(client, api, namespace, secret)
-        yield from _images(client, api, images)
+        yield from _images(core, namespace, images, pull_secrets)
     except ApiException as error:
         yield Finding(f"context {chosen}: it refuses ({error.status}: {error.reason})", "look at your rights there")
     except HTTPError as error:
@@ -78,10 +90,6 @@ def check_cluster(context: str | None, namespace: str, secret: str, images: list
 
 
 def _in_namespace(client: Any, api: Any, namespace: str, secret: str) -> Iterator[Finding]:
-    core = client.CoreV1Api(api)
-    if _absent(lambda: core.read_namespace(namespace, _request_timeout=WITHIN)):
-        yield Finding(f"there is no namespace {namespace}", f"kubectl create namespace {namespace}")
-        return
     missing = [what for what in NEEDED if not _may(client, api, namespace, *what)]
     if missing:
         words = ", ".join(f"{verb} {kind}" for verb, _, kind in missing)
@@ -90,7 +98,7 @@ def _in_namespace(client: Any, api: Any, namespace: str, secret: str) -> Iterato
         )
     else:
         yield Finding(f"namespace {namespace}: you may create all that the chart does")
-    held = _found(lambda: core.read_namespaced_secret(secret, namespace, _request_timeout=WITHIN))
+    held = _seen(lambda: client.CoreV1Api(api).read_namespaced_secret(secret, namespace, _request_timeout=WITHIN))
     absent = [key for key in KEYS if held is None or key not in (held.data or {})]
     if absent:
         literals = " ".join(f"--from-literal={key}=..." for key in KEYS)
@@ -100,10 +108,10 @@ def _in_namespace(client: Any, api: Any, namespace: str, secret: str) -> Iterato
         yield Finding(f"Secret {secret}: all keys are there")
 
 
-def _images(client: Any, api: Any, images: list[str]) -> Iterator[Finding]:
+def _images(core: Any, namespace: str, images: list[str], pull_secrets: list[str]) -> Iterator[Finding]:
     if not images:
         return
-    nodes = _found(lambda: client.CoreV1Api(api).list_node(_request_timeout=WITHIN))
+    nodes = _seen(lambda: core.list_node(_request_timeout=WITHIN))
     held = {
         name
         for node in (nodes.items if nodes else [])
@@ -114,11 +122,64 @@ def _images(client: Any, api: Any, images: list[str]) -> Iterator[Finding]:
         if image in held or f"docker.io/{image}" in held:
             yield Finding(f"image {image}: a node holds it")
         else:
-            yield Finding(
-                f"image {image}: no node holds it yet",
-                "see that it is in a registry which the nodes reach, with this tag",
-                stops=False,
-            )
+            yield _pull(core, namespace, image, pull_secrets)
+
+
+def _pull(core: Any, namespace: str, image: str, pull_secrets: list[str]) -> Finding:
+    """Let a node pull an image, as it would for the chart: whether the tag is there, only the nodes' registry knows."""
+    from kubernetes.client.exceptions import ApiException
+    from kubernetes.watch import Watch
+
+    try:
+        name = core.create_namespaced_pod(namespace, _probe(image, pull_secrets), _request_timeout=WITHIN).metadata.name
+    except ApiException as error:
+        if error.status != 403:
+            raise
+        remedy = "see that it is in a registry which the nodes reach, with this tag"
+        return Finding(f"image {image}: no node holds it, and no pod may be made that pulls it", remedy, stops=False)
+    try:
+        events = Watch().stream(
+            core.list_namespaced_pod, namespace, field_selector=f"metadata.name={name}", timeout_seconds=PULLED_WITHIN
+        )
+        for event in events:
+            for container in event["object"].status.container_statuses or []:
+                if container.image_id:
+                    return Finding(f"image {image}: a node has pulled it")
+                waiting = container.state.waiting
+                if waiting is not None and waiting.reason in NOT_PULLED:
+                    said = f"image {image}: no node can pull it ({waiting.reason}: {waiting.message})"
+                    return Finding(said, "see that the tag is in that registry, and that `imagePullSecrets` open it")
+    finally:
+        core.delete_namespaced_pod(name, namespace, grace_period_seconds=0, _request_timeout=WITHIN)
+    said = f"image {image}: no node has pulled it within {PULLED_WITHIN} s"
+    return Finding(said, "look at the nodes, and at their way to the registry", stops=False)
+
+
+def _probe(image: str, pull_secrets: list[str]) -> dict[str, Any]:
+    """A pod that needs an image and does nothing, fit for a namespace of the restricted standard."""
+    amounts = {"cpu": "10m", "memory": "32Mi"}
+    return {
+        "metadata": {"generateName": "check-image-"},
+        "spec": {
+            "restartPolicy": "Never",
+            "automountServiceAccountToken": False,
+            "imagePullSecrets": [{"name": each} for each in pull_secrets],
+            "securityContext": {
+                "runAsNonRoot": True,
+                "runAsUser": 1000,
+                "seccompProfile": {"type": "RuntimeDefault"},
+            },
+            "containers": [
+                {
+                    "name": "image",
+                    "image": image,
+                    "command": ["true"],
+                    "resources": {"requests": amounts, "limits": amounts},
+                    "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
+                }
+            ],
+        },
+    }
 
 
 def _may(client: Any, api: Any, namespace: str, verb: str, group: str, kind: str) -> bool:
@@ -131,27 +192,25 @@ def _may(client: Any, api: Any, namespace: str, verb: str, group: str, kind: str
     return bool(answer.status.allowed)
 
 
-def _absent(ask: Any) -> bool:
-    """Whether what is asked for is not there; what may not be seen may be."""
+UNSEEN = object()
+"""What may be there, and may not be seen."""
+
+
+def _ask(question: Callable[[], Any]) -> Any:
+    """What a question finds; None for what is not there, UNSEEN for what may not be seen."""
     from kubernetes.client.exceptions import ApiException
 
     try:
-        ask()
+        return question()
     except ApiException as error:
         if error.status == 404:
-            return True
-        if error.status != 403:
-            raise
-    return False
-
-
-def _found(ask: Any) -> Any:
-    """What a question finds; None for what is not there, or may not be seen."""
-    from kubernetes.client.exceptions import ApiException
-
-    try:
-        return ask()
-    except ApiException as error:
-        if error.status in (403, 404):
             return None
+        if error.status == 403:
+            return UNSEEN
         raise
+
+
+def _seen(question: Callable[[], Any]) -> Any:
+    """What a question finds; None for what is not there, or may not be seen."""
+    found = _ask(question)
+    return None if found is UNSEEN else found

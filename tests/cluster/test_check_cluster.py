@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 from conftest import Installed
-from lab import NAMESPACE, RELEASE, kubectl, run
+from lab import NAMESPACE, RELEASE, kubectl, objects, run
 
 IMAGE = "docker.io/mlops-assets/platform:test"
+ABSENT = "docker.io/mlops-assets/platform:never"
 
 
 def check(*arguments: str) -> str:
@@ -29,10 +30,21 @@ def test_a_wrong_context_is_named_with_those_there_are(installed: Installed) -> 
     assert "NO  there is no context 'nowhere'" in said and "choose one of mlops-assets" in said
 
 
-def test_a_namespace_secret_or_image_that_is_not_there_is_named(installed: Installed) -> None:
+def test_a_namespace_or_secret_that_is_not_there_is_named(installed: Installed) -> None:
     assert "there is no namespace elsewhere" in check("--namespace", "elsewhere")
     assert "kubectl create secret generic other" in check("--secret", "other")
-    assert "??  image platform:never: no node holds it yet" in check("--image", "platform:never")
+
+
+def test_an_image_that_no_node_can_pull_is_named_and_the_pod_that_tried_is_gone(installed: Installed) -> None:
+    said = check("--image", IMAGE, "--image", ABSENT)
+    assert f"ok  image {IMAGE}: a node holds it" in said
+    assert f"NO  image {ABSENT}: no node can pull it (ErrImagePull" in said
+    assert not [pod for pod in objects("pods") if pod["metadata"]["name"].startswith("check-image-")]
+
+
+def test_the_findings_are_facts_for_other_tools(installed: Installed) -> None:
+    (found,) = json.loads(check("--context", "nowhere", "--json"))["findings"]
+    assert found["stops"] and "nowhere" in found["what"] and "mlops-assets" in found["remedy"]
 
 
 def test_a_cluster_that_does_not_answer_is_named(installed: Installed, tmp_path: Path) -> None:
