@@ -307,6 +307,8 @@ class Bucket:
         except (aiohttp.ClientError, requests.RequestException) as error:
             raise self._away(error) from error
         except GoogleAuthError as error:
+            if _nobody_gave_a_token(error):
+                raise self._away(error) from error
             raise LakeError("-", self.place, f"no credentials: {_words(error)}", credentials) from error
 
     def _away(self, error: Exception) -> LakeUnreachable:
@@ -316,6 +318,14 @@ class Bucket:
             f"it does not answer, or is not able now: {type(error).__name__}: {_words(error)}",
             f"look at MLOPS_ASSETS_LAKE_URL and the network ({EMULATOR} where there is one); then run this again",
         )
+
+
+def _nobody_gave_a_token(error: Exception) -> bool:
+    """Whether a node's metadata service was away or overloaded, which passes; one that refuses carries its answer."""
+    from google.auth.exceptions import TransportError
+
+    cause = error.__cause__
+    return isinstance(cause, TransportError) and len(cause.args) == 1
 
 
 def _words(error: Exception) -> str:

@@ -1,9 +1,13 @@
 from __future__ import annotations
 
 import itertools
+import os
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pandas as pd
@@ -149,6 +153,54 @@ def test_missing_credentials_are_said_at_once(monkeypatch: pytest.MonkeyPatch, t
     with pytest.raises(LakeError, match=r"bucket gs://mlops: it refuses.*default credentials") as caught:
         Lake("gs://mlops/lake").published("p", "raw_data")
     assert not isinstance(caught.value, LakeUnreachable)
+
+
+READER = """
+from mlops_assets.errors import LakeError
+from resources.lake import Lake
+try:
+    Lake("gs://mlops/lake").published("p", "raw_data")
+except LakeError as error:
+    print(type(error).__name__)
+"""
+
+
+@contextmanager
+def metadata_service(status: int) -> Iterator[str]:
+    """A node's metadata service, as Workload Identity has it, that answers questions for an account with a status."""
+
+    class Answers(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            universe = "universe" in self.path
+            self.send_response(404 if universe else status if "service-accounts" in self.path else 200)
+            body = b"" if universe else b"project"
+            self.send_header("Metadata-Flavor", "Google")
+            self.send_header("Content-Type", "text/plain")
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            """Say nothing."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Answers) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+@pytest.mark.parametrize(("status", "error"), [(503, LakeUnreachable), (404, LakeError)])
+def test_an_overloaded_metadata_service_passes_and_an_account_that_is_not_there_does_not(
+    tmp_path: Path, status: int, error: type[LakeError]
+) -> None:
+    own = ("STORAGE_EMULATOR_HOST", "GOOGLE_APPLICATION_CREDENTIALS", "NO_GCE_CHECK")
+    environment = {name: value for name, value in os.environ.items() if name not in own}
+    with metadata_service(status) as address:
+        # a process of its own: Google's library reads the address when it is imported
+        environment |= {"GCE_METADATA_HOST": address, "GCE_METADATA_IP": address, "CLOUDSDK_CONFIG": str(tmp_path)}
+        command = [sys.executable, "-c", READER]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.stdout.strip() == error.__name__, done.stderr
 
 
 def test_a_bucket_where_nobody_listens_is_unreachable(monkeypatch: pytest.MonkeyPatch) -> None:
