@@ -187,9 +187,15 @@ def test_a_rollback_fails_no_request(
 
 
 def test_a_deleted_deployment_is_healed(installed: Installed, served: Client) -> None:
-    kubectl("delete", "deployment", ENDPOINT, "--wait")
-    until(lambda: serving(served) == 1, "the endpoint, brought back by its sensor", 180)
-    until(lambda: installed.dagster.runs(f"{PROJECT}_heal")[0]["status"] == "SUCCESS", "the run that healed it")
+    before = {run["runId"] for run in installed.dagster.runs(f"{PROJECT}_heal")}
+    kubectl("delete", "deployment", ENDPOINT, "--wait", "--cascade=foreground")
+
+    def healed() -> bool:
+        runs = installed.dagster.runs(f"{PROJECT}_heal", statuses=["SUCCESS"])
+        return any(run["runId"] not in before for run in runs)
+
+    until(healed, "the run that healed it, launched by its sensor", 180)
+    assert serving(served) == 1
     served.failed.clear()
 
 
