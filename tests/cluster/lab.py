@@ -23,7 +23,7 @@ TRIAL = Path(__file__).parent / "values.yaml"
 LAUNCH = """mutation($params: ExecutionParams!) { launchPipelineExecution(executionParams: $params) {
   __typename ... on LaunchRunSuccess { run { runId } } ... on PythonError { message }
   ... on RunConfigValidationInvalid { errors { message } } } }"""
-RUN = """query($id: ID!) { runOrError(runId: $id) { ... on Run { status startTime endTime updateTime
+RUN = """query($id: ID!) { runOrError(runId: $id) { ... on Run { status creationTime startTime endTime
   stepStats { stepKey startTime endTime } } } }"""
 RUNS = """query($filter: RunsFilter!) { runsOrError(filter: $filter) { ... on Runs { results {
   runId jobName status tags { key value } startTime endTime creationTime } } } }"""

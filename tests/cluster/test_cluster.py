@@ -53,10 +53,11 @@ def served(installed: Installed, measured: dict[str, object]) -> Client:
 
 
 def account(run: dict[str, Any]) -> str:
-    """What a run took, and what its steps worked of it."""
+    """What a run took since it was asked for, how much of it until it began, and what its steps worked of it."""
     worked = sum(step["endTime"] - step["startTime"] for step in run["stepStats"] if step["endTime"])
-    took = run["endTime"] - run["startTime"]
-    return f"{took:.0f} s, of which its {len(run['stepStats'])} steps worked {worked:.0f} s"
+    took, waited = run["endTime"] - run["creationTime"], run["startTime"] - run["creationTime"]
+    steps = len(run["stepStats"])
+    return f"{took:.0f} s, of which {waited:.0f} s until it began, and its {steps} steps worked {worked:.0f} s"
 
 
 def history(ledger: Ledger) -> History:
