@@ -81,7 +81,7 @@ def check_cluster(
         if _ask(lambda: core.read_namespace(namespace, _request_timeout=WITHIN)) is None:
             yield Finding(f"there is no namespace {namespace}", f"kubectl create namespace {namespace}")
             return
-        yield from _in_namespace(client, api, namespace, secret)
+        yield from _in_namespace(client, api, core, namespace, secret)
         yield from _images(core, namespace, images, pull_secrets)
     except ApiException as error:
         yield Finding(f"context {chosen}: it refuses ({error.status}: {error.reason})", "look at your rights there")
@@ -89,7 +89,7 @@ def check_cluster(
         yield Finding(f"context {chosen}: its API does not answer: {error!r}", "look at the context's server")
 
 
-def _in_namespace(client: Any, api: Any, namespace: str, secret: str) -> Iterator[Finding]:
+def _in_namespace(client: Any, api: Any, core: Any, namespace: str, secret: str) -> Iterator[Finding]:
     missing = [what for what in NEEDED if not _may(client, api, namespace, *what)]
     if missing:
         words = ", ".join(f"{verb} {kind}" for verb, _, kind in missing)
@@ -98,7 +98,7 @@ def _in_namespace(client: Any, api: Any, namespace: str, secret: str) -> Iterato
         )
     else:
         yield Finding(f"namespace {namespace}: you may create all that the chart does")
-    held = _seen(lambda: client.CoreV1Api(api).read_namespaced_secret(secret, namespace, _request_timeout=WITHIN))
+    held = _seen(lambda: core.read_namespaced_secret(secret, namespace, _request_timeout=WITHIN))
     absent = [key for key in KEYS if held is None or key not in (held.data or {})]
     if absent:
         literals = " ".join(f"--from-literal={key}=..." for key in KEYS)
