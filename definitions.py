@@ -7,6 +7,7 @@ from pathlib import Path
 import dagster as dg
 
 from mlops_assets.blueprint import Blueprint
+from mlops_assets.garbage import collect_rarely
 from mlops_assets.project import MLProject
 from resources.platform import Platform
 from resources.settings import Settings
@@ -16,6 +17,7 @@ from sensors.run_status import run_status
 @dg.definitions
 def defs() -> dg.Definitions:
     """All projects, on the parts that the settings name; runs are processes of this machine."""
+    collect_rarely()
     tree = dg.ComponentTree.for_project(Path(__file__).parent)
     blueprints = [Blueprint(project.spec) for project in tree.get_all_components(of_type=MLProject)]
     return dg.Definitions.merge(

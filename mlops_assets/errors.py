@@ -49,6 +49,14 @@ class LedgerUnreachable(LedgerError, Unreachable):  # noqa: N818 - as NotReady
     """The ledger's database does not answer now."""
 
 
+class DagsterError(PlatformError):
+    """The database of Dagster's storage refuses."""
+
+
+class DagsterUnreachable(DagsterError, Unreachable):  # noqa: N818 - as NotReady
+    """The database of Dagster's storage does not answer now."""
+
+
 class LakeError(PlatformError):
     """The bucket of the lake refuses, or cannot keep what the lake promises."""
 

@@ -134,7 +134,7 @@ def _op_jobs(blueprint: Blueprint, loop: dict[str, str]) -> list[dg.JobDefinitio
     def advance_op(context: dg.OpExecutionContext, config: AdvanceConfig, platform: Platform) -> None:
         desk = platform.of(spec)
         until = None if config.until is None else desk.timeline.utc(datetime.fromisoformat(config.until))
-        loop_ = DagsterLoop(context.instance, desk, own_run=context.run_id)
+        loop_ = DagsterLoop(context.instance, desk)
         for moment in advance(desk, loop_, windows=config.windows if until is None else None, until=until):
             context.log.info("settled at %s", moment.isoformat())
 

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import logging
+import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import dagster as dg
+import sqlalchemy as sa
 from dagster._core.scheduler.instigation import InstigatorStatus
 from filelock import FileLock, Timeout
 
-from mlops_assets.errors import PlatformError, Refused
+from mlops_assets.errors import DagsterError, DagsterUnreachable, PlatformError, Refused, Unreachable
 from mlops_assets.failed_runs import LOOP_TAG, failed_runs, lost_a_server
+from mlops_assets.retraining.database import may_pass
 from mlops_assets.retraining.outstanding import Work, outstanding
 from mlops_assets.timeline import iso
 from resources.platform import Desk
+from resources.waiting import answer_of
 
 ACTIVE = [
     dg.DagsterRunStatus.QUEUED,
@@ -31,6 +37,15 @@ LOOK_EVERY = 0.3
 """Seconds between two looks at whether the loop has come to rest."""
 HEARTBEAT_WITHIN = timedelta(seconds=90)
 
+T = TypeVar("T")
+Told = Callable[[Unreachable], None]
+log = logging.getLogger(__name__)
+
+
+def logged(error: Unreachable) -> None:
+    """Note that a server is waited for."""
+    log.warning(str(error))
+
 
 class Stuck(PlatformError):  # noqa: N818 - what happened says more than `Error` would
     """The loop cannot come to rest without a person."""
@@ -43,14 +58,26 @@ class Loop(Protocol):
         """Return when nothing is outstanding and no run is active."""
 
 
-def advance(desk: Desk, loop: Loop, *, windows: int | None = None, until: datetime | None = None) -> Iterator[datetime]:
+def sure(ask: Callable[[], T], told: Told) -> T:
+    """An answer, however long its server is away; `told` hears of each question that found none."""
+    found = answer_of(lambda: [ask()], told, threading.Event())
+    assert found is not None  # nobody ends the waiting
+    return found[0]
+
+
+def advance(
+    desk: Desk, loop: Loop, *, windows: int | None = None, until: datetime | None = None, told: Told = logged
+) -> Iterator[datetime]:
     """Move a replay clock, yielding each moment once the loop has settled at it.
+
+    A server that is away is waited for: a history of hours does not end because of a restart.
 
     Args:
         desk: the project's resources.
         loop: carries out the work.
         windows: stop after so many ends of windows.
         until: stop at this time; the clock then stands there.
+        told: hears of each question that found no server.
 
     Raises:
         Refused: for a wall clock, backwards, or when somebody else moves this clock now.
@@ -64,22 +91,25 @@ def advance(desk: Desk, loop: Loop, *, windows: int | None = None, until: dateti
             desk.spec.name, "clock", "it is being moved already", "wait for the other replay to end"
         ) from error
     with held:
-        # Standing still, or going back, which the clock refuses; so does a wall clock.
-        desk.clock.move(desk.now() if until is None else min(until, desk.now()))
-        loop.settle()
+        now = sure(desk.now, told)
+        _settled_at(now if until is None else min(until, now), desk, loop, told)
         passed = 0
         while windows is None or passed < windows:
-            moment = timeline.next_moment(desk.now())
+            moment = timeline.next_moment(now)
             if moment is None or (until is not None and moment > until):
                 break
-            desk.clock.move(moment)
-            loop.settle()
+            now = _settled_at(moment, desk, loop, told)
             yield moment
             passed += any(timeline.readable_at(window) == moment for window in timeline.ended_windows(moment)[-1:])
-        if until is not None and until > desk.now():
-            desk.clock.move(until)
-            loop.settle()
-            yield until
+        if until is not None and until > now:
+            yield _settled_at(until, desk, loop, told)
+
+
+def _settled_at(moment: datetime, desk: Desk, loop: Loop, told: Told) -> datetime:
+    """Put the clock there and let the loop come to rest; where it stands already, that is no move."""
+    sure(lambda: desk.clock.move(moment), told)
+    sure(loop.settle, told)
+    return moment
 
 
 @dataclass(frozen=True)
@@ -89,16 +119,18 @@ class DagsterLoop:
     Args:
         instance: Dagster's instance.
         desk: the project's resources.
-        own_run: the run that moves the clock, if it is one: it waits for the others, not for itself.
         watch: called at each look with what is outstanding.
+        told: hears of each look that found no server.
     """
 
     instance: dg.DagsterInstance
     desk: Desk
-    own_run: str | None = None
     watch: Callable[[list[Work]], None] = lambda work: None
+    told: Told = logged
     seen: dict[str, bool] = field(default_factory=dict, init=False)
     """Failed runs that were looked at, and whether a server was away: a run's end does not change."""
+    excused: list[datetime] = field(default_factory=list, init=False)
+    """When a look found no server."""
 
     def settle(self) -> None:
         """Wait until nothing is outstanding and no run of the project's loop is active.
@@ -106,18 +138,27 @@ class DagsterLoop:
         Raises:
             Stuck: when a sensor that is needed is switched off, the daemon does not run, or a run keeps failing.
         """
-        while True:
+        while not sure(self._at_rest, self._away):
+            time.sleep(LOOK_EVERY)
+
+    def _at_rest(self) -> bool:
+        with answering(self.desk.spec.name):
             # Runs first: only they write facts, so if none is active, what the ledger says next is the last word.
             active = active_runs(self.instance, self.desk.spec.name)
             work = outstanding(self.desk.timeline, self.desk.history(), self.desk.now())
             self.watch(work)
             if not work and not active:
-                return
+                return True
             if work:
                 self._require_sensor(work[0])
                 self._require_attempts(work[0])
             self._require_daemon()
-            time.sleep(LOOK_EVERY)
+            return False
+
+    def _away(self, error: Unreachable) -> None:
+        # nor could the daemon give a sign of life meanwhile
+        self.excused.append(datetime.now(UTC))
+        self.told(error)
 
     def _require_sensor(self, work: Work) -> None:
         name = f"{self.desk.spec.name}_{work.sensor}"
@@ -148,13 +189,35 @@ class DagsterLoop:
     def _require_daemon(self) -> None:
         beats = [beat.timestamp for beat in self.instance.get_daemon_heartbeats().values()]
         newest = datetime.fromtimestamp(max(beats, default=0), UTC)
-        if datetime.now(UTC) - newest > HEARTBEAT_WITHIN:
+        if datetime.now(UTC) - max([newest, *self.excused[-1:]]) > HEARTBEAT_WITHIN:
             raise Stuck(
                 self.desk.spec.name,
                 "Dagster's daemon",
                 f"its last sign of life is of {iso(newest)}",
                 "start `dagster dev` in the project's folder, then go on with the replay",
             )
+
+
+@contextmanager
+def answering(project: str) -> Iterator[None]:
+    """Questions to Dagster's storage, which says in SQLAlchemy's words, or in its own around them, that it is away.
+
+    Raises:
+        DagsterError: it refuses.
+        DagsterUnreachable: it does not answer now.
+    """
+    try:
+        yield
+    except PlatformError:
+        raise
+    except Exception as error:
+        causes = [each for each in (error, error.__cause__) if isinstance(each, sa.exc.DBAPIError)]
+        if not causes:
+            raise
+        words = " ".join(str(causes[0].orig).split())
+        kind, found = (DagsterUnreachable, "does not answer") if may_pass(causes[0]) else (DagsterError, "refuses")
+        remedy = "look at the database that dagster.yaml names, and at DAGSTER_HOME"
+        raise kind(project, "Dagster's storage", f"its database {found}: {words}", remedy) from error
 
 
 def active_runs(instance: dg.DagsterInstance, project: str) -> list[dg.DagsterRun]:

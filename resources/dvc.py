@@ -14,8 +14,8 @@ import pandas as pd
 from filelock import FileLock
 from pydantic import AwareDatetime, BaseModel, ConfigDict
 
-from mlops_assets.errors import NotReady, PlatformError
-from resources.objects import EMULATOR, plain_buckets
+from mlops_assets.errors import LakeError, LakeUnreachable, NotReady, PlatformError, Unreachable
+from resources.objects import EMULATOR, objects_at, plain_buckets
 from resources.parquet import from_parquet, md5, to_parquet
 
 FILE, NOTE, REMOTE = "dataset.parquet", "snapshot.json", "storage"
@@ -32,6 +32,10 @@ Result = TypeVar("Result")
 
 class DatasetError(PlatformError):
     """Git or DVC could not do what a snapshot needs."""
+
+
+class DatasetUnreachable(DatasetError, Unreachable):  # noqa: N818 - as NotReady
+    """The bucket that DVC pushes to does not answer now."""
 
 
 class Snapshot(BaseModel):
@@ -250,12 +254,24 @@ class Snapshots:
         try:
             return retrying(action, Repo)
         except Exception as error:  # DVC lets through whatever its remotes' libraries raise, each of its own kind
-            raise DatasetError(
+            raise (DatasetUnreachable if self._away() else DatasetError)(
                 self.project,
                 str(self.folder),
                 f"DVC could not finish: {type(error).__name__}: {error}",
                 f"see that {self.remote} can be written (MLOPS_ASSETS_DVC_REMOTE), then materialize dataset again",
             ) from error
+
+    def _away(self) -> bool:
+        """Whether the remote is a bucket that does not answer now; of its failures DVC tells their number only."""
+        if not self.remote.startswith("gs://"):
+            return False
+        try:
+            objects_at(self.remote).find("files")
+        except LakeUnreachable:
+            return True
+        except LakeError:
+            return False
+        return False
 
 
 class SnapshotsResource(dg.ConfigurableResource):  # type: ignore[type-arg]

@@ -100,33 +100,49 @@ class Lake:
             rows = len(from_parquet(data))
             self.objects.put(target, data)
         pointer = json.dumps({"version": version, "rows": rows}, sort_keys=True).encode()
-        try:
-            if seen.pointer is None or seen.pointer.data != pointer:
-                self.objects.swap(_path(project, table, window, POINTER), pointer, seen.pointer)
-        except Changed as error:
+        if not self._shown(_path(project, table, window, POINTER), pointer, seen):
             now = self.version(project, table, window)
-            if now != version:
-                raise Refused(
-                    project,
-                    f"{table} of window {window}",
-                    f"somebody else published version {now} of it while version {version} was made from {seen.version}",
-                    f"let one process at a time write it; materialize {table} of it again if it should be read anew",
-                ) from error
+            raise Refused(
+                project,
+                f"{table} of window {window}",
+                f"somebody else published version {now} of it while version {version} was made from {seen.version}",
+                f"let one process at a time write it; materialize {table} of it again if it should be read anew",
+            )
         self.objects.remove(_path(project, "quarantine", table, window, REASONS))
         self.objects.remove(staged)
+
+    def _shown(self, path: str, pointer: bytes, seen: Seen) -> bool:
+        """Whether readers see this pointer now; not if they see neither it nor what was seen."""
+        if seen.pointer is None or seen.pointer.data != pointer:
+            try:
+                self.objects.swap(path, pointer, seen.pointer)
+            except Changed:
+                # it may have become the same
+                pass
+            else:
+                return True
+        return self.objects.read(path) == pointer
 
     def quarantine(self, project: str, table: Table, window: str, version: str, reasons: Sequence[str]) -> None:
         """Say why a staged version is not published; a version published before stays."""
         found = json.dumps({"reasons": list(reasons), "version": version}, sort_keys=True)
         self.objects.put(_path(project, "quarantine", table, window, REASONS), found.encode())
 
-    def write_answers(self, project: str, window: str, answers: pd.DataFrame) -> str:
+    def write_answers(self, project: str, window: str, answers: pd.DataFrame, seen: Seen) -> str:
         """Publish a window's answers; inputs, features and probabilities are kept as JSON text.
+
+        Args:
+            project: its name.
+            window: the window's id.
+            answers: rows of telemetry.
+            seen: how the window stood before they were read.
 
         Returns:
             Their data version.
+
+        Raises:
+            Refused: somebody published others since.
         """
-        seen = self.look(project, "predictions", window)
         version = self.stage(project, "predictions", window, answers)
         self.publish(project, "predictions", window, version, seen)
         return version

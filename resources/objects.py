@@ -14,6 +14,7 @@ from functools import cached_property
 from typing import Any, NamedTuple, Protocol
 
 from filelock import FileLock
+from fsspec.config import conf as defaults
 from upath import UPath
 
 from mlops_assets.errors import LakeError, LakeUnreachable
@@ -90,11 +91,13 @@ def objects_at(root: str | UPath) -> Objects:
 
 
 def plain_buckets() -> None:
-    """Keep gcsfs, before it is imported, from asking over gRPC what kind of bucket there is.
+    """Tell gcsfs, before it is used by whomever, what it cannot be told by all of its users.
 
-    No emulator speaks that, which takes a minute to find out, and nothing here depends on it.
+    No request is without a limit: a lost packet would hang a run. And it does not ask over gRPC what kind of bucket
+    there is: no emulator speaks that, which takes a minute to find out, and nothing here depends on it.
     """
     os.environ.setdefault("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")
+    defaults.setdefault("gcs", {}).setdefault("requests_timeout", ONE_TRANSFER)
 
 
 class Folder:
@@ -249,8 +252,8 @@ class Bucket:
 
         assert self._bucket is not None  # looked at before its first use
         token = "anon" if os.environ.get(EMULATOR) else "google_default"
-        # others write, too: what was listed a moment ago does not count; without a limit a lost packet hangs a run
-        return GCSFileSystem(token=token, use_listings_cache=False, requests_timeout=ONE_TRANSFER)
+        # others write, too: what was listed a moment ago does not count
+        return GCSFileSystem(token=token, use_listings_cache=False)
 
     @cached_property
     def _bucket(self) -> Any:

@@ -5,6 +5,10 @@ from __future__ import annotations
 import pytest
 from tide import States
 
+from mlops_assets.garbage import collect_rarely
+
+collect_rarely()
+
 
 @pytest.fixture(scope="session")
 def states(tmp_path_factory: pytest.TempPathFactory) -> States:

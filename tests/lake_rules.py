@@ -64,7 +64,7 @@ class LakeRules:
 
     def test_answers_are_published_with_their_inputs_as_text(self, lake: Lake) -> None:
         answers = rows().assign(inputs=[{"x": 1.0, "y": [1.0, None]}] * 5, probabilities=None)
-        version = lake.write_answers("p", WINDOW, answers)
+        version = lake.write_answers("p", WINDOW, answers, lake.look("p", "predictions", WINDOW))
         assert lake.published("p", "predictions") == {WINDOW: version}
         read = lake.read_window("p", "predictions", WINDOW)
         assert read["inputs"].iloc[0] == '{"x":1.0,"y":[1.0,null]}'
@@ -78,6 +78,15 @@ class LakeRules:
         with pytest.raises(Refused, match=f"version {quick} .* while version {slow} was made from {first}"):
             lake.publish("p", "raw_data", WINDOW, slow, seen)
         assert lake.read_window("p", "raw_data", WINDOW)["x"].unique().tolist() == [3.0]
+
+    def test_a_writer_that_changes_nothing_hears_of_what_was_published_meanwhile(self, lake: Lake) -> None:
+        first = publish(lake, rows(1.0))
+        seen = lake.look("p", "raw_data", WINDOW)
+        assert lake.stage("p", "raw_data", WINDOW, rows(1.0)) == first
+        quick = publish(lake, rows(3.0))
+        with pytest.raises(Refused, match=f"version {quick} .* while version {first} was made from {first}"):
+            lake.publish("p", "raw_data", WINDOW, first, seen)
+        assert lake.version("p", "raw_data", WINDOW) == quick
 
     def test_two_writers_of_the_same_rows_agree(self, lake: Lake) -> None:
         begun = [lake.look("p", "raw_data", WINDOW) for _ in range(2)]

@@ -11,6 +11,7 @@ import dagster as dg
 import yaml
 from filelock import FileLock
 
+from mlops_assets.replay import answering
 from resources.settings import ROOT, Settings
 
 EMBEDDED, ON_POSTGRESQL = ROOT, ROOT / "deploy" / "dagster"
@@ -32,9 +33,15 @@ def dagster_home(settings: Settings) -> Path:
 
 @contextmanager
 def instance_of(settings: Settings) -> Iterator[dg.DagsterInstance]:
-    """Open the instance; relative folders of dagster.yaml count from the project's root."""
+    """Open the instance; relative folders of dagster.yaml count from the project's root.
+
+    Raises:
+        DagsterUnreachable: the database of its storage does not answer.
+    """
     os.chdir(ROOT)
-    with dg.DagsterInstance.from_config(str(dagster_home(settings))) as instance:
+    with answering("-"):
+        opened = dg.DagsterInstance.from_config(str(dagster_home(settings)))
+    with opened as instance:
         yield instance
 
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from datetime import datetime
+from functools import partial
 
 import dagster as dg
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from mlops_assets.cli.instance import instance_of
-from mlops_assets.replay import DagsterLoop, advance
+from mlops_assets.errors import Unreachable
+from mlops_assets.replay import DagsterLoop, advance, sure
 from mlops_assets.retraining.outstanding import Work
 from mlops_assets.timeline import iso
 from resources.platform import Desk
@@ -36,10 +38,13 @@ def play(
             doing = work[0].key if work else "settling"
             progress.update(task, description=f"{desk.spec.name} at {iso(desk.now())}: {doing}")
 
-        loop = DagsterLoop(instance, desk, watch=watch)
-        for moment in advance(desk, loop, windows=windows, until=bound):
+        def told(error: Unreachable) -> None:
+            console.print(str(error), markup=False, highlight=False)
+
+        loop = DagsterLoop(instance, desk, watch=watch, told=told)
+        for moment in advance(desk, loop, windows=windows, until=bound, told=told):
             moments.append(iso(moment))
-            console.print(line_of(desk, moment), highlight=False)
+            console.print(sure(partial(line_of, desk, moment), told), highlight=False)
     return moments
 
 

@@ -120,8 +120,8 @@ def _environment(settings: Settings) -> dict[str, str]:
 
 
 def _needs(settings: Settings) -> Callable[[], object]:
-    """Dagster's storage, where it is on a server."""
-    return lambda: Database(settings.ledger) if settings.database_url else None
+    """Dagster's storage, where it is on a server; asked once, it holds no connection for the part's whole life."""
+    return lambda: Database(settings.ledger).close() if settings.database_url else None
 
 
 def _reachable(host: str) -> str:

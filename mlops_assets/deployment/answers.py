@@ -41,7 +41,7 @@ def window_answers(desk: Desk, window: Window) -> WindowAnswers:
     """Read a window's answers, close the account of its events, and publish the answers in the lake.
 
     Raises:
-        Refused: for a window of the future.
+        Refused: for a window of the future, or when somebody published other answers of it meanwhile.
         NotReady: when no champion has served in it.
     """
     timeline, history, now = desk.timeline, desk.history(), desk.now()
@@ -53,6 +53,7 @@ def window_answers(desk: Desk, window: Window) -> WindowAnswers:
             "no champion served then",
             f"run the job {desk.spec.name}_bootstrap, then move the clock past this window",
         )
+    seen = desk.lake.look(desk.spec.name, "predictions", window.id)
     desk.endpoint.drain()
     both = desk.telemetry.answers(desk.spec.name, window.start, window.end, roles=("champion", "shadow"))
     champion = both[both["role"] == "champion"].reset_index(drop=True)
@@ -78,5 +79,5 @@ def window_answers(desk: Desk, window: Window) -> WindowAnswers:
         late=int(champion["late"].sum()) if len(champion) else 0,
         missed=missed,
         open=len(due - answered - set(missed)),
-        data_version=desk.lake.write_answers(desk.spec.name, window.id, both),
+        data_version=desk.lake.write_answers(desk.spec.name, window.id, both, seen),
     )

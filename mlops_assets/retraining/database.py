@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -91,9 +92,13 @@ class Database:
         with self.connect() as connection, connection.begin():
             yield connection
 
+    def close(self) -> None:
+        """Give its idle connections back; who asks again gets a new one."""
+        self.engine.dispose()
+
     def _connection(self) -> sa.Connection:
         retrying = tenacity.Retrying(
-            retry=tenacity.retry_if_exception(self._passes),
+            retry=tenacity.retry_if_exception(may_pass),
             wait=tenacity.wait_random_exponential(0.2, max=2),
             stop=tenacity.stop_after_delay(PATIENCE),
             reraise=True,
@@ -101,13 +106,7 @@ class Database:
         try:
             return retrying(self.engine.connect)
         except sa.exc.DBAPIError as error:
-            raise (self._away if self._passes(error) else self._refused)(error) from error
-
-    def _passes(self, error: BaseException) -> bool:
-        """Whether a failed connection may succeed later."""
-        if not self.postgresql or not isinstance(error, sa.exc.OperationalError):
-            return False
-        return not any(each in str(error.orig) for each in REFUSED)
+            raise (self._away if may_pass(error) else self._refused)(error) from error
 
     def _refused(self, error: sa.exc.DBAPIError) -> LedgerError:
         settings = "MLOPS_ASSETS_DATABASE_URL, PGPASSWORD and PGPASSFILE" if self.postgresql else "MLOPS_ASSETS_HOME"
@@ -161,6 +160,13 @@ class Database:
                     command.stamp(config, unnoted)
             command.upgrade(config, SCHEMA)
             connection.commit()
+
+
+def may_pass(error: BaseException) -> bool:
+    """Whether a server that did not answer, or that ended under a question, may answer later."""
+    if not isinstance(error, sa.exc.OperationalError) or isinstance(error.orig, sqlite3.Error):
+        return False
+    return not any(each in str(error.orig) for each in REFUSED)
 
 
 def _engine(url: str) -> sa.Engine:

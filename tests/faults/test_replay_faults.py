@@ -10,11 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
+import psycopg2
 import pytest
+import sqlalchemy as sa
 from dagster._core.remote_origin import InProcessCodeLocationOrigin, RemoteInstigatorOrigin, RemoteRepositoryOrigin
 from dagster._core.scheduler.instigation import InstigatorState, InstigatorStatus, InstigatorType, SensorInstigatorData
 from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
 from dagster._daemon.types import DaemonHeartbeat
+from dagster_postgres.utils import DagsterPostgresException
 from filelock import FileLock
 from tide import ATTRIBUTES, TRAINED, at_sea, tide
 
@@ -22,9 +25,9 @@ import sensors.work
 from mlops_assets import replay
 from mlops_assets.acquisition import assets
 from mlops_assets.cli.instance import instance_of
-from mlops_assets.errors import LedgerUnreachable, Refused
+from mlops_assets.errors import DagsterError, DagsterUnreachable, LedgerUnreachable, Refused, Unreachable
 from mlops_assets.replay import ATTEMPTS, DagsterLoop, Stuck, advance
-from mlops_assets.retraining.outstanding import LONGEST_PAUSE, growing, outstanding
+from mlops_assets.retraining.outstanding import LONGEST_PAUSE, Work, growing, outstanding
 from mlops_assets.spec import ProjectSpec
 from resources.platform import Desk, Platform
 from resources.settings import Settings
@@ -131,6 +134,42 @@ def test_the_pause_after_failures_doubles_until_it_is_the_longest() -> None:
 def test_a_replay_stops_when_no_daemon_lives(desk: Desk, instance: dg.DagsterInstance) -> None:
     with pytest.raises(Stuck, match=r"Dagster's daemon: .* start `dagster dev`"):
         list(advance(desk, DagsterLoop(instance, desk), windows=1))
+
+
+def without_storage(monkeypatch: pytest.MonkeyPatch, kind: str, times: int) -> None:
+    """Let Dagster's storage be away at its first questions, as psycopg2 and dagster-postgres say it."""
+    asked, left = dg.DagsterInstance.get_runs, [times]
+
+    def get_runs(instance: dg.DagsterInstance, *args: Any, **kwargs: Any) -> Any:
+        if left[0]:
+            left[0] -= 1
+            gone = sa.exc.OperationalError("SELECT 1", {}, psycopg2.OperationalError(kind))
+            raise DagsterPostgresException("too many retries for DB connection") from gone
+        return asked(instance, *args, **kwargs)
+
+    monkeypatch.setattr(dg.DagsterInstance, "get_runs", get_runs)
+
+
+def test_a_daemon_that_was_silent_while_its_storage_was_away_gets_time_to_come_back(
+    desk: Desk, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    without_storage(monkeypatch, "server closed the connection unexpectedly", times=2)
+    monkeypatch.setattr(replay, "HEARTBEAT_WITHIN", timedelta(seconds=1))
+    looks, told = list[list[Work]](), list[Unreachable]()
+    with pytest.raises(Stuck, match="Dagster's daemon"):
+        list(advance(desk, DagsterLoop(instance, desk, watch=looks.append, told=told.append), windows=1))
+    assert [type(error) for error in told] == [DagsterUnreachable] * 2
+    assert "server closed the connection unexpectedly" in str(told[0])
+    assert len(looks) > 1
+
+
+def test_a_replay_does_not_wait_for_a_storage_that_refuses(
+    desk: Desk, alive: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    without_storage(monkeypatch, 'password authentication failed for user "dagster"', times=1)
+    with pytest.raises(DagsterError, match="its database refuses: password authentication failed") as found:
+        list(advance(desk, DagsterLoop(alive, desk), windows=1))
+    assert not isinstance(found.value, Unreachable)
 
 
 def test_a_second_replay_is_refused_while_the_first_goes_on(desk: Desk) -> None:

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
+import pandas as pd
 import pytest
 from tide import ASKED, States, at_sea, failures, retrain, settle_but_retraining, succeeded
 
+from mlops_assets.deployment.answers import window_answers
+from mlops_assets.errors import Refused
 from mlops_assets.retraining.records import Judged, TrainingStarted
 from mlops_assets.retraining.training import request_retraining
+from resources.telemetry import Telemetry
 from sensors.run_status import settle_run
 
 DAY = timedelta(days=1)
@@ -136,3 +141,21 @@ def test_a_fresh_dagster_home_goes_on_where_the_old_one_stood(states: States, tm
         harness.desk.clock.move(harness.desk.now() + DAY)
         settle_but_retraining(harness)
         assert harness.desk.telemetry.counts("tide")["answered"] == answered + 24
+
+
+def test_answers_read_before_somebody_else_published_newer_ones_do_not_replace_them(
+    states: States, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with at_sea(states.copy("asked", tmp_path / "home")) as harness:
+        desk, window = harness.desk, harness.desk.timeline.window_at(ASKED - DAY)
+        read = Telemetry.answers
+
+        def overtaken(log: Telemetry, *args: Any, **kwargs: Any) -> pd.DataFrame:
+            found = read(log, *args, **kwargs)
+            seen = desk.lake.look("tide", "predictions", window.id)
+            desk.lake.write_answers("tide", window.id, found.iloc[1:], seen)
+            return found
+
+        monkeypatch.setattr(Telemetry, "answers", overtaken)
+        with pytest.raises(Refused, match=r"predictions of window .*somebody else published"):
+            window_answers(desk, window)

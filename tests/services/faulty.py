@@ -11,7 +11,7 @@ from typing import Literal
 
 import httpx
 
-Fate = Literal["pass", "refuse", "lose", "forbid"]
+Fate = Literal["pass", "refuse", "lose", "forbid", "hang"]
 STATUS = {"refuse": 503, "lose": 503, "forbid": 403}
 HEAD = 500
 """Bytes of a body that hold an upload's name."""
@@ -24,7 +24,8 @@ class Way:
 
     url: str
     fate: Callable[[str, str], Fate] = lambda method, what: "pass"
-    """Asked for each request, by path and the head of its body. `lose`: the server does it, the caller is told 503."""
+    """Asked for each request, by path and the head of its body. `lose`: the server does it, the caller is told 503.
+    `hang`: nobody answers while the way runs."""
     seen: list[tuple[str, str, Fate]] = field(default_factory=list)
 
     def fail(self, fate: Fate, times: int, method: str, part: str) -> None:
@@ -43,6 +44,7 @@ class Way:
 @contextmanager
 def way_to(server: str) -> Iterator[Way]:
     """A way to the server at an address."""
+    ended = threading.Event()
     with httpx.Client(base_url=server, timeout=60, trust_env=False) as onward:
 
         class Handler(BaseHTTPRequestHandler):
@@ -53,6 +55,10 @@ def way_to(server: str) -> Iterator[Way]:
                 body = self.rfile.read(length)
                 fate = way.fate(self.command, self.path + body[:HEAD].decode(errors="replace"))
                 way.seen.append((self.command, self.path, fate))
+                if fate == "hang":
+                    ended.wait()
+                    self.close_connection = True
+                    return
                 if fate in ("refuse", "forbid"):
                     self.answer(STATUS[fate], b'{"error": {"message": "Not now"}}', {})
                     return
@@ -88,6 +94,7 @@ def way_to(server: str) -> Iterator[Way]:
         try:
             yield way
         finally:
+            ended.set()
             proxy.shutdown()
             thread.join()
             proxy.server_close()

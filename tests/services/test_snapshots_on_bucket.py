@@ -2,14 +2,19 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pandas as pd
 import pytest
+from faulty import way_to
+from fsspec.config import conf as defaults
 from servers import Gcs, free_port
 
-from resources.dvc import DatasetError, Snapshot, Snapshots
+from mlops_assets.errors import Unreachable
+from resources import objects
+from resources.dvc import DatasetError, DatasetUnreachable, Snapshot, Snapshots
 from resources.parquet import md5
 
 AS_OF = datetime(2011, 4, 2, 4, tzinfo=UTC)
@@ -53,13 +58,38 @@ def test_dvc_pull_at_the_tag_in_an_empty_clone_gives_the_same_bytes(
     assert md5((clone / "dataset.parquet").read_bytes()) == snapshot.md5
 
 
-def test_a_bucket_that_is_away_leaves_no_tag_and_the_next_try_goes_on(
-    snapshots: Snapshots, gcs: Gcs, monkeypatch: pytest.MonkeyPatch
+@pytest.fixture(params=["refuses connections", "takes requests and is silent"])
+def absent(request: pytest.FixtureRequest, gcs: Gcs) -> Iterator[str]:
+    """Where a bucket should answer."""
+    if request.param == "refuses connections":
+        yield f"http://127.0.0.1:{free_port()}"
+        return
+    with way_to(gcs.url) as way:
+        way.fate = lambda method, what: "hang"
+        yield way.url
+
+
+def test_a_bucket_that_is_away_is_an_outage_leaves_no_tag_and_the_next_try_goes_on(
+    snapshots: Snapshots, absent: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as away:
-        away.setenv("STORAGE_EMULATOR_HOST", f"http://127.0.0.1:{free_port()}")
-        with pytest.raises(DatasetError, match=r"gs://.*MLOPS_ASSETS_DVC_REMOTE"):
+        away.setenv("STORAGE_EMULATOR_HOST", absent)
+        away.setitem(defaults, "gcs", {"requests_timeout": 1.0})
+        away.setattr(objects, "ONE_REQUEST", 1.0)
+        away.setattr(objects, "ALL_TRIES", 3.0)
+        with pytest.raises(DatasetUnreachable, match=r"gs://.*MLOPS_ASSETS_DVC_REMOTE"):
             take(snapshots)
     assert snapshots.tags() == []
     snapshot = take(snapshots)
     assert snapshots.tags() == [snapshot.tag]
+
+
+def test_a_bucket_that_refuses_dvc_is_no_outage(
+    snapshots: Snapshots, gcs: Gcs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with way_to(gcs.url) as way:
+        way.fate = lambda method, what: "forbid"
+        monkeypatch.setenv("STORAGE_EMULATOR_HOST", way.url)
+        with pytest.raises(DatasetError) as found:
+            take(snapshots)
+    assert not isinstance(found.value, Unreachable)
