@@ -100,7 +100,7 @@ def test_under_load_it_ends_in_time_and_every_answer_that_was_told_is_logged(
 def test_work_that_takes_longer_than_the_grace_does_not_hold_up_the_end(
     service: EndpointProcess, rentals: dict[int, Version], tmp_path: Path
 ) -> None:
-    """A batch of many seconds, and a shadow far behind: both are left, and the log stays whole."""
+    """Batches of many seconds, more than even a quick machine ends in time: they are left, and the log stays whole."""
     body = json.dumps({"inputs": rentals[1].records[:1] * 40_000})
     answers: list[httpx.Response] = []
 
@@ -112,15 +112,19 @@ def test_work_that_takes_longer_than_the_grace_does_not_hold_up_the_end(
 
     record = service.record()
     assert record is not None
-    process, asking = psutil.Process(record.pid), threading.Thread(target=ask)
+    process, asking = psutil.Process(record.pid), [threading.Thread(target=ask) for _ in range(8)]
     idle = process.cpu_times().user
-    asking.start()
+    for each in asking:
+        each.start()
     while process.cpu_times().user < idle + 0.5:  # it is at work
         time.sleep(0.01)
     took = end(service)
-    asking.join(60)
+    for each in asking:
+        each.join(60)
     assert took < STOP_WITHIN
-    assert [(answer.status_code, answer.json()["error"]["field"]) for answer in answers] == [(503, "service")]
+    assert len(answers) == len(asking)
+    left = [answer for answer in answers if not answer.is_success]
+    assert {(answer.status_code, answer.json()["error"]["field"]) for answer in left} == {(503, "service")}
     assert logged(tmp_path) == {}
     assert service.ensure_running(serve=ref(rentals[1], 1)).pid
 
