@@ -100,8 +100,9 @@ class Lake:
             rows = len(from_parquet(data))
             self.objects.put(target, data)
         pointer = json.dumps({"version": version, "rows": rows}, sort_keys=True).encode()
-        if not self._shown(_path(project, table, window, POINTER), pointer, seen):
-            now = self.version(project, table, window)
+        found = self._swapped(_path(project, table, window, POINTER), pointer, seen)
+        if found != pointer:
+            now = json.loads(found)["version"]
             raise Refused(
                 project,
                 f"{table} of window {window}",
@@ -111,17 +112,15 @@ class Lake:
         self.objects.remove(_path(project, "quarantine", table, window, REASONS))
         self.objects.remove(staged)
 
-    def _shown(self, path: str, pointer: bytes, seen: Seen) -> bool:
-        """Whether readers see this pointer now; not if they see neither it nor what was seen."""
+    def _swapped(self, path: str, pointer: bytes, seen: Seen) -> bytes:
+        """Put a pointer in the place of the one that was seen; what readers find then, this one or somebody else's."""
         if seen.pointer is None or seen.pointer.data != pointer:
             try:
                 self.objects.swap(path, pointer, seen.pointer)
             except Changed:
-                # it may have become the same
-                pass
-            else:
-                return True
-        return self.objects.read(path) == pointer
+                return self.objects.read(path)
+            return pointer
+        return self.objects.read(path)
 
     def quarantine(self, project: str, table: Table, window: str, version: str, reasons: Sequence[str]) -> None:
         """Say why a staged version is not published; a version published before stays."""

@@ -22,7 +22,9 @@ from resources.lake import Lake
 
 NUMBER = itertools.count()
 WRITER = """
+import random
 import sys
+import time
 sys.path.insert(0, "tests")
 from lake_rules import publish, rows
 from mlops_assets.errors import Refused
@@ -31,6 +33,7 @@ lake, base, refused = Lake(sys.argv[1]), float(sys.argv[2]), 0
 print("ready", flush=True)
 sys.stdin.readline()
 for number in range(25):
+    time.sleep(random.uniform(0, 0.05))  # in lockstep the same one would win each time
     try:
         publish(lake, rows(base + number))
     except Refused:
