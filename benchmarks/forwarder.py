@@ -43,7 +43,8 @@ GOAL, GROWTH = 0.5, 1.2
 RECORDS, BACKLOG = 20_000, 100_000
 PROJECT = "bench"
 FEATURES = [f"cnt__feature_{number}" for number in range(40)]
-ASKED = 2_000
+ASKED = 20_000
+"""Before as well as after: with a tenth of it the machine's own mood moves the p95 by a fifth."""
 
 
 def fill(log: Telemetry, records: int) -> None:
@@ -150,11 +151,11 @@ def drain(folder: Path) -> float:
             after = asked(ask, bodies, ASKED)
         finally:
             endpoint.stop()
-    (_, quiet), (_, busy), (_, again) = (percentiles(taken) for taken in (before, during, after))
-    growth = busy / quiet
+    (_, first), (_, busy), (_, last) = (percentiles(taken) for taken in (before, during, after))
+    growth = busy / percentiles(before + after)[1]
     print(f"{BACKLOG:,} records drained in {seconds:.0f} s beside {len(during):,} requests, one after the other")
-    print(f"endpoint's p95: {quiet:.2f} ms before, {busy:.2f} ms meanwhile, {again:.2f} ms after")
-    print(f"growth {growth:.2f} (goal: at most {GROWTH:g})")
+    print(f"endpoint's p95: {first:.2f} ms before, {busy:.2f} ms meanwhile, {last:.2f} ms after")
+    print(f"growth {growth:.2f}, against before and after together (goal: at most {GROWTH:g})")
     print(f"forwarder's memory: {memory[len(memory) // 5]:.0f} MB after a fifth, {memory[-1]:.0f} at the end")
     return growth
 
