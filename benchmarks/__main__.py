@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
-BENCHMARKS = ("endpoint", "loop")
+BENCHMARKS = ("endpoint", "loop", "garbage")
 
 
 def main() -> int:

@@ -9,7 +9,7 @@ def collect_rarely() -> None:
     """Make the collector look less often; for the processes that this package starts, called by their first lines.
 
     A run makes millions of small objects that live until its end (Evidently's reports, Dagster's events, drawings).
-    Python's default looks at the youngest after each 700 of them, and so ever again at all: a third of the time that a
-    window's reports take. With these thresholds the same takes two per cent more memory.
+    Python's default looks at the youngest after each 700 of them, and so ever again at all: a third of the processor
+    time of a window (`python -m benchmarks.garbage`), for two per cent less memory.
     """
     gc.set_threshold(20_000, 10, 100)

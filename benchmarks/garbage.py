@@ -1,0 +1,55 @@
+"""What the collector of Python's garbage costs a window: with Python's thresholds, and with the platform's.
+
+    python -m benchmarks.garbage
+
+One seeded world, played window after window in one process, by turns with the one and the other; what a window costs
+beside (answers, reports, pictures, facts) is the same for both.
+"""
+
+from __future__ import annotations
+
+import gc
+import sys
+import tempfile
+import time
+from pathlib import Path
+from statistics import median
+
+import psutil
+
+from mlops_assets.garbage import collect_rarely
+
+sys.path.append(str(Path(__file__).parent.parent / "tests"))
+sys.path.append(str(Path(__file__).parent.parent / "tests" / "loop"))
+from plays import Play, playing
+from worlds import world
+
+WARM_UP, WINDOWS = 2, 12
+"""Windows before anything is measured, and of each kind."""
+
+
+def main() -> None:
+    """Measure and print."""
+    default = gc.get_threshold()
+    with tempfile.TemporaryDirectory() as folder, playing(world("collector"), Path(folder) / "state") as play:
+        play.advance(windows=WARM_UP)
+        usual, rare = list[float](), list[float]()
+        for _ in range(WINDOWS):
+            gc.set_threshold(*default)
+            usual.append(seconds(play))
+            collect_rarely()
+            rare.append(seconds(play))
+    ours, pythons = median(rare), median(usual)
+    print(f"a window: {pythons:.2f} s of processor with Python's thresholds, {ours:.2f} with the platform's")
+    print(f"ratio {ours / pythons:.2f}; {psutil.Process().memory_info().rss / 2**20:.0f} MB at the end")
+
+
+def seconds(play: Play) -> float:
+    """Processor time of the next window."""
+    begun = time.process_time()
+    play.advance(windows=1)
+    return time.process_time() - begun
+
+
+if __name__ == "__main__":
+    main()
