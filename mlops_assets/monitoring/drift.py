@@ -8,6 +8,8 @@ The distance of each column is `monitoring.drift.statistic`, as Evidently comput
 
 Missing values are left out, with these exceptions, where Evidently would fail or mislead:
 
+- A column whose share of missing values moved by more than its values did has moved by that difference: from two
+  missing rows in a hundred to forty is 0.38, whatever the statistic. A sensor that fades has no other distance.
 - A column without any value on both sides says nothing: it is not compared and not counted (`left_out`).
 - One that lost all its values, or has its first ones, is compared as the category present/missing.
 - One that is constant in the reference has no spread to norm by: it is compared as the category same/other. So a
@@ -75,6 +77,11 @@ class _Column:
     current: pd.Series[Any]
     note: str = ""
 
+    @property
+    def faded(self) -> float:
+        """By how much its share of missing values moved; 0 for an answer, which the reference knows in part only."""
+        return 0.0 if _is_answer(self.name) else abs(float(self.current.isna().mean() - self.reference.isna().mean()))
+
     def method(self, statistic: str) -> str:
         return "jensenshannon" if self.kind == "category" and statistic == "wasserstein" else statistic
 
@@ -123,7 +130,11 @@ def drift_report(
     columns, left_out = _columns(_drawn(reference, spec.sample), _drawn(current, spec.sample), task)
     wanted: list[str] = [*dict.fromkeys([drift.statistic, *statistics])]
     distances, page = _evidently(columns, wanted, drift.statistic, drift.threshold, project)
-    features = {name: by[drift.statistic] for name, by in distances.items() if not _is_answer(name)}
+    features = {
+        column.name: max(distances[column.name][drift.statistic], round(column.faded, DIGITS))
+        for column in columns
+        if not _is_answer(column.name)
+    }
     drifted = sum(value >= drift.threshold for value in features.values())
     share = drifted / len(features) if features else 0.0
     summary = DriftSummary(
@@ -136,6 +147,12 @@ def drift_report(
         prediction=distances.get(PREDICTION, {}),
     )
     notes = [f"{column.name}: {column.note}" for column in columns if column.note]
+    notes += [
+        f"{column.name}: missing in {column.reference.isna().mean():.0%} of the reference's rows, in "
+        f"{column.current.isna().mean():.0%} of the live ones"
+        for column in columns
+        if column.faded >= drift.threshold
+    ]
     notes += [f"{name}: no value on either side, not compared" for name in left_out]
     return DriftReport(summary, _frame_page(project, summary, notes, page), tuple(notes), tuple(left_out))
 
