@@ -5,7 +5,7 @@ from __future__ import annotations
 import dagster as dg
 from dagster_shared.error import SerializableErrorInfo
 
-from mlops_assets.errors import Unreachable
+from mlops_assets.errors import DagsterUnreachable, Unreachable
 
 LOOP_TAG, WORK_TAG = "mlops/loop", "mlops/work"
 
@@ -19,7 +19,8 @@ def failed_runs(instance: dg.DagsterInstance, project: str, key: str) -> list[dg
 def lost_a_server(instance: dg.DagsterInstance, run: dg.DagsterRun) -> bool:
     """Whether a run failed because a server did not answer: such work is tried again for as long as that lasts.
 
-    Dagster keeps a step's error as text: its class is known by name.
+    Dagster keeps a step's error as text: its class is known by name. Its own storage is a server too; a run that could
+    not even note its end there is marked as failed by Dagster's monitoring, in words, and does not count.
     """
     if run.status != dg.DagsterRunStatus.FAILURE:
         return False
@@ -37,6 +38,8 @@ def _kinds(error: type[Unreachable]) -> list[type[Unreachable]]:
 
 
 def _names(error: SerializableErrorInfo) -> set[str]:
-    """Class names of an error and of its causes."""
+    """Class names of an error and of its causes; psycopg2's come in SQLAlchemy's."""
     found = {str(error.cls_name)}
+    if "OperationalError" in found and "psycopg2." in error.message:
+        found = {DagsterUnreachable.__name__}
     return found if error.cause is None else found | _names(error.cause)

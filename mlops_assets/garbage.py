@@ -6,7 +6,7 @@ import gc
 
 
 def collect_rarely() -> None:
-    """Make the collector look less often; for the processes that this package starts, called by their first lines.
+    """Make the collector look less often, in a process that runs assets.
 
     A run makes millions of small objects that live until its end (Evidently's reports, Dagster's events, drawings).
     Python's default looks at the youngest after each 700 of them, and so ever again at all: a third of the processor

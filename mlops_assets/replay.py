@@ -6,19 +6,17 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Protocol, TypeVar
 
 import dagster as dg
-import sqlalchemy as sa
 from dagster._core.scheduler.instigation import InstigatorStatus
 from filelock import FileLock, Timeout
 
-from mlops_assets.errors import DagsterError, DagsterUnreachable, PlatformError, Refused, Unreachable
+from mlops_assets.dagster_storage import asked
+from mlops_assets.errors import PlatformError, Refused, Unreachable
 from mlops_assets.failed_runs import LOOP_TAG, failed_runs, lost_a_server
-from mlops_assets.retraining.database import may_pass
 from mlops_assets.retraining.outstanding import Work, outstanding
 from mlops_assets.timeline import iso
 from resources.platform import Desk
@@ -77,7 +75,7 @@ def advance(
         loop: carries out the work.
         windows: stop after so many ends of windows.
         until: stop at this time; the clock then stands there.
-        told: hears of each question that found no server.
+        told: hears of each question that found no server; of a `DagsterLoop` its own `away`.
 
     Raises:
         Refused: for a wall clock, backwards, or when somebody else moves this clock now.
@@ -120,7 +118,7 @@ class DagsterLoop:
         instance: Dagster's instance.
         desk: the project's resources.
         watch: called at each look with what is outstanding.
-        told: hears of each look that found no server.
+        told: hears of each question that found no server.
     """
 
     instance: dg.DagsterInstance
@@ -130,7 +128,7 @@ class DagsterLoop:
     seen: dict[str, bool] = field(default_factory=dict, init=False)
     """Failed runs that were looked at, and whether a server was away: a run's end does not change."""
     excused: list[datetime] = field(default_factory=list, init=False)
-    """When a look found no server."""
+    """When a question found no server."""
 
     def settle(self) -> None:
         """Wait until nothing is outstanding and no run of the project's loop is active.
@@ -138,11 +136,11 @@ class DagsterLoop:
         Raises:
             Stuck: when a sensor that is needed is switched off, the daemon does not run, or a run keeps failing.
         """
-        while not sure(self._at_rest, self._away):
+        while not sure(self._at_rest, self.away):
             time.sleep(LOOK_EVERY)
 
     def _at_rest(self) -> bool:
-        with answering(self.desk.spec.name):
+        with asked(self.desk.spec.name):
             # Runs first: only they write facts, so if none is active, what the ledger says next is the last word.
             active = active_runs(self.instance, self.desk.spec.name)
             work = outstanding(self.desk.timeline, self.desk.history(), self.desk.now())
@@ -155,8 +153,8 @@ class DagsterLoop:
             self._require_daemon()
             return False
 
-    def _away(self, error: Unreachable) -> None:
-        # nor could the daemon give a sign of life meanwhile
+    def away(self, error: Unreachable) -> None:
+        """Hear of a question that found no server: nor could the daemon give a sign of life meanwhile."""
         self.excused.append(datetime.now(UTC))
         self.told(error)
 
@@ -196,28 +194,6 @@ class DagsterLoop:
                 f"its last sign of life is of {iso(newest)}",
                 "start `dagster dev` in the project's folder, then go on with the replay",
             )
-
-
-@contextmanager
-def answering(project: str) -> Iterator[None]:
-    """Questions to Dagster's storage, which says in SQLAlchemy's words, or in its own around them, that it is away.
-
-    Raises:
-        DagsterError: it refuses.
-        DagsterUnreachable: it does not answer now.
-    """
-    try:
-        yield
-    except PlatformError:
-        raise
-    except Exception as error:
-        causes = [each for each in (error, error.__cause__) if isinstance(each, sa.exc.DBAPIError)]
-        if not causes:
-            raise
-        words = " ".join(str(causes[0].orig).split())
-        kind, found = (DagsterUnreachable, "does not answer") if may_pass(causes[0]) else (DagsterError, "refuses")
-        remedy = "look at the database that dagster.yaml names, and at DAGSTER_HOME"
-        raise kind(project, "Dagster's storage", f"its database {found}: {words}", remedy) from error
 
 
 def active_runs(instance: dg.DagsterInstance, project: str) -> list[dg.DagsterRun]:

@@ -91,6 +91,7 @@ class Snapshots:
 
         Raises:
             DatasetError: when Git or DVC fails; the next call goes on where this one stopped.
+            DatasetUnreachable: when it failed because the bucket does not answer.
         """
         data = to_parquet(rows)
         name = md5(data)
@@ -139,6 +140,7 @@ class Snapshots:
 
         Raises:
             DatasetError: when the bytes cannot be had, or are not those of its md5.
+            DatasetUnreachable: when the bucket that has them does not answer.
         """
         cached = self.folder / ".dvc" / "cache" / "files" / "md5" / snapshot.md5[:2] / snapshot.md5[2:]
         data = cached.read_bytes() if cached.exists() else self._pull(snapshot)
@@ -254,24 +256,28 @@ class Snapshots:
         try:
             return retrying(action, Repo)
         except Exception as error:  # DVC lets through whatever its remotes' libraries raise, each of its own kind
-            raise (DatasetUnreachable if self._away() else DatasetError)(
+            away = self._away()
+            raise (DatasetUnreachable if away else DatasetError)(
                 self.project,
                 str(self.folder),
-                f"DVC could not finish: {type(error).__name__}: {error}",
+                f"DVC could not finish: {away or f'{type(error).__name__}: {error}'}",
                 f"see that {self.remote} can be written (MLOPS_ASSETS_DVC_REMOTE), then materialize dataset again",
             ) from error
 
-    def _away(self) -> bool:
-        """Whether the remote is a bucket that does not answer now; of its failures DVC tells their number only."""
+    def _away(self) -> str | None:
+        """Why the remote does not answer now, if it is a bucket that does not; of its failures DVC tells their number.
+
+        Asked when DVC has failed: a bucket that is back by then failed for no reason that is known.
+        """
         if not self.remote.startswith("gs://"):
-            return False
+            return None
         try:
             objects_at(self.remote).find("files")
-        except LakeUnreachable:
-            return True
-        except LakeError:
-            return False
-        return False
+        except LakeUnreachable as error:
+            return error.expected
+        except (LakeError, ValueError, IndexError):  # it refuses, or it is no bucket's name: DVC's own words count
+            return None
+        return None
 
 
 class SnapshotsResource(dg.ConfigurableResource):  # type: ignore[type-arg]

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -102,7 +103,7 @@ class Lake:
         pointer = json.dumps({"version": version, "rows": rows}, sort_keys=True).encode()
         found = self._swapped(_path(project, table, window, POINTER), pointer, seen)
         if found != pointer:
-            now = json.loads(found)["version"]
+            now = None if found is None else json.loads(found)["version"]
             raise Refused(
                 project,
                 f"{table} of window {window}",
@@ -112,15 +113,13 @@ class Lake:
         self.objects.remove(_path(project, "quarantine", table, window, REASONS))
         self.objects.remove(staged)
 
-    def _swapped(self, path: str, pointer: bytes, seen: Seen) -> bytes:
+    def _swapped(self, path: str, pointer: bytes, seen: Seen) -> bytes | None:
         """Put a pointer in the place of the one that was seen; what readers find then, this one or somebody else's."""
         if seen.pointer is None or seen.pointer.data != pointer:
-            try:
+            with suppress(Changed):
                 self.objects.swap(path, pointer, seen.pointer)
-            except Changed:
-                return self.objects.read(path)
-            return pointer
-        return self.objects.read(path)
+                return pointer
+        return self.objects.read_all([path]).get(path)
 
     def quarantine(self, project: str, table: Table, window: str, version: str, reasons: Sequence[str]) -> None:
         """Say why a staged version is not published; a version published before stays."""

@@ -23,8 +23,8 @@ EMULATOR = "STORAGE_EMULATOR_HOST"
 """Google's libraries send everything to this address instead; credentials are not asked for there."""
 ONE_REQUEST, ALL_TRIES = 20.0, 30.0
 """Seconds for one try of Google's client, and for all of them with pauses that grow."""
-ONE_TRANSFER = 120.0
-"""Seconds for one request of gcsfs, which carries a window's rows."""
+SILENCE = 120.0
+"""Seconds for which gcsfs may hear nothing of a bucket; a transfer takes as long as its bytes need."""
 
 
 class Marked(NamedTuple):
@@ -97,7 +97,10 @@ def plain_buckets() -> None:
     there is: no emulator speaks that, which takes a minute to find out, and nothing here depends on it.
     """
     os.environ.setdefault("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")
-    defaults.setdefault("gcs", {}).setdefault("requests_timeout", ONE_TRANSFER)
+    if "requests_timeout" not in (options := defaults.setdefault("gcs", {})):
+        import aiohttp
+
+        options["requests_timeout"] = aiohttp.ClientTimeout(sock_connect=ONE_REQUEST, sock_read=SILENCE)
 
 
 class Folder:
@@ -300,6 +303,9 @@ class Bucket:
             raise
         except (google.Forbidden, google.Unauthorized, DefaultCredentialsError) as error:
             raise LakeError("-", self.place, f"it refuses: {_words(error)}", credentials) from error
+        except google.BadRequest as error:
+            remedy = "look at MLOPS_ASSETS_LAKE_URL"
+            raise LakeError("-", self.place, f"it cannot be asked so: {_words(error)}", remedy) from error
         except (HttpError, OSError) as error:
             code = getattr(error, "code", None)
             if code in (401, 403) or str(error).startswith("Forbidden"):

@@ -11,7 +11,7 @@ import dagster as dg
 import yaml
 from filelock import FileLock
 
-from mlops_assets.replay import answering
+from mlops_assets.dagster_storage import asked
 from resources.settings import ROOT, Settings
 
 EMBEDDED, ON_POSTGRESQL = ROOT, ROOT / "deploy" / "dagster"
@@ -36,10 +36,10 @@ def instance_of(settings: Settings) -> Iterator[dg.DagsterInstance]:
     """Open the instance; relative folders of dagster.yaml count from the project's root.
 
     Raises:
-        DagsterUnreachable: the database of its storage does not answer.
+        DagsterError, DagsterUnreachable: the database of its storage refuses, or does not answer.
     """
     os.chdir(ROOT)
-    with answering("-"):
+    with asked("-"):
         opened = dg.DagsterInstance.from_config(str(dagster_home(settings)))
     with opened as instance:
         yield instance

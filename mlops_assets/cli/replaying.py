@@ -32,7 +32,7 @@ def play(
     columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
     moments = []
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
-        task = progress.add_task(f"{desk.spec.name} at {iso(desk.now())}")
+        task = progress.add_task(desk.spec.name)
 
         def watch(work: list[Work]) -> None:
             doing = work[0].key if work else "settling"
@@ -42,9 +42,9 @@ def play(
             console.print(str(error), markup=False, highlight=False)
 
         loop = DagsterLoop(instance, desk, watch=watch, told=told)
-        for moment in advance(desk, loop, windows=windows, until=bound, told=told):
+        for moment in advance(desk, loop, windows=windows, until=bound, told=loop.away):
             moments.append(iso(moment))
-            console.print(sure(partial(line_of, desk, moment), told), highlight=False)
+            console.print(sure(partial(line_of, desk, moment), loop.away), highlight=False)
     return moments
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sqlite3
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -25,10 +26,13 @@ import sensors.work
 from mlops_assets import replay
 from mlops_assets.acquisition import assets
 from mlops_assets.cli.instance import instance_of
+from mlops_assets.dagster_storage import asked
 from mlops_assets.errors import DagsterError, DagsterUnreachable, LedgerUnreachable, Refused, Unreachable
+from mlops_assets.failed_runs import lost_a_server
 from mlops_assets.replay import ATTEMPTS, DagsterLoop, Stuck, advance
 from mlops_assets.retraining.outstanding import LONGEST_PAUSE, Work, growing, outstanding
 from mlops_assets.spec import ProjectSpec
+from resources.clock import Clock
 from resources.platform import Desk, Platform
 from resources.settings import Settings
 
@@ -154,13 +158,63 @@ def test_a_daemon_that_was_silent_while_its_storage_was_away_gets_time_to_come_b
     desk: Desk, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     without_storage(monkeypatch, "server closed the connection unexpectedly", times=2)
-    monkeypatch.setattr(replay, "HEARTBEAT_WITHIN", timedelta(seconds=1))
+    monkeypatch.setattr(replay, "HEARTBEAT_WITHIN", timedelta(seconds=3))
     looks, told = list[list[Work]](), list[Unreachable]()
     with pytest.raises(Stuck, match="Dagster's daemon"):
         list(advance(desk, DagsterLoop(instance, desk, watch=looks.append, told=told.append), windows=1))
     assert [type(error) for error in told] == [DagsterUnreachable] * 2
     assert "server closed the connection unexpectedly" in str(told[0])
     assert len(looks) > 1
+
+
+def test_a_daemon_that_was_silent_while_the_clock_could_not_be_moved_gets_time_to_come_back(
+    desk: Desk, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    moved, looks, told = Clock.move, list[list[Work]](), list[Unreachable]()
+
+    def move(clock: Clock, to: datetime) -> None:
+        if not told:
+            raise LedgerUnreachable("tide", "PostgreSQL", "it does not answer", "start it")
+        moved(clock, to)
+
+    monkeypatch.setattr(Clock, "move", move)
+    monkeypatch.setattr(replay, "HEARTBEAT_WITHIN", timedelta(seconds=3))
+    loop = DagsterLoop(instance, desk, watch=looks.append, told=told.append)
+    with pytest.raises(Stuck, match="Dagster's daemon"):
+        list(advance(desk, loop, windows=1, told=loop.away))
+    assert len(told) == 1
+    assert len(looks) > 1
+
+
+@pytest.mark.parametrize("kind", [sa.exc.InterfaceError, sa.exc.DatabaseError, sa.exc.OperationalError])
+def test_a_connection_that_broke_is_an_outage_whatever_the_driver_calls_it(kind: type[sa.exc.DBAPIError]) -> None:
+    broken = kind("SELECT 1", {}, psycopg2.InterfaceError("connection already closed"), connection_invalidated=True)
+    with pytest.raises(DagsterUnreachable, match="connection already closed"), asked("tide"):
+        raise broken
+
+
+def test_a_run_that_lost_dagsters_own_storage_lost_a_server(alive: dg.DagsterInstance) -> None:
+    @dg.op
+    def lose() -> None:
+        raise sa.exc.OperationalError("SELECT 1", {}, psycopg2.OperationalError("server closed the connection"))
+
+    @dg.op
+    def fail() -> None:
+        raise sa.exc.OperationalError("SELECT 1", {}, sqlite3.OperationalError("disk I/O error"))
+
+    found = []
+    for op in (lose, fail):
+        result = op_job(op).execute_in_process(instance=alive, raise_on_error=False)
+        found.append(lost_a_server(alive, result.dagster_run))
+    assert found == [True, False]
+
+
+def op_job(op: dg.OpDefinition) -> dg.JobDefinition:
+    @dg.job
+    def job() -> None:
+        op()
+
+    return job
 
 
 def test_a_replay_does_not_wait_for_a_storage_that_refuses(

@@ -74,7 +74,8 @@ def test_a_bucket_that_is_away_is_an_outage_leaves_no_tag_and_the_next_try_goes_
 ) -> None:
     with monkeypatch.context() as away:
         away.setenv("STORAGE_EMULATOR_HOST", absent)
-        away.setitem(defaults, "gcs", {"requests_timeout": 1.0})
+        away.setitem(defaults, "gcs", {})
+        away.setattr(objects, "SILENCE", 1.0)
         away.setattr(objects, "ONE_REQUEST", 1.0)
         away.setattr(objects, "ALL_TRIES", 3.0)
         with pytest.raises(DatasetUnreachable, match=r"gs://.*MLOPS_ASSETS_DVC_REMOTE"):
