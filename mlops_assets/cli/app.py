@@ -228,6 +228,16 @@ def check_cluster(
     raise typer.Exit(1 if any(found.remedy is not None and found.stops for found in findings) else 0)
 
 
+@app.command("dagster-home")
+def show_dagster_home() -> None:
+    """Print where Dagster's own files are, made ready: `DAGSTER_HOME=$(mlops-assets dagster-home) dagster dev`."""
+    from mlops_assets.cli.instance import dagster_home
+    from resources.settings import Settings
+
+    with said_in_words():
+        typer.echo(dagster_home(Settings()))
+
+
 @app.command()
 def down() -> None:
     """Stop everything that was started on this state folder, by its recorded process ids."""

@@ -5,8 +5,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 import yaml
+from typer.testing import CliRunner
 
+from mlops_assets.cli import app
 from mlops_assets.cli.instance import EMBEDDED, ON_POSTGRESQL, dagster_home
 from resources.settings import Settings
 
@@ -57,3 +60,12 @@ def test_a_state_folder_of_its_own_gets_the_file_of_its_mode(tmp_path: Path) -> 
 
     assert storage() == {"sqlite": {"base_dir": str(tmp_path / "dagster" / "storage")}}
     assert storage(database_url="postgresql://mlops@127.0.0.1:1/mlops").keys() == {"postgres"}
+
+
+def test_dagster_dev_on_another_state_folder_can_be_told_where_its_own_files_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLOPS_ASSETS_HOME", str(tmp_path))
+    home = Path(CliRunner().invoke(app, ["dagster-home"]).stdout.strip())
+    storage = yaml.safe_load((home / "dagster.yaml").read_text())["storage"]
+    assert storage == {"sqlite": {"base_dir": str(tmp_path / "dagster" / "storage")}}
