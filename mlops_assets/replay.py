@@ -192,8 +192,8 @@ class DagsterLoop:
                 self.desk.spec.name,
                 "Dagster's daemon",
                 f"its last sign of life is of {iso(newest)}",
-                "start `dagster dev` in the project's folder, then go on with the replay; if it runs, it is one on another "
-                "state: start it with DAGSTER_HOME=$(mlops-assets dagster-home)",
+                "start `dagster dev` in the project's folder, then go on with the replay; if it runs, it is one on "
+                "another state: start it with DAGSTER_HOME=$(mlops-assets dagster-home)",
             )
 
 
