@@ -43,14 +43,14 @@ class Asking:
 
 def test_promotions_under_constant_load_fail_no_request(rentals: dict[int, Version], tmp_path: Path) -> None:
     with EndpointProcess(rentals[1].spec, tmp_path) as handle:
+        # a version may answer from the moment its switch is asked for until the next switch is done
+        reigns = [(1, time.monotonic(), float("inf"))]
         url = handle.ensure_running(serve=ref(rentals[1], 1)).url
         ended = threading.Event()
         clients = [Asking(url, record, ended) for record in rentals[1].records[:CLIENTS]]
         threads = [threading.Thread(target=client.run) for client in clients]
         for thread in threads:
             thread.start()
-        # a version may answer from the moment its switch is asked for until the next switch is done
-        reigns = [(1, time.monotonic(), float("inf"))]
         try:
             for version in range(2, PROMOTIONS + 2):
                 handle.load(version, rentals[version % 3 + 1].folder)
