@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gc
 import threading
 import time
 from pathlib import Path
@@ -111,6 +112,7 @@ def test_closed_models_leave_the_jvm_s_memory(fitted: dict[str, Fitted]) -> None
     runtime = jpype.java.lang.Runtime.getRuntime()
 
     def used() -> int:
+        gc.collect()  # what Python has forgotten and not collected yet is held in the JVM, too
         runtime.gc()
         return int(runtime.totalMemory() - runtime.freeMemory())
 
