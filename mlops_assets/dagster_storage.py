@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import sqlalchemy as sa
 
 from mlops_assets.errors import DagsterError, DagsterUnreachable, PlatformError
-from mlops_assets.retraining.database import may_pass
+from mlops_assets.retraining.database import may_pass, words_of
 
 
 @contextmanager
@@ -30,8 +30,6 @@ def asked(project: str) -> Iterator[None]:
         causes = [each for each in (error, error.__cause__) if isinstance(each, sa.exc.DBAPIError)]
         if not causes:
             raise
-        words = " ".join(str(causes[0].orig).split())
-        away = causes[0].connection_invalidated or may_pass(causes[0])
-        kind, found = (DagsterUnreachable, "does not answer") if away else (DagsterError, "refuses")
+        kind, found = (DagsterUnreachable, "does not answer") if may_pass(causes[0]) else (DagsterError, "refuses")
         remedy = "look at the database that dagster.yaml names, and at DAGSTER_HOME"
-        raise kind(project, "Dagster's storage", f"its database {found}: {words}", remedy) from error
+        raise kind(project, "Dagster's storage", f"its database {found}: {words_of(causes[0])}", remedy) from error

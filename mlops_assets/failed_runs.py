@@ -6,6 +6,7 @@ import dagster as dg
 from dagster_shared.error import SerializableErrorInfo
 
 from mlops_assets.errors import DagsterUnreachable, Unreachable
+from mlops_assets.retraining.database import REFUSED
 
 LOOP_TAG, WORK_TAG = "mlops/loop", "mlops/work"
 
@@ -40,6 +41,7 @@ def _kinds(error: type[Unreachable]) -> list[type[Unreachable]]:
 def _names(error: SerializableErrorInfo) -> set[str]:
     """Class names of an error and of its causes; psycopg2's come in SQLAlchemy's."""
     found = {str(error.cls_name)}
-    if "OperationalError" in found and "psycopg2." in error.message:
+    broken = found & {"OperationalError", "InterfaceError"} and "psycopg2." in error.message
+    if broken and not any(each in error.message for each in REFUSED):
         found = {DagsterUnreachable.__name__}
     return found if error.cause is None else found | _names(error.cause)

@@ -135,8 +135,7 @@ def _op_jobs(blueprint: Blueprint, loop: dict[str, str]) -> list[dg.JobDefinitio
         desk = platform.of(spec)
         until = None if config.until is None else desk.timeline.utc(datetime.fromisoformat(config.until))
         loop_ = DagsterLoop(context.instance, desk)
-        windows = config.windows if until is None else None
-        for moment in advance(desk, loop_, windows=windows, until=until, told=loop_.away):
+        for moment in advance(desk, loop_, windows=config.windows if until is None else None, until=until):
             context.log.info("settled at %s", moment.isoformat())
 
     def job(suffix: str, op: dg.OpDefinition, tags: dict[str, str], description: str) -> dg.JobDefinition:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import logging
-import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Protocol, TypeVar
+from typing import Protocol
 
 import dagster as dg
 from dagster._core.scheduler.instigation import InstigatorStatus
@@ -20,7 +19,7 @@ from mlops_assets.failed_runs import LOOP_TAG, failed_runs, lost_a_server
 from mlops_assets.retraining.outstanding import Work, outstanding
 from mlops_assets.timeline import iso
 from resources.platform import Desk
-from resources.waiting import answer_of
+from resources.waiting import Told, waited_for
 
 ACTIVE = [
     dg.DagsterRunStatus.QUEUED,
@@ -35,8 +34,6 @@ LOOK_EVERY = 0.3
 """Seconds between two looks at whether the loop has come to rest."""
 HEARTBEAT_WITHIN = timedelta(seconds=90)
 
-T = TypeVar("T")
-Told = Callable[[Unreachable], None]
 log = logging.getLogger(__name__)
 
 
@@ -55,27 +52,20 @@ class Loop(Protocol):
     def settle(self) -> None:
         """Return when nothing is outstanding and no run is active."""
 
-
-def sure(ask: Callable[[], T], told: Told) -> T:
-    """An answer, however long its server is away; `told` hears of each question that found none."""
-    found = answer_of(lambda: [ask()], told, threading.Event())
-    assert found is not None  # nobody ends the waiting
-    return found[0]
+    def away(self, error: Unreachable) -> None:
+        """Hear of a question that found no server, and is asked again."""
 
 
-def advance(
-    desk: Desk, loop: Loop, *, windows: int | None = None, until: datetime | None = None, told: Told = logged
-) -> Iterator[datetime]:
+def advance(desk: Desk, loop: Loop, *, windows: int | None = None, until: datetime | None = None) -> Iterator[datetime]:
     """Move a replay clock, yielding each moment once the loop has settled at it.
 
     A server that is away is waited for: a history of hours does not end because of a restart.
 
     Args:
         desk: the project's resources.
-        loop: carries out the work.
+        loop: carries out the work, and hears of servers that are away.
         windows: stop after so many ends of windows.
         until: stop at this time; the clock then stands there.
-        told: hears of each question that found no server; of a `DagsterLoop` its own `away`.
 
     Raises:
         Refused: for a wall clock, backwards, or when somebody else moves this clock now.
@@ -89,28 +79,28 @@ def advance(
             desk.spec.name, "clock", "it is being moved already", "wait for the other replay to end"
         ) from error
     with held:
-        now = sure(desk.now, told)
-        _settled_at(now if until is None else min(until, now), desk, loop, told)
+        now = waited_for(desk.now, loop.away)
+        _settled_at(now if until is None else min(until, now), desk, loop)
         passed = 0
         while windows is None or passed < windows:
             moment = timeline.next_moment(now)
             if moment is None or (until is not None and moment > until):
                 break
-            now = _settled_at(moment, desk, loop, told)
+            now = _settled_at(moment, desk, loop)
             yield moment
             passed += any(timeline.readable_at(window) == moment for window in timeline.ended_windows(moment)[-1:])
         if until is not None and until > now:
-            yield _settled_at(until, desk, loop, told)
+            yield _settled_at(until, desk, loop)
 
 
-def _settled_at(moment: datetime, desk: Desk, loop: Loop, told: Told) -> datetime:
+def _settled_at(moment: datetime, desk: Desk, loop: Loop) -> datetime:
     """Put the clock there and let the loop come to rest; where it stands already, that is no move."""
-    sure(lambda: desk.clock.move(moment), told)
-    sure(loop.settle, told)
+    waited_for(lambda: desk.clock.move(moment), loop.away)
+    waited_for(loop.settle, loop.away)
     return moment
 
 
-@dataclass(frozen=True)
+@dataclass
 class DagsterLoop:
     """The loop as Dagster's daemon carries it out; settling means watching it.
 
@@ -127,8 +117,8 @@ class DagsterLoop:
     told: Told = logged
     seen: dict[str, bool] = field(default_factory=dict, init=False)
     """Failed runs that were looked at, and whether a server was away: a run's end does not change."""
-    excused: list[datetime] = field(default_factory=list, init=False)
-    """When a question found no server."""
+    last_away: datetime = field(default=datetime.fromtimestamp(0, UTC), init=False)
+    """When a question last found no server."""
 
     def settle(self) -> None:
         """Wait until nothing is outstanding and no run of the project's loop is active.
@@ -136,7 +126,7 @@ class DagsterLoop:
         Raises:
             Stuck: when a sensor that is needed is switched off, the daemon does not run, or a run keeps failing.
         """
-        while not sure(self._at_rest, self.away):
+        while not waited_for(self._at_rest, self.away):
             time.sleep(LOOK_EVERY)
 
     def _at_rest(self) -> bool:
@@ -154,8 +144,8 @@ class DagsterLoop:
             return False
 
     def away(self, error: Unreachable) -> None:
-        """Hear of a question that found no server: nor could the daemon give a sign of life meanwhile."""
-        self.excused.append(datetime.now(UTC))
+        """As `Loop`: nor could the daemon give a sign of life meanwhile."""
+        self.last_away = datetime.now(UTC)
         self.told(error)
 
     def _require_sensor(self, work: Work) -> None:
@@ -187,7 +177,7 @@ class DagsterLoop:
     def _require_daemon(self) -> None:
         beats = [beat.timestamp for beat in self.instance.get_daemon_heartbeats().values()]
         newest = datetime.fromtimestamp(max(beats, default=0), UTC)
-        if datetime.now(UTC) - max([newest, *self.excused[-1:]]) > HEARTBEAT_WITHIN:
+        if datetime.now(UTC) - max(newest, self.last_away) > HEARTBEAT_WITHIN:
             raise Stuck(
                 self.desk.spec.name,
                 "Dagster's daemon",

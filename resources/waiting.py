@@ -11,9 +11,10 @@ from mlops_assets.errors import Unreachable
 FIRST_PAUSE, LONGEST_PAUSE = 0.2, 60.0
 """Seconds."""
 T = TypeVar("T")
+Told = Callable[[Unreachable], None]
 
 
-def answer_of(ask: Callable[[], T], told: Callable[[Unreachable], None], stop: threading.Event) -> T | None:
+def answer_of(ask: Callable[[], T], told: Told, stop: threading.Event) -> T | None:
     """What a server says, once it does; what trying again does not help is raised at once.
 
     Args:
@@ -33,3 +34,10 @@ def answer_of(ask: Callable[[], T], told: Callable[[Unreachable], None], stop: t
         stop.wait(pause)
         pause = min(pause * 2, LONGEST_PAUSE)
     return None
+
+
+def waited_for(ask: Callable[[], T], told: Told) -> T:
+    """`answer_of`, however long it takes."""
+    found = answer_of(lambda: [ask()], told, threading.Event())
+    assert found is not None  # nobody ends the waiting
+    return found[0]

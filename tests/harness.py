@@ -12,8 +12,9 @@ from typing import Any
 import dagster as dg
 
 from mlops_assets.blueprint import Blueprint
+from mlops_assets.errors import Unreachable
 from mlops_assets.project import definitions_of
-from mlops_assets.replay import advance
+from mlops_assets.replay import advance, logged
 from mlops_assets.retraining.outstanding import outstanding
 from mlops_assets.spec import ProjectSpec
 from resources.platform import Desk, Platform
@@ -128,6 +129,10 @@ class Harness:
             assert time.monotonic() < until, f"nothing is launched for {work}"
             time.sleep(0.5)
         raise AssertionError("the loop does not settle")
+
+    def away(self, error: Unreachable) -> None:
+        """A server that a test takes away is waited for."""
+        logged(error)
 
     def advance(self, windows: int | None = None, until: datetime | None = None) -> list[datetime]:
         """Move the clock, settling at each moment."""

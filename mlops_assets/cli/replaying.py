@@ -11,11 +11,12 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from mlops_assets.cli.instance import instance_of
 from mlops_assets.errors import Unreachable
-from mlops_assets.replay import DagsterLoop, advance, sure
+from mlops_assets.replay import DagsterLoop, advance
 from mlops_assets.retraining.outstanding import Work
 from mlops_assets.timeline import iso
 from resources.platform import Desk
 from resources.settings import Settings
+from resources.waiting import waited_for
 
 
 def replay_project(desk: Desk, console: Console, windows: int | None, until: datetime | None) -> list[str]:
@@ -42,9 +43,9 @@ def play(
             console.print(str(error), markup=False, highlight=False)
 
         loop = DagsterLoop(instance, desk, watch=watch, told=told)
-        for moment in advance(desk, loop, windows=windows, until=bound, told=loop.away):
+        for moment in advance(desk, loop, windows=windows, until=bound):
             moments.append(iso(moment))
-            console.print(sure(partial(line_of, desk, moment), loop.away), highlight=False)
+            console.print(waited_for(partial(line_of, desk, moment), loop.away), highlight=False)
     return moments
 
 

@@ -6,7 +6,6 @@ import logging
 import os
 import signal
 import sys
-import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
@@ -22,7 +21,7 @@ from resources.service_config import CONFIG, ModelRef, ServiceConfig, endpoint_f
 from resources.service_process import SERVICE
 from resources.settings import Settings
 from resources.versions import Origin, Versions
-from resources.waiting import answer_of
+from resources.waiting import waited_for
 
 UNREACHABLE = (LedgerError, RegistryError, OSError)
 """Ledger or registry cannot say what serves; a start from what served last is better than none."""
@@ -60,9 +59,7 @@ def _configured_later(first: Unreachable, ask: Callable[[], Path], host: str, po
     # the first process of a container hears of no signal that it does not ask for; the service sets its own
     signal.signal(signal.SIGTERM, lambda *_: os._exit(128 + signal.SIGTERM))
     with Probes(host, port, lambda: problem[0], CollectorRegistry()):
-        path = answer_of(ask, away, threading.Event())
-    assert path is not None
-    return path
+        return waited_for(ask, away)
 
 
 def configure(spec: ProjectSpec, settings: Settings, host: str, port: int) -> Path:

@@ -110,13 +110,13 @@ class Database:
 
     def _refused(self, error: sa.exc.DBAPIError) -> LedgerError:
         settings = "MLOPS_ASSETS_DATABASE_URL, PGPASSWORD and PGPASSFILE" if self.postgresql else "MLOPS_ASSETS_HOME"
-        return LedgerError("-", self.place, f"it refuses: {_words(error)}", f"look at {settings}, and at its rights")
+        return LedgerError("-", self.place, f"it refuses: {words_of(error)}", f"look at {settings}, and at its rights")
 
     def _away(self, error: sa.exc.DBAPIError) -> LedgerUnreachable:
         return LedgerUnreachable(
             "-",
             self.place,
-            f"it does not answer: {_words(error)}",
+            f"it does not answer: {words_of(error)}",
             "look at MLOPS_ASSETS_DATABASE_URL and at the server; what was asked may be asked again",
         )
 
@@ -164,6 +164,8 @@ class Database:
 
 def may_pass(error: BaseException) -> bool:
     """Whether a server that did not answer, or that ended under a question, may answer later."""
+    if isinstance(error, sa.exc.DBAPIError) and error.connection_invalidated:
+        return True
     if not isinstance(error, sa.exc.OperationalError) or isinstance(error.orig, sqlite3.Error):
         return False
     return not any(each in str(error.orig) for each in REFUSED)
@@ -190,7 +192,8 @@ def _forget_connections() -> None:
 os.register_at_fork(after_in_child=_forget_connections)
 
 
-def _words(error: sa.exc.DBAPIError) -> str:
+def words_of(error: sa.exc.DBAPIError) -> str:
+    """What the driver said, in one line."""
     return " ".join(str(error.orig).split())
 
 

@@ -45,6 +45,10 @@ class Still:
     def settle(self) -> None:
         """At once."""
 
+    def away(self, error: Unreachable) -> None:
+        """Nobody is asked."""
+        raise AssertionError(error)
+
 
 @pytest.fixture
 def desk(tmp_path: Path) -> Desk:
@@ -181,7 +185,7 @@ def test_a_daemon_that_was_silent_while_the_clock_could_not_be_moved_gets_time_t
     monkeypatch.setattr(replay, "HEARTBEAT_WITHIN", timedelta(seconds=3))
     loop = DagsterLoop(instance, desk, watch=looks.append, told=told.append)
     with pytest.raises(Stuck, match="Dagster's daemon"):
-        list(advance(desk, loop, windows=1, told=loop.away))
+        list(advance(desk, loop, windows=1))
     assert len(told) == 1
     assert len(looks) > 1
 
@@ -202,11 +206,15 @@ def test_a_run_that_lost_dagsters_own_storage_lost_a_server(alive: dg.DagsterIns
     def fail() -> None:
         raise sa.exc.OperationalError("SELECT 1", {}, sqlite3.OperationalError("disk I/O error"))
 
+    @dg.op
+    def refused() -> None:
+        raise sa.exc.OperationalError("SELECT 1", {}, psycopg2.OperationalError("password authentication failed"))
+
     found = []
-    for op in (lose, fail):
+    for op in (lose, fail, refused):
         result = op_job(op).execute_in_process(instance=alive, raise_on_error=False)
         found.append(lost_a_server(alive, result.dagster_run))
-    assert found == [True, False]
+    assert found == [True, False, False]
 
 
 def op_job(op: dg.OpDefinition) -> dg.JobDefinition:

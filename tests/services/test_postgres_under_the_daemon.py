@@ -58,9 +58,7 @@ def test_a_history_during_which_postgresql_is_restarted_again_and_again_ends_as_
             browser = Browser(dagster)
             assert browser.wait(browser.click("bootstrap")) == "SUCCESS"
             with instance_of(settings) as instance, again_and_again(postgres.restart, every=RESTARTED_EVERY):
-                list(
-                    advance(desk, DagsterLoop(instance, desk, told=heard.append), until=at(WINDOWS), told=heard.append)
-                )
+                list(advance(desk, DagsterLoop(instance, desk, told=heard.append), until=at(WINDOWS)))
             history = desk.history()
             assert [reign.cause for reign in history.reigns] == ["bootstrap", "retraining"]
             assert not history.missed
