@@ -205,8 +205,12 @@ def test_a_service_that_dies_at_its_start_is_reported_with_the_end_of_its_log(
 
 def test_only_the_recorded_process_is_ended(endpoint: MakeEndpoint, tmp_path: Path) -> None:
     handle = endpoint()
-    stranger = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)", "mlops_assets.deployment.server"])
+    words = "import time; print('here', flush=True); time.sleep(60)"
+    command = [sys.executable, "-c", words, "mlops_assets.deployment.server"]
+    stranger = subprocess.Popen(command, stdout=subprocess.PIPE)
     try:
+        # until the kernel has set it up, a process has no command line that could be read
+        assert stranger.stdout is not None and stranger.stdout.readline() == b"here\n"
         started = psutil.Process(stranger.pid).create_time()
         path = tmp_path / "rentals" / "endpoint" / PROCESS
         record = ProcessRecord(pid=stranger.pid, started=started - 100, host="127.0.0.1", port=1, settings="")
@@ -220,7 +224,7 @@ def test_only_the_recorded_process_is_ended(endpoint: MakeEndpoint, tmp_path: Pa
         stranger.wait(5)
     finally:
         stranger.kill()
-        stranger.wait()
+        stranger.communicate()
 
 
 def test_a_record_that_says_nothing_is_an_error_that_names_the_file(endpoint: MakeEndpoint, tmp_path: Path) -> None:
