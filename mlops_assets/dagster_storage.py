@@ -1,14 +1,23 @@
-"""Dagster's storage, where it is on a server: what is said when it does not answer, or refuses."""
+"""Dagster's storage: which one it is, and what is said when it does not answer, or refuses."""
 
 from __future__ import annotations
 
+import socket
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
+import dagster as dg
 import sqlalchemy as sa
+from dagster._core.storage.runs import SqlRunStorage
 
 from mlops_assets.errors import DagsterError, DagsterUnreachable, PlatformError
 from mlops_assets.retraining.database import may_pass, words_of
+from mlops_assets.retraining.lease import Holder
+
+NAMING = threading.Lock()
+"""Dagster gives its storage an id when it is first asked for, and sensors tick in several threads."""
 
 
 @contextmanager
@@ -33,3 +42,19 @@ def asked(project: str) -> Iterator[None]:
         kind, found = (DagsterUnreachable, "does not answer") if may_pass(causes[0]) else (DagsterError, "refuses")
         remedy = "look at the database that dagster.yaml names, and at DAGSTER_HOME"
         raise kind(project, "Dagster's storage", f"its database {found}: {words_of(causes[0])}", remedy) from error
+
+
+def holder_of(instance: dg.DagsterInstance) -> Holder:
+    """The Dagster of an instance, as one that carries out loops: all processes over one storage are the same one.
+
+    Raises:
+        DagsterError: its storage has no id.
+    """
+    storage = instance.run_storage
+    if not isinstance(storage, SqlRunStorage):
+        remedy = "use Dagster's storage on SQLite or PostgreSQL"
+        raise DagsterError("-", "Dagster's storage", f"{type(storage).__name__} has no id to know it by", remedy)
+    with NAMING:
+        # twice: of several ids that were given at once the first stands, and only the second look is sure to see it
+        storage.get_run_storage_id()
+        return Holder(storage.get_run_storage_id(), f"in {Path.cwd()} on {socket.gethostname()}")

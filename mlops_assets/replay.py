@@ -13,7 +13,7 @@ import dagster as dg
 from dagster._core.scheduler.instigation import InstigatorStatus
 from filelock import FileLock, Timeout
 
-from mlops_assets.dagster_storage import asked
+from mlops_assets.dagster_storage import asked, holder_of
 from mlops_assets.errors import PlatformError, Refused, Unreachable
 from mlops_assets.failed_runs import LOOP_TAG, failed_runs, lost_a_server
 from mlops_assets.retraining.outstanding import Work, outstanding
@@ -124,7 +124,8 @@ class DagsterLoop:
         """Wait until nothing is outstanding and no run of the project's loop is active.
 
         Raises:
-            Stuck: when a sensor that is needed is switched off, the daemon does not run, or a run keeps failing.
+            Stuck: when another Dagster carries out the loop, a sensor that is needed is switched off, the daemon does
+                not run, or a run keeps failing.
         """
         while not waited_for(self._at_rest, self.away):
             time.sleep(LOOK_EVERY)
@@ -137,6 +138,7 @@ class DagsterLoop:
             self.watch(work)
             if not work and not active:
                 return True
+            self._require_lease()
             if work:
                 self._require_sensor(work[0])
                 self._require_attempts(work[0])
@@ -173,6 +175,15 @@ class DagsterLoop:
         if run.run_id not in self.seen:
             self.seen[run.run_id] = lost_a_server(self.instance, run)
         return self.seen[run.run_id]
+
+    def _require_lease(self) -> None:
+        if (elsewhere := self.desk.lease.elsewhere(holder_of(self.instance))) is not None:
+            raise Stuck(
+                self.desk.spec.name,
+                "the project's loop",
+                str(elsewhere),
+                "then go on with the replay, on the one that runs",
+            )
 
     def _require_daemon(self) -> None:
         beats = [beat.timestamp for beat in self.instance.get_daemon_heartbeats().values()]

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import dagster as dg
 
 from mlops_assets.retraining.history import History
+from mlops_assets.retraining.lease import Lease
 from mlops_assets.retraining.ledger import Ledger
 from mlops_assets.retraining.training import Ticket, ticket_of
 from mlops_assets.spec import ProjectSpec
@@ -88,6 +89,11 @@ class Desk:
     def history(self) -> History:
         """What the ledger knows now."""
         return self.ledger.history(self.spec.name)
+
+    @cached_property
+    def lease(self) -> Lease:
+        """Who carries out the loop."""
+        return Lease(self.ledger.database, self.spec.name)
 
     @cached_property
     def clock(self) -> Clock:

@@ -1,4 +1,7 @@
-"""The sensors that keep a project's loop turning; their bodies only read, except `run_status`."""
+"""The sensors that keep a project's loop turning.
+
+Their bodies only read, but for the signs of life of the loop's lease; `run_status` alone writes.
+"""
 
 from __future__ import annotations
 

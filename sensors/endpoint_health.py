@@ -8,10 +8,9 @@ import dagster as dg
 from mlops_assets.blueprint import Blueprint
 from mlops_assets.errors import EndpointError
 from mlops_assets.failed_runs import LOOP_TAG, WORK_TAG
-from mlops_assets.replay import active_runs
 from mlops_assets.retraining.history import History
 from resources.platform import Desk, Platform
-from sensors.work import Jobs, attempt, first_heal, pause_after_failures
+from sensors.work import Jobs, attempt, busy_elsewhere, first_heal, pause_after_failures
 
 
 def endpoint_health(blueprint: Blueprint, jobs: Jobs) -> dg.SensorDefinition:
@@ -26,9 +25,8 @@ def endpoint_health(blueprint: Blueprint, jobs: Jobs) -> dg.SensorDefinition:
     )
     def sensor(context: dg.SensorEvaluationContext, platform: Platform) -> dg.RunRequest | dg.SkipReason:
         desk = platform.of(blueprint.spec)
-        active = active_runs(context.instance, blueprint.name)
-        if active:
-            return dg.SkipReason(f"{active[0].job_name} is running ({active[0].run_id})")
+        if (busy := busy_elsewhere(context, desk)) is not None:
+            return busy
         history = desk.history()
         if (heal := first_heal(history)) is not None:
             return attempt(context, blueprint, desk, heal)

@@ -10,6 +10,7 @@ from typing import Any
 import dagster as dg
 
 from mlops_assets.blueprint import Blueprint
+from mlops_assets.dagster_storage import holder_of
 from mlops_assets.failed_runs import LOOP_TAG, WORK_TAG, failed_runs
 from mlops_assets.jobs import WITH_LABELS, WITHOUT_CHAMPION, WITHOUT_LABELS
 from mlops_assets.replay import active_runs
@@ -49,15 +50,22 @@ def request(
     names the work and its attempt, so that a daemon killed after launching launches nothing twice.
     """
     desk = platform.of(blueprint.spec)
-    active = active_runs(context.instance, blueprint.name)
-    if active:
-        return dg.SkipReason(f"{active[0].job_name} is running ({active[0].run_id})")
+    if (busy := busy_elsewhere(context, desk)) is not None:
+        return busy
     work = outstanding(desk.timeline, desk.history(), desk.now())
     if not work:
         return dg.SkipReason("nothing is outstanding")
     if work[0].sensor != sensor:
         return dg.SkipReason(f"first comes {work[0].key}, which {blueprint.job(work[0].sensor)} launches")
     return attempt(context, blueprint, desk, work[0])
+
+
+def busy_elsewhere(context: dg.SensorEvaluationContext, desk: Desk) -> dg.SkipReason | None:
+    """Why nothing may be launched now: another Dagster carries out the project's loop, or a run of this one does."""
+    if (elsewhere := desk.lease.take(holder_of(context.instance))) is not None:
+        return dg.SkipReason(str(elsewhere))
+    active = active_runs(context.instance, desk.spec.name)
+    return dg.SkipReason(f"{active[0].job_name} is running ({active[0].run_id})") if active else None
 
 
 def first_heal(history: History) -> Heal | None:

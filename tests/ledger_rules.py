@@ -13,9 +13,11 @@ import sqlalchemy as sa
 
 from mlops_assets.errors import LedgerError
 from mlops_assets.retraining.database import SCHEMA, VERSION_TABLE
+from mlops_assets.retraining.lease import LENGTH, Elsewhere, Holder, Lease
 from mlops_assets.retraining.ledger import Ledger
 from mlops_assets.retraining.records import ClockMoved
 
+HERE, THERE = Holder("one", "in /srv/here on alpha"), Holder("two", "in /srv/there on beta")
 BEGUN = datetime(2026, 1, 1, tzinfo=UTC)
 WRITER = """
 import sys
@@ -40,7 +42,7 @@ def schema(url: str) -> dict[str, set[tuple[str, str, bool]]]:
     found = sa.inspect(sa.create_engine(url, poolclass=sa.pool.NullPool))
     return {
         table: {(each["name"], str(each["type"]), bool(each["nullable"])) for each in found.get_columns(table)}
-        for table in ("facts", "forwarded", VERSION_TABLE)
+        for table in ("facts", "forwarded", "leases", VERSION_TABLE)
     }
 
 
@@ -48,6 +50,11 @@ def execute(url: str, *statements: str) -> None:
     with sa.create_engine(url, poolclass=sa.pool.NullPool).begin() as connection:
         for statement in statements:
             connection.execute(sa.text(statement))
+
+
+def silent(url: str, seconds: int) -> None:
+    """Time passes in which no holder of a lease gives a sign of life."""
+    execute(url, f"UPDATE leases SET renewed = renewed - {seconds}")
 
 
 class LedgerRules:
@@ -140,7 +147,7 @@ class LedgerRules:
     ) -> None:
         Ledger(url).append("tide", moved(1), moved(2))
         wanted = schema(url)
-        gone = {"forwarded"} - set(tables)
+        gone = {"forwarded", "leases"} - set(tables)
         execute(url, *(f"DROP TABLE {table}" for table in [VERSION_TABLE, *gone]))
         ledger = Ledger(url)
         assert schema(url) == wanted
@@ -181,3 +188,45 @@ class LedgerRules:
         assert [each.communicate()[0] for each in opening] == ["[]\n"] * 3
         with sa.create_engine(url).connect() as connection:
             assert list(connection.scalars(sa.text(f"SELECT version_num FROM {VERSION_TABLE}"))) == [SCHEMA]
+
+    def test_of_many_that_take_a_lease_at_once_one_gets_it(self, url: str) -> None:
+        database = Ledger(url).database
+        told: list[Elsewhere | None] = []
+
+        def take(number: int) -> None:
+            together.wait()
+            told.append(Lease(database, "tide").take(Holder(str(number), f"at {number}")))
+
+        together = threading.Barrier(6)
+        takers = [threading.Thread(target=take, args=(number,)) for number in range(6)]
+        for each in takers:
+            each.start()
+        for each in takers:
+            each.join(60)
+        others = [each for each in told if each is not None]
+        assert (len(told), len(others)) == (6, 5)
+        assert len({each.place for each in others}) == 1
+
+    def test_a_lease_is_its_holders_as_long_as_it_gives_signs_of_life_and_a_minute_more(self, url: str) -> None:
+        lease = Lease(Ledger(url).database, "tide")
+        assert lease.elsewhere(THERE) is None
+        assert lease.take(HERE) is None
+        silent(url, LENGTH - 5)
+        found = lease.take(THERE)
+        assert found is not None
+        assert LENGTH - 5 <= found.seconds <= LENGTH
+        assert "in /srv/here on alpha" in str(found)
+        assert lease.elsewhere(HERE) is None
+        assert lease.take(HERE) is None
+        silent(url, LENGTH - 5)
+        assert lease.elsewhere(THERE) is not None
+        assert Lease(Ledger(url).database, "other").take(THERE) is None
+
+    def test_a_lease_whose_holder_is_silent_is_taken_over_and_it_hears_of_it_when_it_is_back(self, url: str) -> None:
+        lease = Lease(Ledger(url).database, "tide")
+        assert lease.take(HERE) is None
+        silent(url, LENGTH + 1)
+        assert lease.take(THERE) is None
+        found = lease.take(HERE)
+        assert found is not None
+        assert "beta" in str(found)

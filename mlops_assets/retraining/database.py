@@ -13,7 +13,7 @@ import tenacity
 
 from mlops_assets.errors import LedgerError, LedgerUnreachable
 
-SCHEMA = "0002"
+SCHEMA = "0003"
 """The newest version that `migrations` knows."""
 VERSION_TABLE = "ledger_version"
 """Dagster's storage may lie in the same database, with an `alembic_version` of its own."""

@@ -1,0 +1,17 @@
+"""Who carries out a project's loop."""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision, down_revision = "0003", "0002"
+
+
+def upgrade() -> None:
+    """Make the table of leases."""
+    op.create_table(
+        "leases",
+        sa.Column("project", sa.String, primary_key=True),
+        sa.Column("holder", sa.String, nullable=False),
+        sa.Column("place", sa.String, nullable=False),
+        sa.Column("renewed", sa.BigInteger, nullable=False),
+    )

@@ -1,0 +1,44 @@
+"""Two Dagsters with storages of their own over one state: one of them carries out the loop, the other says so."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import dagster as dg
+import pytest
+import worlds
+from harness import SENSORS, Harness
+from ledger_rules import silent
+
+from mlops_assets.replay import DagsterLoop, Stuck
+from mlops_assets.retraining.lease import LENGTH
+
+
+@pytest.fixture
+def two(tmp_path: Path) -> Iterator[tuple[Harness, Harness]]:
+    """The second one has ticked after the first."""
+    spec, home = worlds.world("twofold"), tmp_path / "state"
+    home.mkdir()
+    with Harness.on(spec, home) as first, Harness.on(spec, home) as second:
+        assert isinstance(first.tick("live_data"), dg.RunRequest)
+        yield first, second
+
+
+def test_sensors_of_the_second_launch_nothing_and_name_the_first(two: tuple[Harness, Harness]) -> None:
+    for sensor in SENSORS:
+        found = two[1].tick(sensor)
+        assert isinstance(found, dg.SkipReason)
+        assert f"another Dagster, in {Path.cwd()}" in str(found.skip_message)
+    assert isinstance(two[0].tick("live_data"), dg.RunRequest)
+
+
+def test_a_replay_through_the_second_ends_and_names_the_first(two: tuple[Harness, Harness]) -> None:
+    with pytest.raises(Stuck, match=r"twofold.*another Dagster, in .*end one of the two"):
+        DagsterLoop(two[1].instance, two[1].desk).settle()
+
+
+def test_when_the_first_has_been_silent_for_long_the_second_goes_on(two: tuple[Harness, Harness]) -> None:
+    silent(two[0].platform.ledger.url, LENGTH + 1)
+    assert isinstance(two[1].tick("live_data"), dg.RunRequest)
+    found = two[0].tick("live_data")
+    assert isinstance(found, dg.SkipReason)
+    assert "another Dagster" in str(found.skip_message)
