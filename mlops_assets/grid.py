@@ -1,4 +1,4 @@
-"""The grid of a series: zone and steps. A step of a day is a day of the calendar, any other is elapsed time."""
+"""The grid of a series: zone and steps. A step of days is one of the calendar, any other is elapsed time."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Grid:
     Attributes:
         zone: of the calendar.
         start: naive local time of point 0.
-        every: the step; a day is 23, 24 or 25 hours long, as the calendar has it.
+        every: the step; a day is 23, 24 or 25 hours long, as the calendar has it, and so is one of a week.
     """
 
     zone: Zone
@@ -58,25 +58,25 @@ class Grid:
 
     @property
     def of_days(self) -> bool:
-        """Whether a step is a day of the calendar."""
-        return self.every == DAY
+        """Whether a step is one or more days of the calendar."""
+        return self.every % DAY == timedelta(0)
 
     def point(self, number: int) -> datetime:
         """The UTC time of a point."""
-        return self.zone.utc(self.start + number * DAY) if self.of_days else self._origin + number * self.every
+        return self.zone.utc(self.start + number * self.every) if self.of_days else self._origin + number * self.every
 
     def steps(self, times: Times) -> npt.NDArray[np.int64]:
         """The last point at or before each UTC time."""
         if self.of_days:
-            first, days = self._days_around(times)
-            return np.searchsorted(days, times.astype("datetime64[ns]"), side="right") - 1 + first
+            first, points = self._points_around(times)
+            return np.searchsorted(points, times.astype("datetime64[ns]"), side="right") - 1 + first
         return np.floor_divide(self._since_start(times), self._step)
 
     def steps_up(self, times: Times) -> npt.NDArray[np.int64]:
         """The first point at or after each UTC time: a stamp between two points counts for the later one."""
         if self.of_days:
-            first, days = self._days_around(times)
-            return np.searchsorted(days, times.astype("datetime64[ns]"), side="left") + first
+            first, points = self._points_around(times)
+            return np.searchsorted(points, times.astype("datetime64[ns]"), side="left") + first
         return -np.floor_divide(-self._since_start(times), self._step)
 
     def step(self, moment: datetime) -> int:
@@ -84,7 +84,7 @@ class Grid:
         return int(self.steps(np.array([as_datetime64(moment)]))[0])
 
     def earlier(self, times: Times, length: timedelta) -> Times:
-        """UTC times moved back by a length: on the zone's calendar where a step is a day, by elapsed time elsewhere."""
+        """UTC times moved back by a length: on the calendar where a step is of days, by elapsed time elsewhere."""
         if self.of_days:
             return _each(times, lambda time: self.zone.utc(self.zone.local(time) - length))
         return np.asarray(times.astype("datetime64[ns]") - np.timedelta64(length))
@@ -96,7 +96,7 @@ class Grid:
         number = self.step(stamp)
         # a day without midnight begins an hour late, and ends with the next midnight
         at_point = self.point(number) == stamp
-        return self.point(number + 1) if at_point else self.zone.utc(self.zone.local(stamp) + DAY)
+        return self.point(number + 1) if at_point else self.zone.utc(self.zone.local(stamp) + self.every)
 
     def ends(self, stamps: Times) -> Times:
         """`end` of each."""
@@ -106,7 +106,7 @@ class Grid:
         """The newest stamp whose step has ended by a moment."""
         if not self.of_days:
             return moment - self.every
-        between = self.zone.utc(self.zone.local(moment) - DAY)
+        between = self.zone.utc(self.zone.local(moment) - self.every)
         between -= max(timedelta(0), self.end(between) - moment)
         return max(between, self.point(self.step(moment) - 1))
 
@@ -121,8 +121,8 @@ class Grid:
     def _since_start(self, times: Times) -> npt.NDArray[np.int64]:
         return (times.astype("datetime64[ns]") - as_datetime64(self._origin)).astype(np.int64)
 
-    def _days_around(self, times: Times) -> tuple[int, Times]:
-        """The days around all times, and the number of the first of them."""
+    def _points_around(self, times: Times) -> tuple[int, Times]:
+        """The points around all times, and the number of the first of them."""
         if not len(times):
             return 0, np.array([], dtype="datetime64[ns]")
         since = self._since_start(times)

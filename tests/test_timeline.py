@@ -23,7 +23,7 @@ from mlops_assets.timeline import DAY, Timeline, Window, as_datetime64, contiguo
 HOUR, MICROSECOND = timedelta(hours=1), timedelta(microseconds=1)
 ZONES = ["UTC", "Europe/Berlin", "America/New_York", "Australia/Lord_Howe", "Asia/Kolkata", "America/Havana"]
 """Havana changes its clocks at midnight, Lord Howe by half an hour."""
-STEPS = {"15min": timedelta(minutes=15), "1h": HOUR, "6h": 6 * HOUR, "1d": DAY}
+STEPS = {"15min": timedelta(minutes=15), "1h": HOUR, "6h": 6 * HOUR, "1d": DAY, "7d": 7 * DAY}
 
 
 def project(**data: Any) -> ProjectSpec:
@@ -52,6 +52,7 @@ def project(**data: Any) -> ProjectSpec:
             },
             "labels": labels,
             "features": {"history": {"columns": ["y"], "length": "14d"}},
+            "promotion": {"min_rows": 50},
             "serving": {"every": every},
             "retraining": {"when": {"type": "age", "max": "90d"}, "cooldown": "1000d"},
         }
@@ -67,7 +68,7 @@ starts = st.sampled_from(["2019-01-01", "2018-07-03", "2018-11-05 06:00"])
 def timelines(draw: st.DrawFn) -> Timeline:
     """Any project's time."""
     every = draw(st.sampled_from(sorted(STEPS)))
-    window = draw(windows.filter(lambda name: name != "hour" or STEPS[every] <= HOUR))
+    window = "week" if every == "7d" else draw(windows.filter(lambda name: name != "hour" or STEPS[every] <= HOUR))
     return Timeline(
         project(
             every=every,
@@ -76,7 +77,7 @@ def timelines(draw: st.DrawFn) -> Timeline:
             time_zone=draw(st.sampled_from(ZONES)),
             ambiguous=draw(st.sampled_from(["first", "second"])),
             stamp=draw(st.sampled_from(["start", "end"])),
-            horizon=draw(st.sampled_from(["1d", "2d", "36h"])),
+            horizon="7d" if every == "7d" else draw(st.sampled_from(["1d", "2d", "36h"])),
             arrival_delay=draw(st.sampled_from(["0h", "1h", "5h"])),
             delay=draw(st.sampled_from(["0h", "7h", "3d"])),
         )
@@ -239,6 +240,20 @@ def test_each_day_of_the_calendar_is_a_cell_of_its_own_over_every_clock_change(z
     assert cells.tolist() == list(range(1200))
 
 
+@pytest.mark.parametrize("zone", ZONES)
+@pytest.mark.parametrize("start", ["2019-01-01", "2019-07-01"])
+def test_each_week_is_a_cell_of_its_own_known_when_its_last_day_has_ended(zone: str, start: str) -> None:
+    timeline = Timeline(project(every="7d", horizon="7d", window="week", time_zone=zone, start=start))
+    weeks = pd.date_range(start, periods=200, freq="7D").tz_localize(zone).tz_convert("UTC")
+    stamps = weeks.tz_localize(None).to_numpy()
+    assert timeline.grid.steps_up(stamps).tolist() == list(range(200))
+    assert [window.start for window in timeline.windows(timeline.start, weeks[-1].to_pydatetime())] == list(weeks[:-1])
+    for number in range(1, 199):
+        known = weeks[number + 1].to_pydatetime()
+        assert timeline.label_known_at(weeks[number].to_pydatetime()) == known
+        assert timeline.labelled_before(known - MICROSECOND) < weeks[number] <= timeline.labelled_before(known)
+
+
 @pytest.mark.parametrize("start", ["2019-01-01", "2019-07-01"])
 def test_daily_rows_have_no_gap_at_a_clock_change_and_a_missing_day_is_one(start: str) -> None:
     timeline = Timeline(project(every="1d", window="month", time_zone="Europe/Berlin", start=start))
@@ -251,12 +266,13 @@ def test_daily_rows_have_no_gap_at_a_clock_change_and_a_missing_day_is_one(start
         assert (gap.start, gap.end, gap.steps) == (inside["event_time"].iloc[3], inside["event_time"].iloc[4], 1)
 
 
-def test_a_season_of_daily_rows_is_the_same_weekday_over_a_clock_change() -> None:
-    spec = project(every="1d", window="month", time_zone="Europe/Berlin", start="2020-01-01")
-    stamps = pd.date_range("2020-01-01", periods=366, freq="D", tz="Europe/Berlin").tz_convert("UTC")
+@pytest.mark.parametrize(("every", "window", "steps"), [("1d", "month", 28), ("7d", "week", 4)])
+def test_a_season_of_days_or_weeks_is_the_same_weekday_over_a_clock_change(every: str, window: str, steps: int) -> None:
+    spec = project(every=every, horizon=every, window=window, time_zone="Europe/Berlin", start="2020-01-01")
+    stamps = pd.date_range("2020-01-01", periods=366, freq=every, tz="Europe/Berlin").tz_convert("UTC")
     series = pd.DataFrame({"event_time": stamps, "y": np.arange(366.0)})
     found = seasonal_naive(Timeline(spec), spec, series, series[60:])
-    assert found.tolist() == (np.arange(60.0, 366.0) - 28).tolist()
+    assert found.tolist() == (np.arange(60.0, 366.0) - steps).tolist()
 
 
 def test_a_day_without_midnight_begins_an_hour_late_and_is_known_at_the_next_midnight() -> None:

@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import AfterValidator, Field, model_validator
 
-from mlops_assets.spec.duration import Duration, LocalTime, SpecModel
+from mlops_assets.spec.duration import Duration, LocalTime, SpecModel, format_duration
 
 
 def _zone_exists(name: str) -> str:
@@ -21,6 +21,7 @@ def _zone_exists(name: str) -> str:
     return name
 
 
+DAY, WEEK = timedelta(days=1), timedelta(weeks=1)
 ColumnName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
 FunctionPath = Annotated[str, Field(pattern=r"^[A-Za-z_][\w]*(\.[A-Za-z_]\w*)+$")]
 
@@ -94,8 +95,14 @@ class DataSpec(SpecModel):
             raise ValueError("every must be longer than nothing")
         if self.end is not None and self.end <= self.start:
             raise ValueError(f"end ({self.end}) must come after start ({self.start})")
-        if self.every > timedelta(days=1) or timedelta(days=1) % self.every:
-            raise ValueError(f"every ({self.every}) must divide a day, so that windows hold whole steps")
+        if self.every == WEEK:
+            if self.window != "week":
+                raise ValueError(f"every (7d) needs window: week, which holds whole steps; {self.window} does not")
+        elif self.every > DAY or DAY % self.every:
+            raise ValueError(
+                f"every ({format_duration(self.every)}) must divide a day, or be 7d with window: week, so that windows "
+                f"hold whole steps"
+            )
         if self.window == "hour" and timedelta(hours=1) % self.every:
             raise ValueError(f"every ({self.every}) must divide the window (hour)")
         if self.window == "month" and self.start.day > 28:

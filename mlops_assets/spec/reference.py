@@ -88,8 +88,8 @@ must be importable.
 - `validation.step` is given with `walk_forward`, and only with it; it is not longer than `holdout`.
 
 **Time**
-- `data.every` divides a day, and the window of an hour; `data.end` comes after `data.start`; windows of a month start
-  on day 1 to 28.
+- `data.every` divides a day, and the window of an hour; or it is 7d, with windows of a week. `data.end` comes after
+  `data.start`; windows of a month start on day 1 to 28.
 - `problem.baseline.season` is at least `horizon` + `every` + `arrival_delay` + `labels.delay` (without `every` where
   `stamp: end`), or that value is not known yet when an answer is due; it is a multiple of `every`.
 - `serving.every` is longer than nothing, and at most `data.horizon` where there is one.

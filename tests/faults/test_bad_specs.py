@@ -142,6 +142,7 @@ WRONG: dict[str, tuple[list[Change], list[str]]] = {
     ),
     "an end before the start": ([("data.end", "2019-01-01")], ["data", "must come after start"]),
     "a grid that does not divide a day": ([("data.every", "7h")], ["data", "must divide a day"]),
+    "weeks in windows of a day": ([("data.every", "7d")], ["data", "every (7d) needs window: week"]),
     "no time zone": ([("data.time_zone", "Europe/Atlantis")], ["data.time_zone", "no time zone 'Europe/Atlantis'"]),
     "bounds the wrong way round": ([("data.columns.wind.ge", 2)], ["data.columns.wind", "ge (2.0) is above le (1.0)"]),
     "a column declared and dropped": ([("data.drop", ["wind"])], ["data", "['wind'] are both declared and dropped"]),
