@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -17,7 +18,7 @@ from plays import Play, playing
 from records import canonical, differences
 from servers import Server
 from test_dashboards import rows
-from worlds import at, world
+from worlds import HOUR, at, world
 
 from mlops_assets.dashboards.flux import flux_queries
 from mlops_assets.dashboards.overview import overview_dashboard
@@ -25,11 +26,14 @@ from mlops_assets.dashboards.project import project_dashboard
 from mlops_assets.errors import LedgerUnreachable
 from mlops_assets.spec import ProjectSpec
 from mlops_assets.timeline import iso
+from resources.endpoint import Endpoint
 from resources.settings import Settings
 
 WINDOWS = 9
 OUTAGE = timedelta(minutes=2)
 """So long InfluxDB is away: work fails meanwhile, and goes on without a person."""
+KILLED_AT = at(5) + 12 * HOUR
+"""In the midst of a window's requests: after the last of them the repair's own would count in the next window."""
 REPEATED = {iso(at(5))}
 """Windows in which the endpoint is killed."""
 pytestmark = pytest.mark.timeout(1200)
@@ -95,12 +99,9 @@ def fault_of(window: int, play: Play, servers: dict[str, Server], way: Way) -> I
         way.fail("lose", 1, "POST", "current.json")
         assert [fate for _, _, fate in way.seen].count("refuse") == 2
     elif window == 5:
-        killed: list[int] = []
-        killing = threading.Timer(0.3, lambda: killed.append(kill_endpoint(play)))
-        killing.start()
-        yield
-        killing.join()
-        assert killed
+        with killed_before_request(play, KILLED_AT) as killed:
+            yield
+        assert len(killed) == 1
         assert [fate for _, _, fate in way.seen].count("lose") == 1
     elif window == 6:
         servers["InfluxDB"].kill()
@@ -131,6 +132,22 @@ def again_and_again(action: Callable[[], None], every: float) -> Iterator[None]:
     finally:
         end.set()
         thread.join()
+
+
+@contextmanager
+def killed_before_request(play: Play, moment: datetime) -> Iterator[list[int]]:
+    """The endpoint is killed once, when the scorer is about to ask at a moment; the processes that were."""
+    killed: list[int] = []
+    invoke = Endpoint.invoke
+
+    def after_the_end(endpoint: Endpoint, *asked: Any) -> list[dict[str, Any]]:
+        if not killed and asked[-1] == moment:
+            killed.append(kill_endpoint(play))
+        return invoke(endpoint, *asked)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Endpoint, "invoke", after_the_end)
+        yield killed
 
 
 def kill_endpoint(play: Play) -> int:
