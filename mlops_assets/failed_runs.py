@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dagster as dg
+from dagster._core.events import JobFailureData
+from dagster._core.execution.plan.objects import StepFailureData
 from dagster_shared.error import SerializableErrorInfo
 
 from mlops_assets.errors import DagsterUnreachable, Unreachable
@@ -28,9 +30,9 @@ def lost_a_server(instance: dg.DagsterInstance, run: dg.DagsterRun) -> bool:
     away = {error.__name__ for error in _kinds(Unreachable)}
     kinds = {dg.DagsterEventType.STEP_FAILURE, dg.DagsterEventType.RUN_FAILURE}
     events = [entry.dagster_event for entry in instance.all_logs(run.run_id, of_type=kinds) if entry.dagster_event]
-    errors = [
-        event.step_failure_data.error if event.is_step_failure else event.job_failure_data.error for event in events
-    ]
+    # one that others marked as failed (its worker died, it could not be launched) has a word instead of data
+    failures = [each.event_specific_data for each in events if each.event_specific_data is not None]
+    errors = [each.error for each in failures if isinstance(each, StepFailureData | JobFailureData)]
     return any(away & _names(error) for error in errors if error is not None)
 
 
