@@ -117,6 +117,7 @@ class DagsterLoop:
     told: Told = logged
     seen: dict[str, bool] = field(default_factory=dict, init=False)
     """Failed runs that were looked at, and whether a server was away: a run's end does not change."""
+    begun: datetime = field(default_factory=lambda: datetime.now(UTC), init=False)
     last_away: datetime = field(default=datetime.fromtimestamp(0, UTC), init=False)
     """When a question last found no server."""
 
@@ -163,13 +164,20 @@ class DagsterLoop:
 
     def _require_attempts(self, work: Work) -> None:
         failed = failed_runs(self.instance, self.desk.spec.name, work.key)
+        if not failed or not self._ended_since(failed[0]):
+            # somebody may have mended the cause before this replay was begun: the sensors' next attempt will tell
+            return
         if len(failed) >= ATTEMPTS and sum(not self._lost_a_server(run) for run in failed) >= ATTEMPTS:
             raise Stuck(
                 self.desk.spec.name,
                 f"run {failed[0].run_id}",
                 f"{work.key} has failed {len(failed)} times",
-                "look at the run in the UI and mend the cause, then go on with the replay: the sensors try again",
+                "look at it in the UI and mend the cause, then go on with the replay: it waits for the next attempt",
             )
+
+    def _ended_since(self, run: dg.DagsterRun) -> bool:
+        record = self.instance.get_run_record_by_id(run.run_id)
+        return record is not None and record.update_timestamp >= self.begun
 
     def _lost_a_server(self, run: dg.DagsterRun) -> bool:
         if run.run_id not in self.seen:

@@ -94,10 +94,23 @@ def test_a_replay_stops_and_names_a_run_that_keeps_failing(desk: Desk, alive: dg
     def job() -> None:
         """Stands for the real one; only its runs matter."""
 
-    tags = {"mlops/loop": "tide", "mlops/work": work.key}
-    runs = [alive.create_run_for_job(job, status=dg.DagsterRunStatus.FAILURE, tags=tags) for _ in range(ATTEMPTS)]
-    with pytest.raises(Stuck, match=f"run {runs[-1].run_id}: {work.key} has failed {ATTEMPTS} times"):
-        list(advance(desk, DagsterLoop(alive, desk), windows=1))
+    def failing(times: int) -> dg.DagsterRun:
+        tags = {"mlops/loop": "tide", "mlops/work": work.key}
+        runs = [alive.create_run_for_job(job, status=dg.DagsterRunStatus.STARTED, tags=tags) for _ in range(times)]
+        for run in runs:
+            alive.report_run_failed(run)
+        return runs[-1]
+
+    loop = DagsterLoop(alive, desk)
+    last = failing(ATTEMPTS)
+    with pytest.raises(Stuck, match=f"run {last.run_id}: {work.key} has failed {ATTEMPTS} times"):
+        list(advance(desk, loop, windows=1))
+    # begun again after the cause was mended, it waits for the next attempt
+    again = DagsterLoop(alive, desk)
+    again._require_attempts(work)
+    failing(1)
+    with pytest.raises(Stuck, match=f"has failed {ATTEMPTS + 1} times"):
+        again._require_attempts(work)
 
 
 def test_a_replay_waits_for_a_server_that_is_away_however_often_the_run_fails(
