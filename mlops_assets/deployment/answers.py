@@ -42,11 +42,12 @@ def window_answers(desk: Desk, window: Window) -> WindowAnswers:
 
     Raises:
         Refused: for a window of the future, or when somebody published other answers of it meanwhile.
-        NotReady: when no champion has served in it.
+        NotReady: when no champion has served in it. A window in which one did may still hold no event of its own: with
+            a horizon longer than a window all of the first one's were due before.
     """
     timeline, history, now = desk.timeline, desk.history(), desk.now()
     timeline.require_readable(window, now)
-    if history.first_as_of is None or timeline.due(window.end) <= history.first_as_of:
+    if history.reign_at(window.end) is None:
         raise NotReady(
             desk.spec.name,
             f"predictions of window {window.id}",

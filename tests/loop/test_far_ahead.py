@@ -1,0 +1,39 @@
+"""A world that is asked for further ahead than a window lasts: no event of the first one is due after the promotion."""
+
+from collections.abc import Iterator
+
+import pytest
+import worlds
+from plays import Play, playing
+
+pytestmark = [pytest.mark.xdist_group("far_ahead"), pytest.mark.timeout(600)]
+
+
+@pytest.fixture(scope="module")
+def ahead(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Play]:
+    spec = worlds.world(
+        "ahead",
+        problem={"baseline": {"type": "seasonal_naive", "season": "48h"}},
+        data={"horizon": "30h"},
+        features={"history": {"columns": ["y"], "length": "48h"}},
+        retraining=worlds.quiet(cooldown="5d"),
+    )
+    with playing(spec, tmp_path_factory.mktemp("ahead")) as play:
+        play.advance(windows=3)
+        yield play
+
+
+def test_windows_are_reported_and_decided_on_from_the_first_one_on(ahead: Play) -> None:
+    assert [ahead.decision(number).outcome for number in range(3)] == ["WAIT"] * 3
+    assert ahead.drift(0).verdict == "too young"
+    assert [ahead.performance(number).rows for number in range(3)] == [0, 18, 24]
+
+
+def test_only_events_due_since_the_promotion_are_answered_and_none_of_them_is_missed(ahead: Play) -> None:
+    desk, answered = ahead.desk, []
+    for window in ahead.windows(0, 3):
+        found = desk.telemetry.answers("ahead", window.start, window.end, roles=("champion",))
+        answered.append(len(found))
+    assert answered == [0, 18, 24]
+    assert not ahead.history.missed
+    assert [ahead.health(number).availability for number in range(3)] == [None, 1.0, 1.0]
