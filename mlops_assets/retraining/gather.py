@@ -33,7 +33,8 @@ def _of_window(timeline: Timeline, history: History, reign: Reign, window: Windo
     distance, loss = drift.typed, performance.typed
     if not isinstance(distance, DriftSummary) or not isinstance(loss, PerformanceSummary):
         raise TypeError(f"reports of window {window.id} carry the summaries of other reports")
-    too_young = distance.verdict == "too young" or distance.window_rows < timeline.spec.monitoring.min_rows
+    # a window of few rows may count for its loss though drift, over all of `monitoring.current`, has not enough yet
+    too_young = distance.window_rows < timeline.spec.monitoring.min_rows
     stage: Stage = performance.stage
     return WindowEvidence(
         window=window.id,
@@ -42,8 +43,8 @@ def _of_window(timeline: Timeline, history: History, reign: Reign, window: Windo
         too_young=too_young,
         rows=loss.reign_rows,
         loss=loss.reign,
-        prediction_drift={} if too_young else distance.prediction,
-        data_drift_share=None if too_young else distance.share,
+        prediction_drift=distance.prediction,
+        data_drift_share=distance.share,
     )
 
 

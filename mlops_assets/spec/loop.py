@@ -53,8 +53,8 @@ class MonitoringSpec(SpecModel):
     """Newest stretch of the training set kept as the version's reference; a shorter set gives all it has."""
     current: Duration = timedelta(days=28)
     """Newest stretch of the reign's answers that a report looks at."""
-    min_rows: int = Field(default=100, ge=10)
-    """With fewer answers of the reign a report says `too young`."""
+    min_rows: int = Field(default=100, ge=1)
+    """With fewer answers of the reign a report says `too young`; drift asks for at least 10, whatever stands here."""
     sample: int = Field(default=5000, ge=100)
     """Rows handed to Evidently at most, drawn with a fixed seed."""
     drift: DriftSpec = DriftSpec()

@@ -104,6 +104,11 @@ def test_fewer_rows_than_asked_are_too_young_for_either_verdict(tmp_path: Path) 
     assert report(rows(), rows(100), min_rows=100).summary.verdict != "too young"
 
 
+def test_of_fewer_than_ten_rows_nothing_is_said_though_a_project_asks_for_one() -> None:
+    assert report(rows(), rows(9), min_rows=1).summary.verdict == "too young"
+    assert report(rows(), rows(10), min_rows=1).summary.verdict != "too young"
+
+
 def test_a_reign_without_any_answer_is_too_young() -> None:
     assert report(rows(), pd.DataFrame()).summary.verdict == "too young"
 
