@@ -285,7 +285,20 @@ class Timeline:
     # Answering
 
     def last_tick(self, now: datetime) -> datetime:
-        """The newest moment at which the scorer takes what became due: the grid of `serving.every` from data.start."""
+        """The newest moment at which the scorer takes what became due.
+
+        These are the grid of `serving.every` from data.start, and the end of each window: a window is reported when it
+        has ended, and an event that is answered after that would be in no report.
+        """
+        return max(self._grid_tick(now), self._boundary(self._index(now)))
+
+    def next_tick(self, due: datetime) -> datetime:
+        """The moment at which the scorer takes an answer that falls due; `due` itself, if it is one."""
+        if self.last_tick(due) == due:
+            return due
+        return min(self._grid_tick(due) + self.spec.serving.every, self._boundary(self._index(due) + 1))
+
+    def _grid_tick(self, now: datetime) -> datetime:
         return now - (now - self.start) % self.spec.serving.every
 
     def answer_deadline(self, due: datetime) -> datetime:

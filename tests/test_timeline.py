@@ -29,7 +29,7 @@ STEPS = {"15min": timedelta(minutes=15), "1h": HOUR, "6h": 6 * HOUR, "1d": DAY, 
 def project(**data: Any) -> ProjectSpec:
     """A project with the given `data`; nothing else matters here."""
     labels = {"delay": data.pop("delay", "0h")}
-    every = data.get("every", "1h")
+    serving = data.pop("serving", data.get("every", "1h"))
     return ProjectSpec.model_validate(
         {
             "name": "timed",
@@ -53,7 +53,7 @@ def project(**data: Any) -> ProjectSpec:
             "labels": labels,
             "features": {"history": {"columns": ["y"], "length": "14d"}},
             "promotion": {"min_rows": 50},
-            "serving": {"every": every},
+            "serving": {"every": serving},
             "retraining": {"when": {"type": "age", "max": "90d"}, "cooldown": "1000d"},
         }
     )
@@ -77,6 +77,7 @@ def timelines(draw: st.DrawFn) -> Timeline:
             time_zone=draw(st.sampled_from(ZONES)),
             ambiguous=draw(st.sampled_from(["first", "second"])),
             stamp=draw(st.sampled_from(["start", "end"])),
+            serving=draw(st.sampled_from([every, "1d", "9h"])) if every != "7d" else "1d",
             horizon="7d" if every == "7d" else draw(st.sampled_from(["1d", "2d", "36h"])),
             arrival_delay=draw(st.sampled_from(["0h", "1h", "5h"])),
             delay=draw(st.sampled_from(["0h", "7h", "3d"])),
@@ -164,7 +165,17 @@ def test_the_next_moment_is_the_first_at_which_something_falls_due(timeline: Tim
 def test_the_scorer_takes_all_that_was_due_a_tick_ago_or_less(timeline: Timeline, now: datetime) -> None:
     tick = timeline.last_tick(now)
     assert tick <= now < tick + timeline.spec.serving.every
-    assert timeline.last_tick(tick) == tick
+    assert timeline.last_tick(tick) == timeline.next_tick(tick) == tick
+    if tick != now:
+        following = timeline.next_tick(now)
+        assert timeline.last_tick(following) == following
+        assert timeline.last_tick(following - MICROSECOND) == tick
+
+
+@given(timelines(), moments)
+def test_whatever_is_due_within_a_window_is_taken_by_its_end(timeline: Timeline, due: datetime) -> None:
+    """Or it would be in no report; not every window's end lies on the grid of ticks."""
+    assert timeline.next_tick(due) <= timeline.window_at(due).end
 
 
 # What is known when

@@ -171,8 +171,7 @@ class Scorer:
         """The project's time at which an event is asked: in a replay its own tick, as a live scorer would have."""
         if not isinstance(self.timeline.spec.clock, ReplayClock):
             return now
-        tick = self.timeline.last_tick(due)
-        return min(now, tick if tick == due else tick + self.timeline.spec.serving.every)
+        return min(now, self.timeline.next_tick(due))
 
     def _give_up(self, events: pd.DataFrame, tally: _Tally, now: datetime, error: EndpointError) -> int:
         """Miss what an endpoint could not answer for too long, so that nothing blocks the training that would mend it.

@@ -26,7 +26,8 @@ class ServingSpec(SpecModel):
     """How answers are given."""
 
     every: Duration
-    """How often the scorer takes the events that became due; at most the horizon, where there is one."""
+    """How often the scorer takes the events that became due, beside each window's end; at most the horizon, where there
+    is one."""
     give_up: Duration | None = None
     """How long an endpoint may be unable to answer before its events are missed; one window by default."""
     shadow: Shadow = "first"
