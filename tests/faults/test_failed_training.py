@@ -135,15 +135,14 @@ def test_a_training_that_loses_a_server_is_tried_again_and_neither_attempt_nor_b
         assert len(loop_history(timeline, history, history.reign, new_rows=0).trainings) == 2
 
 
-@pytest.mark.parametrize("words", ["Detected run worker status FAILED. Marking run as failed.", None])
-def test_a_training_whose_worker_died_is_recorded_as_failed(states: States, tmp_path: Path, words: str | None) -> None:
+def test_a_training_whose_worker_died_is_recorded_as_failed(states: States, tmp_path: Path) -> None:
     """Dagster's daemon marks such a run in words alone; there is no step that failed, and no error."""
     with at_sea(states.copy("asked", tmp_path / "home"), serving=False) as harness:
         request = harness.tick("retraining")
         assert isinstance(request, dg.RunRequest)
         job = harness.definitions.resolve_job_def(str(request.job_name))
         run = harness.instance.create_run_for_job(job, status=dg.DagsterRunStatus.STARTED, tags=dict(request.tags))
-        harness.instance.report_run_failed(run, words)
+        harness.instance.report_run_failed(run, "Detected run worker status FAILED. Marking run as failed.")
         harness.close_runs()
         decision = harness.desk.history().decisions[-1].id
         (end,) = harness.desk.history().attempts(decision)
