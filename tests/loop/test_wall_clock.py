@@ -1,0 +1,108 @@
+"""A project that lives by the wall's clock, as in production: nobody moves it, and its future is not there yet."""
+
+import json
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+
+import numpy as np
+import pandas as pd
+import pytest
+import worlds
+from plays import Play, playing
+
+from mlops_assets.errors import Refused
+from mlops_assets.replay import advance
+from mlops_assets.spec import ProjectSpec
+
+STEP, HORIZON = timedelta(seconds=10), timedelta(seconds=20)
+BEGUN = (datetime.now(UTC) - timedelta(hours=12)).replace(microsecond=0) + timedelta(minutes=50)
+"""No window ends for the next fifty minutes: only answers fall due."""
+TICKS = 3
+pytestmark = [pytest.mark.xdist_group("wall_clock"), pytest.mark.timeout(600)]
+
+
+def read(start: datetime, end: datetime) -> pd.DataFrame:
+    """What a live system has at this moment: `x`, a forecast, for half a minute ahead; `y` of steps that are over."""
+    now = pd.Timestamp(datetime.now(UTC))
+    times = pd.date_range(BEGUN, min(pd.Timestamp(end), now + 3 * STEP), freq=STEP, inclusive="left")
+    times = times[times >= pd.Timestamp(start)]
+    number = ((times - pd.Timestamp(BEGUN)) // STEP).to_numpy()
+    x = np.sin(number * 1.7)
+    y = 10 + 3 * x + np.sin(number / 50)
+    return pd.DataFrame({"timestamp": times, "x": x, "y": np.where(times + STEP <= now, y, np.nan)})
+
+
+def living() -> ProjectSpec:
+    """Without a clock in its YAML."""
+    return ProjectSpec.model_validate(
+        {
+            "name": "living",
+            "problem": {
+                "statement": "The next twenty seconds of a small world, for tests.",
+                "task": "regression",
+                "target": "y",
+                "metric": "mae",
+                "baseline": {"type": "seasonal_naive", "season": "1h"},
+                "validation": {"holdout": "2h"},
+            },
+            "data": {
+                "source": "test_wall_clock.read",
+                "every": "10s",
+                "start": BEGUN.replace(tzinfo=None).isoformat(),
+                "window": "hour",
+                "horizon": "20s",
+                "columns": {"x": {"dtype": "float"}, "y": {"dtype": "float"}},
+            },
+            "features": {
+                "known": ["x"],
+                "history": {"columns": ["y"], "length": "4min"},
+                "calculators": "minimal",
+                "select": {"sample": 60},
+            },
+            "training": {"max_models": 1, "algorithms": ["GLM"], "memory": "256m"},
+            "promotion": {"min_rows": 40},
+            "serving": {"every": "10s"},
+            "retraining": worlds.quiet(),
+        }
+    )
+
+
+@pytest.fixture(scope="module")
+def alive(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Play]:
+    with playing(living(), tmp_path_factory.mktemp("living")) as play:
+        first = play.history.first_as_of
+        assert first is not None
+        while (play.history.scored_through or first) < first + TICKS * STEP:
+            play.harness.settle()
+            play.require_success()
+            time.sleep(0.5)
+        yield play
+
+
+def test_each_event_that_fell_due_is_answered_once_and_none_before(alive: Play) -> None:
+    history, desk = alive.history, alive.desk
+    assert history.first_as_of is not None and history.scored_through is not None
+    answers = desk.telemetry.answers("living", BEGUN, datetime.now(UTC) + timedelta(hours=1), roles=("champion",))
+    ticks = pd.date_range(BEGUN, history.scored_through.astimezone(UTC), freq=STEP)
+    wanted = [moment for moment in ticks if moment >= pd.Timestamp(history.first_as_of)]
+    assert list(answers["due"]) == wanted
+    assert len(wanted) >= TICKS
+    assert not history.missed
+    assert (answers["event_time"] - answers["due"] == HORIZON).all()
+    assert (answers["answered_at"] >= answers["due"]).all()
+    assert (answers["now"] >= answers["due"]).all()
+
+
+def test_an_answer_knows_the_past_up_to_its_due_moment(alive: Play) -> None:
+    answers = alive.desk.telemetry.answers("living", BEGUN, datetime.now(UTC) + timedelta(hours=1), roles=("champion",))
+    for row in answers.to_dict("records"):
+        number = (row["due"] - pd.Timestamp(BEGUN)) // STEP - 1
+        inputs = json.loads(row["inputs"]) if isinstance(row["inputs"], str) else row["inputs"]
+        (history,) = [value for name, value in inputs.items() if name not in ("event_time", "x")]
+        assert history[-1] == pytest.approx(10 + 3 * np.sin(number * 1.7) + np.sin(number / 50))
+
+
+def test_it_cannot_be_replayed(alive: Play) -> None:
+    with pytest.raises(Refused, match="lives by the wall's clock"):
+        list(advance(alive.desk, alive.harness, until=datetime.now(UTC) + timedelta(days=1)))
