@@ -18,6 +18,8 @@ from mlops_assets.retraining.lease import Holder
 
 NAMING = threading.Lock()
 """Dagster gives its storage an id when it is first asked for, and sensors tick in several threads."""
+NAMED: set[str] = set()
+"""Ids of storages that this process has looked at; each look is a login where Dagster's storage is on a server."""
 
 
 @contextmanager
@@ -55,6 +57,9 @@ def holder_of(instance: dg.DagsterInstance) -> Holder:
         remedy = "use Dagster's storage on SQLite or PostgreSQL"
         raise DagsterError("-", "Dagster's storage", f"{type(storage).__name__} has no id to know it by", remedy)
     with NAMING:
-        # twice: of several ids that were given at once the first stands, and only the second look is sure to see it
-        storage.get_run_storage_id()
-        return Holder(storage.get_run_storage_id(), f"in {Path.cwd()} on {socket.gethostname()}")
+        found = storage.get_run_storage_id()
+        if found not in NAMED:
+            # of several ids that processes gave at once the first one stands, and only a second look is sure to see it
+            found = storage.get_run_storage_id()
+            NAMED.add(found)
+    return Holder(found, f"in {Path.cwd()} on {socket.gethostname()}")

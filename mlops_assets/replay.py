@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import cached_property
 from typing import Protocol
 
 import dagster as dg
@@ -16,6 +17,7 @@ from filelock import FileLock, Timeout
 from mlops_assets.dagster_storage import asked, holder_of
 from mlops_assets.errors import PlatformError, Refused, Unreachable
 from mlops_assets.failed_runs import LOOP_TAG, failed_runs, lost_a_server
+from mlops_assets.retraining.lease import Holder
 from mlops_assets.retraining.outstanding import Work, outstanding
 from mlops_assets.timeline import iso
 from resources.platform import Desk
@@ -184,8 +186,12 @@ class DagsterLoop:
             self.seen[run.run_id] = lost_a_server(self.instance, run)
         return self.seen[run.run_id]
 
+    @cached_property
+    def _holder(self) -> Holder:
+        return holder_of(self.instance)
+
     def _require_lease(self) -> None:
-        if (elsewhere := self.desk.lease.elsewhere(holder_of(self.instance))) is not None:
+        if (elsewhere := self.desk.lease.elsewhere(self._holder)) is not None:
             raise Stuck(
                 self.desk.spec.name,
                 "the project's loop",
