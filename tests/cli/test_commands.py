@@ -32,6 +32,7 @@ def turned(states: States, tmp_path_factory: pytest.TempPathFactory) -> Iterator
         succeeded(retrain(harness, ["champion", "endpoint"]))
         harness.desk.clock.move(harness.desk.now() + timedelta(days=1))
         settle_but_retraining(harness)
+        harness.silent()
         yield home
 
 
