@@ -62,4 +62,5 @@ def holder_of(instance: dg.DagsterInstance) -> Holder:
             # of several ids that processes gave at once the first one stands, and only a second look is sure to see it
             found = storage.get_run_storage_id()
             NAMED.add(found)
-    return Holder(found, f"in {Path.cwd()} on {socket.gethostname()}")
+    where = f"started in {Path.cwd()} on {socket.gethostname()}, its own files in {instance.root_directory}"
+    return Holder(found, where)

@@ -35,7 +35,11 @@ class Zone:
 
     def utc(self, local: datetime) -> datetime:
         """A naive local time in UTC; a time that spring leaves out is shifted forward."""
-        return local.replace(tzinfo=self.info, fold=1 if self.ambiguous == "second" else 0).astimezone(UTC)
+        found = local.replace(tzinfo=self.info, fold=1 if self.ambiguous == "second" else 0).astimezone(UTC)
+        if found.astimezone(self.info).replace(tzinfo=None) < local:
+            # left out by spring: the later reading of such a time lies before the gap
+            return local.replace(tzinfo=self.info, fold=0).astimezone(UTC)
+        return found
 
     def local(self, moment: datetime) -> datetime:
         """A UTC time as naive local time."""

@@ -135,13 +135,13 @@ class DagsterLoop:
 
     def _at_rest(self) -> bool:
         with asked(self.desk.spec.name):
+            self._require_lease()
             # Runs first: only they write facts, so if none is active, what the ledger says next is the last word.
             active = active_runs(self.instance, self.desk.spec.name)
             work = outstanding(self.desk.timeline, self.desk.history(), self.desk.now())
             self.watch(work)
             if not work and not active:
                 return True
-            self._require_lease()
             if work:
                 self._require_sensor(work[0])
                 self._require_attempts(work[0])
@@ -196,7 +196,7 @@ class DagsterLoop:
                 self.desk.spec.name,
                 "the project's loop",
                 str(elsewhere),
-                "then go on with the replay, on the one that runs",
+                "go on with the replay on the one that runs: DAGSTER_HOME names it, see `mlops-assets dagster-home`",
             )
 
     def _require_daemon(self) -> None:

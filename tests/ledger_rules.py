@@ -211,14 +211,14 @@ class LedgerRules:
         lease = Lease(Ledger(url).database, "tide")
         assert lease.elsewhere(THERE) is None
         assert lease.take(HERE) is None
-        silent(url, LENGTH - 5)
+        silent(url, LENGTH - 30)
         found = lease.take(THERE)
         assert found is not None
-        assert LENGTH - 5 <= found.seconds <= LENGTH
+        assert LENGTH - 30 <= found.seconds <= LENGTH
         assert "in /srv/here on alpha" in str(found)
         assert lease.elsewhere(HERE) is None
         assert lease.take(HERE) is None
-        silent(url, LENGTH - 5)
+        silent(url, LENGTH - 30)
         assert lease.elsewhere(THERE) is not None
         assert Lease(Ledger(url).database, "other").take(THERE) is None
 
@@ -230,3 +230,13 @@ class LedgerRules:
         found = lease.take(HERE)
         assert found is not None
         assert "beta" in str(found)
+
+    def test_a_sign_of_life_from_before_the_clock_was_set_back_is_given_anew_or_is_none(self, url: str) -> None:
+        lease = Lease(Ledger(url).database, "tide")
+        assert lease.take(HERE) is None
+        silent(url, -86_400)
+        assert lease.take(HERE) is None
+        assert lease.elsewhere(THERE) is not None
+        silent(url, -86_400)
+        assert lease.take(THERE) is None
+        assert lease.elsewhere(HERE) is not None

@@ -296,6 +296,15 @@ def test_a_day_without_midnight_begins_an_hour_late_and_is_known_at_the_next_mid
         assert (timeline.newest_known(np.array([as_datetime64(moment)]), "y").tolist() == [68]) is known
 
 
+@pytest.mark.parametrize("ambiguous", ["first", "second"])
+def test_a_window_that_begins_with_a_midnight_that_is_left_out_begins_an_hour_late(ambiguous: str) -> None:
+    timeline = Timeline(project(time_zone="America/Havana", ambiguous=ambiguous))
+    window = timeline.window_at(parse("2019-03-10T12:00:00Z"))
+    assert window.start == parse("2019-03-10T05:00:00Z")
+    assert timeline.key_of(window.start) == "2019-03-10"
+    assert timeline.window_of_key("2019-03-10") == window
+
+
 # Names
 
 

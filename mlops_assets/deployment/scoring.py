@@ -206,6 +206,8 @@ def absent_when_due(
 ) -> list[EventMissed]:
     """Published rows that nobody was asked about: they were absent while they could be, so they are missed for good.
 
+    Those whose time is not over yet are left to the scorer's next tick.
+
     Args:
         timeline: the project's time.
         history: its ledger.
@@ -221,6 +223,8 @@ def absent_when_due(
         time = stamp.to_pydatetime()
         due, identity = timeline.due(time), event_id(timeline.project, entity, time)
         closed = identity in answered or identity in history.missed or identity in history.waiting
+        if timeline.answer_deadline(due) > now:
+            continue  # it is asked for again
         if history.first_as_of <= due <= history.scored_through and not closed:
             reason = f"its row was absent from the source until {iso(timeline.answer_deadline(due))}"
             found.append(EventMissed(at=now, event_id=identity, entity=entity, event_time=time, due=due, reason=reason))

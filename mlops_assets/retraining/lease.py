@@ -17,6 +17,8 @@ from mlops_assets.retraining.database import Database
 LEASES = sa.table("leases", *map(sa.column, ("project", "holder", "place", "renewed")))
 LENGTH = 60
 """Seconds after its holder's last sign of life in which nobody else gets it."""
+AHEAD = 5
+"""A sign of life that lies further in the future is none: the clock was set back since."""
 RENEW_AFTER = 15
 """Seconds after which a holder gives a sign of life; it looks every few seconds, and need not write each time."""
 
@@ -48,7 +50,7 @@ class Elsewhere:
 
     def __str__(self) -> str:
         return (
-            f"another Dagster, {self.place}, carries out this project's loop (last sign of life {self.seconds} s ago); "
+            f"another Dagster ({self.place}) carries out this project's loop (last sign of life {self.seconds} s ago); "
             f"end one of the two: {LENGTH} s after that one's last sign this one goes on"
         )
 
@@ -68,13 +70,14 @@ class Lease:
         """Take it, or give a sign of life; who has it, if it is somebody else."""
         with self.database.connect() as connection:
             row = self._row(connection)
-        if row is not None and row.holder == holder.id and row.seconds < RENEW_AFTER:
+        if row is not None and row.holder == holder.id and 0 <= row.seconds < RENEW_AFTER:
             return None
         if (elsewhere := _elsewhere(row, holder)) is not None:
             return elsewhere
         insert = postgresql.insert if self.database.postgresql else sqlite.insert
         new = insert(LEASES).values(project=self.project, holder=holder.id, place=holder.place, renewed=self._clock)
-        free = sa.or_(LEASES.c.holder == holder.id, LEASES.c.renewed < new.excluded.renewed - LENGTH)
+        silent = new.excluded.renewed - LEASES.c.renewed
+        free = sa.or_(LEASES.c.holder == holder.id, sa.not_(silent.between(-AHEAD, LENGTH)))
         statement = new.on_conflict_do_update(
             index_elements=["project"],
             set_={name: new.excluded[name] for name in ("holder", "place", "renewed")},
@@ -96,13 +99,13 @@ class Lease:
 
     @property
     def _clock(self) -> sa.ColumnElement[int]:
-        """The database's: those of two machines may differ."""
+        """The database's, where it is a server: the clocks of two machines may differ."""
         if self.database.postgresql:
             return sa.cast(sa.func.date_part("epoch", sa.func.now()), sa.BigInteger)
         return sa.cast(sa.func.strftime("%s", "now"), sa.BigInteger)
 
 
 def _elsewhere(row: sa.Row[tuple[str, str, int]] | None, holder: Holder) -> Elsewhere | None:
-    if row is None or row.holder == holder.id or row.seconds > LENGTH:
+    if row is None or row.holder == holder.id or not -AHEAD <= row.seconds <= LENGTH:
         return None
-    return Elsewhere(row.place, row.seconds)
+    return Elsewhere(row.place, max(0, row.seconds))

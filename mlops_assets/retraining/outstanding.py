@@ -6,6 +6,7 @@ due by now is still open. The order of the answer is the order of the work withi
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal
@@ -149,8 +150,15 @@ def _observations(timeline: Timeline, history: History, now: datetime) -> list[W
             ended.append(window)
     without_delay = timeline.spec.labels.delay == timedelta(0)
     late: Sensor = "live_data" if without_delay else "late_labels"
-    work: list[Work] = [Observe(tuple(group), "ended", "live_data") for group in contiguous(ended)]
-    return work + [Observe(tuple(group), "labelled", late) for group in contiguous(labelled)]
+    work: list[Work] = [Observe(group, "ended", "live_data") for group in _groups(ended, watched)]
+    return work + [Observe(group, "labelled", late) for group in _groups(labelled, watched)]
+
+
+def _groups(windows: list[Window], watched: datetime | None) -> Iterator[tuple[Window, ...]]:
+    """Runs without holes; of windows that are reported and decided on, or of others, never both."""
+    for reported in (False, True):
+        chosen = [window for window in windows if (watched is not None and window.end > watched) is reported]
+        yield from (tuple(group) for group in contiguous(chosen))
 
 
 def _complete(history: History, window: Window, stage: Stage, reported: bool) -> bool:

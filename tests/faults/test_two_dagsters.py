@@ -9,7 +9,7 @@ import worlds
 from harness import SENSORS, Harness
 from ledger_rules import silent
 
-from mlops_assets.replay import DagsterLoop, Stuck
+from mlops_assets.replay import DagsterLoop, Stuck, advance
 from mlops_assets.retraining.lease import LENGTH
 
 
@@ -27,13 +27,23 @@ def test_sensors_of_the_second_launch_nothing_and_name_the_first(two: tuple[Harn
     for sensor in SENSORS:
         found = two[1].tick(sensor)
         assert isinstance(found, dg.SkipReason)
-        assert f"another Dagster, in {Path.cwd()}" in str(found.skip_message)
+        assert f"another Dagster (started in {Path.cwd()}" in str(found.skip_message)
+        assert f"its own files in {two[0].instance.root_directory})" in str(found.skip_message)
     assert isinstance(two[0].tick("live_data"), dg.RunRequest)
 
 
-def test_a_replay_through_the_second_ends_and_names_the_first(two: tuple[Harness, Harness]) -> None:
-    with pytest.raises(Stuck, match=r"twofold.*another Dagster, in .*end one of the two"):
-        DagsterLoop(two[1].instance, two[1].desk).settle()
+def test_a_replay_through_the_second_ends_and_names_the_first_before_it_moves_the_clock(
+    two: tuple[Harness, Harness],
+) -> None:
+    first, second = two
+    before = first.desk.now()
+    for outstanding_work in (True, False):
+        with pytest.raises(Stuck, match=r"twofold.*another Dagster \(.*end one of the two"):
+            list(advance(second.desk, DagsterLoop(second.instance, second.desk), windows=1))
+        assert first.desk.now() == before
+        if outstanding_work:
+            first.settle()
+            first.tick("live_data")
 
 
 def test_when_the_first_has_been_silent_for_long_the_second_goes_on(two: tuple[Harness, Harness]) -> None:

@@ -15,6 +15,8 @@ def ahead(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Play]:
         "ahead",
         problem={"baseline": {"type": "seasonal_naive", "season": "48h"}},
         data={"horizon": "30h"},
+        # off the windows' ends, and further apart than they
+        serving={"every": "29h"},
         features={"history": {"columns": ["y"], "length": "48h"}},
         retraining=worlds.quiet(cooldown="5d"),
     )
