@@ -10,7 +10,7 @@ from mlops_assets.deployment.answers import window_answers
 from mlops_assets.deployment.evaluated import read_evaluation
 from mlops_assets.deployment.gate import pass_gate
 from mlops_assets.deployment.promotion import Promoter
-from mlops_assets.deployment.serving import ask_golden_rows
+from mlops_assets.deployment.serving import ask_golden_rows, hand_over
 from mlops_assets.errors import NotReady
 from resources.platform import Desk, Platform, RunFacts
 
@@ -48,6 +48,8 @@ def assets(blueprint: Blueprint) -> list[dg.AssetsDefinition]:
         desk = platform.of(spec)
         version, judgement, rival = read_evaluation(desk, context.run.run_id)
         ticket = desk.ticket(RunFacts.of(context.run))
+        if judgement.verdict == "PROMOTE" and (handed := hand_over(desk, version.as_of)) is not None:
+            context.log.info(handed)
         outcome = pass_gate(
             promoter_of(desk), desk.history(), ticket, version, judgement, judged_against=rival, now=desk.now()
         )

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+from datetime import datetime
 
 from mlops_assets.deployment.scoring import Scorer
-from mlops_assets.errors import NotReady
+from mlops_assets.errors import EndpointError, NotReady
 from mlops_assets.prediction.predictor import GOLDEN
 from mlops_assets.retraining.records import Scored
 from resources.platform import Desk
@@ -13,8 +14,12 @@ from resources.platform import Desk
 TOLERANCE = 1e-9
 
 
-def score_due(desk: Desk) -> str:
-    """Answer the events that became due by the clock's newest tick; a sentence that accounts for them.
+def score_due(desk: Desk, through: datetime | None = None) -> str:
+    """Answer the events that became due; a sentence that accounts for them.
+
+    Args:
+        desk: the project's resources.
+        through: answer what is due by then; by default the clock's newest tick.
 
     Raises:
         NotReady: without a champion.
@@ -25,7 +30,7 @@ def score_due(desk: Desk) -> str:
         raise NotReady(desk.spec.name, "score", "no champion serves", f"run the job {desk.spec.name}_bootstrap first")
     champion = history.versions[history.reign.version]
     scorer = Scorer(desk.timeline, desk.source, desk.endpoint, desk.log, champion)
-    facts, failed = scorer.score(history, desk.timeline.last_tick(now), now)
+    facts, failed = scorer.score(history, through or desk.timeline.last_tick(now), now)
     desk.ledger.append(desk.spec.name, *facts)
     if failed is not None:
         raise failed
@@ -36,6 +41,24 @@ def score_due(desk: Desk) -> str:
         f"version {champion.version} answered {account.answered} events due by {account.through.isoformat()} "
         f"({account.late} late, {account.missed} missed, {len(account.waiting)} asked for again)"
     )
+
+
+def hand_over(desk: Desk, as_of: datetime) -> str | None:
+    """Let the champion answer what was due since its last tick and before its successor's data were snapped.
+
+    Its successor may not: those events would be missed at each promotion that does not fall on a tick.
+
+    Returns:
+        What came of it, in words; None if nothing was left. That the champion cannot answer keeps nobody from
+        taking its place.
+    """
+    history = desk.history()
+    if history.reign is None or history.scored_through is None or history.scored_through >= as_of:
+        return None
+    try:
+        return score_due(desk, as_of)
+    except EndpointError as error:
+        return f"what was due before the next version's data were snapped stays without an answer: {error}"
 
 
 def ask_golden_rows(desk: Desk, version: int | None) -> tuple[bool, str]:
