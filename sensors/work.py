@@ -26,6 +26,7 @@ from mlops_assets.retraining.outstanding import (
     Work,
     growing,
     outstanding,
+    watched_from,
 )
 from mlops_assets.retraining.training import ATTEMPT_TAG, DECISION_TAG
 from mlops_assets.timeline import Window
@@ -130,7 +131,8 @@ def _observe(
     blueprint: Blueprint, desk: Desk, windows: list[Window], run_key: str, tags: dict[str, str], *, late: bool
 ) -> dg.RunRequest:
     history = desk.history()
-    watched = bool(history.reigns) and windows[-1].end > history.reigns[0].start
+    since = watched_from(blueprint.timeline, history)
+    watched = since is not None and windows[-1].end > since
     names = WITH_LABELS if late else WITHOUT_LABELS
     if not watched:
         names = WITHOUT_CHAMPION

@@ -223,9 +223,8 @@ def absent_when_due(
         time = stamp.to_pydatetime()
         due, identity = timeline.due(time), event_id(timeline.project, entity, time)
         closed = identity in answered or identity in history.missed or identity in history.waiting
-        if timeline.answer_deadline(due) > now:
-            continue  # it is asked for again
-        if history.first_as_of <= due <= history.scored_through and not closed:
+        over = timeline.answer_deadline(due) <= now
+        if history.first_as_of <= due <= history.scored_through and over and not closed:
             reason = f"its row was absent from the source until {iso(timeline.answer_deadline(due))}"
             found.append(EventMissed(at=now, event_id=identity, entity=entity, event_time=time, due=due, reason=reason))
     return found
