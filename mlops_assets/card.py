@@ -61,6 +61,9 @@ class Card:
         self.used = 0.7 if caption else 0.46
         """Inches taken on top."""
         self.axes = [self._styled(axes) for axes in self.figure.subplots(panels, 1, sharex=True, squeeze=False)[:, 0]]
+        for axes in self.axes[:-1]:
+            # shows nothing there; its ticks would be laid out all the same, a fifth of such a picture's time
+            axes.xaxis.set_visible(False)
 
     def _text(self, down: float, text: str, **style: Any) -> None:
         self.figure.text(MARGIN / WIDTH, 1 - down / self.height, text, ha="left", va="baseline", **style)
@@ -136,6 +139,12 @@ def time_axis(axes: Any, times: pd.DatetimeIndex) -> None:
     axes.set_xlim(times.min() - edge, times.max() + edge)
 
 
+def panel_title(axes: Any, text: str, *, pad: float = 3) -> None:
+    """What a panel shows, above it at the left; `pad` in points."""
+    # at y=1, where it would go by itself: matplotlib lays out all ticks once more to find that out
+    axes.set_title(text, loc="left", y=1.0, pad=pad, fontsize=9.4, color=TEXT)
+
+
 def value_axis(axes: Any, unit: str, *, zero: bool = True) -> None:
     """The unit, and where nothing is negative, a beginning at zero."""
     if zero and axes.dataLim.ymin >= 0:
@@ -176,5 +185,5 @@ def _packed(drawn: npt.NDArray[np.uint8]) -> bytes:
     image.putpalette(np.vstack([colours, edge]).tobytes())
     transparency = bytes([255] * len(colours) + [round(255 * step / (ALPHAS - 1)) for step in range(ALPHAS)])
     packed = io.BytesIO()
-    image.save(packed, format="png", optimize=True, transparency=transparency)
+    image.save(packed, format="png", transparency=transparency)
     return packed.getvalue()

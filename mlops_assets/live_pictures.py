@@ -7,7 +7,7 @@ from datetime import timedelta
 
 import pandas as pd
 
-from mlops_assets.card import ALARM, BLUE, GREY, MUTED, ORANGE, TEXT, Card, local_times, time_axis
+from mlops_assets.card import ALARM, BLUE, GREY, MUTED, ORANGE, Card, local_times, panel_title, time_axis
 
 MOST_FEATURES = 6
 """Panels of a picture."""
@@ -34,7 +34,7 @@ def live_features(
     card = Card(title, 1.3 + 0.85 * len(shown), caption=caption, panels=len(shown))
     for axes, name in zip(card.axes, shown, strict=True):
         axes.plot(table.index, table[name], color=BLUE, linewidth=1.4)
-        axes.set_title(name, loc="left", fontsize=9.4, color=TEXT, pad=3)
+        panel_title(axes, name)
     time_axis(card.axes[-1], pd.DatetimeIndex(table.index))
     return card.png(above=0.28, between=0.62)
 
@@ -65,13 +65,16 @@ def service_over_time(
         handles += card.axes[0].plot(steps, speed, color=colour, linewidth=1.5, marker="o", markersize=2, label=name)
     card.axes[0].axhline(limit_ms, color=ALARM, linewidth=1.2, linestyle=(0, (5, 3)))
     card.axes[0].set_ylim(0, None)
-    card.axes[1].bar(steps, good.groupby("at")["rows"].sum().reindex(steps, fill_value=0), step, color=BLUE)
+    # one outline a series: a rectangle a step takes longer than all the rest of the picture
+    edges = pd.date_range(steps[0] - pd.Timedelta(step) / 2, periods=len(steps) + 1, freq=pd.Timedelta(step))
+    served = good.groupby("at")["rows"].sum().reindex(steps, fill_value=0)
+    card.axes[1].stairs(served, edges, fill=True, color=BLUE)
     for kind, colour, name in ((refused, GREY, "refused (4xx)"), (failed, ALARM, "failed (5xx)")):
         counts = kind.groupby("at").size().reindex(steps, fill_value=0)
-        handles.append(card.axes[2].bar(steps, counts, step, color=colour, label=name))
+        handles.append(card.axes[2].stairs(counts, edges, fill=True, color=colour, label=name))
     card.axes[2].set_ylim(0, max(1.0, card.axes[2].get_ylim()[1]))
     for axes, name in zip(card.axes, ("latency per row (ms)", "rows answered", "errors"), strict=True):
-        axes.set_title(name, loc="left", fontsize=9.4, color=TEXT, pad=3)
+        panel_title(axes, name)
         axes.tick_params(axis="y", colors=MUTED)
     time_axis(card.axes[-1], steps + pd.Timedelta(step) / 2)
     card.legend(handles)

@@ -32,6 +32,7 @@ from mlops_assets.card import (
     YELLOW,
     Card,
     local_times,
+    panel_title,
     time_axis,
     value_axis,
 )
@@ -198,7 +199,7 @@ def drift_over_time(
             axes.axhline(limit * scale, color=ALARM, linewidth=1.2, linestyle=(0, (5, 3)))
             top = max(top, 1.25 * limit * scale)
         axes.set_ylim(-0.02 * top, top)
-        axes.set_title(label, loc="left", fontsize=9.4, color=TEXT, pad=16 if reigns and axes is card.axes[0] else 5)
+        panel_title(axes, label, pad=16 if reigns and axes is card.axes[0] else 5)
         _mark_promotions(axes, reigns if axes is card.axes[0] else [(when, "") for when, _ in reigns])
     time_axis(card.axes[-1], pd.DatetimeIndex([*at, *(when for when, _ in reigns)]))
     return card.png(above=0.42 if reigns else 0.28, between=0.3)

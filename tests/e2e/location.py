@@ -12,10 +12,13 @@ from sensors.run_status import run_status
 SPEC = world(
     "turning",
     {"break_at": at(1).isoformat()},
-    retraining={"when": {"type": "performance", "ratio": 1.5, "first": 1, "last": 1}, "warm_up": "4d"},
+    problem={"validation": {"strategy": "last", "holdout": "1d"}},
+    data={"training_window": "4d"},
+    promotion={"min_rows": 20},
+    retraining={"when": {"type": "performance", "ratio": 1.5, "first": 1, "last": 1}, "warm_up": "3d"},
 )
-WINDOWS = 5
-"""The rule turns round in the second window, the warm-up ends with the fourth, the fifth is the new version's."""
+WINDOWS = 4
+"""The rule turns round in the second window, the warm-up ends with the third, the fourth is the new version's."""
 
 
 @dg.definitions

@@ -16,7 +16,7 @@ from mlops_assets.spec import ProjectSpec
 from mlops_assets.timeline import Timeline
 
 WINDOWS = {"bike_demand": 2, "electricity": 3}
-"""Weeks that are played; day D lies in the middle of the last one. After two weeks age asks for a retraining."""
+"""Day D lies in the middle of that week, and a day more is played. After two weeks age asks for a retraining."""
 
 
 @dataclass(frozen=True)
@@ -49,9 +49,9 @@ def pair(project: str, home: Path) -> Pair:
     for noise in (False, True):
         spec = shortened(project, noise)
         with playing(spec, home / str(noise), force="true") as play:
-            play.advance(windows=WINDOWS[project])
             timeline = play.desk.timeline
             day = timeline.utc(timeline.local(timeline.clock_start) + days(project))
+            play.advance(until=day + timedelta(days=1))
             found.append((records.canonical(play.desk, until=day), records.canonical(play.desk)))
     (sound, all_sound), (noisy, all_noisy) = found
     return Pair(project, sound, noisy, (all_sound, all_noisy))
