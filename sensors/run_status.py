@@ -1,13 +1,18 @@
 """`run_status`: the last word on runs that ended: closes MLflow runs as Dagster's ended, records failed trainings.
 
-The only sensor that writes; what it writes is keyed by the run's id, so a run seen twice is recorded once.
+The only sensor that writes; what it writes is keyed by the run's id, so a run seen twice is recorded once. A run that
+cannot be settled is said in each tick and tried again; those after it do not wait for it.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 
 import dagster as dg
+from pydantic import BaseModel
 
 from mlops_assets.blueprint import Blueprint
+from mlops_assets.errors import Unreachable
 from mlops_assets.failed_runs import lost_a_server
 from mlops_assets.retraining.history import History
 from mlops_assets.retraining.training import Ticket
@@ -22,6 +27,22 @@ STATUS = {
 }
 
 
+class Seen(BaseModel):
+    """The sensor's cursor."""
+
+    until: float | None = None
+    """Runs that ended by then have been looked at (POSIX seconds)."""
+    unsettled: list[str] = []
+    """Those among them whose end could not be recorded."""
+
+    @classmethod
+    def read(cls, cursor: str | None) -> "Seen":
+        """From the cursor as it is kept; a lone number is one that an earlier release kept."""
+        if cursor is None:
+            return cls()
+        return cls.model_validate_json(cursor) if cursor.startswith("{") else cls(until=float(cursor))
+
+
 def run_status(blueprints: list[Blueprint], default_status: dg.DefaultSensorStatus) -> dg.SensorDefinition:
     """One sensor for all projects."""
     by_job = {blueprint.job(name): blueprint for blueprint in blueprints for name in ("bootstrap", "retrain")}
@@ -34,22 +55,43 @@ def run_status(blueprints: list[Blueprint], default_status: dg.DefaultSensorStat
         description="Closes MLflow runs as Dagster's runs ended, and records trainings that failed.",
     )
     def sensor(context: dg.SensorEvaluationContext, platform: Platform) -> dg.SensorResult:
-        since = datetime.fromtimestamp(float(context.cursor), UTC) if context.cursor else None
+        instance, seen = context.instance, Seen.read(context.cursor)
+        since = None if seen.until is None else datetime.fromtimestamp(seen.until, UTC)
         ended = dg.RunsFilter(statuses=list(STATUS), updated_after=since)
-        records = context.instance.get_run_records(ended, order_by="update_timestamp", ascending=True, limit=50)
-        found = [(_project_of(record.dagster_run, by_job, by_asset), record.dagster_run) for record in records]
+        records = instance.get_run_records(ended, order_by="update_timestamp", ascending=True, limit=50)
+        again = [run for run in map(instance.get_run_by_id, seen.unsettled) if run is not None]
+        runs = [*again, *(record.dagster_run for record in records)]
+        found = [(_project_of(run, by_job, by_asset), run) for run in runs]
         trainings = [(platform.of(blueprint.spec), run) for blueprint, run in found if blueprint is not None]
+        unsettled: dict[str, str] = {}
         # The ledger and what holds a node's memory first: neither waits for an MLflow that cannot be reached.
         for desk, run in trainings:
-            settle_run(desk, run, interrupted=lost_a_server(context.instance, run))
-        if Settings().runs_on == "kubernetes" and records:
-            end_steps([record.dagster_run for record in records])
+            with _set_aside(context, run, unsettled):
+                settle_run(desk, run, interrupted=lost_a_server(instance, run))
+        if Settings().runs_on == "kubernetes" and runs:
+            end_steps(runs)
         for desk, run in trainings:
-            desk.registry.close_run(run.run_id, STATUS[run.status])
-        cursor = str(records[-1].update_timestamp.timestamp()) if records else context.cursor
-        return dg.SensorResult(cursor=cursor)
+            with _set_aside(context, run, unsettled):
+                desk.registry.close_run(run.run_id, STATUS[run.status])
+        until = records[-1].update_timestamp.timestamp() if records else seen.until
+        return dg.SensorResult(
+            skip_reason="; ".join(unsettled.values()) or None,
+            cursor=Seen(until=until, unsettled=list(unsettled)).model_dump_json(),
+        )
 
     return sensor
+
+
+@contextmanager
+def _set_aside(context: dg.SensorEvaluationContext, run: dg.DagsterRun, unsettled: dict[str, str]) -> Iterator[None]:
+    """Note a run whose end cannot be recorded, whatever the reason; a server that is away ends the tick instead."""
+    try:
+        yield
+    except Unreachable:
+        raise
+    except Exception as error:
+        context.log.exception(f"the end of {run.job_name} ({run.run_id}) cannot be recorded")
+        unsettled[run.run_id] = f"the end of {run.job_name} ({run.run_id}) cannot be recorded, tried again: {error}"
 
 
 def end_steps(runs: list[dg.DagsterRun]) -> None:

@@ -36,8 +36,6 @@ from mlops_assets.spec.loop import MonitoringSpec
 
 PREDICTION = "prediction"
 TIME = "event_time"
-LEAST_ROWS = 10
-"""Of fewer rows a distribution says nothing, whatever a project asks for."""
 SMALLEST_NORM = 0.001
 """Evidently's floor of the standard deviation that `wasserstein` is normed by."""
 DIGITS = 9
@@ -111,7 +109,7 @@ def drift_report(
         project: named in errors.
 
     Returns:
-        The report. Its verdict is `too young` below `spec.min_rows` live rows, and below `LEAST_ROWS`; else `drift`
+        The report. Its verdict is `too young` below `spec.drift_rows` live rows; else `drift`
         when at least `spec.drift.share` of the compared feature columns are at or above `spec.drift.threshold`;
         predictions are judged by the policy and have no part in it. Drawn rows are the same at each call.
 
@@ -121,7 +119,7 @@ def drift_report(
     """
     drift = spec.drift
     reference, current = (frame.drop(columns=TIME, errors="ignore") for frame in (reference, current))
-    if len(current) < max(spec.min_rows, LEAST_ROWS):
+    if len(current) < spec.drift_rows:
         summary = DriftSummary(
             verdict="too young", rows=len(current), statistic=drift.statistic, threshold=drift.threshold
         )

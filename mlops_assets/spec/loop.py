@@ -47,6 +47,10 @@ class DriftSpec(SpecModel):
     """Share of drifted columns from which the check `data_drift` warns."""
 
 
+LEAST_ROWS = 10
+"""Of fewer rows a distribution says nothing, whatever a project asks for."""
+
+
 class MonitoringSpec(SpecModel):
     """What reports compare."""
 
@@ -60,6 +64,11 @@ class MonitoringSpec(SpecModel):
     """Rows handed to Evidently at most, drawn with a fixed seed."""
     drift: DriftSpec = DriftSpec()
     """When drift reports warn."""
+
+    @property
+    def drift_rows(self) -> int:
+        """Live rows from which drift is told."""
+        return max(self.min_rows, LEAST_ROWS)
 
 
 class BudgetSpec(SpecModel):

@@ -14,6 +14,7 @@ from mlops_assets.spec.duration import LocalTime, SpecModel, format_duration
 from mlops_assets.spec.features import FeaturesSpec
 from mlops_assets.spec.loop import MonitoringSpec, PromotionSpec, RetrainingSpec, ServingSpec
 from mlops_assets.spec.pods import ResourcesSpec
+from mlops_assets.spec.policies import leaves
 from mlops_assets.spec.problem import ProblemSpec, SeasonalNaiveBaseline
 from mlops_assets.spec.training import H2OAutoMLSpec
 
@@ -192,6 +193,27 @@ def _guards_disagree(spec: ProjectSpec) -> Iterator[str]:
         yield (
             f"promotion.min_rows ({spec.promotion.min_rows}) is more than the hold-out of {show(holdout)} holds "
             f"({expected} rows): nothing could ever be promoted"
+        )
+    if data.entity is None:
+        yield from _nothing_is_judged(spec)
+
+
+def _nothing_is_judged(spec: ProjectSpec) -> Iterator[str]:
+    """Of one series, where its rows are known beforehand: reports that would be too young in every window."""
+    every, monitoring, show = spec.data.every, spec.monitoring, format_duration
+    conditions = {leaf.type for leaf in leaves(spec.retraining.when)}
+    window, current = WINDOW_AT_MOST[spec.data.window] // every, monitoring.current // every
+    if conditions & {"performance", "drift"} and window < monitoring.min_rows:
+        yield (
+            f"monitoring.min_rows ({monitoring.min_rows}) is more than a {spec.data.window} of one series holds "
+            f"({window} rows of {show(every)}): no window would ever count, and neither loss nor drift ask for a "
+            f"retraining; write at most {window}, or choose a longer data.window"
+        )
+    needed = monitoring.drift_rows
+    if "drift" in conditions and current < needed:
+        yield (
+            f"monitoring.current ({show(monitoring.current)}) holds {current} rows of {show(every)}, and drift is told "
+            f"from {needed} on: it would never be measured; write at least {show(needed * every)}"
         )
 
 

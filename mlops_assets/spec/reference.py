@@ -101,6 +101,8 @@ must be importable.
 - `cooldown` is at least hold-out + `horizon` + `every` + `arrival_delay` + `labels.delay` + one window: a candidate is
   judged on rows that the champion has not seen.
 - a hold-out of one series holds at least `promotion.min_rows` rows, or nothing could ever be promoted.
+- a window of one series holds at least `monitoring.min_rows` rows where the policy reads performance or drift, and
+  `monitoring.current` as many, and at least 10, where it reads drift: or no window would ever be judged.
 - `performance` has either `ratio` or `worse_by`; `drift` has `statistic` with `signal: prediction`, and only with it.
 """
 

@@ -22,6 +22,7 @@ from mlops_assets.spec.scaffold import EXAMPLE_SOURCE, example_yaml
 from mlops_assets.timeline import Timeline
 
 ROOT = Path(__file__).parents[2]
+DRIFT = {"type": "drift", "signal": "prediction", "statistic": "psi", "threshold": 0.2}
 Change = tuple[str, Any]
 
 
@@ -66,6 +67,18 @@ WRONG: dict[str, tuple[list[Change], list[str]]] = {
     "a hold-out that cannot hold enough rows": (
         [("promotion.min_rows", 49)],
         ["promotion.min_rows (49)", "the hold-out of 2d holds (48 rows)"],
+    ),
+    "windows of too few rows to be judged": (
+        [("monitoring.min_rows", 25)],
+        ["monitoring.min_rows (25)", "a day of one series holds (24 rows of 1h)", "write at most 24"],
+    ),
+    "too few rows for drift to be told": (
+        [("retraining.when", DRIFT), ("monitoring.min_rows", 24), ("monitoring.current", "23h")],
+        ["monitoring.current (23h) holds 23 rows of 1h", "told from 24 on", "write at least 1d"],
+    ),
+    "fewer rows than drift is ever told from": (
+        [("retraining.when", DRIFT), ("monitoring.min_rows", 1), ("monitoring.current", "9h")],
+        ["monitoring.current (9h)", "told from 10 on", "write at least 10h"],
     ),
     "a step longer than the hold-out": (
         [("problem.validation", {"strategy": "walk_forward", "holdout": "2d", "step": "3d"})],
@@ -210,8 +223,23 @@ def test_at_the_bound_each_guard_holds() -> None:
         ("promotion.min_rows", 48),
         ("data.training_window", "97h"),
         ("features.history.length", "2h"),
+        ("monitoring.min_rows", 24),
+        ("retraining.when", DRIFT),
+        ("monitoring.current", "1d"),
     ]
     ProjectSpec.model_validate(changed(*bounds))
+
+
+@pytest.mark.parametrize(
+    "without_cause",
+    [
+        [("retraining.when", {"type": "age", "max": "90d"})],
+        [("data.entity", "place")],
+    ],
+    ids=["age alone reads no window", "how many series there are is not known"],
+)
+def test_windows_of_few_rows_are_allowed_where_they_may_be_enough(without_cause: list[Change]) -> None:
+    ProjectSpec.model_validate(changed(("monitoring.min_rows", 25), *without_cause))
 
 
 def test_without_a_horizon_answers_may_be_asked_for_as_seldom_as_one_likes() -> None:

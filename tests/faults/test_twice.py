@@ -15,8 +15,9 @@ from mlops_assets.deployment.answers import window_answers
 from mlops_assets.errors import Refused
 from mlops_assets.retraining.records import Judged, TrainingStarted
 from mlops_assets.retraining.training import request_retraining
+from resources.platform import Desk
 from resources.telemetry import Telemetry
-from sensors.run_status import settle_run
+from sensors.run_status import Seen, settle_run
 
 DAY = timedelta(days=1)
 SENSORS = ("endpoint_health", "live_data", "late_labels", "retraining")
@@ -123,6 +124,43 @@ def test_the_end_of_a_run_that_is_seen_twice_is_recorded_once(states: States, tm
 
         assert [(e.outcome, e.attempt) for e in history.attempts(decision.id)] == [("FAILED", 1)]
         assert len([fact for fact in history.of(TrainingStarted) if fact.run_id == run.run_id]) == 1
+
+
+def test_a_run_whose_end_cannot_be_recorded_is_said_and_tried_again_and_keeps_no_other_waiting(
+    states: States, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with at_sea(states.copy("asked", tmp_path / "home"), serving=False) as harness:
+        decision = harness.desk.history().open_retrain
+        assert decision is not None
+        tags = {"mlops/loop": "tide", "decision": decision.id}
+        job = harness.definitions.resolve_job_def("tide_retrain")
+        first, second = (
+            harness.instance.create_run_for_job(job, status=dg.DagsterRunStatus.FAILURE, tags=tags) for _ in range(2)
+        )
+
+        def refuses_the_first(desk: Desk, run: dg.DagsterRun, *, interrupted: bool) -> None:
+            if run.run_id == first.run_id:
+                raise KeyError("a fact that nobody foresaw")
+            settle_run(desk, run, interrupted=interrupted)
+
+        with monkeypatch.context() as patch:
+            patch.setattr("sensors.run_status.settle_run", refuses_the_first)
+            for _ in range(2):
+                said = harness.tick_run_status()
+                assert first.run_id in said and "a fact that nobody foresaw" in said and second.run_id not in said
+                assert [end.run_id for end in harness.desk.history().attempts(decision.id)] == [second.run_id]
+        harness.close_runs()
+        ends = harness.desk.history().attempts(decision.id)
+        assert [(end.run_id, end.outcome) for end in ends] == [(second.run_id, "FAILED"), (first.run_id, "FAILED")]
+        # settled once, and not looked at again
+        monkeypatch.setattr("sensors.run_status.settle_run", None)
+        harness.close_runs()
+
+
+def test_a_cursor_that_an_earlier_release_kept_is_read() -> None:
+    assert Seen.read("1764240000.5") == Seen(until=1764240000.5)
+    assert Seen.read(Seen(until=1.5, unsettled=["a"]).model_dump_json()) == Seen(until=1.5, unsettled=["a"])
+    assert Seen.read(None) == Seen()
 
 
 def test_a_fresh_dagster_home_goes_on_where_the_old_one_stood(states: States, tmp_path: Path) -> None:

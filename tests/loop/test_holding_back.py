@@ -1,16 +1,17 @@
 """A world that breaks at window 2 while retrainings are held back; released, rows are wanting; then a rollback."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import worlds
-from plays import Play, playing
+from plays import Play, resumed
 
 from mlops_assets.retraining.history import History
 from mlops_assets.retraining.records import Collected, RetrainingHeld
 
 BREAK, RELEASED, RETRAINED, ROLLED_BACK, WINDOWS = 2, 4, 6, 8, 11
-pytestmark = [pytest.mark.xdist_group("holding_back"), pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.xdist_group("seeded"), pytest.mark.timeout(900)]
 
 
 class Held:
@@ -29,9 +30,9 @@ class Held:
 
 
 @pytest.fixture(scope="module")
-def held(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Held]:
+def held(trained: Path) -> Iterator[Held]:
     spec = worlds.world(
-        "held",
+        "seeded",
         {"break_at": worlds.at(BREAK).isoformat()},
         data={"collect": "worlds.collect"},
         retraining={
@@ -40,14 +41,14 @@ def held(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Held]:
             "warm_up": "2d",
         },
     )
-    with playing(spec, tmp_path_factory.mktemp("held")) as play:
+    with resumed(spec, trained, trained.with_name("held")) as play:
         found = Held(play)
         ledger = play.desk.ledger
-        ledger.append("held", RetrainingHeld(at=play.desk.now(), held=True, number=0))
+        ledger.append("seeded", RetrainingHeld(at=play.desk.now(), held=True, number=0))
         play.advance(windows=RELEASED)
-        ledger.append("held", RetrainingHeld(at=play.desk.now(), held=False, number=1))
+        ledger.append("seeded", RetrainingHeld(at=play.desk.now(), held=False, number=1))
         play.advance(windows=ROLLED_BACK - RELEASED)
-        found.calls = [decision["id"] for project, decision in worlds.COLLECTED if project == "held"]
+        found.calls = [decision["id"] for project, decision in worlds.COLLECTED if project == "seeded"]
         found.retrained = play.history
         play.run("rollback")
         found.served = play.desk.endpoint.serving()
@@ -146,7 +147,7 @@ def test_after_a_rollback_the_reference_is_the_versions_first_live_windows_of_it
 
 
 def test_answers_after_a_rollback_are_the_former_versions(held: Held) -> None:
-    answers = held.play.desk.telemetry.answers("held", worlds.at(0), worlds.at(WINDOWS))
+    answers = held.play.desk.telemetry.answers("seeded", worlds.at(0), worlds.at(WINDOWS))
     by_due = answers.groupby("version")["due"].agg(["min", "max"])
     assert by_due.loc[1, "max"] == worlds.at(WINDOWS) - 2 * worlds.HOUR
     between = answers[(answers["due"] > worlds.at(RETRAINED + 1)) & (answers["due"] < worlds.at(ROLLED_BACK))]

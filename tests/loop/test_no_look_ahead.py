@@ -99,19 +99,10 @@ def test_the_noise_is_there_and_changes_what_comes_after(played: Pair) -> None:
 NOISE = worlds.at(0.5)
 
 
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The state of a world that serves its first model."""
-    home = tmp_path_factory.mktemp("peeking") / "trained"
-    with playing(peeking(noise=False), home):
-        pass
-    return home
-
-
 def peeking(noise: bool) -> ProjectSpec:
     options = {"noise_from": NOISE.isoformat()} if noise else {}
     edges = {"x": {"dtype": "float"}, "swing": {"dtype": "float"}, "y": {"dtype": "float"}}
-    return worlds.world("peeking", options, data={"columns": edges}, retraining=worlds.quiet())
+    return worlds.world("seeded", options, data={"columns": edges}, retraining=worlds.quiet())
 
 
 def scored(trained: Path, home: Path) -> list[str]:
@@ -130,7 +121,7 @@ def scored(trained: Path, home: Path) -> list[str]:
     return records.differences(*found)
 
 
-@pytest.mark.xdist_group("look_ahead_planted")
+@pytest.mark.xdist_group("seeded")
 @pytest.mark.parametrize("steps", [1, 2])
 def test_a_planted_look_ahead_is_caught(
     steps: int, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -142,6 +133,6 @@ def test_a_planted_look_ahead_is_caught(
     assert [line.split(":")[0] for line in found] == [f"answers {number}" for number in range(13 - steps, 13)]
 
 
-@pytest.mark.xdist_group("look_ahead_planted")
+@pytest.mark.xdist_group("seeded")
 def test_without_a_look_ahead_the_same_comparison_finds_nothing(trained: Path, tmp_path: Path) -> None:
     assert scored(trained, tmp_path) == []

@@ -1,6 +1,7 @@
 """A world whose source is at fault: a bad value, an absent row, both mended later, and a past that changes."""
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -8,7 +9,7 @@ import pandas as pd
 import pytest
 import records
 import worlds
-from plays import Play, playing
+from plays import Play, resumed
 
 from mlops_assets.acquisition.snapshot import training_rows
 from mlops_assets.monitoring.observation import Observation
@@ -17,7 +18,7 @@ from mlops_assets.retraining.records import WindowPublished
 from mlops_assets.timeline import event_id
 
 BAD, GAP, CHANGED = worlds.at(1) + 5 * worlds.HOUR, worlds.at(2) + 7 * worlds.HOUR, worlds.at(0) + 3 * worlds.HOUR
-pytestmark = [pytest.mark.xdist_group("trouble"), pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.xdist_group("seeded"), pytest.mark.timeout(900)]
 
 
 class Trouble:
@@ -38,20 +39,21 @@ class Trouble:
 
 
 @pytest.fixture(scope="module")
-def trouble(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Trouble]:
+def trouble(trained: Path) -> Iterator[Trouble]:
     bad, absent = worlds.changed(BAD, x=1000.0), worlds.without(GAP)
-    with playing(worlds.world("troubled", retraining=worlds.quiet()), tmp_path_factory.mktemp("troubled")) as play:
+    quiet = worlds.world("seeded", retraining=worlds.quiet())
+    with resumed(quiet, trained, trained.with_name("troubled")) as play:
         found = Trouble(play)
-        worlds.EDITS["troubled"] = [bad, absent]
+        worlds.EDITS["seeded"] = [bad, absent]
         play.harness.advance(windows=2)
         found.quarantined = play.history
         play.harness.advance(windows=1)
         found.tried_again = play.history
-        worlds.EDITS["troubled"] = [absent]
+        worlds.EDITS["seeded"] = [absent]
         play.harness.advance(windows=2)
         found.repaired = play.history
         found.first_reports = summaries(play, 0)
-        worlds.EDITS["troubled"] = [worlds.changed(CHANGED, x=2.0, y=50.0)]
+        worlds.EDITS["seeded"] = [worlds.changed(CHANGED, x=2.0, y=50.0)]
         for number in (0, 2):
             play.run("observe", partition_key=play.desk.key(play.window(number)))
         found.corrected = play.history
@@ -66,7 +68,7 @@ def summaries(play: Play, number: int) -> dict[str, Any]:
 
 def check(play: Play, asset: str, name: str) -> list[dg.AssetCheckEvaluation]:
     """All evaluations of a check, oldest first."""
-    key = dg.AssetCheckKey(dg.AssetKey(["troubled", asset]), name)
+    key = dg.AssetCheckKey(dg.AssetKey(["seeded", asset]), name)
     storage = play.harness.instance.event_log_storage
     found = storage.get_asset_check_execution_history(key, limit=100)
     events = [record.event.dagster_event for record in reversed(found) if record.event is not None]
@@ -162,7 +164,7 @@ def test_a_gap_in_time_is_reported_not_hidden(trouble: Trouble) -> None:
 
 
 def test_an_event_whose_row_is_bad_when_it_is_due_is_missed_for_good_with_its_reason(trouble: Trouble) -> None:
-    identity = event_id("troubled", None, BAD)
+    identity = event_id("seeded", None, BAD)
     for history in (trouble.quarantined, trouble.corrected):
         missed = history.missed[identity]
         assert missed.reason == "its row is bad: x must be <= 100, not 1000.0"
@@ -172,15 +174,15 @@ def test_an_event_whose_row_is_bad_when_it_is_due_is_missed_for_good_with_its_re
 
 def test_a_later_repair_changes_training_data_only(trouble: Trouble) -> None:
     desk = trouble.play.desk
-    versions = [desk.lake.published("troubled", table) for table in ("raw_data", "labels")]
+    versions = [desk.lake.published("seeded", table) for table in ("raw_data", "labels")]
     rows = training_rows(desk.lake, desk.timeline, desk.now(), *versions).set_index("event_time")
     assert abs(rows.loc[pd.Timestamp(BAD), "x"]) < 10
-    answers = desk.telemetry.answers("troubled", worlds.at(1), worlds.at(2))
+    answers = desk.telemetry.answers("seeded", worlds.at(1), worlds.at(2))
     assert pd.Timestamp(BAD) not in set(answers["event_time"])
 
 
 def test_an_event_whose_row_is_absent_and_comes_later_is_missed(trouble: Trouble) -> None:
-    identity = event_id("troubled", None, GAP)
+    identity = event_id("seeded", None, GAP)
     assert identity not in trouble.repaired.missed
     assert "its row was absent from the source" in trouble.corrected.missed[identity].reason
     assert trouble.play.desk.telemetry.answered_ids([identity]) == set()
@@ -188,7 +190,7 @@ def test_an_event_whose_row_is_absent_and_comes_later_is_missed(trouble: Trouble
 
 def test_a_bad_value_of_the_past_is_none_in_later_histories(trouble: Trouble) -> None:
     """The absent row leaves a hole in the histories of the day after it."""
-    answers = trouble.play.desk.telemetry.answers("troubled", GAP, GAP + worlds.DAY)
+    answers = trouble.play.desk.telemetry.answers("seeded", GAP, GAP + worlds.DAY)
     after = answers[answers["event_time"] > GAP + 2 * worlds.HOUR]
     assert len(after) > 20
     assert {sum(value is None for value in inputs["y"]) for inputs in after["inputs"]} == {1}
@@ -196,7 +198,7 @@ def test_a_bad_value_of_the_past_is_none_in_later_histories(trouble: Trouble) ->
 
 def test_due_is_answered_plus_missed(trouble: Trouble) -> None:
     health = [trouble.play.health(number) for number in range(5)]
-    answers = trouble.play.desk.telemetry.answers("troubled", worlds.at(0), worlds.at(5))
+    answers = trouble.play.desk.telemetry.answers("seeded", worlds.at(0), worlds.at(5))
     # the first hour was due before the training, and every other hour was an event
     assert len(answers) + len(trouble.corrected.missed) == 5 * 24 - 1
     assert [found.missed for found in health] == [0, 1, 0, 0, 0]
@@ -234,5 +236,5 @@ def test_an_old_report_again_gives_the_same_summary(trouble: Trouble) -> None:
 
 
 def test_an_old_window_again_leaves_no_second_answer(trouble: Trouble) -> None:
-    answers = trouble.play.desk.telemetry.answers("troubled", worlds.at(0), worlds.at(5))
+    answers = trouble.play.desk.telemetry.answers("seeded", worlds.at(0), worlds.at(5))
     assert answers["event_id"].is_unique
