@@ -17,6 +17,8 @@ from mlops_assets.timeline import Timeline
 
 WINDOWS = {"bike_demand": 2, "electricity": 3}
 """Day D lies in the middle of that week, and a day more is played. After two weeks age asks for a retraining."""
+HISTORY = timedelta(weeks=6)
+"""What lies behind the clock's beginning; the projects' own three months are learned from for longer."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,7 @@ def days(project: str) -> timedelta:
 
 def shortened(project: str, noise: bool) -> ProjectSpec:
     raw = worlds.shipped(project)
+    raw["data"]["start"] = raw["clock"]["start"] - HISTORY
     if noise:
         after = raw["clock"]["start"] + days(project)
         raw["data"]["source"] = "worlds.noisy"
