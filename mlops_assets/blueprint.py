@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 import dagster as dg
 
+from mlops_assets.errors import names_project
 from mlops_assets.spec import ProjectSpec
 from mlops_assets.timeline import Timeline, Window
 
@@ -65,8 +66,8 @@ class Blueprint:
         if windows:
             arguments["partitions_def"] = self.windows
             arguments["backfill_policy"] = dg.BackfillPolicy.single_run()
-        decorator: Decorator = dg.asset(**{**arguments, **more})
-        return decorator
+        make: Decorator = dg.asset(**{**arguments, **more})
+        return lambda function: make(names_project(self.name)(function))
 
     def _dep(self, name: str, windows: bool) -> dg.AssetDep:
         if name in WINDOWED and not windows:

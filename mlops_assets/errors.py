@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import wraps
+from typing import Any
+
 
 class PlatformError(Exception):
     """Base of every error that the platform raises on purpose.
@@ -15,7 +21,10 @@ class PlatformError(Exception):
 
     def __init__(self, project: str, place: str, expected: str, remedy: str) -> None:
         self.project, self.place, self.expected, self.remedy = project, place, expected, remedy
-        super().__init__(f"[{project}] {place}: {expected} -> {remedy}")
+        super().__init__(project, place, expected, remedy)
+
+    def __str__(self) -> str:
+        return f"[{self.project}] {self.place}: {self.expected} -> {self.remedy}"
 
     def __reduce__(self) -> tuple[type[PlatformError], tuple[str, str, str, str]]:
         return type(self), (self.project, self.place, self.expected, self.remedy)
@@ -103,3 +112,33 @@ class ClusterError(PlatformError):
 
 class ClusterUnreachable(ClusterError, Unreachable):  # noqa: N818 - as NotReady
     """The Kubernetes API does not answer now."""
+
+
+@contextmanager
+def naming(project: str) -> Iterator[None]:
+    """Name the project in errors of the block that know none: what is pure is not told whose numbers it is given."""
+    try:
+        yield
+    except PlatformError as error:
+        if error.project == "-":
+            error.project = project
+        raise
+
+
+def names_project(project: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """`naming` around each call of a function, which may be a generator."""
+
+    def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
+        @wraps(function)
+        def called(*arguments: Any, **more: Any) -> Any:
+            with naming(project):
+                return function(*arguments, **more)
+
+        @wraps(function)
+        def iterated(*arguments: Any, **more: Any) -> Iterator[Any]:
+            with naming(project):
+                yield from function(*arguments, **more)
+
+        return iterated if inspect.isgeneratorfunction(function) else called
+
+    return decorate

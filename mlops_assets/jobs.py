@@ -11,6 +11,7 @@ from mlops_assets.deployment.assets import promoter_of
 from mlops_assets.deployment.gate import promotion_id
 from mlops_assets.deployment.promotion import rollback_target
 from mlops_assets.deployment.serving import score_due
+from mlops_assets.errors import names_project
 from mlops_assets.replay import DagsterLoop, advance
 from resources.platform import Platform
 
@@ -104,11 +105,13 @@ def _op_jobs(blueprint: Blueprint, loop: dict[str, str]) -> list[dg.JobDefinitio
     spec, name = blueprint.spec, blueprint.name
 
     @dg.op(name=f"{name}_score_due", description="Answers what became due, oldest first, each as of its own moment.")
+    @names_project(name)
     def score_op(context: dg.OpExecutionContext, platform: Platform) -> None:
         account = score_due(platform.of(spec))
         context.log.info(account)
 
     @dg.op(name=f"{name}_roll_back", description="Lets a former champion serve again; recorded, and a new reign.")
+    @names_project(name)
     def rollback_op(context: dg.OpExecutionContext, config: RollbackConfig, platform: Platform) -> None:
         desk = platform.of(spec)
         version = rollback_target(desk.history(), config.to)
@@ -124,6 +127,7 @@ def _op_jobs(blueprint: Blueprint, loop: dict[str, str]) -> list[dg.JobDefinitio
             context.log_event(fact)
 
     @dg.op(name=f"{name}_collect_data", description="Runs the project's data.collect hook for a COLLECT decision.")
+    @names_project(name)
     def collect_op(context: dg.OpExecutionContext, config: CollectConfig, platform: Platform) -> None:
         context.log.info(run_collect_hook(platform.of(spec), config.decision))
 
@@ -131,6 +135,7 @@ def _op_jobs(blueprint: Blueprint, loop: dict[str, str]) -> list[dg.JobDefinitio
         name=f"{name}_advance",
         description="Moves the replay clock from moment to moment, letting the loop settle at each.",
     )
+    @names_project(name)
     def advance_op(context: dg.OpExecutionContext, config: AdvanceConfig, platform: Platform) -> None:
         desk = platform.of(spec)
         until = None if config.until is None else desk.timeline.utc(datetime.fromisoformat(config.until))

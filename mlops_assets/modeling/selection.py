@@ -104,8 +104,8 @@ def select_features(
         raise TrainingError(
             "-",
             "features",
-            "no history feature is relevant for the target, and no known column is declared",
-            "declare known columns, a longer history, more rows or a higher features.select.fdr",
+            "no history feature is relevant for the target, and neither known columns nor lags are declared",
+            "declare known columns or features.history.lags, a longer history, or a higher features.select.fdr",
         )
     return definitions
 

@@ -68,6 +68,16 @@ def test_an_infeasible_project_can_be_forced_step_by_step_and_that_is_recorded(
         assert harness.desk.endpoint.serving() == verdict.version == 2
 
 
+def test_where_nothing_is_left_to_learn_from_the_error_names_the_project_and_what_to_declare(tmp_path: Path) -> None:
+    features = {"known": [], "select": {"sample": 60, "most": 4, "fdr": 1e-9}}
+    with at_sea(tmp_path, **NOISE, features=features) as harness:
+        found = harness.bootstrap(force="true")
+
+        assert not found.success
+        assert "[tide] features: no history feature is relevant" in failures(found)
+        assert "declare known columns or features.history.lags" in failures(found)
+
+
 def test_a_project_without_enough_history_says_how_much_is_needed(tmp_path: Path) -> None:
     with at_sea(tmp_path, clock={"type": "replay", "start": "2020-01-04"}) as harness:
         found = harness.bootstrap()
