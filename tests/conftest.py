@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import pickle
+
 import pytest
+from bundles import Version, train_all
+from filelock import FileLock
 from tide import States
 
 from mlops_assets.garbage import collect_rarely
@@ -13,6 +18,25 @@ collect_rarely()
 @pytest.fixture(scope="session")
 def states(tmp_path_factory: pytest.TempPathFactory) -> States:
     return States(tmp_path_factory.mktemp("tide"))
+
+
+@pytest.fixture(scope="session")
+def versions(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[int, Version]]:
+    """Trained once, also when several workers run the tests."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "versions"
+    folder.mkdir(exist_ok=True)
+    with FileLock(folder / "lock"):
+        kept = folder / "versions.pickle"
+        if not kept.exists():
+            kept.write_bytes(pickle.dumps(train_all(folder)))
+    made: dict[str, dict[int, Version]] = pickle.loads(kept.read_bytes())
+    return made
+
+
+@pytest.fixture
+def rentals(versions: dict[str, dict[int, Version]]) -> dict[int, Version]:
+    return versions["rentals"]
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -119,11 +119,10 @@ def test_dagsters_parts_run_each_alone_and_end_when_told(start: Starter) -> None
         time.sleep(0.2)
     assert webserver.ask("/healthz").status_code == 200
     assert 'mlops_part_ready{part="webserver"} 0.0' in webserver.ask("/metrics").text
-    webserver.end()
 
+    # and is so as soon as that is there, as after a node was lost
     location = start("code", "--port", str(port))
     location.wait_until_ready()
-    webserver = start("webserver", "--port", str(ui), *code)
     for each in (webserver, daemon):
         each.wait_until_ready()
     metrics = daemon.ask("/metrics").text
