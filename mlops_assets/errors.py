@@ -115,8 +115,8 @@ class ClusterUnreachable(ClusterError, Unreachable):  # noqa: N818 - as NotReady
 
 
 @contextmanager
-def naming(project: str) -> Iterator[None]:
-    """Name the project in errors of the block that know none: what is pure is not told whose numbers it is given."""
+def _naming(project: str) -> Iterator[None]:
+    # what is pure is not told whose numbers it is given
     try:
         yield
     except PlatformError as error:
@@ -126,17 +126,17 @@ def naming(project: str) -> Iterator[None]:
 
 
 def names_project(project: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """`naming` around each call of a function, which may be a generator."""
+    """Around each call of a function, which may be a generator: errors that know no project get this one."""
 
     def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
         @wraps(function)
         def called(*arguments: Any, **more: Any) -> Any:
-            with naming(project):
+            with _naming(project):
                 return function(*arguments, **more)
 
         @wraps(function)
         def iterated(*arguments: Any, **more: Any) -> Iterator[Any]:
-            with naming(project):
+            with _naming(project):
                 yield from function(*arguments, **more)
 
         return iterated if inspect.isgeneratorfunction(function) else called

@@ -68,10 +68,12 @@ def service_over_time(
     # one outline a series: a rectangle a step takes longer than all the rest of the picture
     edges = pd.date_range(steps[0] - pd.Timedelta(step) / 2, periods=len(steps) + 1, freq=pd.Timedelta(step))
     served = good.groupby("at")["rows"].sum().reindex(steps, fill_value=0)
-    card.axes[1].stairs(served, edges, fill=True, color=BLUE)
+    # snapped to whole pixels: by itself Agg does that for short outlines only
+    card.axes[1].stairs(served, edges, fill=True, color=BLUE).set_snap(True)
     for kind, colour, name in ((refused, GREY, "refused (4xx)"), (failed, ALARM, "failed (5xx)")):
         counts = kind.groupby("at").size().reindex(steps, fill_value=0)
         handles.append(card.axes[2].stairs(counts, edges, fill=True, color=colour, label=name))
+        handles[-1].set_snap(True)
     card.axes[2].set_ylim(0, max(1.0, card.axes[2].get_ylim()[1]))
     for axes, name in zip(card.axes, ("latency per row (ms)", "rows answered", "errors"), strict=True):
         panel_title(axes, name)

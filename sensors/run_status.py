@@ -25,6 +25,8 @@ STATUS = {
     dg.DagsterRunStatus.FAILURE: "FAILED",
     dg.DagsterRunStatus.CANCELED: "KILLED",
 }
+MOST, AGAIN = 50, 20
+"""Runs that a tick looks at: new ones, and those that an earlier tick could not settle."""
 
 
 class Seen(BaseModel):
@@ -38,7 +40,7 @@ class Seen(BaseModel):
     @classmethod
     def read(cls, cursor: str | None) -> "Seen":
         """From the cursor as it is kept; a lone number is one that an earlier release kept."""
-        if cursor is None:
+        if not cursor:
             return cls()
         return cls.model_validate_json(cursor) if cursor.startswith("{") else cls(until=float(cursor))
 
@@ -58,48 +60,72 @@ def run_status(blueprints: list[Blueprint], default_status: dg.DefaultSensorStat
         instance, seen = context.instance, Seen.read(context.cursor)
         since = None if seen.until is None else datetime.fromtimestamp(seen.until, UTC)
         ended = dg.RunsFilter(statuses=list(STATUS), updated_after=since)
-        records = instance.get_run_records(ended, order_by="update_timestamp", ascending=True, limit=50)
-        again = [run for run in map(instance.get_run_by_id, seen.unsettled) if run is not None]
-        runs = [*again, *(record.dagster_run for record in records)]
+        records = instance.get_run_records(ended, order_by="update_timestamp", ascending=True, limit=MOST)
+        again, later = seen.unsettled[:AGAIN], seen.unsettled[AGAIN:]
+        known = [run for run in map(instance.get_run_by_id, again) if run is not None]
+        runs = [*(record.dagster_run for record in records), *known]
         found = [(_project_of(run, by_job, by_asset), run) for run in runs]
         trainings = [(platform.of(blueprint.spec), run) for blueprint, run in found if blueprint is not None]
-        unsettled: dict[str, str] = {}
+        unsettled = Unsettled(context, seen)
         # The ledger and what holds a node's memory first: neither waits for an MLflow that cannot be reached.
         for desk, run in trainings:
-            with _set_aside(context, run, unsettled):
+            with unsettled.if_it_fails(run):
                 settle_run(desk, run, interrupted=lost_a_server(instance, run))
-        if Settings().runs_on == "kubernetes" and runs:
-            end_steps(runs)
+        if Settings().runs_on == "kubernetes":
+            for run in runs:
+                with unsettled.if_it_fails(run):
+                    end_steps(run)
         for desk, run in trainings:
-            with _set_aside(context, run, unsettled):
+            with unsettled.if_it_fails(run):
                 desk.registry.close_run(run.run_id, STATUS[run.status])
         until = records[-1].update_timestamp.timestamp() if records else seen.until
         return dg.SensorResult(
-            skip_reason="; ".join(unsettled.values()) or None,
-            cursor=Seen(until=until, unsettled=list(unsettled)).model_dump_json(),
+            skip_reason=unsettled.said,
+            cursor=Seen(until=until, unsettled=[*later, *unsettled.errors]).model_dump_json(),
         )
 
     return sensor
 
 
-@contextmanager
-def _set_aside(context: dg.SensorEvaluationContext, run: dg.DagsterRun, unsettled: dict[str, str]) -> Iterator[None]:
-    """Note a run whose end cannot be recorded, whatever the reason; a server that is away ends the tick instead."""
-    try:
-        yield
-    except Unreachable:
-        raise
-    except Exception as error:
-        context.log.exception(f"the end of {run.job_name} ({run.run_id}) cannot be recorded")
-        unsettled[run.run_id] = f"the end of {run.job_name} ({run.run_id}) cannot be recorded, tried again: {error}"
+class Unsettled:
+    """The runs of one tick whose end could not be recorded.
+
+    Args:
+        context: of the tick.
+        seen: the cursor it began with.
+    """
+
+    def __init__(self, context: dg.SensorEvaluationContext, seen: Seen) -> None:
+        self.context, self.before = context, set(seen.unsettled)
+        self.errors: dict[str, str] = {}
+
+    @contextmanager
+    def if_it_fails(self, run: dg.DagsterRun) -> Iterator[None]:
+        """Note the run when the block fails, whatever the reason; a server that is away ends the tick instead."""
+        try:
+            yield
+        except Unreachable:
+            raise
+        except Exception as error:
+            if run.run_id not in self.before:
+                self.context.log.exception(f"the end of {run.job_name} ({run.run_id}) cannot be recorded")
+            # the first thing that failed: the ledger's word comes before MLflow's
+            self.errors.setdefault(run.run_id, f"the end of {run.job_name} ({run.run_id}) cannot be recorded: {error}")
+
+    @property
+    def said(self) -> str | None:
+        """What the tick says of them."""
+        if not self.errors:
+            return None
+        more = f"; and {len(self.errors) - 3} more" if len(self.errors) > 3 else ""
+        return "; ".join([*self.errors.values()][:3]) + more + "; tried again"
 
 
-def end_steps(runs: list[dg.DagsterRun]) -> None:
-    """End what runs that did not succeed left: the steps of a killed run worker go on in Jobs of their own."""
-    cluster = Cluster.around()
-    for run in runs:
-        if not run.is_success:
-            cluster.delete_jobs({"dagster/run-id": run.run_id, "app.kubernetes.io/component": "step_worker"})
+def end_steps(run: dg.DagsterRun) -> None:
+    """End what a run that did not succeed left: the steps of a killed run worker go on in Jobs of their own."""
+    if not run.is_success:
+        labels = {"dagster/run-id": run.run_id, "app.kubernetes.io/component": "step_worker"}
+        Cluster.around().delete_jobs(labels)
 
 
 def _project_of(

@@ -91,7 +91,7 @@ class Harness:
         assert "cannot be recorded" not in said, said
 
     def tick_run_status(self) -> str:
-        """The same; what the tick says."""
+        """What `run_status` says, ticked over the runs that ended since."""
         definition = self.repository.get_sensor_def("run_status")
         with self._sensor_context(self._cursor) as context:
             found = definition.evaluate_tick(context)

@@ -9,6 +9,7 @@ from mlops_assets.acquisition.arrival import label, publish, publish_history
 from mlops_assets.acquisition.representative import representative
 from mlops_assets.acquisition.start import personal, snap
 from mlops_assets.blueprint import Blueprint
+from mlops_assets.errors import names_project
 from resources.platform import Platform, RunFacts
 
 Results = Iterator[dg.MaterializeResult | dg.AssetCheckResult]  # type: ignore[type-arg]
@@ -113,6 +114,7 @@ def assets(blueprint: Blueprint) -> list[dg.AssetsDefinition | dg.AssetChecksDef
         name="representative",
         description="The newest published window lies within what the snapshot has seen.",
     )
+    @names_project(spec.name)
     def is_representative(context: dg.AssetCheckExecutionContext, platform: Platform) -> dg.AssetCheckResult:
         desk = platform.of(spec)
         return show.representative(representative(desk, desk.workbench(context.run.run_id)))

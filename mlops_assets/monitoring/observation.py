@@ -95,7 +95,9 @@ class Observation:
     def drift(self) -> DriftReport:
         """The reign's live rows within `monitoring.current`, against its version's own reference."""
         spec = self.desk.spec
-        answers = self._of_reign(self.window.end - spec.monitoring.current)
+        start, since = self.window.start, self.window.end - spec.monitoring.current
+        live = self._of_reign(min(start, since))
+        answers = live[live["event_time"] >= pd.Timestamp(since)].reset_index(drop=True)
         report = drift_report(
             pd.read_parquet(self.desk.versions.path(self.version.version) / "reference.parquet").drop(
                 columns=["event_time"]
@@ -107,7 +109,7 @@ class Observation:
             classes=spec.classes,
             project=spec.name,
         )
-        here = int((answers["event_time"] >= pd.Timestamp(self.window.start)).sum())
+        here = int((live["event_time"] >= pd.Timestamp(start)).sum())
         report = replace(report, summary=report.summary.model_copy(update={"window_rows": here}))
         self._record("drift", report.summary, self._answer_versions(answers))
         return report

@@ -195,25 +195,25 @@ def _guards_disagree(spec: ProjectSpec) -> Iterator[str]:
             f"({expected} rows): nothing could ever be promoted"
         )
     if data.entity is None:
-        yield from _nothing_is_judged(spec)
+        yield from _always_too_young(spec)
 
 
-def _nothing_is_judged(spec: ProjectSpec) -> Iterator[str]:
-    """Of one series, where its rows are known beforehand: reports that would be too young in every window."""
+def _always_too_young(spec: ProjectSpec) -> Iterator[str]:
+    """Of one series, where the rows of a window are known beforehand: signals that no window could ever give."""
     every, monitoring, show = spec.data.every, spec.monitoring, format_duration
     conditions = {leaf.type for leaf in leaves(spec.retraining.when)}
-    window, current = WINDOW_AT_MOST[spec.data.window] // every, monitoring.current // every
-    if conditions & {"performance", "drift"} and window < monitoring.min_rows:
+    in_window, in_current = WINDOW_AT_MOST[spec.data.window] // every, monitoring.current // every
+    if conditions & {"performance", "drift"} and in_window < monitoring.min_rows:
         yield (
             f"monitoring.min_rows ({monitoring.min_rows}) is more than a {spec.data.window} of one series holds "
-            f"({window} rows of {show(every)}): no window would ever count, and neither loss nor drift ask for a "
-            f"retraining; write at most {window}, or choose a longer data.window"
+            f"({in_window} rows of {show(every)}): no window would count, and neither loss nor drift ask for a "
+            f"retraining; write at most {in_window}, or choose a longer data.window"
         )
     needed = monitoring.drift_rows
-    if "drift" in conditions and current < needed:
+    if "drift" in conditions and in_current < needed:
         yield (
-            f"monitoring.current ({show(monitoring.current)}) holds {current} rows of {show(every)}, and drift is told "
-            f"from {needed} on: it would never be measured; write at least {show(needed * every)}"
+            f"monitoring.current ({show(monitoring.current)}) holds {in_current} rows of {show(every)}, and drift is "
+            f"told from {needed} on: it would never be measured; write at least {show(needed * every)}"
         )
 
 

@@ -15,7 +15,7 @@ from plays import Play, playing
 from mlops_assets.spec import ProjectSpec
 from mlops_assets.timeline import Timeline
 
-WINDOWS = {"bike_demand": 2, "electricity": 3}
+WEEK_OF_D = {"bike_demand": 2, "electricity": 3}
 """Day D lies in the middle of that week, and a day more is played. After two weeks age asks for a retraining."""
 HISTORY = timedelta(weeks=6)
 """What lies behind the clock's beginning; the projects' own three months are learned from for longer."""
@@ -34,7 +34,7 @@ class Pair:
 
 def days(project: str) -> timedelta:
     """From the clock's beginning to day D."""
-    return timedelta(days=7 * WINDOWS[project] - 4)
+    return timedelta(days=7 * WEEK_OF_D[project] - 4)
 
 
 def shortened(project: str, noise: bool) -> ProjectSpec:
@@ -77,7 +77,7 @@ def test_noise_from_a_day_on_changes_no_record_of_the_moments_before(played: Pai
 
 
 def test_the_records_compared_hold_answers_reports_decisions_and_in_one_project_a_retraining(played: Pair) -> None:
-    found, retrained = played.sound, WINDOWS[played.project] > 2
+    found, retrained = played.sound, WEEK_OF_D[played.project] > 2
     assert len(found["answers"]) >= days(played.project) / worlds.HOUR
     assert {fact["report"] for fact in found["reports"]} == {"drift", "performance", "health"}
     outcomes = {fact["decision"]["outcome"] for fact in found["decisions"]}

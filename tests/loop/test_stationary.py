@@ -1,11 +1,14 @@
 """A world that does not change: the loop watches it for 30 windows, and leaves it alone."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import worlds
 from plays import Play, resumed
+
+from mlops_assets.monitoring.observation import Observation
 
 WINDOWS = 30
 pytestmark = [pytest.mark.xdist_group("seeded"), pytest.mark.timeout(900)]
@@ -51,6 +54,15 @@ def test_with_one_version_served_and_shadow_are_the_same_and_better_than_the_bas
         found = steady.performance(number)
         assert found.served == found.shadow == found.reign
         assert found.served < found.baseline
+
+
+def test_a_window_counts_by_all_its_rows_however_few_of_them_drift_looks_at(
+    steady: Play, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Observation, "_record", lambda *_: None)
+    short = worlds.world("seeded", monitoring={"current": "6h"})
+    found = Observation(replace(steady.desk, spec=short), steady.window(5)).drift().summary
+    assert (found.rows, found.window_rows) == (6, 24)
 
 
 def test_no_window_of_a_stationary_world_is_reported_as_drifted(steady: Play) -> None:
