@@ -60,9 +60,9 @@ def test_a_window_counts_by_all_its_rows_however_few_of_them_drift_looks_at(
     steady: Play, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Observation, "_record", lambda *_: None)
-    short = worlds.world("seeded", monitoring={"current": "6h"})
+    short = worlds.world("seeded", monitoring={"current": "20h"})
     found = Observation(replace(steady.desk, spec=short), steady.window(5)).drift().summary
-    assert (found.rows, found.window_rows) == (6, 24)
+    assert (found.rows, found.window_rows) == (20, 24)
 
 
 def test_no_window_of_a_stationary_world_is_reported_as_drifted(steady: Play) -> None:
