@@ -31,7 +31,8 @@ live: setup
 test: setup
 	$(BIN)/pytest -n 2 --dist loadgroup
 
-# On real servers of this machine, which are built once, and the parts as services of their own. One after the other: a server may be killed meanwhile.
+# On real servers of this machine, which are built once, and the parts as services of their own. One after the other: a
+# server may be killed meanwhile.
 test-services: setup
 	tests/services/install.sh
 	$(BIN)/pytest tests/services

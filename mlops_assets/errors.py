@@ -129,16 +129,14 @@ def names_project(project: str) -> Callable[[Callable[..., Any]], Callable[..., 
     """Around each call of a function, which may be a generator: errors that know no project get this one."""
 
     def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
-        @wraps(function)
-        def called(*arguments: Any, **more: Any) -> Any:
-            with _naming(project):
-                return function(*arguments, **more)
+        if not inspect.isgeneratorfunction(function):
+            return _naming(project)(function)
 
         @wraps(function)
         def iterated(*arguments: Any, **more: Any) -> Iterator[Any]:
             with _naming(project):
                 yield from function(*arguments, **more)
 
-        return iterated if inspect.isgeneratorfunction(function) else called
+        return iterated
 
     return decorate

@@ -213,7 +213,11 @@ def make_versions(spec: ProjectSpec, folder: Path, trees: Mapping[int, int], as_
     return versions
 
 
-def train_all(folder: Path) -> dict[str, dict[int, Version]]:
+Versions = dict[str, dict[int, Version]]
+"""Trained versions by project and number."""
+
+
+def train_all(folder: Path) -> Versions:
     """The versions that tests serve: three of `rentals` (a year's difference in trees), one of `prices`."""
     with H2OCluster(folder / "h2o", "test", "400m", xgboost=False).cluster():
         return {

@@ -6,7 +6,7 @@ import os
 import pickle
 
 import pytest
-from bundles import Version, train_all
+from bundles import Version, Versions, train_all
 from filelock import FileLock
 from tide import States
 
@@ -21,7 +21,7 @@ def states(tmp_path_factory: pytest.TempPathFactory) -> States:
 
 
 @pytest.fixture(scope="session")
-def versions(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[int, Version]]:
+def versions(tmp_path_factory: pytest.TempPathFactory) -> Versions:
     """Trained once, also when several workers run the tests."""
     base = tmp_path_factory.getbasetemp()
     folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "versions"
@@ -30,12 +30,12 @@ def versions(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[int, Ve
         kept = folder / "versions.pickle"
         if not kept.exists():
             kept.write_bytes(pickle.dumps(train_all(folder)))
-    made: dict[str, dict[int, Version]] = pickle.loads(kept.read_bytes())
+    made: Versions = pickle.loads(kept.read_bytes())
     return made
 
 
 @pytest.fixture
-def rentals(versions: dict[str, dict[int, Version]]) -> dict[int, Version]:
+def rentals(versions: Versions) -> dict[int, Version]:
     return versions["rentals"]
 
 

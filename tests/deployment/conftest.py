@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from bundles import Version
-from services import Client, Start, Versions, serving
+from bundles import Version, Versions
+from services import Client, Start, serving
 
 
 @pytest.fixture

@@ -24,7 +24,6 @@ from resources.service_config import ModelRef, ServiceConfig
 EVER = (datetime(2000, 1, 1, tzinfo=UTC), datetime(2100, 1, 1, tzinfo=UTC))
 HOUR = timedelta(hours=1)
 T = TypeVar("T")
-Versions = dict[str, dict[int, Version]]
 
 
 def ref(version: Version, number: int) -> ModelRef:

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from bundles import Version
-from services import EVER, HOUR, Start, Versions, due_of, later, recorded, score, serving
+from bundles import Version, Versions
+from services import EVER, HOUR, Start, due_of, later, recorded, score, serving
 
 from mlops_assets.prediction.inputs import from_records
 from mlops_assets.prediction.predictor import Predictions, Predictor

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from bundles import Version
+from bundles import Version, Versions
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from services import Start, Versions, recorded, serving
+from services import Start, recorded, serving
 
 
 def _changed(**changes: Any) -> Any:

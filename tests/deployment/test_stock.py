@@ -12,8 +12,8 @@ from typing import Any
 import httpx
 import pandas as pd
 import pytest
-from bundles import Version
-from services import AppClient, Start, Versions
+from bundles import Version, Versions
+from services import AppClient, Start
 
 Bodies = Callable[[list[dict[str, Any]]], dict[str, Any]]
 

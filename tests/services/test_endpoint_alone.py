@@ -18,7 +18,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-from bundles import Version
+from bundles import Version, Versions
 
 from mlops_assets.cli.serving_endpoint import configure
 from mlops_assets.errors import LedgerUnreachable, ModelError, RegistryError
@@ -54,7 +54,7 @@ def wait_until_it_answers(url: str, process: subprocess.Popen[bytes], log: Path,
 
 
 @pytest.fixture(scope="module")
-def mlflow_url(versions: dict[str, dict[int, Version]], tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def mlflow_url(versions: Versions, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A real MLflow server that hands out artifacts; versions 1 and 2 of `rentals` are registered there."""
     folder, url = tmp_path_factory.mktemp("mlflow"), f"http://127.0.0.1:{(port := free_port())}"
     stores = ["--backend-store-uri", f"sqlite:///{folder / 'mlflow.db'}", "--artifacts-destination", str(folder / "a")]
