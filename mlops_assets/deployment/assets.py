@@ -1,5 +1,6 @@
 """Deployment: `champion` (the gate), `endpoint` (the running service), `predictions` (its answers)."""
 
+import logging
 from collections.abc import Iterator
 
 import dagster as dg
@@ -49,7 +50,7 @@ def assets(blueprint: Blueprint) -> list[dg.AssetsDefinition]:
         version, judgement, rival = read_evaluation(desk, context.run.run_id)
         ticket = desk.ticket(RunFacts.of(context.run))
         if judgement.verdict == "PROMOTE" and (handed := hand_over(desk, version.as_of)) is not None:
-            context.log.info(handed)
+            context.log.log(logging.INFO if handed.answered else logging.WARNING, handed.text)
         outcome = pass_gate(
             promoter_of(desk), desk.history(), ticket, version, judgement, judged_against=rival, now=desk.now()
         )

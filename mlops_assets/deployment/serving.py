@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from datetime import datetime
+from typing import NamedTuple
 
 from mlops_assets.deployment.scoring import Scorer
 from mlops_assets.errors import EndpointError, NotReady
@@ -43,22 +44,29 @@ def score_due(desk: Desk, through: datetime | None = None) -> str:
     )
 
 
-def hand_over(desk: Desk, as_of: datetime) -> str | None:
+class HandedOver(NamedTuple):
+    """What came of the champion's last answers: in words, and whether it gave them."""
+
+    text: str
+    answered: bool
+
+
+def hand_over(desk: Desk, as_of: datetime) -> HandedOver | None:
     """Let the champion answer what was due since its last tick and before its successor's data were snapped.
 
     Its successor may not: those events would be missed at each promotion that does not fall on a tick.
 
     Returns:
-        What came of it, in words; None if nothing was left. That the champion cannot answer keeps nobody from
-        taking its place.
+        What came of it; None if nothing was left. That the champion cannot answer keeps nobody from taking its place.
     """
     history = desk.history()
     if history.reign is None or history.scored_through is None or history.scored_through >= as_of:
         return None
     try:
-        return score_due(desk, as_of)
+        return HandedOver(score_due(desk, as_of), answered=True)
     except EndpointError as error:
-        return f"what was due before the next version's data were snapped stays without an answer: {error}"
+        text = f"what was due before the next version's data were snapped stays without an answer: {error}"
+        return HandedOver(text, answered=False)
 
 
 def ask_golden_rows(desk: Desk, version: int | None) -> tuple[bool, str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from functools import cached_property
 from typing import Literal
 
@@ -215,8 +215,12 @@ class Observation:
         return self.desk.telemetry.answers(self.desk.spec.name, self.window.start, self.window.end)
 
     def requests(self) -> pd.DataFrame:
-        """The window's requests; `latency_ms` per row, since catching up in one request is not slow service."""
-        requests = self.desk.telemetry.requests(self.window.start, self.window.end + timedelta(microseconds=1))
+        """The window's requests; `latency_ms` per row, since catching up in one request is not slow service.
+
+        Those of its end are the next window's, in a replay as on the wall's clock, where the scorer's tick comes a
+        moment after it: each counts once.
+        """
+        requests = self.desk.telemetry.requests(self.window.start, self.window.end)
         return requests.assign(latency_ms=requests["latency_ms"] / requests["rows"].clip(lower=1))
 
     @property

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from datetime import timedelta
 from pathlib import Path
 
@@ -26,3 +27,21 @@ def test_what_was_due_before_the_snapshot_is_answered_by_the_version_that_served
         since = answers[answers["due"] > ASKED]
         given = {(row["due"] - ASKED) // HOUR: row["version"] for row in since.to_dict("records")}
         assert given == {1: 1, 2: 1, 3: 1, 4: 2, 5: 2, 6: 2}
+
+
+def test_a_champion_that_cannot_answer_keeps_nobody_from_its_place_and_a_warning_says_what_is_lost(
+    states: States, tmp_path: Path
+) -> None:
+    with at_sea(states.copy("asked", tmp_path / "home")) as harness:
+        desk = harness.desk
+        desk.clock.move(ASKED + 3.5 * HOUR)
+        settle_but_retraining(harness)
+        desk.endpoint.stop()
+        run = succeeded(retrain(harness)).run_id
+        assert desk.history().reigns[-1].version == 2
+        warned = [line.user_message for line in harness.instance.all_logs(run) if line.level == logging.WARNING]
+        assert any("stays without an answer" in text for text in warned)
+        desk.clock.move(ASKED + 6 * HOUR)
+        settle_but_retraining(harness)
+        lost = {(fact.due - ASKED) // HOUR for fact in desk.history().missed.values()}
+        assert lost == {1, 2, 3}

@@ -205,6 +205,14 @@ def test_due_is_answered_plus_missed(trouble: Trouble) -> None:
     assert health[1].availability == pytest.approx(23 / 24)
 
 
+def test_each_request_counts_in_one_window(trouble: Trouble) -> None:
+    """Also one that is asked at the very moment at which a window ends and the next begins."""
+    log = trouble.play.desk.telemetry.requests(worlds.at(0), worlds.at(5))
+    assert {worlds.at(number) for number in range(1, 5)} <= set(log["now"])
+    asked = log[log["role"] != "shadow"]
+    assert sum(trouble.play.health(number).requests for number in range(5)) == len(asked)
+
+
 # Corrections
 
 
