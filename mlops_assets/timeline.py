@@ -7,7 +7,7 @@ functions). Dagster's partition keys are local and exist in this module only; se
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
@@ -271,10 +271,12 @@ class Timeline:
             }
         return found
 
-    def history_span(self, first_due: datetime, last_due: datetime) -> tuple[datetime, datetime]:
-        """The stamps [start, end) from which histories due in [first_due, last_due] are cut."""
-        slowest = max((self.delay_of(c) for c in self._history_columns), default=timedelta(0))
-        start = first_due - slowest - (self.history_steps + 2) * self.every
+    def history_span(
+        self, first_due: datetime, last_due: datetime, columns: Sequence[str], steps: int
+    ) -> tuple[datetime, datetime]:
+        """The stamps [start, end) from which histories of some steps, due in [first_due, last_due], are cut."""
+        slowest = max((self.delay_of(column) for column in columns), default=timedelta(0))
+        start = first_due - slowest - (steps + 2) * self.every
         return max(self.start, start), last_due + timedelta(microseconds=1)
 
     @property

@@ -208,7 +208,7 @@ def test_when_many_values_are_known_is_when_each_of_them_is(timeline: Timeline, 
 @given(timelines(), moments, st.integers(0, 100))
 def test_histories_are_cut_from_the_span_that_is_read_for_them(timeline: Timeline, due: datetime, later: int) -> None:
     last = due + later * HOUR
-    start, end = timeline.history_span(due, last)
+    start, end = timeline.history_span(due, last, ["y"], timeline.history_steps)
     newest = timeline.newest_known(np.array([as_datetime64(due), as_datetime64(last)]), "y")
     oldest = timeline.grid.point(int(newest[0]) - timeline.history_steps + 1)
     assert start <= max(oldest, timeline.start)

@@ -26,6 +26,7 @@ START = datetime(2020, 1, 1, tzinfo=UTC)
 TRAINED = START + timedelta(days=20)
 ASKED = START + timedelta(days=26)
 """When the policy says RETRAIN."""
+LULL = ASKED + timedelta(hours=9)
 DAYS = 120
 RUN = "5eed0000-0000-4000-8000-000000000001"
 """The Dagster run whose training is prepared in `JUDGED_STATE`."""
@@ -76,8 +77,16 @@ ATTRIBUTES: dict[str, Any] = {
 }
 
 
-def read(start: datetime, end: datetime, lost: bool = False) -> pd.DataFrame:
-    """Rows of the sea; `lost`: the level is noise that nobody can foretell."""
+def read(start: datetime, end: datetime, lost: bool = False, moon: bool = False, calm: bool = False) -> pd.DataFrame:
+    """Rows of the sea.
+
+    Args:
+        start: aware time.
+        end: aware time, not included.
+        lost: the level is noise that nobody can foretell.
+        moon: there is a column more, and the wind of the hour `LULL` is missing.
+        calm: nobody measures the wind any more.
+    """
     random = np.random.default_rng(5)
     times = pd.date_range(START, periods=DAYS * 24, freq="h")
     wind, noise = random.uniform(-1, 1, len(times)), random.normal(0, 1, len(times))
@@ -86,6 +95,11 @@ def read(start: datetime, end: datetime, lost: bool = False) -> pd.DataFrame:
     if lost:
         level = 100 + 30 * noise
     frame = pd.DataFrame({"timestamp": times, "hour": times.hour, "wind": wind, "level": level})
+    if moon:
+        frame["moon"] = np.arange(len(times)) % 709 / 709
+        frame.loc[times == LULL, "wind"] = np.nan
+    if calm:
+        frame = frame.drop(columns="wind")
     return frame[(frame["timestamp"] >= start) & (frame["timestamp"] < end)].reset_index(drop=True)
 
 

@@ -48,8 +48,10 @@ def representative(desk: Desk, bench: Workbench) -> Outside:
     live = {window: version for window, version in published.items() if window not in snapshot.windows}
     newest = max(live or published)
     rows = desk.lake.read_window(desk.spec.name, "raw_data", newest, published[newest])
-    columns = [name for name in desk.spec.data.columns if name != desk.spec.problem.target]
     earlier = desk.snapshots.read(snapshot)
+    # what was published before a column was declared cannot be compared by it
+    both = rows.columns.intersection(earlier.columns)
+    columns = [name for name in desk.spec.data.columns if name != desk.spec.problem.target and name in both]
     if newest in snapshot.windows:
         earlier = earlier[earlier["event_time"] < pd.Timestamp(desk.timeline.window(newest).start)]
     shares = outside_shares(earlier, rows, columns)

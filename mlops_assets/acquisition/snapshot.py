@@ -60,7 +60,7 @@ def training_rows(
         `event_time`, `entity` where the project has one, all declared columns with the target among them; sorted.
 
     Raises:
-        NotReady: when there is no such row.
+        NotReady: when there is no such row, or rows were published before the YAML declared what they must hold now.
     """
     spec = timeline.spec
     keys = [EVENT_TIME, *([ENTITY] if spec.data.entity else [])]
@@ -81,7 +81,25 @@ def training_rows(
             "no window is published and labelled by then",
             "materialize raw_data and labels of a window that has ended",
         )
-    return cast(rows[[*keys, *columns]], spec, columns)
+    rows = rows.reindex(columns=[*keys, *columns])
+    _require_values(rows, timeline)
+    return cast(rows, spec, columns)
+
+
+def _require_values(rows: pd.DataFrame, timeline: Timeline) -> None:
+    """A published window keeps the columns that were declared when it was published, until it is read again."""
+    for name, column in timeline.spec.data.columns.items():
+        if column.nullable or not (absent := rows[name].isna()).any():
+            continue
+        stamps = rows.loc[absent, EVENT_TIME]
+        first, last = (timeline.window_at(stamp.to_pydatetime()).id for stamp in (stamps.min(), stamps.max()))
+        raise NotReady(
+            timeline.project,
+            f"dataset, column {name}",
+            f"{int(absent.sum())} rows have no value of it, from window {first} to {last}: they were published before "
+            "the YAML asked for it",
+            "materialize raw_data of these windows again, or declare the column nullable",
+        )
 
 
 def _in_reach(timeline: Timeline, window_id: str, now: datetime) -> bool:

@@ -138,12 +138,13 @@ class Source:
 
     # Leniently, for answers that are due
 
-    def history(self, start: datetime, end: datetime) -> pd.DataFrame:
+    def history(self, start: datetime, end: datetime, columns: Sequence[str] | None = None) -> pd.DataFrame:
         """The history columns of the rows with start <= time < end; what is bad is missing.
 
         Args:
             start: aware time.
             end: aware time, not included.
+            columns: those that are needed; by default those that the YAML names.
 
         Returns:
             `event_time`, `entity` where the project has one, the history columns; sorted and unique. A row without a
@@ -154,18 +155,19 @@ class Source:
             SourceError: when the function raised, or returned something else than a DataFrame.
         """
         history = self.spec.features.history
-        wanted = [] if history is None else list(history.columns)
+        wanted = list(columns if columns is not None else [] if history is None else history.columns)
         _, series = self._series(start, end, wanted)
         rows = self._within(series.placed(), start, end)
         once = ~rows.duplicated(series.keys, keep=False)
         return null_faults(rows[once].reset_index(drop=True), self.spec, wanted)
 
-    def events(self, start: datetime, end: datetime) -> pd.DataFrame:
+    def events(self, start: datetime, end: datetime, columns: Sequence[str] | None = None) -> pd.DataFrame:
         """The rows with start <= time < end that ask for an answer, with nothing but what is known in advance.
 
         Args:
             start: aware time.
             end: aware time, not included.
+            columns: known columns that are needed; by default those that the YAML names.
 
         Returns:
             `event_time`, `entity` where the project has one, the known columns as they came, and `copies`: how often
@@ -174,22 +176,23 @@ class Source:
         Raises:
             SourceError: as `history`.
         """
-        wanted = list(self.spec.features.known)
+        wanted = list(self.spec.features.known if columns is None else columns)
         _, series = self._series(start, end, wanted)
         rows = self._within(series.placed(), start, end)
         rows[COPIES] = rows.groupby(series.keys)[EVENT_TIME].transform("size").astype(np.int64)
         return cast(rows.drop_duplicates(series.keys).reset_index(drop=True), self.spec, wanted)
 
-    def faults(self, events: pd.DataFrame) -> dict[int, str]:
+    def faults(self, events: pd.DataFrame, columns: Sequence[str] | None = None) -> dict[int, str]:
         """Why events cannot be answered.
 
         Args:
             events: rows as `events` gives them.
+            columns: those that are needed, as handed to `events`.
 
         Returns:
             A sentence per position of a bad row; sound rows are not in it.
         """
-        found = faults(events, self.spec, self.spec.features.known)
+        found = faults(events, self.spec, self.spec.features.known if columns is None else columns)
         sentences = [
             (int(row), f"{column} must be {check}, not {value}")
             for row, column, value, check in found[["row", "column", "value", "check"]].itertuples(index=False)

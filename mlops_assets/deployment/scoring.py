@@ -6,35 +6,38 @@ answered with was known by then.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Any, Protocol
+from functools import cached_property
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import pandas as pd
 
-from mlops_assets.errors import EndpointError
-from mlops_assets.prediction.inputs import InputSchema, cut_inputs, to_records
+from mlops_assets.errors import EndpointError, InputError
+from mlops_assets.prediction.inputs import InputSchema, as_known_to, cut_inputs, to_records
 from mlops_assets.retraining.history import History
 from mlops_assets.retraining.records import EventMissed, Scored, VersionTrained
 from mlops_assets.spec import ReplayClock
 from mlops_assets.timeline import Timeline, event_id, iso
 
 BATCH = 256
-"""Rows of one request; a year's backlog does not go out as one body."""
+"""Rows of one request at most; a year's backlog does not go out as one body."""
+BATCH_VALUES = 1_000_000
+"""Numbers in one request at most: written out, about 20 MB. The service takes 32 MiB."""
 
 
 class Rows(Protocol):
     """A project's source, as the scorer sees it."""
 
-    def events(self, start: datetime, end: datetime) -> pd.DataFrame:
-        """Event rows with only their known columns; bad values as they came."""
+    def events(self, start: datetime, end: datetime, columns: Sequence[str]) -> pd.DataFrame:
+        """Event rows with only these known columns; bad values as they came."""
 
-    def faults(self, events: pd.DataFrame) -> dict[int, str]:
+    def faults(self, events: pd.DataFrame, columns: Sequence[str]) -> dict[int, str]:
         """Why, by position, an event row cannot be answered."""
 
-    def history(self, start: datetime, end: datetime) -> pd.DataFrame:
+    def history(self, start: datetime, end: datetime, columns: Sequence[str]) -> pd.DataFrame:
         """History rows; bad values null."""
 
 
@@ -44,12 +47,21 @@ class Service(Protocol):
     def invoke(self, records: list[dict[str, Any]], due: list[datetime], now: datetime) -> list[dict[str, Any]]:
         """Answers to events, in order; the first answer to an event stands."""
 
+    def serving(self) -> int | None:
+        """The version that serves."""
+
 
 class AnswerLog(Protocol):
     """What has been answered so far."""
 
     def answered_ids(self, ids: Iterable[str]) -> set[str]:
         """Those of the ids that have an answer that stands."""
+
+
+class _Question(NamedTuple):
+    row: Mapping[Hashable, Any]
+    record: dict[str, Any]
+    due: datetime
 
 
 @dataclass
@@ -70,6 +82,7 @@ class Scorer:
         service: its endpoint.
         answers: the log of what was answered.
         champion: the version that serves, which may answer only what was due at or after its `as_of`.
+        schema: what that version is asked with, whatever the YAML says by now.
     """
 
     timeline: Timeline
@@ -77,6 +90,7 @@ class Scorer:
     service: Service
     answers: AnswerLog
     champion: VersionTrained
+    schema: InputSchema
 
     def score(
         self, history: History, through: datetime, now: datetime
@@ -95,7 +109,9 @@ class Scorer:
         # A row that was bad or absent is asked for again until due + serving.every.
         since = first if after is None else max(first, after - self.timeline.spec.serving.every)
         step = timedelta(microseconds=1)
-        events = self.rows.events(since + self.timeline.horizon, through + self.timeline.horizon + step)
+        events = self.rows.events(
+            since + self.timeline.horizon, through + self.timeline.horizon + step, self._known_columns
+        )
         tally = _Tally()
         sound = self._without_faults(self._open(events, history), tally, now)
         failed = self._ask(self._entitled(sound, tally, now), tally, now)
@@ -123,17 +139,35 @@ class Scorer:
         done = self.answers.answered_ids(ids) | set(history.missed)
         return events[~events["event_id"].isin(done)].reset_index(drop=True)
 
+    @cached_property
+    def _out_of_reach(self) -> list[str]:
+        return self.schema.out_of_reach(self.timeline.spec)
+
+    @property
+    def _known_columns(self) -> list[str]:
+        return [name for name in self.schema.known if name not in self._out_of_reach]
+
+    def _faults(self, events: pd.DataFrame) -> dict[int, str]:
+        """Why rows cannot be answered: what they hold, or that the version asks for what nobody declares any more."""
+        if not self._out_of_reach:
+            return self.rows.faults(events, self._known_columns)
+        names = ", ".join(self._out_of_reach)
+        reason = f"version {self.champion.version} is asked with {names}, which the YAML no longer declares so"
+        return dict.fromkeys(range(len(events)), reason)
+
     def _without_faults(self, events: pd.DataFrame, tally: _Tally, now: datetime) -> pd.DataFrame:
         """A bad event row is not answered: asked for again while there is time, then missed with its reason."""
-        faults = self.rows.faults(events)
+        faults = self._faults(events)
         rows = events.to_dict("records")
         for position, reason in faults.items():
-            row = rows[position]
-            if self.timeline.answer_deadline(row["due"]) > now:
-                tally.waiting.append(row["event_id"])
-            else:
-                tally.missed.append(self._missed(row, now, f"its row is bad: {reason}"))
+            self._put_off(rows[position], tally, now, reason)
         return events.drop(index=list(faults)).reset_index(drop=True)
+
+    def _put_off(self, row: Mapping[Hashable, Any], tally: _Tally, now: datetime, reason: str) -> None:
+        if self.timeline.answer_deadline(row["due"]) > now:
+            tally.waiting.append(row["event_id"])
+        else:
+            tally.missed.append(self._missed(row, now, f"its row is bad: {reason}"))
 
     def _entitled(self, events: pd.DataFrame, tally: _Tally, now: datetime) -> pd.DataFrame:
         """Those that the serving version may answer; no other serves any more, so the rest is missed."""
@@ -147,25 +181,58 @@ class Scorer:
         """One request per moment at which a live scorer would have asked; why it failed, if something is left."""
         if events.empty:
             return None
-        records, dues = self._requests(events)
-        moments = [self._asked_at(due, now) for due in dues]
+        questions = self._questions(events)
+        moments = [self._asked_at(question.due, now) for question in questions]
         for moment in sorted(set(moments)):
-            positions = [position for position, asked in enumerate(moments) if asked == moment]
-            for start in range(0, len(positions), BATCH):
-                chosen = positions[start : start + BATCH]
+            together = [question for question, asked in zip(questions, moments, strict=True) if asked == moment]
+            for start in range(0, len(together), self._rows_of_a_request):
                 try:
-                    self.service.invoke([records[i] for i in chosen], [dues[i] for i in chosen], moment)
+                    self._ask_at(moment, together[start : start + self._rows_of_a_request], tally, now)
                 except EndpointError as error:
                     return error if self._give_up(events, tally, now, error) else None
-                tally.answered += len(chosen)
-                tally.late += sum(moment > self.timeline.answer_deadline(dues[i]) for i in chosen)
         return None
 
-    def _requests(self, events: pd.DataFrame) -> tuple[list[dict[str, Any]], list[datetime]]:
-        schema = InputSchema.of(self.timeline.spec)
-        dues = list(events["due"])
-        past = self.rows.history(*self.timeline.history_span(min(dues), max(dues)))
-        return to_records(cut_inputs(self.timeline, schema, events, past), schema), dues
+    def _ask_at(self, moment: datetime, questions: list[_Question], tally: _Tally, now: datetime) -> None:
+        """Ask at once; where a row is refused, in halves, so that it keeps no other from its answer."""
+        try:
+            self.service.invoke([each.record for each in questions], [each.due for each in questions], moment)
+        except InputError as error:
+            if len(questions) > 1:
+                half = len(questions) // 2
+                self._ask_at(moment, questions[:half], tally, now)
+                self._ask_at(moment, questions[half:], tally, now)
+            else:
+                self._require_champion()
+                self._put_off(questions[0].row, tally, now, f"{error.place}: {error.expected}")
+            return
+        tally.answered += len(questions)
+        tally.late += sum(moment > self.timeline.answer_deadline(each.due) for each in questions)
+
+    def _require_champion(self) -> None:
+        """A row is bad only if the version that it was cut for refuses it."""
+        serving = self.service.serving()
+        if serving != self.champion.version:
+            raise EndpointError(
+                self.timeline.project,
+                "score",
+                f"version {serving} serves, where the ledger says {self.champion.version}",
+                "materialize endpoint; the sensor endpoint_health does it by itself",
+            )
+
+    @property
+    def _rows_of_a_request(self) -> int:
+        values = 1 + len(self.schema.known) + len(self.schema.history) * self.schema.steps
+        return max(1, min(BATCH, BATCH_VALUES // values))
+
+    def _questions(self, events: pd.DataFrame) -> list[_Question]:
+        schema, dues = self.schema, list(events["due"])
+        span = self.timeline.history_span(min(dues), max(dues), schema.history, schema.steps)
+        past = as_known_to(schema, self.rows.history(*span, schema.history))
+        records = to_records(cut_inputs(self.timeline, schema, events, past), schema)
+        return [
+            _Question(row, record, due)
+            for row, record, due in zip(events.to_dict("records"), records, dues, strict=True)
+        ]
 
     def _asked_at(self, due: datetime, now: datetime) -> datetime:
         """The project's time at which an event is asked: in a replay its own tick, as a live scorer would have."""

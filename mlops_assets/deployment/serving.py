@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from mlops_assets.deployment.scoring import Scorer
 from mlops_assets.errors import EndpointError, NotReady
-from mlops_assets.prediction.predictor import GOLDEN
+from mlops_assets.prediction.predictor import GOLDEN, inputs_of
 from mlops_assets.retraining.records import Scored
 from resources.platform import Desk
 
@@ -30,7 +30,8 @@ def score_due(desk: Desk, through: datetime | None = None) -> str:
     if history.reign is None:
         raise NotReady(desk.spec.name, "score", "no champion serves", f"run the job {desk.spec.name}_bootstrap first")
     champion = history.versions[history.reign.version]
-    scorer = Scorer(desk.timeline, desk.source, desk.endpoint, desk.log, champion)
+    schema = inputs_of(desk.versions.path(champion.version))
+    scorer = Scorer(desk.timeline, desk.source, desk.endpoint, desk.log, champion, schema)
     facts, failed = scorer.score(history, through or desk.timeline.last_tick(now), now)
     desk.ledger.append(desk.spec.name, *facts)
     if failed is not None:

@@ -12,10 +12,10 @@ import pandas as pd
 
 from mlops_assets.losses import Forecast, baseline_predictions
 from mlops_assets.modeling.training_set import Holdout, forecast_in
+from mlops_assets.prediction.inputs import Inputs, InputSchema, as_known_to, cut_inputs
 from mlops_assets.prediction.predictor import Predictor
 from mlops_assets.retraining.judge import Judge, Judgement
 from mlops_assets.retraining.prepared import Prepared
-from mlops_assets.spec import ProjectSpec
 from mlops_assets.timeline import Timeline
 
 
@@ -72,19 +72,24 @@ def evaluate(
     if champion is None:
         judgement = judge.against_baseline(answers, force=force)
     else:
-        rival, recomputed = champion_answers(spec, holdout, champion)
+        rival, recomputed = champion_answers(timeline, dataset, holdout, champion)
         one_fit = forecast_in(spec, kept, "one_fit", "one_fit") if "one_fit" in kept else None
         judgement = judge.against_champion(answers, rival, recomputed=recomputed, one_fit=one_fit)
         if shadow is not None:
-            beside = rival if shadow.version == champion.version else champion_answers(spec, holdout, shadow)[0]
+            beside = (
+                rival if shadow.version == champion.version else champion_answers(timeline, dataset, holdout, shadow)[0]
+            )
             judgement = replace(judgement, shadow_loss=judge.loss_of(beside.take(judge.kept)))
         shown["champion"] = rival.value
     shown["baseline"] = baseline.value
     return judgement, shown
 
 
-def champion_answers(spec: ProjectSpec, holdout: Holdout, champion: Rival) -> tuple[Forecast, int]:
+def champion_answers(
+    timeline: Timeline, dataset: pd.DataFrame, holdout: Holdout, champion: Rival
+) -> tuple[Forecast, int]:
     """What the champion answered to the hold-out, recomputed where another version had answered; for how many rows."""
+    spec = timeline.spec
     own: dict[str, dict[str, Any]] = {}
     if not holdout.answers.empty:
         mine = holdout.answers[(holdout.answers["version"] == champion.version) & (holdout.answers["role"] != "ad_hoc")]
@@ -96,12 +101,21 @@ def champion_answers(spec: ProjectSpec, holdout: Holdout, champion: Rival) -> tu
         row = own[holdout.ids[position]]
         value[position] = row["prediction"]
         if shares is not None:
-            shares[position] = [row["probabilities"][name] for name in spec.classes]
+            shares[position] = [row["probabilities"].get(name, 0.0) for name in spec.classes]
     if missing.any():
         model = champion.load()
-        found = model.predict(holdout.inputs.take(missing))
+        found = model.predict(_asked_with(model.schema, timeline, dataset, holdout).take(missing))
         model.close()
         value[missing] = found.value
         if shares is not None and found.probabilities is not None:
-            shares[missing] = np.column_stack([found.probabilities[name] for name in spec.classes])
+            # a class that was declared later than the version was trained has no share in its answers
+            never = np.zeros(int(missing.sum()))
+            shares[missing] = np.column_stack([found.probabilities.get(name, never) for name in spec.classes])
     return Forecast(value, shares), int(missing.sum())
+
+
+def _asked_with(schema: InputSchema, timeline: Timeline, dataset: pd.DataFrame, holdout: Holdout) -> Inputs:
+    """The hold-out's inputs; where a version takes other ones, those of published data as known at due."""
+    if schema.asks_like(InputSchema.of(timeline.spec)):
+        return holdout.inputs
+    return cut_inputs(timeline, schema, dataset.iloc[holdout.rows], as_known_to(schema, dataset))

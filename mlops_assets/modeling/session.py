@@ -12,6 +12,7 @@ import pandas as pd
 
 from mlops_assets.modeling.training_set import Answers, Holdout, holdout_of
 from mlops_assets.prediction.inputs import InputSchema
+from mlops_assets.prediction.predictor import inputs_of
 from mlops_assets.retraining.history import History
 from mlops_assets.retraining.prepared import Prepared, prepare
 from mlops_assets.retraining.records import VersionTrained
@@ -50,10 +51,16 @@ class Session:
     def _cut(self) -> Prepared:
         return prepare(self.timeline, self.dataset, None if self.champion is None else self.champion.as_of)
 
+    def out_of_reach(self, version: VersionTrained) -> list[str]:
+        """What a version is asked with and the YAML no longer declares so."""
+        return inputs_of(self.bundle(version.version)).out_of_reach(self.timeline.spec)
+
     @cached_property
     def holdout(self) -> Holdout:
-        """The unseen rows; from recorded inputs where there is a champion that takes the same columns."""
-        same = self.champion is not None and self.champion.columns == InputSchema.of(self.timeline.spec).columns
+        """The unseen rows; from recorded inputs where there is a champion that is asked with the same."""
+        same = self.champion is not None and inputs_of(self.bundle(self.champion.version)).asks_like(
+            InputSchema.of(self.timeline.spec)
+        )
         return holdout_of(self.timeline, self.dataset, self._cut, self.answers if same else None)
 
     @cached_property

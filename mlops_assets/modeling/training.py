@@ -185,6 +185,9 @@ class TrainingRun:
             force=self.ticket.force,
         )
         rival = None if session.champion is None else session.champion.version
+        if session.champion is not None and (lost := session.out_of_reach(session.champion)):
+            asked = f"Version {session.champion.version} is asked with {', '.join(lost)}"
+            found = replace(found, reasons=[*found.reasons, f"{asked}, which the YAML no longer declares so."])
         kept_json = {"version": version.version, "champion": rival, "judgement": asdict(found)}
         self.bench.put(EVALUATION, json.dumps(kept_json))
         return found, shown
@@ -226,7 +229,9 @@ class TrainingRun:
         )
 
     def _champion(self, session: Session) -> Rival | None:
-        return None if session.champion is None else self._rival(session, session.champion)
+        """Whom to beat: nobody but the baseline, where the one that serves cannot be asked any more."""
+        champion = session.champion
+        return None if champion is None or session.out_of_reach(champion) else self._rival(session, champion)
 
     def _shadow(self, session: Session) -> Rival | None:
         """Who goes on in the shadow of a candidate that is promoted."""
@@ -234,9 +239,7 @@ class TrainingRun:
         if kind == "none" or session.champion is None or first is None:
             return None
         version = session.history.versions[first] if kind == "first" else session.champion
-        # a column that the project has given up cannot be asked for any more
-        known = set(version.columns) <= set(session.prepared.schema.columns)
-        return self._rival(session, version) if known else None
+        return None if session.out_of_reach(version) else self._rival(session, version)
 
     @staticmethod
     def _rival(session: Session, version: VersionTrained) -> Rival:

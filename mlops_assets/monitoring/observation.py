@@ -284,5 +284,6 @@ def answers_frame(classes: list[str], answers: pd.DataFrame) -> pd.DataFrame:
     """Answers with a column per class probability."""
     frame = answers.drop(columns=["inputs", "features", "probabilities"])
     for name in classes:
-        frame[f"probability_{name}"] = [None if p is None else p[name] for p in answers["probabilities"]]
+        # a class that was declared later than the version was trained has no share in its answers
+        frame[f"probability_{name}"] = [None if p is None else p.get(name, 0.0) for p in answers["probabilities"]]
     return frame

@@ -28,6 +28,7 @@ from mlops_assets.prediction.fields import (
     read_window,
     refuse,
 )
+from mlops_assets.spec.data import Column
 from mlops_assets.spec.project import ProjectSpec
 from mlops_assets.timeline import Timeline, Times, iso
 
@@ -76,6 +77,21 @@ class InputSchema(BaseModel):
             entity=spec.data.entity is not None,
         )
 
+    def asks_like(self, other: InputSchema) -> bool:
+        """Whether what is sent to the one can be sent to the other; the series seen in training make no difference."""
+        return self.model_copy(update={"entities": None}) == other.model_copy(update={"entities": None})
+
+    def out_of_reach(self, spec: ProjectSpec) -> list[str]:
+        """What a model with this schema is asked with and the YAML no longer declares so: nobody can ask it any more.
+
+        A YAML changes while a version serves, and that version goes on being asked as it was trained.
+        """
+        columns = spec.data.columns
+        known = [name for name, dtype in self.known.items() if name not in columns or not _reads(dtype, columns[name])]
+        past = [name for name in self.history if name not in columns or not _is_past(name, spec)]
+        entity = [ENTITY] if self.entity != (spec.data.entity is not None) else []
+        return list(dict.fromkeys([*entity, *known, *past]))
+
     def history_field(self, column: str) -> str:
         """A history column's name in a request: its own, unless a known column has it already."""
         return f"{column}_history" if column in self.known else column
@@ -90,6 +106,14 @@ class InputSchema(BaseModel):
     def columns(self) -> list[str]:
         """The columns of a frame that a model with this schema needs, known and history, each once."""
         return list(dict.fromkeys([*self.known, *self.history]))
+
+
+def _reads(dtype: Dtype, column: Column) -> bool:
+    return column.dtype == dtype or (dtype == "float" and column.dtype == "int")
+
+
+def _is_past(column: str, spec: ProjectSpec) -> bool:
+    return column == spec.problem.target or spec.data.columns[column].dtype != "category"
 
 
 @dataclass(frozen=True)
@@ -243,6 +267,14 @@ def _cut(cells: npt.NDArray[np.int64], values: Floats, newest: npt.NDArray[np.in
     inside = (cells >= first) & (cells <= last)
     dense[cells[inside] - first] = values[inside]
     return np.lib.stride_tricks.sliding_window_view(dense, steps)[newest - steps + 1 - first].copy()
+
+
+def as_known_to(schema: InputSchema, series: pd.DataFrame) -> pd.DataFrame:
+    """The past as a version with this schema can be told it: a class that it has never heard of is missing."""
+    if not schema.classes or schema.target not in schema.history:
+        return series
+    target = series[schema.target]
+    return series.assign(**{schema.target: target.where(target.map(category_name).isin(schema.classes))})
 
 
 # To and from requests

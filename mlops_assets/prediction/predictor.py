@@ -192,6 +192,15 @@ def _same(wanted: list[float | str], given: list[float | str]) -> bool:
     return len(wanted) == len(given) and all(map(close, wanted, given))
 
 
+def inputs_of(folder: Path) -> InputSchema:
+    """What the version in a bundle's folder is asked with.
+
+    Raises:
+        ModelError: when its manifest cannot be read.
+    """
+    return _read(folder / MANIFEST, Manifest).inputs
+
+
 def _read(path: Path, model: type[M]) -> M:
     try:
         return model.model_validate_json(path.read_text())

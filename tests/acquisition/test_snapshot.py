@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from hourly import MakeSource, hourly
+from hourly import COLUMNS, MakeSource, hourly
 
 from mlops_assets.acquisition.publish import publish_labels, publish_window
 from mlops_assets.acquisition.snapshot import take_snapshot, training_rows
@@ -79,6 +79,26 @@ def test_windows_that_ended_after_the_moment_or_before_the_training_window_are_n
     snapshots = Snapshots("small", tmp_path / "dataset", str(tmp_path / "remote"))
     snapshot = take_snapshot(snapshots, lake, source.timeline, START + 4 * DAY)
     assert list(snapshot.windows) == ["2011-03-03T00:00:00Z", "2011-03-04T00:00:00Z"]
+
+
+def test_windows_that_were_published_before_a_column_was_declared_are_named(
+    make_source: MakeSource, lake: Lake
+) -> None:
+    publish(make_source(), lake, days=2, labelled=2)
+
+    def windy(start: datetime, end: datetime) -> pd.DataFrame:
+        return hourly(start, end, wind=1.0)
+
+    wind = {"dtype": "float"}
+    later = make_source(windy, data={"columns": {**COLUMNS, "wind": wind}})
+    with pytest.raises(
+        NotReady, match=r"column wind: 48 rows have no value of it, from window 2011-03-01.* to 2011-03-02"
+    ):
+        rows_as_of(later, lake, START + 2 * DAY)
+    publish(later, lake, days=2, labelled=2)
+    assert rows_as_of(later, lake, START + 2 * DAY)[2] == 48
+    allowed = make_source(windy, data={"columns": {**COLUMNS, "wind": wind, "gust": wind | {"nullable": True}}})
+    assert rows_as_of(allowed, lake, START + 2 * DAY)[2] == 48
 
 
 def test_without_a_labelled_window_the_assets_to_materialize_are_named(

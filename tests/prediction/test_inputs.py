@@ -10,7 +10,15 @@ import pytest
 from small_project import project, rows
 
 from mlops_assets.errors import InputError
-from mlops_assets.prediction.inputs import Inputs, InputSchema, category_name, cut_inputs, from_records, to_records
+from mlops_assets.prediction.inputs import (
+    Inputs,
+    InputSchema,
+    as_known_to,
+    category_name,
+    cut_inputs,
+    from_records,
+    to_records,
+)
 from mlops_assets.timeline import Timeline
 
 
@@ -233,3 +241,47 @@ def test_an_entity_must_be_named() -> None:
         with pytest.raises(InputError) as caught:
             from_records([valid_record() | {"entity": value}], schema)
         assert caught.value.place == "entity"
+
+
+def with_columns(**columns: Any) -> Any:
+    """The project with some columns declared otherwise, or (None) no longer."""
+    data = project().data.model_dump(mode="json", exclude_none=True)
+    declared = {name: column for name, column in (data["columns"] | columns).items() if column is not None}
+    features = project().features.model_dump(mode="json", exclude_none=True)
+    features["known"] = [name for name in features["known"] if name in declared]
+    return project(data=data | {"columns": declared}, features=features)
+
+
+@pytest.mark.parametrize(
+    ("columns", "lost"),
+    [
+        ({}, []),
+        ({"wind": {"dtype": "float"}}, []),
+        ({"temp": {"dtype": "float", "nullable": True}}, []),
+        ({"temp": {"dtype": "int"}}, []),
+        ({"hour": {"dtype": "float"}}, ["hour"]),
+        ({"temp": {"dtype": "category"}}, ["temp"]),
+        ({"sky": None, "temp": None}, ["temp", "sky"]),
+    ],
+)
+def test_a_version_is_out_of_reach_where_a_column_of_it_is_gone_or_of_another_type(
+    columns: dict[str, Any], lost: list[str]
+) -> None:
+    assert InputSchema.of(project()).out_of_reach(with_columns(**columns)) == lost
+
+
+def test_two_schemas_ask_alike_whatever_series_they_have_seen() -> None:
+    schema = InputSchema.of(project())
+    assert schema.asks_like(schema.model_copy(update={"entities": ["a"]}))
+    assert not schema.asks_like(schema.model_copy(update={"steps": 48}))
+    assert not schema.asks_like(InputSchema.of(with_columns(temp={"dtype": "float", "nullable": True})))
+
+
+def test_a_class_that_a_version_has_never_heard_of_is_missing_in_the_past_that_it_is_told() -> None:
+    schema = InputSchema.of(project()).model_copy(
+        update={"task": "classification", "classes": ["up", "down"], "target": "cnt"}
+    )
+    frame = rows(200).assign(cnt=["up", "down", "sideways", "up"] * 50)
+    told = cut_inputs(Timeline(project()), schema, frame.iloc[[100]], as_known_to(schema, frame)).history["cnt"][0]
+    assert np.isnan(told).sum() == len(told) / 4
+    assert set(told[~np.isnan(told)]) == {0.0, 1.0}

@@ -1,0 +1,68 @@
+"""A YAML that changes while a version serves: this goes on being asked as it was trained, and can be replaced."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from tide import ASKED, ATTRIBUTES, LULL, States, at_sea, retrain, settle_but_retraining, succeeded
+
+from mlops_assets.timeline import event_id
+
+HOUR, DAY = timedelta(hours=1), timedelta(days=1)
+DATA, FEATURES = ATTRIBUTES["data"], ATTRIBUTES["features"]
+COLUMNS = DATA["columns"]
+
+NULLABLE = {"dtype": "float", "nullable": True}
+WITH_THE_MOON: dict[str, Any] = {
+    "data": {"options": {"moon": True}, "columns": {**COLUMNS, "moon": NULLABLE, "wind": NULLABLE}},
+    "features": {"known": ["hour", "wind", "moon"], "history": {"columns": ["level"], "length": "48h"}},
+}
+WITHOUT_WIND: dict[str, Any] = {
+    "data": {"options": {"calm": True}, "columns": {name: COLUMNS[name] for name in ("hour", "level")}},
+    "features": {"known": ["hour"]},
+}
+
+
+def test_with_a_column_more_and_a_longer_past_the_champion_answers_on_until_a_successor_is_asked_with_them(
+    states: States, tmp_path: Path
+) -> None:
+    with at_sea(states.copy("asked", tmp_path / "home"), **WITH_THE_MOON) as harness:
+        desk = harness.desk
+        desk.clock.move(ASKED + DAY)
+        settle_but_retraining(harness)
+        succeeded(retrain(harness))
+        verdict = desk.history().verdicts[-1]
+        assert (verdict.verdict, verdict.champion) == ("PROMOTE", 1)
+        # its own answers, but the longer past is cut from published data, and so is what it answers from
+        assert verdict.recomputed == verdict.rows > 24
+        desk.clock.move(ASKED + 2 * DAY)
+        settle_but_retraining(harness)
+        # the only row that the first version's inputs did not allow, though its YAML does now
+        ((event, missed),) = desk.history().missed.items()
+        assert (event, "wind" in missed.reason) == (event_id("tide", None, LULL), True)
+        answers = desk.telemetry.answers("tide", ASKED, ASKED + 2 * DAY, roles=("champion",)).to_dict("records")
+        asked = {(row["version"], "moon" in row["inputs"], len(row["inputs"]["level"])) for row in answers}
+        assert asked == {(1, False, 24), (2, True, 48)}
+        windows = [desk.timeline.window_at(ASKED + n * DAY).id for n in range(2)]
+        assert [desk.history().missing_reports(window, "labelled") for window in windows] == [[], []]
+
+
+def test_a_champion_that_is_asked_with_what_nobody_declares_any_more_misses_its_events_and_can_be_replaced(
+    states: States, tmp_path: Path
+) -> None:
+    with at_sea(states.copy("asked", tmp_path / "home"), **WITHOUT_WIND) as harness:
+        desk = harness.desk
+        desk.clock.move(ASKED + 12 * HOUR)
+        settle_but_retraining(harness)
+        reasons = {fact.reason for fact in desk.history().missed.values()}
+        assert reasons == {"its row is bad: version 1 is asked with wind, which the YAML no longer declares so"}
+        lost = len(desk.history().missed)
+        succeeded(retrain(harness))
+        verdict = desk.history().verdicts[-1]
+        # there is nobody to compare with but the baseline
+        assert (verdict.champion, verdict.champion_loss) == (1, None)
+        assert "Version 1 is asked with wind, which the YAML no longer declares so." in verdict.reasons
+        assert "baseline" in verdict.reasons[0]
+        assert lost > 0
