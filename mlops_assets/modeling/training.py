@@ -311,6 +311,7 @@ class TrainingRun:
             digest=predictor.manifest.digest,
             columns=schema.columns,
             holdout_loss=judgement.candidate_loss,
+            metric=spec.problem.metric,
             reference_rows=len(candidate.reference),
             rows=facts.rows,
         )

@@ -53,7 +53,8 @@ class ReignFacts(Record):
     version: int
     start: AwareDatetime
     version_as_of: AwareDatetime
-    holdout_loss: Loss
+    holdout_loss: Loss | None
+    """None where it was measured by another metric than the YAML names now."""
     first_losses: list[Loss] | None
     """After a rollback: losses of the version's first live windows, oldest first, from its first reign. Else None."""
 
@@ -236,7 +237,8 @@ class Signals:
         """Losses that make the reference, and the windows that may be held against it: never the same window."""
         counting = [window for window in self.windows if not window.too_young and window.loss is not None]
         if leaf.against == "holdout":
-            reference, own = [self.history.reign.holdout_loss], 0
+            held_out = self.history.reign.holdout_loss
+            reference, own = [] if held_out is None else [held_out], 0
         else:
             carried = (self.history.reign.first_losses or [])[: leaf.first]
             own = leaf.first - len(carried)
@@ -322,6 +324,8 @@ class Signals:
     def _why_no_reading(self, leaf: Leaf) -> str:
         if isinstance(leaf, PerformancePolicy):
             reference, live = self._performance_spans(leaf)
+            if self._reference(leaf) is None and leaf.against == "holdout":
+                return "its hold-out was measured by another metric"
             if self._reference(leaf) is None:
                 return f"{len(reference)} of the {leaf.first} first windows"
             return f"{len(live)} of the {leaf.last} last windows"

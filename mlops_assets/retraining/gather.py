@@ -33,6 +33,8 @@ def _of_window(timeline: Timeline, history: History, reign: Reign, window: Windo
     distance, loss = drift.typed, performance.typed
     if not isinstance(distance, DriftSummary) or not isinstance(loss, PerformanceSummary):
         raise TypeError(f"reports of window {window.id} carry the summaries of other reports")
+    # losses by another metric, which the YAML named when they were reported, cannot be held against today's
+    comparable = loss.metric == timeline.spec.problem.metric
     # a window of few rows may count for its loss though drift, over all of `monitoring.current`, has not enough yet
     too_young = distance.window_rows < timeline.spec.monitoring.min_rows
     stage: Stage = performance.stage
@@ -42,7 +44,7 @@ def _of_window(timeline: Timeline, history: History, reign: Reign, window: Windo
         stage=stage,
         too_young=too_young,
         rows=loss.reign_rows,
-        loss=loss.reign,
+        loss=loss.reign if comparable else None,
         prediction_drift=distance.prediction,
         data_drift_share=distance.share,
     )
@@ -94,11 +96,12 @@ def _reign_facts(timeline: Timeline, history: History, reign: Reign) -> ReignFac
         until = timeline.window_at(reign.start)
         windows = window_evidence(timeline, history, first_reign, until)
         first_losses = [w.loss for w in windows if w.loss is not None] or None
+    comparable = version.metric in (None, timeline.spec.problem.metric)
     return ReignFacts(
         number=reign.number,
         version=reign.version,
         start=reign.start,
         version_as_of=version.as_of,
-        holdout_loss=version.holdout_loss,
+        holdout_loss=version.holdout_loss if comparable else None,
         first_losses=first_losses,
     )

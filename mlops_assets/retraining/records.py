@@ -263,6 +263,8 @@ class VersionTrained(Fact):
     columns: list[str]
     """Input columns, known and history, that the version needs."""
     holdout_loss: float
+    metric: str | None = None
+    """That loss's; facts of an earlier release do not say."""
     reference_rows: int
     rows: int
     """Labelled rows of its dataset."""

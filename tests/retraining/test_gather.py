@@ -1,29 +1,34 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from tide import ATTRIBUTES, TRAINED
 
-from mlops_assets.retraining.gather import window_evidence
+from mlops_assets.retraining.decide import decide
+from mlops_assets.retraining.gather import loop_history, window_evidence
 from mlops_assets.retraining.history import History
-from mlops_assets.retraining.records import PromotionStep, Reported
+from mlops_assets.retraining.records import PromotionStep, Reported, VersionTrained
 from mlops_assets.retraining.summaries import DriftSummary, PerformanceSummary
 from mlops_assets.spec import ProjectSpec
-from mlops_assets.timeline import Timeline
+from mlops_assets.timeline import Timeline, Window
+
+CROWNED = PromotionStep(at=TRAINED, promotion="p", step="PROMOTED", version=1, previous=None, cause="bootstrap")
+NEXT_DAY = TRAINED + timedelta(days=1)
 
 
-@pytest.mark.parametrize(("rows", "young"), [(1, True), (2, False), (3, False)])
-def test_a_window_counts_for_its_loss_before_drift_has_rows_enough(rows: int, young: bool) -> None:
-    """A single weekly series: a row or two a window, and ten are not together for months."""
-    monitoring = {**ATTRIBUTES["monitoring"], "min_rows": 2}
-    timeline = Timeline(ProjectSpec.model_validate({**ATTRIBUTES, "monitoring": monitoring}))
-    window, at = timeline.window_at(TRAINED), TRAINED + timedelta(days=1)
+def timeline_of(**parts: Any) -> Timeline:
+    return Timeline(ProjectSpec.model_validate({**ATTRIBUTES, **parts}))
+
+
+def reports(window: Window, rows: int, loss: float | None) -> list[Reported]:
+    """What was reported of a window, with the loss by mae."""
     drift = DriftSummary(verdict="too young", rows=rows, window_rows=rows, statistic="wasserstein", threshold=0.1)
-    loss = PerformanceSummary(pending=False, labels_at=at, metric="mae", reign_rows=rows, reign=None if young else 1.5)
-    reports = [
+    performance = PerformanceSummary(pending=False, labels_at=NEXT_DAY, metric="mae", reign_rows=rows, reign=loss)
+    return [
         Reported(
-            at=at,
+            at=NEXT_DAY,
             report=name,
             window=window.id,
             stage="labelled",
@@ -32,11 +37,46 @@ def test_a_window_counts_for_its_loss_before_drift_has_rows_enough(rows: int, yo
             summary=summary.model_dump(mode="json"),
             inputs={},
         )
-        for name, summary in (("drift", drift), ("performance", loss))
+        for name, summary in (("drift", drift), ("performance", performance))
     ]
-    crowned = PromotionStep(at=TRAINED, promotion="p", step="PROMOTED", version=1, previous=None, cause="bootstrap")
-    history = History("tide", (crowned, *reports))
+
+
+@pytest.mark.parametrize(("rows", "young"), [(1, True), (2, False), (3, False)])
+def test_a_window_counts_for_its_loss_before_drift_has_rows_enough(rows: int, young: bool) -> None:
+    """A single weekly series: a row or two a window, and ten are not together for months."""
+    timeline = timeline_of(monitoring={**ATTRIBUTES["monitoring"], "min_rows": 2})
+    window = timeline.window_at(TRAINED)
+    history = History("tide", (CROWNED, *reports(window, rows, None if young else 1.5)))
     (found,) = window_evidence(timeline, history, history.reigns[0], window)
     assert (found.too_young, found.loss) == (young, None if young else 1.5)
     assert found.data_drift_share is None
     assert not found.prediction_drift
+
+
+@pytest.mark.parametrize(("metric", "comparable"), [("mae", True), ("mse", False)])
+def test_losses_by_another_metric_than_the_yaml_names_now_are_no_evidence(metric: str, comparable: bool) -> None:
+    timeline = timeline_of(problem={**ATTRIBUTES["problem"], "metric": metric})
+    window = timeline.window_at(TRAINED)
+    trained = VersionTrained(
+        at=TRAINED,
+        version=1,
+        training="t",
+        decision=None,
+        as_of=TRAINED,
+        trained_through=TRAINED,
+        dataset="d",
+        dataset_tag="dt",
+        mlflow_run="m",
+        digest="dg",
+        columns=["hour", "wind", "level"],
+        holdout_loss=1.25,
+        metric="mae",
+        reference_rows=1,
+        rows=100,
+    )
+    history = History("tide", (trained, CROWNED, *reports(window, 20, 1.5)))
+    (found,) = window_evidence(timeline, history, history.reigns[0], window)
+    around = loop_history(timeline, history, history.reigns[0], new_rows=0)
+    assert (found.loss, around.reign.holdout_loss) == ((1.5, 1.25) if comparable else (None, None))
+    decision = decide(timeline.spec.retraining, [found], around, NEXT_DAY, window=window.id, stage="labelled")
+    assert ("measured by another metric" in str(decision)) is not comparable
