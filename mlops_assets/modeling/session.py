@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from mlops_assets.losses import is_defined
 from mlops_assets.modeling.training_set import Answers, Holdout, holdout_of
 from mlops_assets.prediction.inputs import InputSchema
 from mlops_assets.prediction.predictor import inputs_of
@@ -70,9 +71,13 @@ class Session:
 
     @property
     def too_early(self) -> str | None:
-        """Why nothing can be judged yet; None when there are enough unseen rows."""
-        rows, needed = self.prepared.split.rows, self.timeline.spec.promotion.min_rows
-        if rows >= needed:
+        """Why nothing can be judged yet; None when there are enough unseen rows, of every class where that matters."""
+        spec, rows = self.timeline.spec, self.prepared.split.rows
+        if rows < (needed := spec.promotion.min_rows):
+            since = "the hold-out" if self.champion is None else f"version {self.champion.version} was trained"
+            return f"Too early to judge: {rows} unseen labelled rows since {since}, {needed} are needed."
+        truth = self.prepared.target[self.prepared.split.holdout]
+        if is_defined(spec.problem.metric, truth, spec.classes):
             return None
-        since = "the hold-out" if self.champion is None else f"version {self.champion.version} was trained"
-        return f"Too early to judge: {rows} unseen labelled rows since {since}, {needed} are needed."
+        absent = ", ".join(name for name in spec.classes if name not in set(truth))
+        return f"Too early to judge: none of {rows} unseen labelled rows is {absent}; {spec.problem.metric} needs each."

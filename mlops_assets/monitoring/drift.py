@@ -75,12 +75,14 @@ class _Column:
     kind: Literal["number", "category"]
     reference: pd.Series[Any]
     current: pd.Series[Any]
+    answer: bool
+    """Whether the model gave it, or was given it."""
     note: str = ""
 
     @property
     def faded(self) -> float:
         """By how much its share of missing values moved; 0 for an answer, which the reference knows in part only."""
-        return 0.0 if _is_answer(self.name) else abs(float(self.current.isna().mean() - self.reference.isna().mean()))
+        return 0.0 if self.answer else abs(float(self.current.isna().mean() - self.reference.isna().mean()))
 
     def method(self, statistic: str) -> str:
         return "jensenshannon" if self.kind == "category" and statistic == "wasserstein" else statistic
@@ -127,13 +129,13 @@ def drift_report(
             summary, _frame_page(project, summary, [], "<!DOCTYPE html><html><head></head><body></body></html>")
         )
     _require_comparable(reference, current, task, classes, project)
-    columns, left_out = _columns(_drawn(reference, spec.sample), _drawn(current, spec.sample), task)
+    columns, left_out = _columns(_drawn(reference, spec.sample), _drawn(current, spec.sample), task, classes)
     wanted: list[str] = [*dict.fromkeys([drift.statistic, *statistics])]
     distances, page = _evidently(columns, wanted, drift.statistic, drift.threshold, project)
     features = {
         column.name: max(distances[column.name][drift.statistic], round(column.faded, DIGITS))
         for column in columns
-        if not _is_answer(column.name)
+        if not column.answer
     }
     drifted = sum(value >= drift.threshold for value in features.values())
     share = drifted / len(features) if features else 0.0
@@ -155,10 +157,6 @@ def drift_report(
     ]
     notes += [f"{name}: no value on either side, not compared" for name in left_out]
     return DriftReport(summary, _frame_page(project, summary, notes, page), tuple(notes), tuple(left_out))
-
-
-def _is_answer(name: str) -> bool:
-    return name == PREDICTION or name.startswith("probability_")
 
 
 def _require_comparable(
@@ -189,17 +187,20 @@ def _drawn(frame: pd.DataFrame, most: int) -> pd.DataFrame:
     return frame.reset_index(drop=True)
 
 
-def _columns(reference: pd.DataFrame, current: pd.DataFrame, task: str) -> tuple[list[_Column], list[str]]:
+def _columns(
+    reference: pd.DataFrame, current: pd.DataFrame, task: str, classes: Sequence[str]
+) -> tuple[list[_Column], list[str]]:
     """The columns as they are compared, predictions first, and the names of those without any value."""
+    answers = {PREDICTION, *(f"probability_{name}" for name in classes)}
     columns, left_out = [], []
-    for name in sorted(reference.columns, key=lambda name: not _is_answer(str(name))):
+    for name in sorted(reference.columns, key=lambda name: name not in answers):
         labels = name == PREDICTION and task == "classification"
         numeric = not labels and _is_number(reference[name]) and _is_number(current[name])
         a, b = ((_finite if numeric else _text)(frame[name]) for frame in (reference, current))
         if not (a.notna().any() or b.notna().any()):
             left_out.append(str(name))
         else:
-            column = _lost_or_new(_Column(str(name), "number" if numeric else "category", a, b))
+            column = _lost_or_new(_Column(str(name), "number" if numeric else "category", a, b, name in answers))
             columns.append(_normable(column) if column.kind == "number" else column)
     return columns, left_out
 

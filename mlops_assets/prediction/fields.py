@@ -12,6 +12,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from mlops_assets.errors import InputError
+from mlops_assets.spec.data import level_name
 
 if TYPE_CHECKING:
     from mlops_assets.prediction.inputs import InputSchema
@@ -20,12 +21,10 @@ Floats = npt.NDArray[np.float64]
 
 
 def category_name(value: Any) -> str | None:
-    """A category's value as its level's name; None when missing. 3, 3.0 and "3" are the same level."""
+    """A category's value as its level's name; None when missing."""
     if value is None or value is pd.NA or value is pd.NaT or value != value:
         return None
-    if isinstance(value, int | float | np.number) and not isinstance(value, bool) and float(value).is_integer():
-        return str(int(value))
-    return str(value)
+    return level_name(value)
 
 
 def refuse(schema: InputSchema, field: str, number: int, found: str, remedy: str) -> InputError:

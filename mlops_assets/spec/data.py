@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from numbers import Integral, Real
 from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -23,7 +24,18 @@ def _zone_exists(name: str) -> str:
 
 DAY, WEEK = timedelta(days=1), timedelta(weeks=1)
 ColumnName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
+RESERVED = ("event_time", "entity", "event_id", "due", "copies", "prediction")
+"""Columns that the platform puts beside a row's own."""
 FunctionPath = Annotated[str, Field(pattern=r"^[A-Za-z_][\w]*(\.[A-Za-z_]\w*)+$")]
+
+
+def level_name(value: Any) -> str:
+    """A category's value as its level's name: 3, 3.0 and "3" are the same level."""
+    if isinstance(value, bool):
+        return str(value)
+    if isinstance(value, Integral):
+        return str(int(value))
+    return str(int(float(value))) if isinstance(value, Real) and float(value).is_integer() else str(value)
 
 
 class Column(SpecModel):
@@ -110,6 +122,9 @@ class DataSpec(SpecModel):
         both = set(self.drop) & set(self.columns)
         if both:
             raise ValueError(f"columns {sorted(both)} are both declared and dropped")
+        taken = [name for name in self.columns if name in RESERVED]
+        if taken:
+            raise ValueError(f"columns {taken} have names that the platform uses itself; let the source rename them")
         for special in (self.time, self.entity):
             if special is not None and special in self.columns:
                 raise ValueError(f"{special!r} is the time or entity column; do not list it under columns")

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 from pydantic import Field, ValidationError, model_validator
 from pydantic_core import InitErrorDetails
 
-from mlops_assets.spec.data import DataSpec, LabelsSpec
+from mlops_assets.spec.data import DataSpec, LabelsSpec, level_name
 from mlops_assets.spec.duration import LocalTime, SpecModel, format_duration
 from mlops_assets.spec.features import FeaturesSpec
 from mlops_assets.spec.loop import MonitoringSpec, PromotionSpec, RetrainingSpec, ServingSpec
@@ -91,7 +91,7 @@ class ProjectSpec(SpecModel):
     def classes(self) -> list[str]:
         """The classes of a classification target, as strings, in the order written."""
         allowed = self.data.columns[self.problem.target].isin
-        return [str(value) for value in allowed or []]
+        return [level_name(value) for value in allowed or []]
 
 
 def _at_its_place(text: str) -> InitErrorDetails:
@@ -126,8 +126,16 @@ def _columns_disagree(spec: ProjectSpec) -> Iterator[str]:
     if not used:
         yield "features names neither known nor history columns: a model would see nothing"
     if spec.problem.task == "classification":
+        shares = {f"probability_{name}" for name in spec.classes} & set(columns)
+        if shares:
+            yield f"data.columns names {sorted(shares)}, as answers name the classes' probabilities; rename them"
         if len(columns[target].isin or []) < 2:
             yield f"data.columns.{target}.isin must list the classes of a classification target"
+        twice = sorted({name for name in spec.classes if spec.classes.count(name) > 1})
+        if twice:
+            yield f"data.columns.{target}.isin lists the classes {twice} more than once (1 and 1.0 are the same)"
+        if spec.problem.metric == "f1" and len(spec.classes) > 2:
+            yield f"problem.metric f1 is for two classes, not {len(spec.classes)}; use f1_macro"
     elif columns[target].dtype not in ("float", "int"):
         yield f"data.columns.{target} must be a number for regression, not {columns[target].dtype}"
     if columns[target].nullable:

@@ -77,6 +77,8 @@ must be importable.
   for classification, and is never nullable.
 - `features.known` and `features.history.columns` name declared columns, at least one of them together; the target is
   never known; of categories only the target has a history (as the index of its class).
+- No column is called `event_time`, `entity`, `event_id`, `due`, `copies` or `prediction`, nor `probability_<class>`
+  after a class of the target.
 - `data.drop` and `data.columns` share no name; neither the time nor the entity column is listed under `data.columns`.
 - `ge` and `le` are for numbers, and `ge` is not above `le`.
 
@@ -84,7 +86,8 @@ must be importable.
 - `resources.training.memory` holds the JVM's heap (`training.memory`) and 1024Mi beside it.
 
 **Problem**
-- `metric` fits `task`; baseline `majority` is for classification.
+- `metric` fits `task`, and `f1` is for two classes; no class is listed twice.
+- baseline `majority` is for classification.
 - `validation.step` is given with `walk_forward`, and only with it; it is not longer than `holdout`.
 
 **Time**

@@ -42,6 +42,12 @@ def changed(*changes: Change) -> dict[str, Any]:
 
 
 CLASSES = {"dtype": "category", "isin": ["a", "b"]}
+CLASSIFIED: list[Change] = [
+    ("problem.task", "classification"),
+    ("problem.metric", "accuracy"),
+    ("problem.baseline", {"type": "majority"}),
+    ("data.columns.level", CLASSES),
+]
 WRONG: dict[str, tuple[list[Change], list[str]]] = {
     "a season too short for what is known": (
         [("problem.baseline.season", "6h")],
@@ -126,6 +132,26 @@ WRONG: dict[str, tuple[list[Change], list[str]]] = {
     "bounds for a category": (
         [("data.columns.hour", {**CLASSES, "ge": 1})],
         ["data.columns.hour", "for numbers"],
+    ),
+    "a column by a name of the platform's": (
+        [("data.columns.due", {"dtype": "float"}), ("features.known", ["hour", "due"])],
+        ["data", "['due'] have names that the platform uses itself", "let the source rename them"],
+    ),
+    "a column by the name of a class's probability": (
+        [*CLASSIFIED, ("data.columns.probability_a", {"dtype": "float"})],
+        ["data.columns names ['probability_a']", "rename them"],
+    ),
+    "a class twice": (
+        [*CLASSIFIED, ("data.columns.level", {"dtype": "category", "isin": ["1", 1.0, "b"]})],
+        ["data.columns.level.isin lists the classes ['1'] more than once"],
+    ),
+    "f1 of three classes": (
+        [
+            *CLASSIFIED,
+            ("problem.metric", "f1"),
+            ("data.columns.level", {"dtype": "category", "isin": ["a", "b", "c"]}),
+        ],
+        ["problem.metric f1 is for two classes, not 3", "f1_macro"],
     ),
     "the time as a column": ([("data.time", "hour")], ["data", "time or entity column"]),
     "months from the 31st on": (

@@ -86,6 +86,12 @@ def test_predictions_do_not_count_among_the_columns() -> None:
     assert summary.verdict == "no drift"
 
 
+def test_a_column_that_is_named_like_a_probability_is_a_column() -> None:
+    reference, current = rows(), rows(seed=1)
+    frames = [frame.assign(probability_of_rain=frame["a"] + at) for frame, at in ((reference, 0.0), (current, 3.0))]
+    assert report(*frames).summary.columns["probability_of_rain"] > 1
+
+
 def test_the_verdict_follows_the_share_of_drifted_columns() -> None:
     current = rows(seed=1)
     current["a"] += 1
