@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 
 import numpy as np
@@ -11,8 +12,9 @@ import pandas as pd
 from mlops_assets.losses import Forecast, baseline_predictions
 from mlops_assets.prediction.inputs import Inputs
 from mlops_assets.retraining.judge import Judge, Judgement
-from mlops_assets.retraining.prepared import Prepared, prepare
+from mlops_assets.retraining.prepared import Prepared, Target, prepare
 from mlops_assets.retraining.records import Feasible
+from mlops_assets.retraining.split import Mask
 from mlops_assets.timeline import Timeline
 
 
@@ -77,18 +79,28 @@ def window_statistics(inputs: Inputs) -> npt.NDArray[np.float64]:
 
 
 def _quick_model(prepared: Prepared, timeline: Timeline) -> Forecast:
+    matrix, rows, classes = window_statistics(prepared.inputs), prepared.split, timeline.spec.classes
+    answers = [_boosted(matrix, prepared.target, fold.fit, fold.answer, classes) for fold in rows.folds]
+    shares = [answer.probabilities for answer in answers if answer.probabilities is not None]
+    return Forecast(np.concatenate([answer.value for answer in answers]), np.concatenate(shares) if shares else None)
+
+
+def _boosted(
+    matrix: npt.NDArray[np.float64], target: Target, fit: Mask, answer: Mask, classes: Sequence[str]
+) -> Forecast:
+    """The answers of boosted trees, with a column of probabilities per class where there are classes."""
     from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
 
-    matrix, rows = window_statistics(prepared.inputs), prepared.split
-    regression = timeline.spec.problem.task == "regression"
-    parts, shares = [], []
-    for fold in rows.folds:
-        kind = HistGradientBoostingRegressor if regression else HistGradientBoostingClassifier
-        model = kind(random_state=0, max_iter=100, early_stopping=False)
-        model.fit(matrix[fold.fit], prepared.target[fold.fit] if regression else prepared.target[fold.fit].astype(str))
-        parts.append(model.predict(matrix[fold.answer]))
-        if not regression:
-            found = pd.DataFrame(model.predict_proba(matrix[fold.answer]), columns=model.classes_)
-            shares.append(found.reindex(columns=timeline.spec.classes, fill_value=0.0).to_numpy())
-    value = np.concatenate(parts)
-    return Forecast(value if regression else value.astype(object), np.concatenate(shares) if shares else None)
+    # a column without any value, as a sensor's that came later, is an error to scikit-learn, and says nothing
+    matrix = np.where(np.isnan(matrix[fit]).all(axis=0), 0.0, matrix)
+    fixed = {"random_state": 0, "max_iter": 100, "early_stopping": False}
+    if not classes:
+        return Forecast(HistGradientBoostingRegressor(**fixed).fit(matrix[fit], target[fit]).predict(matrix[answer]))
+    known = target[fit].astype(str)
+    if len(set(known)) == 1:
+        shares = pd.DataFrame({known[0]: np.ones(int(answer.sum()))})
+    else:
+        model = HistGradientBoostingClassifier(**fixed).fit(matrix[fit], known)
+        shares = pd.DataFrame(model.predict_proba(matrix[answer]), columns=model.classes_)
+    probabilities = shares.reindex(columns=list(classes), fill_value=0.0).to_numpy()
+    return Forecast(shares.columns.to_numpy(dtype=object)[shares.to_numpy().argmax(axis=1)], probabilities)

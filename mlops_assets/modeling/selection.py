@@ -306,6 +306,8 @@ def _quick_loss(columns: Floats, target: npt.NDArray[Any], task: Task, cut: int)
     if task == "classification" and len(set(truth[:cut])) < 2:
         # the older rows know one class, which is then the answer
         return round(float((truth[cut:] != truth[0]).mean()), 6)
+    # a column without any value, as a sensor's that came later, is an error to scikit-learn, and says nothing
+    columns = np.where(np.isnan(columns[:cut]).all(axis=0), 0.0, columns)
     model = (HistGradientBoostingRegressor if task == "regression" else HistGradientBoostingClassifier)(
         random_state=SEED
     )
