@@ -69,7 +69,7 @@ class InputSchema(BaseModel):
             project=spec.name,
             task=spec.problem.task,
             target=spec.problem.target,
-            classes=spec.classes if spec.problem.task == "classification" else [],
+            classes=spec.classes,
             known={name: columns[name].dtype for name in spec.features.known},
             nullable=[name for name in spec.features.known if columns[name].nullable],
             history=list(history.columns) if history else [],

@@ -89,7 +89,9 @@ class ProjectSpec(SpecModel):
 
     @property
     def classes(self) -> list[str]:
-        """The classes of a classification target, as strings, in the order written."""
+        """The classes of a classification target, as strings, in the order written; none for regression."""
+        if self.problem.task == "regression":
+            return []
         allowed = self.data.columns[self.problem.target].isin
         return [level_name(value) for value in allowed or []]
 
