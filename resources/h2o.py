@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import logging
 import os
 import secrets
 import shutil
@@ -25,7 +26,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 import psutil
 import tenacity
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from mlops_assets.errors import TrainingError
 
@@ -42,6 +43,7 @@ clock's corrections move."""
 LOOK_EVERY = 0.02
 """Seconds between two questions whether a job of H2O has ended."""
 USER = "mlops"
+log = logging.getLogger("mlops_assets.h2o")
 IN_USE = threading.Lock()
 """The h2o package keeps one connection per Python process, so there can be one cluster at a time."""
 
@@ -165,6 +167,10 @@ def end_orphans(pids: Path) -> list[int]:
             record = JVMRecord.model_validate_json(path.read_text())
         except FileNotFoundError:
             continue  # its owner, or somebody else who cleans up, was faster
+        except ValidationError:
+            log.warning(f"{path} names no process, and is removed: a JVM that it was about may run on")
+            path.unlink(missing_ok=True)
+            continue
         if _process(record.parent, record.parent_started) is not None:
             continue
         orphan = _process(record.pid, record.started)

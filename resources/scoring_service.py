@@ -145,7 +145,12 @@ class ScoringService(ABC):
         return {} if token is None else {"Authorization": f"Bearer {token}"}
 
     def _refused(self, path: str, response: httpx.Response) -> PlatformError:
-        error = response.json()["error"]
+        try:
+            error = response.json()["error"]
+        except (ValueError, LookupError, TypeError):
+            # not one of the service's own answers: it broke where nobody foresaw it, as on a full disk
+            found = f"{response.status_code}: {response.text[:200]!r}"
+            return self._error(f"scoring service{path}", found, f"see its log, {self.log_place}")
         place = error["field"] if error["row"] is None else f"row {error['row']}, {error['field']}"
         if response.status_code == 409:
             return Refused(self.project, place, error["message"], "nothing was changed")

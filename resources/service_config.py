@@ -179,7 +179,11 @@ def write_whole(path: Path, text: str) -> None:
 
 
 def scorer_token(folder: Path) -> str:
-    """The token of the scorer and of administration; made at the first asking, readable by its owner only."""
+    """The token of the scorer and of administration; made at the first asking, readable by its owner only.
+
+    Raises:
+        EndpointError: when its file is empty.
+    """
     path = folder / TOKEN
     if not path.exists():
         folder.mkdir(parents=True, exist_ok=True)
@@ -191,4 +195,8 @@ def scorer_token(folder: Path) -> str:
         with contextlib.suppress(FileExistsError):
             os.link(beside, path)
         beside.unlink()
-    return path.read_text()
+    token = path.read_text()
+    if not token:
+        # anybody could send nothing
+        raise EndpointError(folder.parent.name, str(path), "the file is empty", "remove it, and start the service anew")
+    return token

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from collections.abc import Iterator
@@ -13,10 +12,11 @@ from pathlib import Path
 from typing import Annotated, Any
 from uuid import uuid4
 
+import orjson
 import typer
 from rich.console import Console
 
-from mlops_assets.errors import PlatformError
+from mlops_assets.errors import PlatformError, SpecError
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -52,7 +52,8 @@ def said_in_words() -> Iterator[None]:
 
 def print_json(facts: Any) -> None:
     """Print facts as JSON, for other tools."""
-    sys.stdout.write(json.dumps(facts, indent=2) + "\n")
+    # what is missing is null: JSON knows no NaN
+    sys.stdout.write(orjson.dumps(facts, option=orjson.OPT_INDENT_2 | orjson.OPT_SERIALIZE_NUMPY).decode() + "\n")
 
 
 @app.command()
@@ -241,15 +242,22 @@ def show_dagster_home() -> None:
 @app.command()
 def down() -> None:
     """Stop everything that was started on this state folder, by its recorded process ids."""
-    from mlops_assets.cli.desks import desks
+    from mlops_assets.cli.desks import platform, served, specs
     from mlops_assets.cli.processes import end_recorded
     from resources.h2o import end_orphans
     from resources.settings import Settings
 
+    settings = Settings()
     with said_in_words():
-        ended = end_recorded(Settings().pids)
-        ended += [f"endpoint of {desk.spec.name}" for desk in desks(None) if desk.endpoint.stop()]
-        ended += [f"JVM {pid}" for pid in end_orphans(Settings().pids)]
+        ended = end_recorded(settings.pids)
+        # a project that was renamed, or whose YAML is broken by now, has a service all the same
+        projects = served(settings.home.absolute())
+        try:
+            projects |= specs()
+        except SpecError as error:
+            errors.print(f"[bold red]{error.project}[/]: {error.place}: {error.expected}", highlight=False)
+        ended += [f"endpoint of {name}" for name, spec in projects.items() if platform().of(spec).endpoint.stop()]
+        ended += [f"JVM {pid}" for pid in end_orphans(settings.pids)]
     console.print("stopped: " + (", ".join(ended) if ended else "nothing was running"))
 
 

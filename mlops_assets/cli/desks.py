@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,11 +12,13 @@ from pydantic import ValidationError
 
 from mlops_assets.errors import SpecError
 from mlops_assets.spec import ProjectSpec
+from resources.service_config import ServiceConfig
 from resources.settings import ROOT, Settings
 
 if TYPE_CHECKING:
     from resources.platform import Desk, Platform
 
+log = logging.getLogger("mlops_assets.cli")
 PROJECTS = Path(__file__).parent.parent / "projects"
 
 
@@ -23,19 +26,44 @@ def specs() -> dict[str, ProjectSpec]:
     """All projects, by name.
 
     Raises:
-        SpecError: when one does not hold; `dg check yaml` names the line.
+        SpecError: when one does not hold, or two have the same name; `dg check yaml` names the line.
+    """
+    found: dict[str, ProjectSpec] = {}
+    places: dict[str, Path] = {}
+    for path in sorted(PROJECTS.glob("*/defs.yaml")):
+        for spec in _declared(path):
+            if spec.name in found:
+                both = f"{places[spec.name]} declares a project of that name too"
+                raise SpecError(spec.name, str(path), both, "rename one of them")
+            found[spec.name], places[spec.name] = spec, path
+    return found
+
+
+def _declared(path: Path) -> list[ProjectSpec]:
+    try:
+        documents = [found for found in yaml.safe_load_all(path.read_text()) if isinstance(found, dict)]
+        return [
+            ProjectSpec.model_validate(found.get("attributes"))
+            for found in documents
+            if found.get("type") == "mlops_assets.MLProject"
+        ]
+    except (ValidationError, yaml.YAMLError, UnicodeDecodeError) as error:
+        raise SpecError(path.parent.name, str(path), str(error), "run `dg check yaml`, mend the field") from error
+
+
+def served(state: Path) -> dict[str, ProjectSpec]:
+    """The projects whose service was ever started on a state folder, as it was told them; what cannot be read is left.
+
+    A project that was renamed or removed since is among them.
     """
     found = {}
-    for path in sorted(PROJECTS.glob("*/defs.yaml")):
-        for document in yaml.safe_load_all(path.read_text()):
-            if document.get("type") == "mlops_assets.MLProject":
-                try:
-                    spec = ProjectSpec.model_validate(document["attributes"])
-                except ValidationError as error:
-                    raise SpecError(
-                        path.parent.name, str(path), str(error), "run `dg check yaml`, mend the field"
-                    ) from error
-                found[spec.name] = spec
+    for path in sorted(state.glob("projects/*/endpoint/config.json")):
+        try:
+            spec = ServiceConfig.model_validate_json(path.read_text()).spec
+        except ValidationError as error:
+            log.warning(f"{path} says of no service whose it is: {error}")
+            continue
+        found[spec.name] = spec
     return found
 
 

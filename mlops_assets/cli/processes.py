@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import logging
 import os
 import socket
 import subprocess
@@ -14,13 +14,30 @@ from pathlib import Path
 
 import httpx
 import psutil
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from mlops_assets.errors import PlatformError
+from resources.service_config import write_whole
 from resources.settings import ROOT
 
 SAME_START = 1.0
 """Seconds by which two readings of a process's start may differ."""
 END_WITHIN = 10.0
+
+
+logger = logging.getLogger("mlops_assets.cli")
+
+
+class Recorded(BaseModel):
+    """What `<state>/pids/command-<pid>.json` holds: enough to know the process again."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str
+    pid: int
+    started: float
+    """Seconds since the epoch; a reused pid has another one."""
+    url: str
 
 
 @dataclass(frozen=True)
@@ -88,8 +105,8 @@ def start(
             stdin=subprocess.DEVNULL,
             start_new_session=True,
         )
-    record = {"name": name, "pid": process.pid, "started": psutil.Process(process.pid).create_time(), "url": url}
-    (pids / f"command-{process.pid}.json").write_text(json.dumps(record))
+    record = Recorded(name=name, pid=process.pid, started=psutil.Process(process.pid).create_time(), url=url)
+    write_whole(pids / f"command-{process.pid}.json", record.model_dump_json())
     return Started(name, process, log, url)
 
 
@@ -97,9 +114,12 @@ def end_recorded(pids: Path) -> list[str]:
     """End all recorded processes with what they started themselves; the names of those that were still there."""
     ended = []
     for path in sorted(pids.glob("command-*.json")):
-        record = json.loads(path.read_text())
-        if _end(int(record["pid"]), float(record["started"])):
-            ended.append(str(record["name"]))
+        try:
+            record = Recorded.model_validate_json(path.read_text())
+            if _end(record.pid, record.started):
+                ended.append(record.name)
+        except ValidationError:
+            logger.warning(f"{path} names no process, and is removed: what it was about may run on")
         path.unlink(missing_ok=True)
     return ended
 

@@ -25,8 +25,8 @@ FORMS = ("dataframe_records", "dataframe_split", "inputs")
 FORMS_WITHOUT_ARRAYS = (*FORMS, "instances")
 SCORER_KEYS = ("due", "now")
 
-PARQUET_ROWS = 100_000
-"""A few bytes of Parquet can stand for any number of rows."""
+PARQUET_ROWS, PARQUET_VALUES = 100_000, 4_000_000
+"""A few bytes of Parquet can stand for any number of rows and values; so many are about what the largest JSON holds."""
 
 Record = dict[str, Any]
 
@@ -42,8 +42,13 @@ class Unanswered(Exception):  # noqa: N818 - not an error of the service
     """
 
     def __init__(self, status: int, field: str, message: str, row: int | None = None) -> None:
-        self.status, self.field, self.message, self.row = status, field, message, row
+        # names come from the request, where half a character can stand that no answer can be written with
+        self.status, self.field, self.message, self.row = status, _writable(field), _writable(message), row
         super().__init__(message)
+
+
+def _writable(text: str) -> str:
+    return text.encode("utf-8", "replace").decode("utf-8")
 
 
 @dataclass(frozen=True)
@@ -189,10 +194,22 @@ def _from_parquet(body: bytes) -> list[Record]:
         file = parquet.ParquetFile(pa.BufferReader(body))
         if file.metadata.num_rows > PARQUET_ROWS:
             raise Unanswered(413, "body", f"more than {PARQUET_ROWS} rows; send fewer at once")
+        if sum(_values(file.metadata.row_group(n)) for n in range(file.metadata.num_row_groups)) > PARQUET_VALUES:
+            raise Unanswered(413, "body", f"more than {PARQUET_VALUES} values; send fewer rows at once")
         records: list[Record] = file.read().to_pylist()
-    except (pa.ArrowException, OSError, ValueError) as error:
+    except (pa.ArrowException, OSError, ValueError, OverflowError, LookupError) as error:
+        # the last two come of times that no datetime holds, and of zones that nobody knows
         raise Unanswered(400, "body", f"not valid Parquet: {str(error)[:200]}") from error
     return records
+
+
+def _values(group: Any) -> int:
+    return sum(group.column(number).num_values for number in range(group.num_columns))
+
+
+def is_compact(content_type: str) -> bool:
+    """Whether a small body can take long to read."""
+    return content_type.lower().startswith(PARQUET)
 
 
 def _from_csv(body: bytes, schema: InputSchema) -> list[Record]:

@@ -34,7 +34,7 @@ from filelock import FileLock, Timeout
 from mlops_assets.deployment.administration import administration
 from mlops_assets.deployment.answering import Answering
 from mlops_assets.deployment.bookkeeping import Metrics, RequestLog
-from mlops_assets.deployment.requests import Unanswered, read_body
+from mlops_assets.deployment.requests import Unanswered, is_compact, read_body
 from mlops_assets.deployment.rota import Loaded, Rota
 from mlops_assets.deployment.shadowing import Shadowing
 from mlops_assets.errors import PlatformError
@@ -196,7 +196,7 @@ class Service:
             if loaded is None:
                 raise Unanswered(503, "model", "no version serves yet; the first promotion brings one")
             content_type, schema = headers.get(b"content-type", b"").decode("latin-1"), loaded.predictor.schema
-            if len(body) <= AT_ONCE_BYTES:
+            if len(body) <= AT_ONCE_BYTES and not is_compact(content_type):
                 asked = read_body(body, content_type, schema, scorer)
             else:
                 asked = await self._in_pool(read_body, body, content_type, schema, scorer)

@@ -22,17 +22,19 @@ def signature(schema: InputSchema) -> ModelSignature:
     """The MLflow signature of a model with this schema.
 
     A known number that may be null is declared an optional double, which takes null; whole numbers are declared double
-    too, since MLflow refuses a long column that holds a null, and 3.0 in a long one.
+    too, since MLflow refuses a long column that holds a null, and 3.0 in a long one; and so are booleans that may be
+    null, since MLflow reads a null in a boolean column as false.
     """
     from mlflow.models import ModelSignature
     from mlflow.types.schema import AnyType, Array, ColSpec, DataType, Schema, TensorSpec
 
-    kinds = {"float": DataType.double, "int": DataType.double, "bool": DataType.boolean, "category": DataType.string}
     columns: list[ColSpec | TensorSpec] = [ColSpec(DataType.string, EVENT_TIME)]
     if schema.entity:
         columns.append(ColSpec(DataType.string, ENTITY))
     for name, dtype in schema.known.items():
-        columns.append(ColSpec(kinds[dtype], name, required=name not in schema.nullable))
+        text_or_bool = DataType.string if dtype == "category" else DataType.boolean
+        kind = DataType.double if _is_double(schema, name) else text_or_bool
+        columns.append(ColSpec(kind, name, required=name not in schema.nullable))
     anything = AnyType()  # type: ignore[no-untyped-call]
     columns += [ColSpec(Array(anything), schema.history_field(name)) for name in schema.history]
     answers: list[ColSpec | TensorSpec] = [
@@ -45,5 +47,9 @@ def signature(schema: InputSchema) -> ModelSignature:
 def input_example(schema: InputSchema, records: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
     """Rows of a request (`to_records`) as the frame that MLflow keeps as the model's input example."""
     frame = pd.DataFrame(list(records), columns=schema.fields)
-    doubles = {name: "float64" for name, dtype in schema.known.items() if dtype in ("float", "int")}
-    return frame.astype(doubles)
+    return frame.astype({name: "float64" for name in schema.known if _is_double(schema, name)})
+
+
+def _is_double(schema: InputSchema, name: str) -> bool:
+    dtype = schema.known[name]
+    return dtype in ("float", "int") or (dtype == "bool" and name in schema.nullable)

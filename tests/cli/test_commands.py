@@ -17,6 +17,8 @@ from tide import States, at_sea, retrain, settle_but_retraining, succeeded
 from typer.testing import CliRunner, Result
 
 from mlops_assets.cli import app, desks
+from mlops_assets.cli.app import print_json
+from mlops_assets.errors import SpecError
 from mlops_assets.retraining.records import RetrainingHeld
 from resources.platform import Desk, Platform
 from resources.settings import Settings
@@ -236,7 +238,13 @@ def test_rollback_lets_the_previous_champion_serve_and_the_policy_does_not_undo_
             assert "cooldown" in decision.reason
 
 
-def test_down_ends_what_was_recorded_and_nothing_else(command: Any, asked: Path) -> None:
+def broken() -> Any:
+    raise SpecError("other", "other/defs.yaml", "it is no YAML", "mend it")
+
+
+def test_down_ends_what_was_recorded_and_nothing_else_whatever_the_yaml_says_by_now(
+    command: Any, asked: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with at_sea(asked) as harness:
         service = harness.desk.endpoint.service.record()
         assert service is not None
@@ -250,9 +258,15 @@ def test_down_ends_what_was_recorded_and_nothing_else(command: Any, asked: Path)
                 started = psutil.Process(process.pid).create_time() + late
                 record = {"name": f"sleeper {late}", "pid": process.pid, "started": started, "url": ""}
                 (pids / f"command-{process.pid}.json").write_text(json.dumps(record))
+            # a disk was full, or the power went
+            unreadable = [pids / "command-1.json", pids / "h2o-1.json"]
+            for path in unreadable:
+                path.touch()
+            monkeypatch.setattr(desks, "specs", broken)
             said = command(asked, "down")
 
             assert said.exit_code == 0
+            assert not any(path.exists() for path in unreadable)
             assert not psutil.pid_exists(ours.pid) and others.poll() is None
             assert "sleeper 0.0" in said.stdout and "sleeper -5000" not in said.stdout
             assert "endpoint of tide" in said.stdout and not psutil.pid_exists(service.pid)
@@ -261,3 +275,8 @@ def test_down_ends_what_was_recorded_and_nothing_else(command: Any, asked: Path)
             for process in (ours, others):
                 process.kill()
                 process.wait()
+
+
+def test_what_is_missing_is_null_in_json(capsys: pytest.CaptureFixture[str]) -> None:
+    print_json({"features": {"wind": float("nan"), "hour": 3}})
+    assert json.loads(capsys.readouterr().out, parse_constant=pytest.fail) == {"features": {"wind": None, "hour": 3}}

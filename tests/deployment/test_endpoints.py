@@ -61,6 +61,18 @@ def score(handle: EndpointProcess, version: Version, rows: slice) -> list[dict[s
     return handle.invoke(records, due, due)
 
 
+def test_an_answer_that_is_not_the_services_own_is_an_error_that_names_where_its_log_is(
+    rentals: dict[int, Version], endpoint: MakeEndpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where it breaks unforeseen, as on a full disk, the web framework says so in a word of plain text."""
+    handle = endpoint()
+    broken = httpx.MockTransport(lambda _: httpx.Response(500, text="Internal Server Error"))
+    monkeypatch.setattr(handle, "_client", httpx.Client(transport=broken))
+    monkeypatch.setattr(type(handle), "url", "http://127.0.0.1:1")
+    with pytest.raises(EndpointError, match=r"/status: 500: 'Internal Server Error' -> see its log, .*endpoint"):
+        handle.status()
+
+
 def test_a_life_of_a_service(rentals: dict[int, Version], endpoint: MakeEndpoint, tmp_path: Path) -> None:
     """Started, asked, promoted, ended, started again: in one test, since each start costs seconds."""
     handle, version = endpoint(), rentals[1]

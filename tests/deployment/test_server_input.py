@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import math
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from bundles import Version, Versions
 from hypothesis import HealthCheck, given, settings
@@ -133,6 +136,46 @@ def test_bad_csv_is_refused(prices: dict[int, Version], start: Start, text: str)
     answer = start(prices[1]).post("/invocations", content=text.encode("latin-1"), headers=headers)
     assert answer.status_code in (400, 422)
     assert answer.json()["error"]["field"]
+
+
+def parquet(**columns: Any) -> bytes:
+    body = BytesIO()
+    pq.write_table(pa.table(columns), body)
+    return body.getvalue()
+
+
+BEYOND = pa.array([2**62], pa.timestamp("us", tz="UTC"))
+NOWHERE = pa.array([0], pa.timestamp("us", tz="Nowhere/Else"))
+BAD_PARQUET = {
+    "a few bytes for millions of values": (
+        parquet(cnt=[[0.0] * 20_000] * 500),
+        413,
+    ),
+    "a time that no calendar has": (parquet(event_time=BEYOND), 400),
+    "a zone that nobody knows": (parquet(event_time=NOWHERE), 400),
+    "no Parquet": (b"PAR1", 400),
+}
+
+
+@pytest.mark.parametrize("kind", BAD_PARQUET)
+def test_bad_parquet_is_refused_before_it_is_unpacked(rentals: dict[int, Version], start: Start, kind: str) -> None:
+    body, status = BAD_PARQUET[kind]
+    headers = {"Content-Type": "application/vnd.apache.parquet"}
+    answer = start(rentals[1]).post("/invocations", content=body, headers=headers)
+    assert (answer.status_code, answer.json()["error"]["field"]) == (status, "body")
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b'{"inputs": [{"x": NaN}], "\\ud800": 1}', b'{"inputs": [{"entity": ' + b"9" * 400 + b', "x": NaN}]}'],
+    ids=["half a character", "a name of four hundred digits"],
+)
+def test_what_cannot_even_be_written_back_is_refused_in_words(
+    rentals: dict[int, Version], start: Start, body: bytes
+) -> None:
+    answer = start(rentals[1]).post("/invocations", content=body, headers={"Content-Type": "application/json"})
+    assert 400 <= answer.status_code < 500
+    assert answer.json()["error"]["message"]
 
 
 scalars = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8) | st.just(10**300)

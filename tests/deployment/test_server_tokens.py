@@ -11,7 +11,7 @@ from services import Start, due_of, recorded, score, serving
 
 from mlops_assets.errors import EndpointError
 from mlops_assets.timeline import iso
-from resources.service_config import ClientToken, ServiceConfig
+from resources.service_config import ClientToken, ServiceConfig, scorer_token
 
 
 def test_a_clients_token_is_required_where_one_is_set(
@@ -107,6 +107,13 @@ def test_only_the_scorer_administrates_and_says_what_is_due(rentals: dict[int, V
     assert client.post("/invocations", json=body, headers={"X-Scorer-Token": b"\xe9"}).status_code == 403
     assert recorded(client, "champion", "ad_hoc").empty
     assert client.service.rota.at("standby") is None
+
+
+def test_an_empty_token_opens_to_nobody(tmp_path: Path) -> None:
+    (tmp_path / "rentals" / "endpoint").mkdir(parents=True)
+    (tmp_path / "rentals" / "endpoint" / "token").touch()
+    with pytest.raises(EndpointError, match=r"\[rentals\] .*token: the file is empty"):
+        scorer_token(tmp_path / "rentals" / "endpoint")
 
 
 def test_the_scorers_token_is_readable_by_its_owner_only_and_lasts(rentals: dict[int, Version], tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import pytest
 from test_predictor import rows_of, schema_of, write
 
 import mlops_assets
-from mlops_assets.prediction.inputs import Inputs, InputSchema, to_records
+from mlops_assets.prediction.inputs import Inputs, InputSchema, from_records, to_records
 from mlops_assets.prediction.predictor import Predictor
 from mlops_assets.prediction.signature import input_example, signature
 
@@ -117,3 +117,21 @@ def test_the_signature_of_a_classification_promises_each_class_s_probability() -
     assert described.inputs.input_names() == ["event_time", "entity", "a", "sky", "constant", "b"]
     assert described.inputs.required_input_names() == ["event_time", "entity", "constant", "b"]
     assert described.outputs.input_names() == ["prediction", "probability_UP", "probability_DOWN", "probability_STILL"]
+
+
+@pytest.mark.parametrize(("sent", "seen"), [(None, None), (True, 1.0), (False, 0.0)])
+def test_a_missing_boolean_is_missing_to_the_stock_server_too(sent: bool | None, seen: float | None) -> None:
+    """MLflow takes null in a boolean column for false."""
+    from mlflow.pyfunc.scoring_server import infer_and_parse_data
+
+    nullable = schema_of().model_copy(update={"known": {"open": "bool", "shut": "bool"}, "nullable": ["open"]})
+    record = {"event_time": "2020-01-01T00:00:00Z", "open": sent, "shut": True}
+    body = {"dataframe_records": [record]}
+    frame = infer_and_parse_data(body, signature(nullable).inputs)
+    found = frame["open"].tolist()[0]
+    assert (None if found != found else found) == seen
+    told = [{"event_time": record["event_time"], "open": seen, "shut": True}]
+    assert from_records(told, nullable).known["open"].tolist() == pytest.approx(
+        from_records([record], nullable).known["open"].tolist(), nan_ok=True
+    )
+    assert str(input_example(nullable, [record])["open"].dtype) == "float64"
