@@ -42,6 +42,10 @@ class NotReady(PlatformError):  # noqa: N818 - what happened says more than `Err
     """Something asked for does not exist yet; the remedy names what to materialize first."""
 
 
+class NotSettled(NotReady):
+    """Something fell due meanwhile and comes first; afterwards what was asked can be had."""
+
+
 class Refused(PlatformError):  # noqa: N818 - as NotReady
     """A rule of the loop forbids what was asked."""
 

@@ -7,7 +7,7 @@ from dagster._core.events import JobFailureData
 from dagster._core.execution.plan.objects import StepFailureData
 from dagster_shared.error import SerializableErrorInfo
 
-from mlops_assets.errors import DagsterUnreachable, Unreachable
+from mlops_assets.errors import DagsterUnreachable, NotSettled, Unreachable
 from mlops_assets.retraining.database import REFUSED
 
 LOOP_TAG, WORK_TAG = "mlops/loop", "mlops/work"
@@ -19,21 +19,30 @@ def failed_runs(instance: dg.DagsterInstance, project: str, key: str) -> list[dg
     return list(instance.get_runs(dg.RunsFilter(tags={LOOP_TAG: project, WORK_TAG: key}, statuses=statuses)))
 
 
+def was_overtaken(instance: dg.DagsterInstance, run: dg.DagsterRun) -> bool:
+    """Whether a training failed because something fell due before it began: that comes first, and then it again."""
+    return NotSettled.__name__ in _failed_by(instance, run)
+
+
 def lost_a_server(instance: dg.DagsterInstance, run: dg.DagsterRun) -> bool:
     """Whether a run failed because a server did not answer: such work is tried again for as long as that lasts.
 
     Dagster keeps a step's error as text: its class is known by name. Its own storage is a server too; a run that could
     not even note its end there is marked as failed by Dagster's monitoring, in words, and does not count.
     """
+    return bool({error.__name__ for error in _kinds(Unreachable)} & _failed_by(instance, run))
+
+
+def _failed_by(instance: dg.DagsterInstance, run: dg.DagsterRun) -> set[str]:
+    """The class names of all errors that a run failed by, and of their causes."""
     if run.status != dg.DagsterRunStatus.FAILURE:
-        return False
-    away = {error.__name__ for error in _kinds(Unreachable)}
+        return set()
     kinds = {dg.DagsterEventType.STEP_FAILURE, dg.DagsterEventType.RUN_FAILURE}
     events = [entry.dagster_event for entry in instance.all_logs(run.run_id, of_type=kinds) if entry.dagster_event]
     # one that others marked as failed (its worker died, it could not be launched) has a word instead of data
     failures = [each.event_specific_data for each in events if each.event_specific_data is not None]
     errors = [each.error for each in failures if isinstance(each, StepFailureData | JobFailureData)]
-    return any(away & _names(error) for error in errors if error is not None)
+    return {name for error in errors if error is not None for name in _names(error)}
 
 
 def _kinds(error: type[Unreachable]) -> list[type[Unreachable]]:

@@ -13,7 +13,7 @@ from pydantic import BaseModel
 
 from mlops_assets.blueprint import Blueprint
 from mlops_assets.errors import Unreachable
-from mlops_assets.failed_runs import lost_a_server
+from mlops_assets.failed_runs import lost_a_server, was_overtaken
 from mlops_assets.retraining.history import History
 from mlops_assets.retraining.training import Ticket
 from resources.kubernetes import Cluster
@@ -70,7 +70,7 @@ def run_status(blueprints: list[Blueprint], default_status: dg.DefaultSensorStat
         # The ledger and what holds a node's memory first: neither waits for an MLflow that cannot be reached.
         for desk, run in trainings:
             with unsettled.if_it_fails(run):
-                settle_run(desk, run, interrupted=lost_a_server(instance, run))
+                settle_run(desk, run, interrupted=lost_a_server(instance, run) or was_overtaken(instance, run))
         if Settings().runs_on == "kubernetes":
             for run in runs:
                 with unsettled.if_it_fails(run):
@@ -142,7 +142,7 @@ def settle_run(desk: Desk, run: dg.DagsterRun, *, interrupted: bool = False) -> 
     Args:
         desk: the project's resources.
         run: the run.
-        interrupted: it failed because a server did not answer.
+        interrupted: it failed because a server did not answer, or because something fell due before it began.
     """
     ticket, history = desk.ticket(RunFacts.of(run)), desk.history()
     if any(fact.run_id == run.run_id and fact.outcome != "TRAINED" for fact in history.ended):
@@ -168,7 +168,9 @@ def record_end(desk: Desk, history: History, ticket: Ticket, *, interrupted: boo
         # As at the gate: a judgement by hand is a person's.
         ended = ended.model_copy(update={"consumes": ticket.by != "bootstrap"})
     elif interrupted:
-        ended = ticket.ended("INTERRUPTED", as_of, reason=f"a server did not answer Dagster run {ticket.run_id}")
+        ended = ticket.ended(
+            "INTERRUPTED", as_of, reason=f"Dagster run {ticket.run_id} lost a server, or was overtaken"
+        )
     else:
         allowed = desk.spec.retraining.attempts if ticket.by == "policy" else 1
         before = history.attempts(ticket.decision) if ticket.decision is not None else []

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 
 from mlops_assets.acquisition.snapshot import take_snapshot
-from mlops_assets.errors import NotReady, Refused
+from mlops_assets.errors import NotSettled, Refused
 from mlops_assets.retraining.history import History
 from mlops_assets.retraining.outstanding import before_training, outstanding
 from mlops_assets.retraining.records import WindowLabelled
@@ -22,7 +22,7 @@ def snap(desk: Desk, bench: Workbench, ticket: Ticket) -> Snapshot | str:
     """Take the training snapshot of a run; or say why the training is skipped.
 
     Raises:
-        NotReady: while windows, labels or answers that are due by now are open: a new version finds no old questions.
+        NotSettled: while windows or labels that are due by now are open, for a dataset by hand answers too.
         Refused: when a person asks without enough unseen rows to judge on.
     """
     history, now = desk.history(), desk.now()
@@ -30,7 +30,7 @@ def snap(desk: Desk, bench: Workbench, ticket: Ticket) -> Snapshot | str:
         consumed = f"the evidence of decision {ticket.decision} has been consumed meanwhile"
         desk.ledger.append(desk.spec.name, ticket.started(now), ticket.ended("SKIPPED", now, reason=consumed))
         return consumed
-    _require_settled(desk, history)
+    _require_settled(desk, history, ticket)
     if ticket.by == "person" and (reason := too_few_unseen(desk, history)) is not None:
         desk.ledger.append(desk.spec.name, ticket.started(now), ticket.ended("SKIPPED", now, reason=reason))
         raise Refused(desk.spec.name, "retrain", reason, "wait for more labelled windows")
@@ -73,10 +73,15 @@ def _rows_since(desk: Desk, labels: WindowLabelled, since: datetime) -> int:
     return int((desk.labels({labels.window: labels.data_version})["event_time"] >= since).sum())
 
 
-def _require_settled(desk: Desk, history: History) -> None:
-    left = before_training(outstanding(desk.timeline, history, desk.now()))
+def _require_settled(desk: Desk, history: History, ticket: Ticket) -> None:
+    """A new version finds no old questions.
+
+    Answers that fell due between the launch of a training and now are no obstacle: the champion gives them before its
+    successor takes its place. A clock that goes on by itself would overtake one training after the other.
+    """
+    left = before_training(outstanding(desk.timeline, history, desk.now()), answers=ticket.by == "hand")
     if left:
-        raise NotReady(
+        raise NotSettled(
             desk.spec.name,
             "dataset",
             f"{left[0].key} is still open",

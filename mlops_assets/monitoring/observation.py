@@ -120,7 +120,7 @@ class Observation:
         inputs = self._label_versions()
         series = self.desk.labels(inputs)
         answers = self.desk.telemetry.answers(
-            spec.name, self.reign_start, self.window.end, roles=("champion", "shadow")
+            spec.name, self.counted.start, self.window.end, roles=("champion", "shadow")
         )
         report = performance_report(
             spec=spec,
@@ -135,7 +135,7 @@ class Observation:
             ),
             labels=series,
             series=series,
-            reign=self.reign,
+            reign=self.counted,
             reign_history=answers_frame(spec.classes, answers),
             shadow_version=self.history.shadow_of(self.reign, spec.serving.shadow),
             promised_gain=self._promised_gain(),
@@ -224,14 +224,20 @@ class Observation:
         return requests.assign(latency_ms=requests["latency_ms"] / requests["rows"].clip(lower=1))
 
     @property
-    def reign_start(self) -> datetime:
-        """Event time from which the reign's answers can lie."""
-        return self.reign.start
+    def counted(self) -> Reign:
+        """The reign, from when its version's answers are its own: in its first one all that the version ever gave.
+
+        A training takes its time on the wall's clock, and what falls due meanwhile is its version's to answer.
+        """
+        first = next(reign for reign in self.history.reigns if reign.version == self.reign.version)
+        if first.number != self.reign.number:
+            return self.reign
+        return self.reign.model_copy(update={"start": min(self.reign.start, self.version.as_of)})
 
     def _of_reign(self, since: datetime) -> pd.DataFrame:
-        start = max(since, self.reign_start)
-        answers = self.desk.telemetry.answers(self.desk.spec.name, start, self.window.end)
-        due_within = answers["due"] >= self.reign.start
+        begun = self.counted.start
+        answers = self.desk.telemetry.answers(self.desk.spec.name, max(since, begun), self.window.end)
+        due_within = answers["due"] >= begun
         return answers[(answers["version"] == self.reign.version) & due_within].reset_index(drop=True)
 
     def _answer_versions(self, answers: pd.DataFrame) -> dict[str, str]:

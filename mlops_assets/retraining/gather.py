@@ -16,6 +16,8 @@ def window_evidence(timeline: Timeline, history: History, reign: Reign, until: W
 
     A repaired window's report is shown, but never decides anything: it stays out.
     """
+    if reign.start >= until.end:
+        return []  # a history that ends has no window from there on
     found = []
     for window in timeline.windows(timeline.window_at(reign.start).start, until.end):
         if window.id not in history.repaired and window.end > reign.start:
@@ -63,7 +65,8 @@ def loop_history(timeline: Timeline, history: History, reign: Reign, *, new_rows
     of_reign = [d for d in history.decisions if d.reign == reign.number]
     fresh = [d for d in of_reign if consumed is None or d.at > consumed]
     standing = {e.identity: e for decision in fresh for e in decision.evidence}
-    open_retrain = history.open_retrain
+    # one of another reign may still be open: a person's request without evidence outlives a rollback
+    ours = [d for d in of_reign if d.outcome == "RETRAIN" and not history.acted_on(d.id)]
     return LoopHistory(
         project=history.project,
         reign=_reign_facts(timeline, history, reign),
@@ -71,7 +74,7 @@ def loop_history(timeline: Timeline, history: History, reign: Reign, *, new_rows
         cooldown_from=history.cooldown_from,
         trainings=_budgeted(history),
         standing=list(standing.values()),
-        in_progress=open_retrain.id if open_retrain is not None and open_retrain.reign == reign.number else None,
+        in_progress=ours[0].id if ours else None,
         collected=[d.id for d in of_reign if d.outcome == "COLLECT"],
         new_rows=new_rows,
         held=history.held,
@@ -93,8 +96,8 @@ def _reign_facts(timeline: Timeline, history: History, reign: Reign) -> ReignFac
     first_losses: list[float] | None = None
     if reign.cause == "rollback":
         first_reign = next(r for r in history.reigns if r.version == reign.version)
-        until = timeline.window_at(reign.start)
-        windows = window_evidence(timeline, history, first_reign, until)
+        ended = timeline.ended_windows(reign.start)
+        windows = window_evidence(timeline, history, first_reign, ended[-1]) if ended else []
         first_losses = [w.loss for w in windows if w.loss is not None] or None
     comparable = version.metric in (None, timeline.spec.problem.metric)
     return ReignFacts(

@@ -112,7 +112,9 @@ def outstanding(timeline: Timeline, history: History, now: datetime) -> list[Wor
     if (promotion := history.open_promotion) is not None:
         work.append(Heal(promotion.promotion))
     tick = timeline.last_tick(now)
-    if history.reign is not None and (history.scored_through is None or history.scored_through < tick):
+    begun = history.first_as_of
+    # nothing was due at a tick before the first version's data were snapped
+    if begun is not None and begun <= tick and (history.scored_through is None or history.scored_through < tick):
         work.append(Score(tick))
     work += _observations(timeline, history, now)
     work += _repairs(timeline, history, now)
@@ -123,9 +125,9 @@ def outstanding(timeline: Timeline, history: History, now: datetime) -> list[Wor
     return work
 
 
-def before_training(work: list[Work]) -> list[Work]:
-    """The part of the work that must be done before a dataset is snapped."""
-    return [item for item in work if isinstance(item, Score | Observe)]
+def before_training(work: list[Work], *, answers: bool) -> list[Work]:
+    """The part of the work that must be done before a dataset is snapped; `answers`: also those that are due."""
+    return [item for item in work if isinstance(item, Observe) or (answers and isinstance(item, Score))]
 
 
 def watched_from(timeline: Timeline, history: History) -> datetime | None:

@@ -29,7 +29,8 @@ class ServingSpec(SpecModel):
     """How often the scorer takes the events that became due, beside each window's end; at most the horizon, where there
     is one."""
     give_up: Duration | None = None
-    """How long an endpoint may be unable to answer before its events are missed; one window by default."""
+    """How long an endpoint may be unable to answer before its events are missed; by default one window
+    and an hour, since one in which the clocks go back is that much longer."""
     shadow: Shadow = "first"
     """Which former champion goes on predicting unseen: none, the first, or the one before."""
     latency: Duration = timedelta(milliseconds=250)

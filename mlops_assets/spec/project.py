@@ -84,8 +84,12 @@ class ProjectSpec(SpecModel):
 
     @property
     def give_up(self) -> timedelta:
-        """How long an endpoint may be unable to answer before events are missed."""
-        return self.serving.give_up or WINDOW_AT_MOST[self.data.window]
+        """How long an endpoint may be unable to answer before events are missed.
+
+        By default a window, as long as one is in which the clocks go back: in a replay a window's first event has
+        waited for all of it when it is asked for, and a single failure must not be the last.
+        """
+        return self.serving.give_up or WINDOW_AT_MOST[self.data.window] + timedelta(hours=1)
 
     @property
     def classes(self) -> list[str]:

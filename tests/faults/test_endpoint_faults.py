@@ -92,7 +92,7 @@ def test_an_endpoint_that_is_killed_while_it_is_asked_loses_and_doubles_nothing(
 def test_an_endpoint_that_cannot_live_makes_its_events_missed_and_blocks_no_retraining(
     harness: Harness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """After `serving.give_up` (here a window) what is due is missed, with the reason; then a training can begin."""
+    """After `serving.give_up` (here a window and an hour) what is due is missed, with the reason; then a training can begin."""
     monkeypatch.setattr(work, "PAUSE", timedelta(0))
     mojo = harness.desk.versions.path(1) / "mojo.zip"
     whole = mojo.read_bytes()
@@ -107,7 +107,7 @@ def test_an_endpoint_that_cannot_live_makes_its_events_missed_and_blocks_no_retr
     left = outstanding(harness.desk.timeline, harness.desk.history(), harness.desk.now())
     assert isinstance(left[0], Score)
 
-    harness.desk.clock.move(harness.desk.now() + DAY / 2)
+    harness.desk.clock.move(harness.desk.now() + DAY / 2 + timedelta(hours=1))
     assert harness.run("score").success
     due, answered, missed = account(harness)
     assert (due, answered, missed) == (25, 0, 25)

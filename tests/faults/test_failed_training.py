@@ -10,7 +10,7 @@ from typing import Any
 import dagster as dg
 import psutil
 import pytest
-from tide import ASKED, States, at_sea, settle_but_retraining
+from tide import ASKED, States, at_sea, failures, retrain, settle_but_retraining
 
 from mlops_assets.errors import LedgerUnreachable, TrainingError
 from mlops_assets.modeling import automl, training
@@ -133,6 +133,28 @@ def test_a_training_that_loses_a_server_is_tried_again_and_neither_attempt_nor_b
         ]
         assert history.reign is not None
         assert len(loop_history(timeline, history, history.reign, new_rows=0).trainings) == 2
+
+
+def test_a_training_that_was_overtaken_is_tried_again_and_neither_attempt_nor_budget_is_spent(
+    states: States, tmp_path: Path
+) -> None:
+    """On the wall's clock time goes on between the launch of a run and its first step."""
+    with at_sea(states.copy("asked", tmp_path / "home"), serving=False) as harness:
+        desk = harness.desk
+        decision = desk.history().decisions[-1].id
+        desk.clock.move(ASKED + timedelta(hours=6))
+        # what is due by now its champion answers before its successor takes its place
+        assert retrain(harness, ["dataset"]).success
+        desk.clock.move(ASKED + timedelta(days=1))
+        overtaken = harness.run(
+            "retrain", tags={"decision": decision}, asset_selection=[harness.blueprint.key("dataset")]
+        )
+        assert "observe:labelled:" in failures(overtaken) and "is still open" in failures(overtaken)
+        harness.close_runs()
+        history = desk.history()
+        assert [(end.outcome, end.final) for end in history.attempts(decision)] == [("INTERRUPTED", False)]
+        assert history.reign is not None
+        assert len(loop_history(desk.timeline, history, history.reign, new_rows=0).trainings) == 1
 
 
 def test_a_training_whose_worker_died_is_recorded_as_failed(states: States, tmp_path: Path) -> None:
