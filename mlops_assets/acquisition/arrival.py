@@ -27,6 +27,7 @@ def publish(desk: Desk, window: Window) -> PublishResult:
         gaps=sum(gap.steps for gap in found.gaps),
         repaired=window.id in history.quarantined,
         correction=found.changed,
+        edition=history.edition(WindowPublished, window.id, found.data_version),
     )
     desk.ledger.append(desk.spec.name, fact)
     return found
@@ -59,6 +60,7 @@ def label(desk: Desk, window: Window) -> PublishResult | None:
         data_version=found.data_version,
         rows=found.rows,
         repaired=window.id in history.quarantined,
+        edition=history.edition(WindowLabelled, window.id, found.data_version),
     )
     desk.ledger.append(desk.spec.name, fact)
     return found

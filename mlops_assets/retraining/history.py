@@ -63,6 +63,14 @@ class History:
         """The newest publication of each window; one that later reads badly stays published."""
         return {fact.window: fact for fact in self.of(WindowPublished)}
 
+    def edition(self, kind: type[WindowPublished] | type[WindowLabelled], window: str, version: str) -> int:
+        """Which edition of a window's rows or labels a version is: the newest one's again, or the next."""
+        editions = [fact for fact in self.of(kind) if fact.window == window]
+        if not editions:
+            return 0
+        newest = editions[-1]
+        return newest.edition if newest.data_version == version else len(editions)
+
     @cached_property
     def labelled(self) -> dict[str, WindowLabelled]:
         """The newest labels of each window."""

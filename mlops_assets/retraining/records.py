@@ -37,6 +37,11 @@ class ClockMoved(Fact):
         return self.at.isoformat()
 
 
+def _edition_key(window: str, version: str, edition: int) -> str:
+    """A window may go back to rows that it once had; the first edition's key is without a number."""
+    return f"{window}:{version}:{edition}" if edition else f"{window}:{version}"
+
+
 class WindowPublished(Fact):
     """A window passed its audit and can be read."""
 
@@ -50,10 +55,12 @@ class WindowPublished(Fact):
     """It had been quarantined before."""
     correction: bool = False
     """It had been published before, with other rows."""
+    edition: int = 0
+    """How often the window's rows had changed before."""
 
     @property
     def key(self) -> str:
-        return f"{self.window}:{self.data_version}"
+        return _edition_key(self.window, self.data_version, self.edition)
 
 
 class WindowQuarantined(Fact):
@@ -79,10 +86,12 @@ class WindowLabelled(Fact):
     rows: int
     repaired: bool = False
     """They had been quarantined before."""
+    edition: int = 0
+    """How often the window's labels had changed before."""
 
     @property
     def key(self) -> str:
-        return f"{self.window}:{self.data_version}"
+        return _edition_key(self.window, self.data_version, self.edition)
 
 
 class Scored(Fact):

@@ -191,6 +191,20 @@ def _times_disagree(spec: ProjectSpec) -> Iterator[str]:
             yield f"clock.start ({spec.clock.start}) must not come after data.end ({data.end})"
     if isinstance(data.training_window, timedelta) and data.training_window <= 2 * spec.problem.validation.holdout:
         yield f"data.training_window ({show(data.training_window)}) must be longer than twice the hold-out"
+    yield from _reach_disagrees(spec)
+
+
+def _reach_disagrees(spec: ProjectSpec) -> Iterator[str]:
+    """What the baseline answers the hold-out with lies a season before it, and must be in the dataset."""
+    window, baseline = spec.data.training_window, spec.problem.baseline
+    if not isinstance(window, timedelta) or not isinstance(baseline, SeasonalNaiveBaseline):
+        return
+    needed = spec.problem.validation.holdout + baseline.season
+    if window < needed:
+        yield (
+            f"data.training_window ({format_duration(window)}) is shorter than the hold-out and "
+            f"problem.baseline.season before it ({format_duration(needed)}): the baseline would have no answer"
+        )
 
 
 def _guards_disagree(spec: ProjectSpec) -> Iterator[str]:

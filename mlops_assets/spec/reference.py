@@ -98,7 +98,8 @@ must be importable.
 - `serving.every` is longer than nothing, and at most `data.horizon` where there is one.
 - `features.history.length` is a multiple of `data.every`, at least two steps.
 - a replay `clock.start` lies after `data.start`, and not after `data.end`.
-- `data.training_window`, if it is a length, is longer than twice the hold-out.
+- `data.training_window`, if it is a length, is longer than twice the hold-out, and at least the hold-out and
+  `baseline.season` together.
 
 **Retraining**
 - `cooldown` is at least hold-out + `horizon` + `every` + `arrival_delay` + `labels.delay` + one window: a candidate is

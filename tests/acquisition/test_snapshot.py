@@ -61,7 +61,7 @@ def test_labels_that_are_not_known_yet_are_not_learned_from(make_source: MakeSou
 def test_the_training_window_says_how_far_back_it_reaches(make_source: MakeSource, lake: Lake) -> None:
     source = make_source(
         data={"training_window": "29h"},
-        problem={"validation": {"holdout": "12h"}},
+        problem={"validation": {"holdout": "12h"}, "baseline": {"type": "seasonal_naive", "season": "12h"}},
         promotion={"min_rows": 10},
     )
     publish(source, lake, days=4, labelled=4)
@@ -73,7 +73,9 @@ def test_windows_that_ended_after_the_moment_or_before_the_training_window_are_n
     make_source: MakeSource, lake: Lake, tmp_path: Path
 ) -> None:
     source = make_source(
-        data={"training_window": "29h"}, problem={"validation": {"holdout": "12h"}}, promotion={"min_rows": 10}
+        data={"training_window": "29h"},
+        problem={"validation": {"holdout": "12h"}, "baseline": {"type": "seasonal_naive", "season": "12h"}},
+        promotion={"min_rows": 10},
     )
     publish(source, lake, days=6, labelled=6)
     snapshots = Snapshots("small", tmp_path / "dataset", str(tmp_path / "remote"))

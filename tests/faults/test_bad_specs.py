@@ -98,6 +98,10 @@ WRONG: dict[str, tuple[list[Change], list[str]]] = {
         [("data.training_window", "4d")],
         ["data.training_window (4d) must be longer than twice the hold-out"],
     ),
+    "a training window that the baseline's season does not fit into": (
+        [("data.training_window", "5d"), ("problem.baseline.season", "96h")],
+        ["data.training_window (5d)", "problem.baseline.season before it (6d)"],
+    ),
     "a history that ends between two steps": (
         [("features.history.length", "90min")],
         ["features.history.length", "must be a multiple of data.every (1h)"],

@@ -92,7 +92,7 @@ def test_an_endpoint_that_is_killed_while_it_is_asked_loses_and_doubles_nothing(
 def test_an_endpoint_that_cannot_live_makes_its_events_missed_and_blocks_no_retraining(
     harness: Harness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """After `serving.give_up` (here a window and an hour) what is due is missed, with the reason; then a training can begin."""
+    """After `serving.give_up`, a window and an hour, what is due is missed, with the reason; a training can begin."""
     monkeypatch.setattr(work, "PAUSE", timedelta(0))
     mojo = harness.desk.versions.path(1) / "mojo.zip"
     whole = mojo.read_bytes()

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 from alembic.config import Config
@@ -10,6 +12,9 @@ from ledger_rules import LedgerRules
 from mlops_assets.errors import LedgerError
 from mlops_assets.retraining.database import SCHEMA
 from mlops_assets.retraining.ledger import Ledger
+from mlops_assets.retraining.records import WindowLabelled, WindowPublished
+
+AT = datetime(2020, 1, 2, tzinfo=UTC)
 
 
 @pytest.fixture
@@ -31,3 +36,20 @@ def test_a_file_that_cannot_be_opened_is_named_at_once(tmp_path: Path) -> None:
     (tmp_path / "ledger.db").mkdir()
     with pytest.raises(LedgerError, match=r"ledger\.db.*MLOPS_ASSETS_HOME"):
         Ledger(f"sqlite:///{tmp_path / 'ledger.db'}")
+
+
+@pytest.mark.parametrize("kind", [WindowPublished, WindowLabelled])
+def test_rows_that_go_back_to_what_they_once_were_are_recorded_and_the_same_again_is_not(url: str, kind: Any) -> None:
+    ledger, window = Ledger(url), "2020-01-01T00:00:00Z"
+
+    def record(version: str) -> bool:
+        edition = ledger.history("tide").edition(kind, window, version)
+        (new,) = ledger.append("tide", kind(at=AT, window=window, data_version=version, rows=24, edition=edition))
+        return bool(new)
+
+    assert [record(version) for version in ("a", "a", "b", "b", "a", "a", "b")] == [
+        True, False, True, False, True, False, True,
+    ]  # fmt: skip
+    history = ledger.history("tide")
+    newest = history.published if kind is WindowPublished else history.labelled
+    assert newest[window].data_version == "b"
