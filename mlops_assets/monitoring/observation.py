@@ -229,10 +229,11 @@ class Observation:
 
         A training takes its time on the wall's clock, and what falls due meanwhile is its version's to answer.
         """
-        first = next(reign for reign in self.history.reigns if reign.version == self.reign.version)
-        if first.number != self.reign.number:
-            return self.reign
-        return self.reign.model_copy(update={"start": min(self.reign.start, self.version.as_of)})
+        present = self.reign
+        first = next(reign for reign in self.history.reigns if reign.version == present.version)
+        if first.number != present.number:
+            return present
+        return present.model_copy(update={"start": min(present.start, self.version.as_of)})
 
     def _of_reign(self, since: datetime) -> pd.DataFrame:
         begun = self.counted.start

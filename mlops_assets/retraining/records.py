@@ -37,11 +37,6 @@ class ClockMoved(Fact):
         return self.at.isoformat()
 
 
-def _edition_key(window: str, version: str, edition: int) -> str:
-    """A window may go back to rows that it once had; the first edition's key is without a number."""
-    return f"{window}:{version}:{edition}" if edition else f"{window}:{version}"
-
-
 class WindowPublished(Fact):
     """A window passed its audit and can be read."""
 
@@ -56,11 +51,11 @@ class WindowPublished(Fact):
     correction: bool = False
     """It had been published before, with other rows."""
     edition: int = 0
-    """How often the window's rows had changed before."""
+    """How often the window's rows had changed before; it may go back to those that it once had."""
 
     @property
     def key(self) -> str:
-        return _edition_key(self.window, self.data_version, self.edition)
+        return f"{self.window}:{self.data_version}{f':{self.edition}' if self.edition else ''}"
 
 
 class WindowQuarantined(Fact):
@@ -87,11 +82,10 @@ class WindowLabelled(Fact):
     repaired: bool = False
     """They had been quarantined before."""
     edition: int = 0
-    """How often the window's labels had changed before."""
 
     @property
     def key(self) -> str:
-        return _edition_key(self.window, self.data_version, self.edition)
+        return f"{self.window}:{self.data_version}{f':{self.edition}' if self.edition else ''}"
 
 
 class Scored(Fact):

@@ -116,15 +116,11 @@ def three_frames(search: Mask, shares: Sequence[float] = (0.7, 0.15, 0.15)) -> t
 
 
 def _usable(timeline: Timeline, times: npt.NDArray[np.datetime64]) -> Mask:
-    """Rows whose whole history lies within the dataset, which a training window may have cut off."""
     history = timeline.spec.features.history
     usable = np.ones(len(times), dtype=bool)
-    if history is None or not len(times):
-        return usable
-    first = int(timeline.grid.steps(times[:1])[0])
-    for column in history.columns:
+    for column in history.columns if history else []:
         due = times - np.timedelta64(timeline.horizon)
-        usable &= timeline.newest_known(due, column) - timeline.history_steps + 1 >= first
+        usable &= timeline.newest_known(due, column) >= timeline.history_steps - 1
     return usable
 
 

@@ -48,7 +48,8 @@ def test_an_asset_whose_input_does_not_exist_names_the_one_to_materialize_first(
     found = by_hand(empty, asset)
 
     assert not found.success
-    assert "NotReady: [tide] " in failures(found) and FIRST[asset] in failures(found)
+    kind = "NotSettled" if asset == "dataset" else "NotReady"
+    assert f"{kind}: [tide] " in failures(found) and FIRST[asset] in failures(found)
     assert empty.desk.history().facts == ()
 
 
