@@ -20,6 +20,7 @@ import pytest
 from harness import Harness
 
 from mlops_assets.retraining.outstanding import Retrain, outstanding
+from mlops_assets.retraining.records import PromotionStep, VersionTrained
 from mlops_assets.spec import ProjectSpec
 
 START = datetime(2020, 1, 1, tzinfo=UTC)
@@ -146,6 +147,26 @@ STATES: dict[str, tuple[str | None, Callable[[Path], None]]] = {
     "judged": ("asked", judged),
 }
 """Each state with the one that it goes on from."""
+
+VERSION_1 = VersionTrained(
+    at=TRAINED,
+    version=1,
+    training="t",
+    decision=None,
+    as_of=TRAINED,
+    trained_through=TRAINED,
+    dataset="d",
+    dataset_tag="dt",
+    mlflow_run="m",
+    digest="dg",
+    columns=["hour", "wind", "level"],
+    holdout_loss=1.25,
+    metric="mae",
+    reference_rows=1,
+    rows=100,
+)
+"""As the ledger of a test without any training has it; its hold-out was measured by mae."""
+CROWNED = PromotionStep(at=TRAINED, promotion="p", step="PROMOTED", version=1, previous=None, cause="bootstrap")
 
 
 class States:

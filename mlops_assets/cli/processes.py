@@ -23,8 +23,6 @@ from resources.settings import ROOT
 SAME_START = 1.0
 """Seconds by which two readings of a process's start may differ."""
 END_WITHIN = 10.0
-
-
 logger = logging.getLogger("mlops_assets.cli")
 
 

@@ -76,7 +76,7 @@ class _Column:
     reference: pd.Series[Any]
     current: pd.Series[Any]
     answer: bool
-    """Whether the model gave it, or was given it."""
+    """Whether it is what the model answered, not what it was given."""
     note: str = ""
 
     @property

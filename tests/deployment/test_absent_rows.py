@@ -5,11 +5,11 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from tide import ATTRIBUTES, TRAINED
+from tide import ATTRIBUTES, CROWNED, TRAINED, VERSION_1
 
 from mlops_assets.deployment.scoring import absent_when_due
 from mlops_assets.retraining.history import History
-from mlops_assets.retraining.records import PromotionStep, Scored, VersionTrained
+from mlops_assets.retraining.records import Scored
 from mlops_assets.spec import ProjectSpec
 from mlops_assets.timeline import Timeline
 
@@ -20,24 +20,7 @@ END = TRAINED + 24 * HOUR
 
 def promoted() -> tuple[Any, ...]:
     """Version 1 serves since `TRAINED`, and what was due until `END` has been gone through."""
-    version = VersionTrained(
-        at=TRAINED,
-        version=1,
-        training="t",
-        decision=None,
-        as_of=TRAINED,
-        trained_through=TRAINED,
-        dataset="d",
-        dataset_tag="g",
-        mlflow_run="m",
-        digest="s",
-        columns=[],
-        holdout_loss=1.0,
-        reference_rows=1,
-        rows=1,
-    )
-    crowned = PromotionStep(at=TRAINED, promotion="p", step="PROMOTED", version=1, previous=None, cause="bootstrap")
-    return version, crowned, Scored(at=END, after=TRAINED, through=END, answered=23, late=0, missed=0)
+    return VERSION_1, CROWNED, Scored(at=END, after=TRAINED, through=END, answered=23, late=0, missed=0)
 
 
 @pytest.mark.parametrize(("after", "missed"), [(timedelta(0), 20), (3 * HOUR, 23), (4 * HOUR, 24)])

@@ -6,18 +6,26 @@ import logging
 from datetime import timedelta
 from pathlib import Path
 
+from harness import Harness
 from tide import ASKED, States, at_sea, retrain, settle_but_retraining, succeeded
 
+from resources.platform import Desk
+
 HOUR = timedelta(hours=1)
+
+
+def between_two_ticks(harness: Harness) -> Desk:
+    """Three answers fell due since the last tick, and are not asked for before the next."""
+    harness.desk.clock.move(ASKED + 3.5 * HOUR)
+    settle_but_retraining(harness)
+    return harness.desk
 
 
 def test_what_was_due_before_the_snapshot_is_answered_by_the_version_that_served_then(
     states: States, tmp_path: Path
 ) -> None:
     with at_sea(states.copy("asked", tmp_path / "home")) as harness:
-        desk = harness.desk
-        desk.clock.move(ASKED + 3.5 * HOUR)
-        settle_but_retraining(harness)
+        desk = between_two_ticks(harness)
         succeeded(retrain(harness))
         assert desk.history().reigns[-1].version == 2
         desk.clock.move(ASKED + 6 * HOUR)
@@ -33,9 +41,7 @@ def test_a_champion_that_cannot_answer_keeps_nobody_from_its_place_and_a_warning
     states: States, tmp_path: Path
 ) -> None:
     with at_sea(states.copy("asked", tmp_path / "home")) as harness:
-        desk = harness.desk
-        desk.clock.move(ASKED + 3.5 * HOUR)
-        settle_but_retraining(harness)
+        desk = between_two_ticks(harness)
         desk.endpoint.stop()
         run = succeeded(retrain(harness)).run_id
         assert desk.history().reigns[-1].version == 2

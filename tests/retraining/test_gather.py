@@ -4,44 +4,22 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from tide import ATTRIBUTES, TRAINED
+from tide import ATTRIBUTES, CROWNED, TRAINED, VERSION_1
 
 from mlops_assets.retraining.decide import decide, person_decision
 from mlops_assets.retraining.gather import loop_history, window_evidence
 from mlops_assets.retraining.history import History
 from mlops_assets.retraining.outstanding import Score, outstanding
-from mlops_assets.retraining.records import Decided, PromotionStep, Reported, VersionTrained
+from mlops_assets.retraining.records import Decided, PromotionStep, Reported
 from mlops_assets.retraining.summaries import DriftSummary, PerformanceSummary
 from mlops_assets.spec import ProjectSpec
 from mlops_assets.timeline import Timeline, Window
 
-CROWNED = PromotionStep(at=TRAINED, promotion="p", step="PROMOTED", version=1, previous=None, cause="bootstrap")
 NEXT_DAY = TRAINED + timedelta(days=1)
 
 
 def timeline_of(**parts: Any) -> Timeline:
     return Timeline(ProjectSpec.model_validate({**ATTRIBUTES, **parts}))
-
-
-def version_of(number: int) -> VersionTrained:
-    """A version of day 20, whose hold-out was measured by mae."""
-    return VersionTrained(
-        at=TRAINED,
-        version=number,
-        training="t",
-        decision=None,
-        as_of=TRAINED,
-        trained_through=TRAINED,
-        dataset="d",
-        dataset_tag="dt",
-        mlflow_run="m",
-        digest="dg",
-        columns=["hour", "wind", "level"],
-        holdout_loss=1.25,
-        metric="mae",
-        reference_rows=1,
-        rows=100,
-    )
 
 
 def reports(window: Window, rows: int, loss: float | None) -> list[Reported]:
@@ -79,7 +57,7 @@ def test_a_window_counts_for_its_loss_before_drift_has_rows_enough(rows: int, yo
 def test_losses_by_another_metric_than_the_yaml_names_now_are_no_evidence(metric: str, comparable: bool) -> None:
     timeline = timeline_of(problem={**ATTRIBUTES["problem"], "metric": metric})
     window = timeline.window_at(TRAINED)
-    trained = version_of(1)
+    trained = VERSION_1
     history = History("tide", (trained, CROWNED, *reports(window, 20, 1.5)))
     (found,) = window_evidence(timeline, history, history.reigns[0], window)
     around = loop_history(timeline, history, history.reigns[0], new_rows=0)
@@ -92,7 +70,7 @@ def test_a_reign_that_begins_where_a_history_ends_has_no_evidence_and_can_still_
     """A promotion or a rollback at the end of the last whole window."""
     timeline = timeline_of(data={**ATTRIBUTES["data"], "end": "2020-01-23"})
     last = timeline.window_at(TRAINED + timedelta(days=1))
-    trained = version_of(1)
+    trained = VERSION_1
     back = PromotionStep(at=last.end, promotion="q", step="PROMOTED", version=1, previous=1, cause="rollback")
     history = History("tide", (trained, CROWNED, *reports(last, 20, 1.5), back))
     reign = history.reigns[-1]
@@ -111,7 +89,7 @@ def test_a_request_of_another_reign_that_is_still_open_hides_no_retraining_of_th
         for n, reign in enumerate((1, 2))
     ]
     back = PromotionStep(at=NEXT_DAY, promotion="q", step="PROMOTED", version=1, previous=1, cause="rollback")
-    history = History("tide", (version_of(1), CROWNED, back, *decided))
+    history = History("tide", (VERSION_1, CROWNED, back, *decided))
     assert history.open_retrain == decided[0].decision
     facts = loop_history(timeline, history, history.reigns[-1], new_rows=0)
     assert facts.in_progress == decided[1].decision.id
@@ -121,7 +99,7 @@ def test_nothing_is_asked_at_a_tick_before_the_first_versions_data_were_snapped(
     """On the wall's clock a bootstrap begins between two ticks, and the last one lies behind."""
     timeline = timeline_of()
     as_of = TRAINED + timedelta(hours=2)
-    trained = version_of(1).model_copy(update={"as_of": as_of})
+    trained = VERSION_1.model_copy(update={"as_of": as_of})
     history = History("tide", (trained, CROWNED.model_copy(update={"at": as_of})))
     asked = [work for work in outstanding(timeline, history, as_of + timedelta(hours=1)) if isinstance(work, Score)]
     assert asked == []
