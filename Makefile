@@ -66,7 +66,7 @@ bench: setup
 
 docs: setup
 	$(BIN)/python -m mlops_assets.spec.reference > docs/project.md
-	$(BIN)/python -m resources.settings_reference > docs/settings.md
+	$(BIN)/python -m mlops_assets.resources.settings_reference > docs/settings.md
 
 lock:
 	$(BIN)/uv pip compile --quiet --python-version 3.11 --generate-hashes --no-emit-index-url --extra dev \

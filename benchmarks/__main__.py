@@ -1,4 +1,4 @@
-"""All benchmarks, one after the other: `make bench`."""
+"""All benchmarks, one after the other: `make artifacts`."""
 
 from __future__ import annotations
 

@@ -27,6 +27,10 @@ from typing import Any
 import numpy as np
 import psutil
 import yaml
+from mlops_assets.resources.compute.h2o import H2OCluster
+from mlops_assets.resources.scoring.config import ModelRef, scorer_token
+from mlops_assets.resources.scoring.endpoint_process import EndpointProcess
+from mlops_assets.resources.tracking.registry import Registry
 
 from mlops_assets.acquisition.source import Source
 from mlops_assets.modeling.automl import Recipe, fit, genmodel_jar
@@ -37,10 +41,6 @@ from mlops_assets.prediction.predictor import Origin, write_bundle
 from mlops_assets.prediction.signature import input_example, signature
 from mlops_assets.spec import ProjectSpec
 from mlops_assets.timeline import Timeline, iso, parse
-from resources.endpoint_process import EndpointProcess
-from resources.h2o import H2OCluster
-from resources.mlflow import Registry
-from resources.service_config import ModelRef, scorer_token
 
 GOAL = 3.0
 REQUESTS, WARM_UP = 500, 50

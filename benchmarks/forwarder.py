@@ -23,17 +23,17 @@ from typing import Any
 import numpy as np
 import psutil
 import yaml
+from mlops_assets.resources.scoring.config import ModelRef
+from mlops_assets.resources.scoring.endpoint_process import EndpointProcess
+from mlops_assets.resources.telemetry.forwarder import LINES
+from mlops_assets.resources.telemetry.forwarding import LogSource, behind
+from mlops_assets.resources.telemetry.prediction_log import Telemetry, telemetry_path
+from mlops_assets.resources.telemetry.records import PredictionRecord
 
 from benchmarks.endpoint import DEFS, HEADERS, asker, percentiles, trained
 from mlops_assets.prediction.inputs import to_records
 from mlops_assets.spec import ProjectSpec
 from mlops_assets.timeline import event_id
-from resources.answers import Answer
-from resources.endpoint_process import EndpointProcess
-from resources.forwarder import LINES
-from resources.forwarding import LogSource, behind
-from resources.service_config import ModelRef
-from resources.telemetry import Telemetry, telemetry_path
 
 sys.path.append(str(Path(__file__).parent.parent / "tests" / "services"))
 from logs import T0, forwarding
@@ -56,10 +56,10 @@ def fill(log: Telemetry, records: int) -> None:
     log.checkpoint()
 
 
-def answer(feature_set: int, hour: int, draw: np.random.Generator, history: list[float]) -> Answer:
+def answer(feature_set: int, hour: int, draw: np.random.Generator, history: list[float]) -> PredictionRecord:
     """One of them."""
     at = T0 + timedelta(hours=hour)
-    return Answer(
+    return PredictionRecord(
         event_id=event_id(PROJECT, None, at),
         role="champion",
         version=1,
@@ -141,7 +141,7 @@ def drain(folder: Path) -> float:
         EndpointProcess(spec, home / "projects") as endpoint,
     ):
         fill(log, BACKLOG)
-        elsewhere(influx)
+        conflict(influx)
         try:
             port = endpoint.ensure_running(serve=ModelRef(version=1, folder=bundle)).port
             ask = asker(port)
@@ -160,7 +160,7 @@ def drain(folder: Path) -> float:
     return growth
 
 
-def elsewhere(influx: Influx) -> None:
+def conflict(influx: Influx) -> None:
     """Let InfluxDB run when nothing else wants to: in production it has a machine of its own."""
     for thread in psutil.Process(influx.pid).threads():
         os.sched_setscheduler(thread.id, os.SCHED_IDLE, os.sched_param(0))

@@ -17,7 +17,7 @@ from statistics import median
 
 import psutil
 
-from mlops_assets.garbage import collect_rarely
+from mlops_assets.garbage_collection import collect_rarely
 
 sys.path.append(str(Path(__file__).parent.parent / "tests"))
 sys.path.append(str(Path(__file__).parent.parent / "tests" / "loop"))

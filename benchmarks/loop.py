@@ -18,17 +18,17 @@ import time
 from pathlib import Path
 
 import dagster as dg
+from mlops_assets.resources.platform import ProjectContext
+from mlops_assets.resources.settings import Settings
 from rich.console import Console
 
 from mlops_assets.cli.demo import PROJECT, Demo
-from mlops_assets.cli.desks import desk_of
 from mlops_assets.cli.instance import instance_of
 from mlops_assets.cli.processes import end_recorded
-from mlops_assets.cli.replaying import play
-from mlops_assets.retraining.records import RetrainingHeld
-from mlops_assets.retraining.training import request_retraining
-from resources.platform import Desk
-from resources.settings import Settings
+from mlops_assets.cli.projects import project_context_of
+from mlops_assets.cli.replay import play
+from mlops_assets.ledger.facts import RetrainingHeld
+from mlops_assets.retraining.requests import request_retraining
 
 GOAL = 2.0
 
@@ -55,19 +55,23 @@ def platform_seconds(home: Path, copy: Path) -> tuple[float, float]:
     try:
         with instance_of(settings) as instance:
             demo.bootstrap(instance, dagster)
-            desk = desk_of(PROJECT)
-            desk.ledger.append(PROJECT, RetrainingHeld(at=desk.now(), held=True, number=0))
-            while not any(decision.evidence for decision in desk.history().decisions):
-                play(desk, instance, console, 1, None)
+            project_context = project_context_of(PROJECT)
+            project_context.ledger.append(PROJECT, RetrainingHeld(at=project_context.now(), held=True, number=0))
+            while not any(decision.evidence for decision in project_context.ledger_view().decisions):
+                play(project_context, instance, console, 1, None)
             shutil.copytree(home, copy, ignore=shutil.ignore_patterns("dagster*", "pids", "logs", "endpoint", "*.lock"))
             begun = time.monotonic()
-            decision = request_retraining(desk.ledger, desk.timeline, "benchmark", desk.now())
-            while len(desk.history().reigns) < 2 and not desk.history().acted_on(decision.id):
+            decision = request_retraining(
+                project_context.ledger, project_context.timeline, "benchmark", project_context.now()
+            )
+            while len(
+                project_context.ledger_view().deployment_periods
+            ) < 2 and not project_context.ledger_view().acted_on(decision.id):
                 time.sleep(0.1)
             return time.monotonic() - begun, step_seconds(instance, "candidate_model")
     finally:
         end_recorded(settings.pids)
-        desk_of(PROJECT).endpoint.stop()
+        project_context_of(PROJECT).endpoint.stop()
 
 
 def step_seconds(instance: dg.DagsterInstance, asset: str) -> float:
@@ -81,14 +85,14 @@ def plain_seconds(home: Path) -> dict[str, float]:
     """The same by a plain script on the copy; its service runs beforehand, as the platform's did."""
     environment = {**os.environ, "MLOPS_ASSETS_HOME": str(home)}
     os.environ["MLOPS_ASSETS_HOME"] = str(home)
-    desk: Desk = desk_of(PROJECT)
-    decision = request_retraining(desk.ledger, desk.timeline, "benchmark", desk.now())
-    desk.endpoint.ensure_running()
+    project_context: ProjectContext = project_context_of(PROJECT)
+    decision = request_retraining(project_context.ledger, project_context.timeline, "benchmark", project_context.now())
+    project_context.endpoint.ensure_running()
     try:
         command = [sys.executable, "-m", "benchmarks.plain_retraining", PROJECT, decision.id]
         done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
     finally:
-        desk.endpoint.stop()
+        project_context.endpoint.stop()
     found: dict[str, float] = json.loads(done.stdout.strip().splitlines()[-1])
     return found
 

@@ -18,31 +18,37 @@ def main(project: str, decision: str) -> None:
     """Carry out a recorded decision, step by step."""
     import mlflow
 
-    from mlops_assets.acquisition.start import snap
-    from mlops_assets.cli.desks import desk_of
+    from mlops_assets.acquisition.training_start import start_training
+    from mlops_assets.cli.projects import project_context_of
     from mlops_assets.deployment.assets import promoter_of
     from mlops_assets.deployment.gate import pass_gate
     from mlops_assets.modeling.training import TrainingRun
-    from mlops_assets.retraining.training import Ticket
+    from mlops_assets.retraining.requests import TrainingRequest
 
-    desk = desk_of(project)
-    ticket = Ticket(f"{decision}:1", decision, 1, "person", "plain", False)
-    bench = desk.workbench("plain")
-    snap(desk, bench, ticket)
-    run = TrainingRun(desk, bench, ticket)
+    context = project_context_of(project)
+    training_request = TrainingRequest(f"{decision}:1", decision, 1, "person", "plain", False)
+    artifacts = context.run_artifacts("plain")
+    start_training(context, artifacts, training_request)
+    run = TrainingRun(context, artifacts, training_request)
     run.select()
     run.compute()
-    mlflow.set_tracking_uri(desk.registry.uri)
-    mlflow.set_experiment(desk.registry.ensure_experiment())
+    mlflow.set_tracking_uri(context.registry.uri)
+    mlflow.set_experiment(context.registry.ensure_experiment())
     training = time.monotonic()
     with mlflow.start_run():
         version, _ = run.train("plain")
     trained = time.monotonic()
-    judgement, _ = run.evaluate(version)
+    evaluation, _ = run.evaluate(version)
     champion = run.session.champion
     rival = None if champion is None else champion.version
     outcome = pass_gate(
-        promoter_of(desk), desk.history(), ticket, version, judgement, judged_against=rival, now=desk.now()
+        promoter_of(context),
+        context.ledger_view(),
+        training_request,
+        version,
+        evaluation,
+        judged_against=rival,
+        now=context.now(),
     )
     served = time.monotonic()
     facts = {"verdict": outcome.verdict.verdict, "total": served - BEGUN, "training": trained - training}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from mlops_assets.project import MLProject
+    from mlops_assets.component import MLProject
 
 __all__ = ["MLProject"]
 
@@ -13,7 +13,7 @@ __all__ = ["MLProject"]
 def __getattr__(name: str) -> object:
     """Import the component when it is asked for: a scoring service or a model must not pay for Dagster's import."""
     if name == "MLProject":
-        from mlops_assets.project import MLProject
+        from mlops_assets.component import MLProject
 
         return MLProject
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,4 +1,4 @@
-"""The platform's errors: each names the project, the place, what was expected and what to do."""
+"""The errors of the platform. Each one names the project, the place, what was found and what to do."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ class PlatformError(Exception):
     Args:
         project: name of the project at fault, or ``"-"`` where none is concerned.
         place: the field, window, row, file or server at fault.
-        expected: what was found and what should have been there.
+        found: what was found and what should have been there.
         remedy: what the person who reads this can do.
     """
 
-    def __init__(self, project: str, place: str, expected: str, remedy: str) -> None:
-        self.project, self.place, self.expected, self.remedy = project, place, expected, remedy
-        super().__init__(project, place, expected, remedy)
+    def __init__(self, project: str, place: str, found: str, remedy: str) -> None:
+        self.project, self.place, self.found, self.remedy = project, place, found, remedy
+        super().__init__(project, place, found, remedy)
 
     def __str__(self) -> str:
-        return f"[{self.project}] {self.place}: {self.expected} -> {self.remedy}"
+        return f"[{self.project}] {self.place}: {self.found} -> {self.remedy}"
 
     def __reduce__(self) -> tuple[type[PlatformError], tuple[str, str, str, str]]:
-        return type(self), (self.project, self.place, self.expected, self.remedy)
+        return type(self), (self.project, self.place, self.found, self.remedy)
 
 
 class SpecError(PlatformError):
@@ -42,7 +42,7 @@ class NotReady(PlatformError):  # noqa: N818 - what happened says more than `Err
     """Something asked for does not exist yet; the remedy names what to materialize first."""
 
 
-class NotSettled(NotReady):
+class WorkOutstanding(NotReady):
     """Something fell due meanwhile and comes first; afterwards what was asked can be had."""
 
 

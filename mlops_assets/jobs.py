@@ -10,10 +10,10 @@ from mlops_assets.blueprint import Blueprint
 from mlops_assets.deployment.assets import promoter_of
 from mlops_assets.deployment.gate import promotion_id
 from mlops_assets.deployment.promotion import rollback_target
-from mlops_assets.deployment.serving import score_due
+from mlops_assets.deployment.scoring import score_due
 from mlops_assets.errors import names_project
-from mlops_assets.replay import DagsterLoop, advance
-from resources.platform import Platform
+from mlops_assets.loop.replay import DagsterLoop, advance
+from mlops_assets.resources.platform import Platform
 
 TRAINING = ["dataset", "feature_definitions", "training_set", "candidate_model", "evaluation", "champion", "endpoint"]
 OBSERVING = [
@@ -110,16 +110,19 @@ def _op_jobs(blueprint: Blueprint, loop: dict[str, str]) -> list[dg.JobDefinitio
         account = score_due(platform.of(spec))
         context.log.info(account)
 
-    @dg.op(name=f"{name}_roll_back", description="Lets a former champion serve again; recorded, and a new reign.")
+    @dg.op(
+        name=f"{name}_roll_back",
+        description="Lets a former champion serve again; recorded, and a new deployment period.",
+    )
     @names_project(name)
     def rollback_op(context: dg.OpExecutionContext, config: RollbackConfig, platform: Platform) -> None:
-        desk = platform.of(spec)
-        version = rollback_target(desk.history(), config.to)
-        promoter_of(desk).promote(
+        project_context = platform.of(spec)
+        version = rollback_target(project_context.ledger_view(), config.to)
+        promoter_of(project_context).promote(
             version,
             promotion=promotion_id(name, f"rollback:{context.run_id}", version),
             cause="rollback",
-            now=desk.now(),
+            now=project_context.now(),
             reason=f"a person rolled back to version {version}",
         )
         for asset in ("champion", "endpoint"):
@@ -137,10 +140,10 @@ def _op_jobs(blueprint: Blueprint, loop: dict[str, str]) -> list[dg.JobDefinitio
     )
     @names_project(name)
     def advance_op(context: dg.OpExecutionContext, config: AdvanceConfig, platform: Platform) -> None:
-        desk = platform.of(spec)
-        until = None if config.until is None else desk.timeline.utc(datetime.fromisoformat(config.until))
-        loop_ = DagsterLoop(context.instance, desk)
-        for moment in advance(desk, loop_, windows=config.windows if until is None else None, until=until):
+        project_context = platform.of(spec)
+        until = None if config.until is None else project_context.timeline.utc(datetime.fromisoformat(config.until))
+        loop_ = DagsterLoop(context.instance, project_context)
+        for moment in advance(project_context, loop_, windows=config.windows if until is None else None, until=until):
             context.log.info("settled at %s", moment.isoformat())
 
     def job(suffix: str, op: dg.OpDefinition, tags: dict[str, str], description: str) -> dg.JobDefinition:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from mlops_assets.errors import Refused
-from mlops_assets.retraining.ledger import Ledger
-from mlops_assets.retraining.records import ClockMoved
+from mlops_assets.ledger.facts import ClockMoved
+from mlops_assets.ledger.store import Ledger
 from mlops_assets.timeline import Timeline, iso
 
 
@@ -26,7 +26,7 @@ class Clock:
         start = self.timeline.clock_start
         if start is None:
             return datetime.now(UTC)
-        return self.ledger.history(self.timeline.project).clock or start
+        return self.ledger.view(self.timeline.project).clock or start
 
     def move(self, to: datetime) -> None:
         """Put a replay clock forward.

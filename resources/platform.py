@@ -1,4 +1,4 @@
-"""The platform's parts as one resource, and a project's desk: everything its assets work with."""
+"""The platform's parts as one resource, and a project's project context: everything its assets work with."""
 
 from __future__ import annotations
 
@@ -13,29 +13,29 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import dagster as dg
+from mlops_assets.resources.clock import Clock
+from mlops_assets.resources.compute.h2o import H2OResource
+from mlops_assets.resources.scoring.endpoint import Endpoint
+from mlops_assets.resources.scoring.endpoints import EndpointsResource
+from mlops_assets.resources.settings import ROOT, Settings
+from mlops_assets.resources.source import SourceResource
+from mlops_assets.resources.storage.lake import Lake
+from mlops_assets.resources.storage.lake_resource import LakeResource
+from mlops_assets.resources.storage.ledger import LedgerResource
+from mlops_assets.resources.storage.run_artifacts import RunArtifacts
+from mlops_assets.resources.storage.snapshots import Snapshots, SnapshotsResource
+from mlops_assets.resources.telemetry.influx import InfluxTelemetry
+from mlops_assets.resources.telemetry.influx_resource import InfluxResource
+from mlops_assets.resources.telemetry.prediction_log import Telemetry, telemetry_path
+from mlops_assets.resources.tracking.registry import Registry, RegistryResource
+from mlops_assets.resources.tracking.versions import Versions
 
-from mlops_assets.retraining.history import History
-from mlops_assets.retraining.lease import Lease
-from mlops_assets.retraining.ledger import Ledger
-from mlops_assets.retraining.training import Ticket, ticket_of
+from mlops_assets.ledger.lease import Lease
+from mlops_assets.ledger.store import Ledger
+from mlops_assets.ledger.view import LedgerView
+from mlops_assets.retraining.requests import TrainingRequest, identify_training_request
 from mlops_assets.spec import ProjectSpec
 from mlops_assets.timeline import Timeline, Window
-from resources.clock import Clock
-from resources.dvc import Snapshots, SnapshotsResource
-from resources.endpoint import Endpoint
-from resources.endpoints import EndpointsResource
-from resources.h2o import H2OResource
-from resources.influx import InfluxTelemetry
-from resources.influx_resource import InfluxResource
-from resources.lake import Lake
-from resources.lake_resource import LakeResource
-from resources.ledger import LedgerResource
-from resources.mlflow import Registry, RegistryResource
-from resources.settings import ROOT, Settings
-from resources.source import SourceResource
-from resources.telemetry import Telemetry, telemetry_path
-from resources.versions import Versions
-from resources.workbench import Workbench
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class RunFacts:
-    """What a training's ticket is read off: a Dagster run without Dagster."""
+    """What a training's training request is read off: a Dagster run without Dagster."""
 
     run_id: str
     job: str
@@ -58,7 +58,7 @@ class RunFacts:
 
 
 @dataclass(frozen=True)
-class Desk:
+class ProjectContext:
     """One project's resources.
 
     Args:
@@ -86,9 +86,9 @@ class Desk:
         """The facts."""
         return self.platform.ledger.open()
 
-    def history(self) -> History:
+    def ledger_view(self) -> LedgerView:
         """What the ledger knows now."""
-        return self.ledger.history(self.spec.name)
+        return self.ledger.view(self.spec.name)
 
     @cached_property
     def lease(self) -> Lease:
@@ -149,13 +149,13 @@ class Desk:
         training = self.spec.training
         return self.platform.h2o.cluster(self.spec.name, training.memory, xgboost="XGBoost" in training.algorithms)
 
-    def workbench(self, run_id: str) -> Workbench:
+    def run_artifacts(self, run_id: str) -> RunArtifacts:
         """The files of one run's training."""
-        return Workbench(self.folder / "trainings", self.spec.name, run_id)
+        return RunArtifacts(self.folder / "trainings", self.spec.name, run_id)
 
-    def ticket(self, run: RunFacts) -> Ticket:
+    def training_request(self, run: RunFacts) -> TrainingRequest:
         """Who asked for a run's training."""
-        return ticket_of(self.history(), run.run_id, run.job, run.tags, self.spec.name)
+        return identify_training_request(self.ledger_view(), run.run_id, run.job, run.tags, self.spec.name)
 
     def key(self, window: Window) -> str:
         """Dagster's partition key of a window."""
@@ -205,9 +205,9 @@ class Platform(dg.ConfigurableResource):  # type: ignore[type-arg]
         """A folder per project."""
         return Path(self.home) / "projects"
 
-    def of(self, spec: ProjectSpec) -> Desk:
-        """A project's desk."""
-        return Desk(spec, self)
+    def of(self, spec: ProjectSpec) -> ProjectContext:
+        """A project's project context."""
+        return ProjectContext(spec, self)
 
     @classmethod
     def configured(cls, settings: Settings) -> Platform:

@@ -1,6 +1,6 @@
 """Writes docs/settings.md from the settings model: every environment variable, its type, default and meaning.
 
-python -m resources.settings_reference > docs/settings.md
+python -m mlops_assets.resources.settings_reference > docs/settings.md
 """
 
 from __future__ import annotations
@@ -8,9 +8,8 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+from mlops_assets.resources.settings import ROOT, Settings
 from pydantic.fields import FieldInfo
-
-from resources.settings import ROOT, Settings
 
 TYPES = {
     "home": "folder",

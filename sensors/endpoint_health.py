@@ -4,13 +4,13 @@ from collections.abc import Mapping
 from typing import Any
 
 import dagster as dg
+from mlops_assets.resources.platform import Platform, ProjectContext
+from mlops_assets.sensors.work import Jobs, attempt, first_heal, lease_conflict, pause_after_failures
 
 from mlops_assets.blueprint import Blueprint
 from mlops_assets.errors import EndpointError
-from mlops_assets.failed_runs import LOOP_TAG, WORK_TAG
-from mlops_assets.retraining.history import History
-from resources.platform import Desk, Platform
-from sensors.work import Jobs, attempt, busy_elsewhere, first_heal, pause_after_failures
+from mlops_assets.ledger.view import LedgerView
+from mlops_assets.loop.failed_runs import LOOP_TAG, WORK_TAG
 
 
 def endpoint_health(blueprint: Blueprint, jobs: Jobs) -> dg.SensorDefinition:
@@ -24,13 +24,13 @@ def endpoint_health(blueprint: Blueprint, jobs: Jobs) -> dg.SensorDefinition:
         description="Heals an endpoint that is down or serves another version than the ledger says; ends promotions.",
     )
     def sensor(context: dg.SensorEvaluationContext, platform: Platform) -> dg.RunRequest | dg.SkipReason:
-        desk = platform.of(blueprint.spec)
-        if (busy := busy_elsewhere(context, desk)) is not None:
+        project_context = platform.of(blueprint.spec)
+        if (busy := lease_conflict(context, project_context)) is not None:
             return busy
-        history = desk.history()
-        if (heal := first_heal(history)) is not None:
-            return attempt(context, blueprint, desk, heal)
-        if (fault := endpoint_fault(desk, history)) is None:
+        view = project_context.ledger_view()
+        if (heal := first_heal(view)) is not None:
+            return attempt(context, blueprint, project_context, heal)
+        if (fault := endpoint_fault(project_context, view)) is None:
             return dg.SkipReason("the endpoint serves what the ledger says")
         if (wait := pause_after_failures(context, blueprint)) is not None:
             return dg.SkipReason(f"healing has failed, it is tried again at {wait.isoformat()}: {fault}")
@@ -42,20 +42,20 @@ def endpoint_health(blueprint: Blueprint, jobs: Jobs) -> dg.SensorDefinition:
     return sensor
 
 
-def endpoint_fault(desk: Desk, history: History) -> str | None:
+def endpoint_fault(project_context: ProjectContext, view: LedgerView) -> str | None:
     """What is wrong with the running service, in words; None if it serves what the ledger says."""
-    if history.reign is None:
+    if view.deployment_period is None:
         return None
     try:
-        status = desk.endpoint.service.status()
+        status = project_context.endpoint.service.status()
     except EndpointError as error:
         return f"it does not answer: {error}"
     if status is None:
         return "it does not run"
     serving, standby, shadow = (_version(status[place]) for place in ("champion", "standby", "shadow"))
-    if serving != history.reign.version:
-        return f"it serves version {serving}, the ledger says {history.reign.version}"
-    wanted = history.beside(desk.spec.serving.shadow)
+    if serving != view.deployment_period.version:
+        return f"it serves version {serving}, the ledger says {view.deployment_period.version}"
+    wanted = view.shadow_for(project_context.spec.serving.shadow)
     if shadow != wanted:
         return f"version {shadow} predicts in its shadow, it should be {wanted}"
     return None if standby is None else f"version {standby} stands by, and no promotion is under way"

@@ -9,16 +9,16 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 
 import dagster as dg
+from mlops_assets.resources.compute.kubernetes import Cluster
+from mlops_assets.resources.platform import Platform, ProjectContext, RunFacts
+from mlops_assets.resources.settings import Settings
 from pydantic import BaseModel
 
 from mlops_assets.blueprint import Blueprint
 from mlops_assets.errors import Unreachable
-from mlops_assets.failed_runs import lost_a_server, was_overtaken
-from mlops_assets.retraining.history import History
-from mlops_assets.retraining.training import Ticket
-from resources.kubernetes import Cluster
-from resources.platform import Desk, Platform, RunFacts
-from resources.settings import Settings
+from mlops_assets.ledger.view import LedgerView
+from mlops_assets.loop.failed_runs import lost_a_server, was_overtaken
+from mlops_assets.retraining.requests import TrainingRequest
 
 STATUS = {
     dg.DagsterRunStatus.SUCCESS: "FINISHED",
@@ -34,7 +34,7 @@ class Seen(BaseModel):
 
     until: float | None = None
     """Runs that ended by then have been looked at (POSIX seconds)."""
-    unsettled: list[str] = []
+    unrecorded: list[str] = []
     """Those among them whose end could not be recorded."""
 
     @classmethod
@@ -61,33 +61,35 @@ def run_status(blueprints: list[Blueprint], default_status: dg.DefaultSensorStat
         since = None if seen.until is None else datetime.fromtimestamp(seen.until, UTC)
         ended = dg.RunsFilter(statuses=list(STATUS), updated_after=since)
         records = instance.get_run_records(ended, order_by="update_timestamp", ascending=True, limit=MOST)
-        again, later = seen.unsettled[:AGAIN], seen.unsettled[AGAIN:]
+        again, later = seen.unrecorded[:AGAIN], seen.unrecorded[AGAIN:]
         known = [run for run in map(instance.get_run_by_id, again) if run is not None]
         runs = [*(record.dagster_run for record in records), *known]
         found = [(_project_of(run, by_job, by_asset), run) for run in runs]
         trainings = [(platform.of(blueprint.spec), run) for blueprint, run in found if blueprint is not None]
-        unsettled = Unsettled(context, seen)
+        unrecorded = UnrecordedRuns(context, seen)
         # The ledger and what holds a node's memory first: neither waits for an MLflow that cannot be reached.
-        for desk, run in trainings:
-            with unsettled.if_it_fails(run):
-                settle_run(desk, run, interrupted=lost_a_server(instance, run) or was_overtaken(instance, run))
+        for project_context, run in trainings:
+            with unrecorded.if_it_fails(run):
+                record_run_end(
+                    project_context, run, interrupted=lost_a_server(instance, run) or was_overtaken(instance, run)
+                )
         if Settings().runs_on == "kubernetes":
             for run in runs:
-                with unsettled.if_it_fails(run):
+                with unrecorded.if_it_fails(run):
                     end_steps(run)
-        for desk, run in trainings:
-            with unsettled.if_it_fails(run):
-                desk.registry.close_run(run.run_id, STATUS[run.status])
+        for project_context, run in trainings:
+            with unrecorded.if_it_fails(run):
+                project_context.registry.close_run(run.run_id, STATUS[run.status])
         until = records[-1].update_timestamp.timestamp() if records else seen.until
         return dg.SensorResult(
-            skip_reason=unsettled.said,
-            cursor=Seen(until=until, unsettled=[*later, *unsettled.errors]).model_dump_json(),
+            skip_reason=unrecorded.said,
+            cursor=Seen(until=until, unrecorded=[*later, *unrecorded.errors]).model_dump_json(),
         )
 
     return sensor
 
 
-class Unsettled:
+class UnrecordedRuns:
     """The runs of one tick whose end could not be recorded.
 
     Args:
@@ -96,7 +98,7 @@ class Unsettled:
     """
 
     def __init__(self, context: dg.SensorEvaluationContext, seen: Seen) -> None:
-        self.context, self.before = context, set(seen.unsettled)
+        self.context, self.before = context, set(seen.unrecorded)
         self.errors: dict[str, str] = {}
 
     @contextmanager
@@ -136,44 +138,52 @@ def _project_of(
     return by_job.get(run.job_name) or next(by_hand, None)
 
 
-def settle_run(desk: Desk, run: dg.DagsterRun, *, interrupted: bool = False) -> None:
-    """Give a run that ended its last word in the ledger, if it was a training or a judgement.
+def record_run_end(project_context: ProjectContext, run: dg.DagsterRun, *, interrupted: bool = False) -> None:
+    """Give a run that ended its last word in the ledger, if it was a training or a evaluation.
 
     Args:
-        desk: the project's resources.
+        project context: the project's resources.
         run: the run.
         interrupted: it failed because a server did not answer, or because something fell due before it began.
     """
-    ticket, history = desk.ticket(RunFacts.of(run)), desk.history()
-    if any(fact.run_id == run.run_id and fact.outcome != "TRAINED" for fact in history.ended):
+    training_request, view = project_context.training_request(RunFacts.of(run)), project_context.ledger_view()
+    if any(fact.run_id == run.run_id and fact.outcome != "TRAINED" for fact in view.ended):
         return
-    if ticket.by == "hand" and not _promised(history, run.run_id):
+    if training_request.by == "hand" and not _promised(view, run.run_id):
         return
-    if run.status != dg.DagsterRunStatus.SUCCESS or _promised(history, run.run_id):
-        record_end(desk, history, ticket, interrupted=interrupted)
+    if run.status != dg.DagsterRunStatus.SUCCESS or _promised(view, run.run_id):
+        record_end(project_context, view, training_request, interrupted=interrupted)
 
 
-def _promised(history: History, run_id: str) -> bool:
-    return any(fact.run_id == run_id for fact in history.verdicts)
+def _promised(view: LedgerView, run_id: str) -> bool:
+    return any(fact.run_id == run_id for fact in view.verdicts)
 
 
-def record_end(desk: Desk, history: History, ticket: Ticket, *, interrupted: bool) -> None:
+def record_end(
+    project_context: ProjectContext, view: LedgerView, training_request: TrainingRequest, *, interrupted: bool
+) -> None:
     """A training without an end in the ledger: judged, if its verdict stands; failed or interrupted, if it has none."""
-    started = next((fact for fact in history.started if fact.run_id == ticket.run_id), None)
-    as_of = started.at if started is not None else desk.now()
-    verdict = next((fact for fact in history.verdicts if fact.run_id == ticket.run_id), None)
+    started = next((fact for fact in view.started if fact.run_id == training_request.run_id), None)
+    as_of = started.at if started is not None else project_context.now()
+    verdict = next((fact for fact in view.verdicts if fact.run_id == training_request.run_id), None)
     if verdict is not None:
         as_of = verdict.as_of
-        ended = ticket.ended("JUDGED", as_of, reason=f"{verdict.verdict}, recorded after its run had ended early")
-        # As at the gate: a judgement by hand is a person's.
-        ended = ended.model_copy(update={"consumes": ticket.by != "bootstrap"})
+        ended = training_request.ended(
+            "JUDGED", as_of, reason=f"{verdict.verdict}, recorded after its run had ended early"
+        )
+        # As at the gate: a evaluation by hand is a person's.
+        ended = ended.model_copy(update={"consumes": training_request.by != "bootstrap"})
     elif interrupted:
-        ended = ticket.ended(
-            "INTERRUPTED", as_of, reason=f"Dagster run {ticket.run_id} lost a server, or was overtaken"
+        ended = training_request.ended(
+            "INTERRUPTED", as_of, reason=f"Dagster run {training_request.run_id} lost a server, or was overtaken"
         )
     else:
-        allowed = desk.spec.retraining.attempts if ticket.by == "policy" else 1
-        before = history.attempts(ticket.decision) if ticket.decision is not None else []
+        allowed = project_context.spec.retraining.attempts if training_request.by == "policy" else 1
+        before = view.attempts(training_request.decision) if training_request.decision is not None else []
         failed = sum(fact.outcome == "FAILED" for fact in before) + 1
-        ended = ticket.ended("FAILED", as_of, reason=f"Dagster run {ticket.run_id} failed", final=failed >= allowed)
-    desk.ledger.append(desk.spec.name, *([] if started else [ticket.started(as_of)]), ended)
+        ended = training_request.ended(
+            "FAILED", as_of, reason=f"Dagster run {training_request.run_id} failed", final=failed >= allowed
+        )
+    project_context.ledger.append(
+        project_context.spec.name, *([] if started else [training_request.started(as_of)]), ended
+    )

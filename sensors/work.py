@@ -8,14 +8,14 @@ from itertools import takewhile
 from typing import Any
 
 import dagster as dg
+from mlops_assets.resources.platform import Platform, ProjectContext
 
 from mlops_assets.blueprint import Blueprint
-from mlops_assets.dagster_storage import holder_of
-from mlops_assets.failed_runs import LOOP_TAG, WORK_TAG, failed_runs
 from mlops_assets.jobs import WITH_LABELS, WITHOUT_CHAMPION, WITHOUT_LABELS
-from mlops_assets.replay import active_runs
-from mlops_assets.retraining.history import History
-from mlops_assets.retraining.outstanding import (
+from mlops_assets.ledger.view import LedgerView
+from mlops_assets.loop.dagster_storage import holder_of
+from mlops_assets.loop.failed_runs import LOOP_TAG, WORK_TAG, failed_runs
+from mlops_assets.loop.outstanding import (
     Collect,
     Heal,
     Observe,
@@ -28,9 +28,9 @@ from mlops_assets.retraining.outstanding import (
     outstanding,
     watched_from,
 )
-from mlops_assets.retraining.training import ATTEMPT_TAG, DECISION_TAG
+from mlops_assets.loop.replay import active_runs
+from mlops_assets.retraining.requests import ATTEMPT_TAG, DECISION_TAG
 from mlops_assets.timeline import Window
-from resources.platform import Desk, Platform
 
 Jobs = Mapping[str, Any]
 """A project's jobs by name."""
@@ -50,32 +50,32 @@ def request(
     One piece of work at a time and in order: the next one is asked for when the run before it has ended. A run key
     names the work and its attempt, so that a daemon killed after launching launches nothing twice.
     """
-    desk = platform.of(blueprint.spec)
-    if (busy := busy_elsewhere(context, desk)) is not None:
+    project_context = platform.of(blueprint.spec)
+    if (busy := lease_conflict(context, project_context)) is not None:
         return busy
-    work = outstanding(desk.timeline, desk.history(), desk.now())
+    work = outstanding(project_context.timeline, project_context.ledger_view(), project_context.now())
     if not work:
         return dg.SkipReason("nothing is outstanding")
     if work[0].sensor != sensor:
         return dg.SkipReason(f"first comes {work[0].key}, which {blueprint.job(work[0].sensor)} launches")
-    return attempt(context, blueprint, desk, work[0])
+    return attempt(context, blueprint, project_context, work[0])
 
 
-def busy_elsewhere(context: dg.SensorEvaluationContext, desk: Desk) -> dg.SkipReason | None:
+def lease_conflict(context: dg.SensorEvaluationContext, project_context: ProjectContext) -> dg.SkipReason | None:
     """Why nothing may be launched now: another Dagster carries out the project's loop, or a run of this one does."""
-    if (elsewhere := desk.lease.take(holder_of(context.instance))) is not None:
-        return dg.SkipReason(str(elsewhere))
-    active = active_runs(context.instance, desk.spec.name)
+    if (conflict := project_context.lease.take(holder_of(context.instance))) is not None:
+        return dg.SkipReason(str(conflict))
+    active = active_runs(context.instance, project_context.spec.name)
     return dg.SkipReason(f"{active[0].job_name} is running ({active[0].run_id})") if active else None
 
 
-def first_heal(history: History) -> Heal | None:
+def first_heal(view: LedgerView) -> Heal | None:
     """The promotion that must be finished or undone, if there is one."""
-    return None if history.open_promotion is None else Heal(history.open_promotion.promotion)
+    return None if view.open_promotion is None else Heal(view.open_promotion.promotion)
 
 
 def attempt(
-    context: dg.SensorEvaluationContext, blueprint: Blueprint, desk: Desk, work: Work
+    context: dg.SensorEvaluationContext, blueprint: Blueprint, project_context: ProjectContext, work: Work
 ) -> dg.RunRequest | dg.SkipReason:
     """Launch a piece of work, after a pause if it has failed before."""
     failed = failed_runs(context.instance, blueprint.name, work.key)
@@ -90,7 +90,7 @@ def attempt(
     number = work.attempt if isinstance(work, Retrain) else len(failed) + 1
     tags = {"project": blueprint.name, LOOP_TAG: blueprint.name, WORK_TAG: work.key, ATTEMPT_TAG: str(number)}
     run_key = f"{blueprint.name}:{work.key}" if isinstance(work, Retrain) else f"{blueprint.name}:{work.key}:{number}"
-    return _run(blueprint, desk, work, run_key, tags)
+    return _run(blueprint, project_context, work, run_key, tags)
 
 
 def _pause(context: dg.SensorEvaluationContext, failed: list[dg.DagsterRun]) -> datetime | None:
@@ -107,7 +107,9 @@ def pause_after_failures(context: dg.SensorEvaluationContext, blueprint: Bluepri
     return _pause(context, failed) if failed else None
 
 
-def _run(blueprint: Blueprint, desk: Desk, work: Work, run_key: str, tags: dict[str, str]) -> dg.RunRequest:
+def _run(
+    blueprint: Blueprint, project_context: ProjectContext, work: Work, run_key: str, tags: dict[str, str]
+) -> dg.RunRequest:
     match work:
         case Heal():
             return dg.RunRequest(run_key, job_name=blueprint.job("heal"), tags=tags)
@@ -121,17 +123,28 @@ def _run(blueprint: Blueprint, desk: Desk, work: Work, run_key: str, tags: dict[
             return dg.RunRequest(run_key, job_name=blueprint.job("retrain"), tags={**tags, **more})
         case Observe(windows=windows, stage=stage):
             return _observe(
-                blueprint, desk, list(windows), run_key, tags, late=stage == "labelled" and work.sensor == "late_labels"
+                blueprint,
+                project_context,
+                list(windows),
+                run_key,
+                tags,
+                late=stage == "labelled" and work.sensor == "late_labels",
             )
         case Repair(window=window):
-            return _observe(blueprint, desk, [window], run_key, tags, late=False)
+            return _observe(blueprint, project_context, [window], run_key, tags, late=False)
 
 
 def _observe(
-    blueprint: Blueprint, desk: Desk, windows: list[Window], run_key: str, tags: dict[str, str], *, late: bool
+    blueprint: Blueprint,
+    project_context: ProjectContext,
+    windows: list[Window],
+    run_key: str,
+    tags: dict[str, str],
+    *,
+    late: bool,
 ) -> dg.RunRequest:
-    history = desk.history()
-    since = watched_from(blueprint.timeline, history)
+    view = project_context.ledger_view()
+    since = watched_from(blueprint.timeline, view)
     watched = since is not None and windows[-1].end > since
     names = WITH_LABELS if late else WITHOUT_LABELS
     if not watched:

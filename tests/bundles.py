@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from mlops_assets.resources.compute.h2o import H2OCluster
 
 from mlops_assets.modeling.automl import Recipe, fit, genmodel_jar
 from mlops_assets.prediction.features import FeatureDefinitions, compute, to_frame
@@ -17,7 +18,6 @@ from mlops_assets.prediction.inputs import Inputs, InputSchema, cut_inputs, to_r
 from mlops_assets.prediction.predictor import Origin, write_bundle
 from mlops_assets.spec import ProjectSpec
 from mlops_assets.timeline import Timeline
-from resources.h2o import H2OCluster
 
 DAYS = 40
 FIRST_EVENT = 72

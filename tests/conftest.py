@@ -7,10 +7,10 @@ import pickle
 
 import pytest
 from bundles import Version, Versions, train_all
+from example_project import States
 from filelock import FileLock
-from tide import States
 
-from mlops_assets.garbage import collect_rarely
+from mlops_assets.garbage_collection import collect_rarely
 
 collect_rarely()
 

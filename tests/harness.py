@@ -10,17 +10,17 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
+from mlops_assets.resources.platform import Platform, ProjectContext
+from mlops_assets.resources.settings import Settings
+from mlops_assets.sensors.run_status import run_status
 
 from mlops_assets.blueprint import Blueprint
+from mlops_assets.component import definitions_of
 from mlops_assets.errors import Unreachable
-from mlops_assets.project import definitions_of
-from mlops_assets.replay import advance, logged
-from mlops_assets.retraining.lease import LEASES
-from mlops_assets.retraining.outstanding import outstanding
+from mlops_assets.ledger.lease import LEASES
+from mlops_assets.loop.outstanding import outstanding
+from mlops_assets.loop.replay import advance, logged
 from mlops_assets.spec import ProjectSpec
-from resources.platform import Desk, Platform
-from resources.settings import Settings
-from sensors.run_status import run_status
 
 SENSORS = ("endpoint_health", "live_data", "late_labels", "retraining")
 
@@ -42,7 +42,7 @@ class Harness:
         self.repository = self.definitions.get_repository_def()
         self.runs: list[tuple[str, bool]] = []
         self.patience = timedelta(0)
-        """How long `settle` waits for a sensor that waits before it asks for failed work again."""
+        """How long `run_until_idle` waits for a sensor that waits before it asks for failed work again."""
         self.keys: set[str] = set()
         self._cursor: str | None = None
 
@@ -55,11 +55,11 @@ class Harness:
             try:
                 yield harness
             finally:
-                harness.desk.endpoint.stop()
+                harness.context.endpoint.stop()
                 harness.silent()
 
     @property
-    def desk(self) -> Desk:
+    def context(self) -> ProjectContext:
         """The project's resources, opened anew."""
         return self.platform.of(self.spec)
 
@@ -124,10 +124,10 @@ class Harness:
 
     def silent(self) -> None:
         """As if its last sign of life were long ago: another Dagster may go on with its state."""
-        with self.desk.ledger.database.begin() as connection:
+        with self.context.ledger.database.begin() as connection:
             connection.execute(LEASES.delete())
 
-    def settle(self) -> None:
+    def run_until_idle(self) -> None:
         """Tick and run until nothing is outstanding; a test that cannot settle fails."""
         runs, until = 0, time.monotonic() + self.patience.total_seconds()
         while runs < 200:
@@ -137,7 +137,7 @@ class Harness:
                 self.carry_out(request)
                 runs += 1
                 continue
-            work = outstanding(self.desk.timeline, self.desk.history(), self.desk.now())
+            work = outstanding(self.context.timeline, self.context.ledger_view(), self.context.now())
             if not work:
                 return
             assert time.monotonic() < until, f"nothing is launched for {work}"
@@ -150,4 +150,4 @@ class Harness:
 
     def advance(self, windows: int | None = None, until: datetime | None = None) -> list[datetime]:
         """Move the clock, settling at each moment."""
-        return list(advance(self.desk, self, windows=windows, until=until))
+        return list(advance(self.context, self, windows=windows, until=until))

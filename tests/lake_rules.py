@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
+from mlops_assets.resources.storage.lake import Lake
 
 from mlops_assets.errors import NotReady, Refused
-from resources.lake import Lake
 
 WINDOW, NEXT = "2011-04-02T04:00:00Z", "2011-04-09T04:00:00Z"
 
@@ -64,7 +64,7 @@ class LakeRules:
 
     def test_answers_are_published_with_their_inputs_as_text(self, lake: Lake) -> None:
         answers = rows().assign(inputs=[{"x": 1.0, "y": [1.0, None]}] * 5, probabilities=None)
-        version = lake.write_answers("p", WINDOW, answers, lake.look("p", "predictions", WINDOW))
+        version = lake.write_predictions("p", WINDOW, answers, lake.look("p", "predictions", WINDOW))
         assert lake.published("p", "predictions") == {WINDOW: version}
         read = lake.read_window("p", "predictions", WINDOW)
         assert read["inputs"].iloc[0] == '{"x":1.0,"y":[1.0,null]}'

@@ -12,10 +12,10 @@ import pytest
 import sqlalchemy as sa
 
 from mlops_assets.errors import LedgerError
-from mlops_assets.retraining.database import SCHEMA, VERSION_TABLE
-from mlops_assets.retraining.lease import LENGTH, Elsewhere, Holder, Lease
-from mlops_assets.retraining.ledger import Ledger
-from mlops_assets.retraining.records import ClockMoved
+from mlops_assets.ledger.database import SCHEMA, VERSION_TABLE
+from mlops_assets.ledger.facts import ClockMoved
+from mlops_assets.ledger.lease import LENGTH, Holder, Lease, LeaseConflict
+from mlops_assets.ledger.store import Ledger
 
 HERE, THERE = Holder("one", "in /srv/here on alpha"), Holder("two", "in /srv/there on beta")
 BEGUN = datetime(2026, 1, 1, tzinfo=UTC)
@@ -23,14 +23,14 @@ WRITER = """
 import sys
 import threading
 from datetime import UTC, datetime, timedelta
-from mlops_assets.retraining.ledger import Ledger
-from mlops_assets.retraining.records import ClockMoved
+from mlops_assets.ledger.store import Ledger
+from mlops_assets.ledger.facts import ClockMoved
 url, first = sys.argv[1], int(sys.argv[2])
 ledger, begun = Ledger(url), datetime(2026, 1, 1, tzinfo=UTC)
 for number in range(first, first + 40):
     ledger.append("tide", *(ClockMoved(at=begun + timedelta(hours=number, minutes=minute)) for minute in range(3)))
 """
-OPEN = "import sys; from mlops_assets.retraining.ledger import Ledger; print(Ledger(sys.argv[1]).projects())"
+OPEN = "import sys; from mlops_assets.ledger.store import Ledger; print(Ledger(sys.argv[1]).projects())"
 
 
 def moved(hours: int) -> ClockMoved:
@@ -65,7 +65,7 @@ class LedgerRules:
         assert ledger.append("tide", moved(2), moved(1)) == [True, True]
         assert ledger.append("tide", moved(1), moved(3)) == [False, True]
         assert ledger.append("other", moved(1)) == [True]
-        assert [fact.at for fact in Ledger(url).history("tide").facts] == [moved(hours).at for hours in (2, 1, 3)]
+        assert [fact.at for fact in Ledger(url).view("tide").facts] == [moved(hours).at for hours in (2, 1, 3)]
         assert ledger.projects() == ["other", "tide"]
 
     def test_facts_of_one_call_are_all_written_or_none(self, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -80,7 +80,7 @@ class LedgerRules:
         monkeypatch.setitem(ledger.append.__globals__, "_row", rows)
         with pytest.raises(KeyboardInterrupt):
             ledger.append("tide", moved(1), moved(2))
-        assert ledger.history("tide").facts == ()
+        assert ledger.view("tide").facts == ()
 
     def test_processes_that_open_an_empty_one_and_write_at_once_lose_and_double_nothing(self, url: str) -> None:
         """The second writer's hours overlap the first one's; one who follows misses none of them."""
@@ -98,7 +98,7 @@ class LedgerRules:
             follow()
         moments = {BEGUN + timedelta(hours=hours, minutes=minute) for hours in range(60) for minute in range(3)}
         assert sorted(moment for _, moment in followed) == sorted(moments)
-        assert [fact.at for fact in Ledger(url).history("tide").facts] == [moment for _, moment in followed]
+        assert [fact.at for fact in Ledger(url).view("tide").facts] == [moment for _, moment in followed]
 
     def test_a_reader_passes_over_nothing_that_is_still_being_written(
         self, url: str, monkeypatch: pytest.MonkeyPatch
@@ -153,7 +153,7 @@ class LedgerRules:
         assert schema(url) == wanted
         ledger.append("tide", moved(3))
         ledger.forwarded("forwarder", "tide", 1)
-        assert [fact.at for fact in ledger.history("tide").facts] == [moved(hours).at for hours in (1, 2, 3)]
+        assert [fact.at for fact in ledger.view("tide").facts] == [moved(hours).at for hours in (1, 2, 3)]
 
     def test_one_of_a_newer_platform_is_named_and_left_as_it_is(self, url: str) -> None:
         Ledger(url)
@@ -191,7 +191,7 @@ class LedgerRules:
 
     def test_of_many_that_take_a_lease_at_once_one_gets_it(self, url: str) -> None:
         database = Ledger(url).database
-        told: list[Elsewhere | None] = []
+        told: list[LeaseConflict | None] = []
 
         def take(number: int) -> None:
             together.wait()
@@ -209,17 +209,17 @@ class LedgerRules:
 
     def test_a_lease_is_its_holders_as_long_as_it_gives_signs_of_life_and_a_minute_more(self, url: str) -> None:
         lease = Lease(Ledger(url).database, "tide")
-        assert lease.elsewhere(THERE) is None
+        assert lease.conflict(THERE) is None
         assert lease.take(HERE) is None
         silent(url, LENGTH - 30)
         found = lease.take(THERE)
         assert found is not None
         assert LENGTH - 30 <= found.seconds <= LENGTH
         assert "in /srv/here on alpha" in str(found)
-        assert lease.elsewhere(HERE) is None
+        assert lease.conflict(HERE) is None
         assert lease.take(HERE) is None
         silent(url, LENGTH - 30)
-        assert lease.elsewhere(THERE) is not None
+        assert lease.conflict(THERE) is not None
         assert Lease(Ledger(url).database, "other").take(THERE) is None
 
     def test_a_lease_whose_holder_is_silent_is_taken_over_and_it_hears_of_it_when_it_is_back(self, url: str) -> None:
@@ -236,7 +236,7 @@ class LedgerRules:
         assert lease.take(HERE) is None
         silent(url, -86_400)
         assert lease.take(HERE) is None
-        assert lease.elsewhere(THERE) is not None
+        assert lease.conflict(THERE) is not None
         silent(url, -86_400)
         assert lease.take(THERE) is None
-        assert lease.elsewhere(HERE) is not None
+        assert lease.conflict(HERE) is not None

@@ -10,17 +10,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mlops_assets.errors import ModelError, NotReady, SpecError
-from mlops_assets.losses import (
-    Forecast,
+from mlops_assets.evaluation.metrics import (
+    Predicted,
     baseline_predictions,
     block_bootstrap,
     block_bootstrap_rows,
     difference_interval,
-    forecast_loss,
     is_defined,
     loss,
     majority,
     metric_value,
+    predicted_loss,
     row_losses,
     seasonal_naive,
 )
@@ -63,14 +63,14 @@ def frame(values: list[Any], start: datetime = START, entity: str | None = None)
     return made if entity is None else made.assign(entity=entity)
 
 
-def answers(task: str, rows: int = 60, seed: int = 0) -> tuple[np.ndarray, Forecast, list[str] | None]:
+def answers(task: str, rows: int = 60, seed: int = 0) -> tuple[np.ndarray, Predicted, list[str] | None]:
     rng = np.random.default_rng(seed)
     if task == "regression":
         truth = rng.gamma(2, 50, rows)
-        return truth, Forecast(truth + rng.normal(0, 10, rows)), None
+        return truth, Predicted(truth + rng.normal(0, 10, rows)), None
     share = rng.dirichlet([1, 1], rows)
     names = np.array(CLASSES, dtype=object)
-    return names[rng.integers(0, 2, rows)], Forecast(names[share.argmax(axis=1)], share), CLASSES
+    return names[rng.integers(0, 2, rows)], Predicted(names[share.argmax(axis=1)], share), CLASSES
 
 
 def task_of(metric: str) -> str:
@@ -85,8 +85,8 @@ def test_a_better_answer_has_a_smaller_loss_whatever_the_metrics_direction(metri
     truth, poor, classes = answers(task_of(metric))
     value = truth.astype(poor.value.dtype)
     sure = None if classes is None else np.array([[float(name == label) for name in classes] for label in truth])
-    assert forecast_loss(metric, truth, Forecast(value, sure), classes) < forecast_loss(metric, truth, poor, classes)
-    assert forecast_loss(metric, truth, Forecast(value, sure), classes) == pytest.approx(0, abs=1e-12)
+    assert predicted_loss(metric, truth, Predicted(value, sure), classes) < predicted_loss(metric, truth, poor, classes)
+    assert predicted_loss(metric, truth, Predicted(value, sure), classes) == pytest.approx(0, abs=1e-12)
 
 
 def test_losses_are_scikit_learns_metrics() -> None:
@@ -100,9 +100,9 @@ def test_losses_are_scikit_learns_metrics() -> None:
     down = metrics.f1_score(truth, forecast.value, pos_label="DOWN")
     assert loss("f1", truth, forecast.value, classes=classes) == pytest.approx(1 - down)
     expected = metrics.log_loss(up, forecast.probabilities[:, 0])
-    assert forecast_loss("log_loss", truth, forecast, classes) == pytest.approx(expected)
+    assert predicted_loss("log_loss", truth, forecast, classes) == pytest.approx(expected)
     expected = 1 - metrics.roc_auc_score(up, forecast.probabilities[:, 0])
-    assert forecast_loss("roc_auc", truth, forecast, classes) == pytest.approx(expected)
+    assert predicted_loss("roc_auc", truth, forecast, classes) == pytest.approx(expected)
 
 
 def test_probabilities_go_by_the_projects_order_of_classes() -> None:
@@ -158,7 +158,7 @@ def test_row_losses_average_to_the_loss(metric: Metric) -> None:
         assert metric in ("median_ae", "balanced_accuracy", "f1", "f1_macro", "roc_auc")
         return
     mean = np.sqrt(rows.mean()) if metric == "rmse" else rows.mean()
-    assert mean == pytest.approx(forecast_loss(metric, truth, forecast, classes))
+    assert mean == pytest.approx(predicted_loss(metric, truth, forecast, classes))
 
 
 # Baselines
@@ -261,7 +261,7 @@ def test_a_baseline_of_classes_has_a_finite_loss_in_every_metric(metric: Metric)
     series = frame(list(np.random.default_rng(0).choice(CLASSES, 24 * 20)))
     events = series.iloc[60:].reset_index(drop=True)
     found = baseline_predictions(spec, Timeline(spec), series, events, known_until=START + timedelta(days=20))
-    assert np.isfinite(forecast_loss(metric, events["y"].to_numpy(), found, spec.classes))
+    assert np.isfinite(predicted_loss(metric, events["y"].to_numpy(), found, spec.classes))
 
 
 def test_a_seasonal_naive_answer_for_two_years_of_hours_takes_less_than_a_second() -> None:
@@ -326,11 +326,11 @@ def test_one_block_says_nothing() -> None:
 @pytest.mark.parametrize("metric", ["mae", "rmse", "accuracy", "log_loss"])
 def test_the_vectorised_bootstrap_equals_computing_the_metric_of_each_draw(metric: Metric) -> None:
     truth, a, classes = answers(task_of(metric), 336)
-    b = answers(task_of(metric), 336, seed=1)[1] if classes else Forecast(truth + 5)
+    b = answers(task_of(metric), 336, seed=1)[1] if classes else Predicted(truth + 5)
     fast = difference_interval(metric, hours(336), truth, a, b, block=DAY, seed=4, classes=classes, draws=100)
 
     def difference(rows: np.ndarray) -> float:
-        of = [forecast_loss(metric, truth[rows], each.take(rows), classes) for each in (a, b)]
+        of = [predicted_loss(metric, truth[rows], each.take(rows), classes) for each in (a, b)]
         return of[0] - of[1]
 
     assert fast == pytest.approx(block_bootstrap_rows(hours(336), difference, DAY, seed=4, draws=100))
@@ -339,8 +339,8 @@ def test_the_vectorised_bootstrap_equals_computing_the_metric_of_each_draw(metri
 @pytest.mark.parametrize("metric", ["median_ae", "f1", "roc_auc"])
 def test_metrics_that_are_no_mean_have_an_interval_too(metric: Metric) -> None:
     truth, a, classes = answers(task_of(metric), 336)
-    worse = Forecast(a.value[::-1].copy(), None if a.probabilities is None else a.probabilities[::-1].copy())
+    worse = Predicted(a.value[::-1].copy(), None if a.probabilities is None else a.probabilities[::-1].copy())
     found = difference_interval(metric, hours(336), truth, worse, a, block=DAY, seed=4, classes=classes, draws=60)
     assert found is not None
-    point = forecast_loss(metric, truth, worse, classes) - forecast_loss(metric, truth, a, classes)
+    point = predicted_loss(metric, truth, worse, classes) - predicted_loss(metric, truth, a, classes)
     assert found[0] <= point <= found[1]

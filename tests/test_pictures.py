@@ -14,9 +14,9 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from mlops_assets import live_pictures, pictures
-from mlops_assets.card import BACKGROUND
-from mlops_assets.pictures import ALARM, CALM, ROLES
+from mlops_assets.charts import charts, live
+from mlops_assets.charts.charts import ALARM, CALM, ROLES
+from mlops_assets.charts.style import BACKGROUND
 
 START = datetime(2011, 4, 2, 4, tzinfo=UTC)
 RNG = np.random.default_rng(0)
@@ -35,19 +35,19 @@ def weeks(count: int = 30, **columns: Any) -> pd.DataFrame:
 
 @cache
 def forecast() -> bytes:
-    return pictures.forecast_against_truth(hours(champion=20, shadow=60, baseline=40), unit="rentals per hour")
+    return charts.predictions_against_labels(hours(champion=20, shadow=60, baseline=40), unit="rentals per hour")
 
 
 @cache
 def longest_forecast() -> bytes:
-    return pictures.forecast_against_truth(hours(60, champion=20, candidate=30, shadow=60, baseline=40))
+    return charts.predictions_against_labels(hours(60, champion=20, candidate=30, shadow=60, baseline=40))
 
 
 @cache
 def classes() -> bytes:
     names = RNG.choice(["UP", "DOWN"], (336, 3))
     frame = pd.DataFrame(names, columns=["truth", "champion", "baseline"])
-    return pictures.forecast_against_truth(
+    return charts.predictions_against_labels(
         frame.assign(event_time=pd.date_range(START, periods=336, freq="30min", tz="UTC"))
     )
 
@@ -57,7 +57,7 @@ def error(metric: Any = "mae") -> bytes:
     losses = {"served": RNG.uniform(0.1, 0.3, 90), "shadow": RNG.uniform(0.3, 0.6, 90), "baseline": 0.5}
     changes = [(START + timedelta(days=70 * n), f"v{n + 1}") for n in range(8)]
     retrains = [when - timedelta(days=7) for when, _ in changes[1:]]
-    return pictures.error_over_time(
+    return charts.error_over_time(
         weeks(90, **losses), metric=metric, promotions=changes, retrains=retrains, unit="rentals per hour"
     )
 
@@ -66,7 +66,7 @@ def error(metric: Any = "mae") -> bytes:
 def drift_over_time() -> bytes:
     table = weeks(share=RNG.uniform(0, 1, 30), prediction=RNG.uniform(0, 0.4, 30))
     table.loc[[4, 5], ["share", "prediction"]] = np.nan
-    return pictures.drift_over_time(
+    return charts.drift_over_time(
         table, share=0.5, statistic="psi", threshold=0.2, promotions=[(START + timedelta(days=21), "v2")]
     )
 
@@ -74,19 +74,19 @@ def drift_over_time() -> bytes:
 @cache
 def drifted() -> bytes:
     scores = {f'cnt__agg_linear_trend__attr_"slope"__chunk_len_50__f_agg_"max"_{n}': n / 50 for n in range(30)}
-    return pictures.drifted_columns(scores, threshold=0.1, statistic="wasserstein")
+    return charts.drifted_columns(scores, threshold=0.1, statistic="wasserstein")
 
 
 @cache
 def leaderboard() -> bytes:
     table = pd.DataFrame({"model_id": [f"XGBoost_{n}_AutoML_20110402" for n in range(12)], "mae": np.arange(12) + 30.0})
-    return pictures.leaderboard(table, metric="mae")
+    return charts.leaderboard(table, metric="mae")
 
 
 @cache
 def importance() -> bytes:
     share = np.sort(RNG.dirichlet(np.ones(40)))[::-1]
-    return pictures.variable_importance(
+    return charts.variable_importance(
         pd.DataFrame({"variable": [f"column_{n}" for n in range(40)], "percentage": share})
     )
 
@@ -94,7 +94,7 @@ def importance() -> bytes:
 @cache
 def verdict() -> bytes:
     losses = {"candidate": 30.1, "champion": 41.9, "baseline": 49.0}
-    return pictures.loss_comparison(losses, metric="mae", interval=(7.2, 16.1), unit="rentals per hour")
+    return charts.loss_comparison(losses, metric="mae", interval=(7.2, 16.1), unit="rentals per hour")
 
 
 def asked(days: int = 7) -> pd.DataFrame:
@@ -105,13 +105,13 @@ def asked(days: int = 7) -> pd.DataFrame:
 
 @cache
 def service() -> bytes:
-    return live_pictures.service_over_time(asked(), step=timedelta(hours=1), limit_ms=50)
+    return live.service_over_time(asked(), step=timedelta(hours=1), limit_ms=50)
 
 
 @cache
 def features() -> bytes:
     columns = {f"known_{n}": RNG.normal(n, 1, 24 * 7) for n in range(9)}
-    return live_pictures.live_features(hours(**dict.fromkeys(columns, 1.0)), list(columns))
+    return live.live_features(hours(**dict.fromkeys(columns, 1.0)), list(columns))
 
 
 ALL: list[Callable[[], bytes]] = [
@@ -145,7 +145,7 @@ def test_each_picture_fits_into_metadata_and_onto_both_pages(picture: Callable[[
     drawn = image(png)
     assert drawn.width == 880
     assert drawn.height <= 800
-    assert len(pictures.markdown_image(png, "a picture")) < 60_000
+    assert len(charts.markdown_image(png, "a picture")) < 60_000
     alpha = np.asarray(drawn)[..., 3]
     assert alpha[0, 0] == alpha[-1, -1] == 0  # round corners let the page through
     assert (alpha[10:-10, 10:-10] == 255).all()  # and the card itself does not
@@ -162,7 +162,7 @@ def test_nothing_is_cut_off_at_the_cards_border(picture: Callable[[], bytes]) ->
 
 def test_a_picture_goes_into_markdown_whole() -> None:
     png = verdict()
-    text = pictures.markdown_image(png, "losses")
+    text = charts.markdown_image(png, "losses")
     assert text.startswith("![losses](data:image/png;base64,")
     assert base64.b64decode(text.removesuffix(")").split(",", 1)[1]) == png
 
@@ -173,49 +173,47 @@ def test_the_same_table_gives_the_same_picture() -> None:
 
 def test_who_is_who_has_one_colour_in_every_picture() -> None:
     frame = hours(champion=20, baseline=40)
-    for png in (pictures.forecast_against_truth(frame), verdict(), error()):
+    for png in (charts.predictions_against_labels(frame), verdict(), error()):
         assert pixels(png, ROLES["champion"][1]) > 150
         assert pixels(png, ROLES["baseline"][1]) > 60
-    without = pictures.forecast_against_truth(frame.drop(columns="champion"))
+    without = charts.predictions_against_labels(frame.drop(columns="champion"))
     assert pixels(without, ROLES["champion"][1]) == 0
 
 
 def test_a_side_without_any_answer_is_not_drawn_nor_named() -> None:
     frame = hours(champion=20)
-    absent = pictures.forecast_against_truth(frame.assign(shadow=np.nan, baseline=np.nan))
-    assert absent == pictures.forecast_against_truth(frame)
+    absent = charts.predictions_against_labels(frame.assign(shadow=np.nan, baseline=np.nan))
+    assert absent == charts.predictions_against_labels(frame)
 
 
 def test_the_band_of_usual_error_is_as_wide_as_the_loss() -> None:
     frame = hours(champion=5)
     plain, narrow, wide = (
-        pictures.forecast_against_truth(frame, usual=usual) for usual in (None, ("mae", 10.0), ("mae", 60.0))
+        charts.predictions_against_labels(frame, usual=usual) for usual in (None, ("mae", 10.0), ("mae", 60.0))
     )
-    assert plain == pictures.forecast_against_truth(frame)
+    assert plain == charts.predictions_against_labels(frame)
     areas = [pixels(png, "#cbe7f7") for png in (plain, narrow, wide)]
     assert areas[0] < 50 < areas[1] < areas[2] / 2
 
 
 def test_failed_requests_stand_out_and_slow_ones_lie_above_the_limit() -> None:
     good = asked().assign(status=200)
-    calm, failing = (
-        live_pictures.service_over_time(each, step=timedelta(hours=1), limit_ms=50) for each in (good, asked())
-    )
+    calm, failing = (live.service_over_time(each, step=timedelta(hours=1), limit_ms=50) for each in (good, asked()))
     assert pixels(failing, ALARM, slack=40) > pixels(calm, ALARM, slack=40) + 40
 
 
 def test_six_features_are_drawn_those_named_first_and_no_text() -> None:
     columns = {f"known_{n}": RNG.normal(n, 1, 24 * 7) for n in range(9)}
     frame = hours().assign(**columns)
-    six = live_pictures.live_features(frame[["event_time", *list(columns)[:6]]], list(columns))
-    texts = live_pictures.live_features(frame.assign(sky="clear")[["event_time", "sky"]], ["sky"])
-    assert image(live_pictures.live_features(frame, list(columns))).height == image(six).height
-    assert texts == live_pictures.live_features(frame[:0], ["sky"])
+    six = live.live_features(frame[["event_time", *list(columns)[:6]]], list(columns))
+    texts = live.live_features(frame.assign(sky="clear")[["event_time", "sky"]], ["sky"])
+    assert image(live.live_features(frame, list(columns))).height == image(six).height
+    assert texts == live.live_features(frame[:0], ["sky"])
 
 
 def test_only_columns_at_or_above_the_threshold_are_alarming() -> None:
-    calm = pictures.drifted_columns({"a": 0.05, "b": 0.0999}, threshold=0.1, statistic="psi")
-    both = pictures.drifted_columns({"a": 0.05, "b": 0.1}, threshold=0.1, statistic="psi")
+    calm = charts.drifted_columns({"a": 0.05, "b": 0.0999}, threshold=0.1, statistic="psi")
+    both = charts.drifted_columns({"a": 0.05, "b": 0.1}, threshold=0.1, statistic="psi")
     assert pixels(calm, ALARM) == 0
     assert pixels(calm, CALM) > 1000
     assert pixels(both, ALARM) > 1000
@@ -225,32 +223,32 @@ def test_only_columns_at_or_above_the_threshold_are_alarming() -> None:
 def test_at_most_twenty_columns_are_drawn_the_farthest() -> None:
     far = {f"far_{n:02}": 1 + n / 100 for n in range(20)}
     near = {f"near_{n:02}": 0.01 for n in range(30)}
-    png = pictures.drifted_columns(near | far, threshold=0.1, statistic="psi")
+    png = charts.drifted_columns(near | far, threshold=0.1, statistic="psi")
     assert pixels(png, CALM) == 0
     assert pixels(png, ALARM) > 10_000
 
 
 def test_retraining_decisions_and_promotions_are_marked_and_those_elsewhere_are_not() -> None:
     table = weeks(served=0.2, shadow=0.3, baseline=0.4)
-    plain = pictures.error_over_time(table, metric="mae")
+    plain = charts.error_over_time(table, metric="mae")
     inside, outside = START + timedelta(days=70), START + timedelta(days=3000)
     assert pixels(plain, ALARM) == 0
-    assert pixels(pictures.error_over_time(table, metric="mae", retrains=[inside]), ALARM) > 60
-    assert pictures.error_over_time(table, metric="mae", promotions=[(inside, "v2")]) != plain
-    elsewhere = pictures.error_over_time(table, metric="mae", retrains=[outside], promotions=[(outside, "v9")])
-    assert elsewhere == plain
+    assert pixels(charts.error_over_time(table, metric="mae", retrains=[inside]), ALARM) > 60
+    assert charts.error_over_time(table, metric="mae", promotions=[(inside, "v2")]) != plain
+    conflict = charts.error_over_time(table, metric="mae", retrains=[outside], promotions=[(outside, "v9")])
+    assert conflict == plain
 
 
 def test_an_accuracy_is_drawn_as_an_accuracy() -> None:
     assert error("accuracy") != error("mae")
     good, poor = ({"candidate": loss, "baseline": 0.05} for loss in (0.1, 0.8))
-    bars = [pixels(pictures.loss_comparison(each, metric="accuracy"), ROLES["candidate"][1]) for each in (good, poor)]
+    bars = [pixels(charts.loss_comparison(each, metric="accuracy"), ROLES["candidate"][1]) for each in (good, poor)]
     assert bars[0] > 2 * bars[1]
 
 
 def test_a_stand_in_for_the_projects_metric_is_named() -> None:
     table = pd.DataFrame({"model_id": ["a", "b"], "logloss": [0.5, 0.6]})
-    stand_in, itself = (pictures.leaderboard(table, metric=metric) for metric in ("accuracy", "log_loss"))
+    stand_in, itself = (charts.leaderboard(table, metric=metric) for metric in ("accuracy", "log_loss"))
     assert stand_in != itself
     assert pixels(stand_in, ROLES["candidate"][1]) > 1000
     assert pixels(stand_in, CALM) > pixels(stand_in, ROLES["candidate"][1])
@@ -258,9 +256,9 @@ def test_a_stand_in_for_the_projects_metric_is_named() -> None:
 
 def test_drift_above_its_threshold_stands_out() -> None:
     table = weeks(share=0.2, prediction=0.1)
-    calm = pictures.drift_over_time(table, share=0.5, statistic="psi", threshold=0.2)
-    none = pictures.drift_over_time(table, share=0.5, statistic="psi")
-    over = pictures.drift_over_time(table.assign(prediction=0.3), share=0.5, statistic="psi", threshold=0.2)
+    calm = charts.drift_over_time(table, share=0.5, statistic="psi", threshold=0.2)
+    none = charts.drift_over_time(table, share=0.5, statistic="psi")
+    over = charts.drift_over_time(table.assign(prediction=0.3), share=0.5, statistic="psi", threshold=0.2)
     lines = [pixels(png, ALARM, slack=60) for png in (none, calm, over)]
     assert 100 < lines[0] < lines[1] - 100
     assert lines[1] < lines[2] - 100
@@ -268,20 +266,20 @@ def test_drift_above_its_threshold_stands_out() -> None:
 
 def test_times_are_shown_in_the_projects_zone() -> None:
     frame = hours(1, champion=10)
-    utc, local = (pictures.forecast_against_truth(frame, zone=zone) for zone in ("UTC", "Australia/Sydney"))
+    utc, local = (charts.predictions_against_labels(frame, zone=zone) for zone in ("UTC", "Australia/Sydney"))
     assert utc != local
 
 
 def test_aware_and_naive_utc_times_are_the_same() -> None:
     frame = hours(champion=10)
     naive = frame.assign(event_time=frame["event_time"].dt.tz_localize(None))
-    assert pictures.forecast_against_truth(naive) == pictures.forecast_against_truth(frame)
+    assert charts.predictions_against_labels(naive) == charts.predictions_against_labels(frame)
 
 
 def test_several_entities_are_averaged() -> None:
     frame = hours(champion=10)
     doubled = pd.concat([frame.assign(entity="a"), frame.assign(entity="b")], ignore_index=True)
-    assert pictures.forecast_against_truth(doubled) == pictures.forecast_against_truth(frame)
+    assert charts.predictions_against_labels(doubled) == charts.predictions_against_labels(frame)
 
 
 @pytest.mark.parametrize("rows", [0, 1])
@@ -289,24 +287,24 @@ def test_a_young_project_has_pictures_too(rows: int) -> None:
     empty = hours(champion=10)[:rows]
     one = weeks(served=0.2, shadow=np.nan, baseline=0.3, share=np.nan, prediction=np.nan)[:rows]
     made = [
-        pictures.forecast_against_truth(empty),
-        pictures.forecast_against_truth(empty.assign(truth="UP", champion="DOWN")),
-        pictures.forecast_against_truth(empty, usual=("mae", 5.0)),
-        live_pictures.service_over_time(asked(1)[:rows], step=timedelta(hours=1), limit_ms=50),
-        live_pictures.live_features(empty, ["champion"]),
-        pictures.error_over_time(one, metric="mae", promotions=[(START, "v1")], retrains=[START]),
-        pictures.drift_over_time(one, share=0.5, statistic="psi", promotions=[(START, "v1")]),
-        pictures.drifted_columns(dict.fromkeys("ab"[:rows], 0.0), threshold=0.1, statistic="psi"),
-        pictures.leaderboard(pd.DataFrame({"model_id": ["a", "b"], "mae": [1.0, 2.0]})[:rows], metric="mae"),
-        pictures.variable_importance(pd.DataFrame({"variable": ["a", "b"], "percentage": [1.0, 0.0]})[:rows]),
-        pictures.loss_comparison(dict(list({"candidate": 1.0, "baseline": 0.0}.items())[:rows]), metric="mae"),
+        charts.predictions_against_labels(empty),
+        charts.predictions_against_labels(empty.assign(truth="UP", champion="DOWN")),
+        charts.predictions_against_labels(empty, usual=("mae", 5.0)),
+        live.service_over_time(asked(1)[:rows], step=timedelta(hours=1), limit_ms=50),
+        live.live_features(empty, ["champion"]),
+        charts.error_over_time(one, metric="mae", promotions=[(START, "v1")], retrains=[START]),
+        charts.drift_over_time(one, share=0.5, statistic="psi", promotions=[(START, "v1")]),
+        charts.drifted_columns(dict.fromkeys("ab"[:rows], 0.0), threshold=0.1, statistic="psi"),
+        charts.leaderboard(pd.DataFrame({"model_id": ["a", "b"], "mae": [1.0, 2.0]})[:rows], metric="mae"),
+        charts.variable_importance(pd.DataFrame({"variable": ["a", "b"], "percentage": [1.0, 0.0]})[:rows]),
+        charts.loss_comparison(dict(list({"candidate": 1.0, "baseline": 0.0}.items())[:rows]), metric="mae"),
     ]
     assert all(image(png).width == 880 for png in made)
 
 
 def test_nothing_is_drawn_through_matplotlibs_global_state() -> None:
     code = (
-        "import sys; from mlops_assets import pictures; assert 'matplotlib' not in sys.modules;"
-        "pictures.loss_comparison({'candidate': 1.0}, metric='mae'); assert 'matplotlib.pyplot' not in sys.modules"
+        "import sys; from mlops_assets.charts import charts; assert 'matplotlib' not in sys.modules;"
+        "charts.loss_comparison({'candidate': 1.0}, metric='mae'); assert 'matplotlib.pyplot' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)

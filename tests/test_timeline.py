@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from mlops_assets.acquisition.completeness import gaps
 from mlops_assets.errors import Refused
-from mlops_assets.losses import seasonal_naive
+from mlops_assets.evaluation.metrics import seasonal_naive
 from mlops_assets.spec import ProjectSpec
 from mlops_assets.timeline import DAY, Timeline, Window, as_datetime64, contiguous, event_id, iso, parse
 
@@ -310,10 +310,10 @@ def test_a_window_that_begins_with_a_midnight_that_is_left_out_begins_an_hour_la
 
 @given(moments, st.sampled_from(ZONES))
 def test_a_time_is_written_in_one_way_whatever_its_zone(moment: datetime, zone: str) -> None:
-    elsewhere = moment.astimezone(ZoneInfo(zone))
-    assert iso(elsewhere) == iso(moment)
+    conflict = moment.astimezone(ZoneInfo(zone))
+    assert iso(conflict) == iso(moment)
     assert parse(iso(moment)) == moment
-    assert event_id("timed", "a", elsewhere) == event_id("timed", "a", moment)
+    assert event_id("timed", "a", conflict) == event_id("timed", "a", moment)
 
 
 names = st.text("ab_", max_size=3)

@@ -4,13 +4,13 @@ from collections.abc import Iterator
 
 import dagster as dg
 
-from mlops_assets.acquisition import show
-from mlops_assets.acquisition.arrival import label, publish, publish_history
+from mlops_assets.acquisition import metadata
 from mlops_assets.acquisition.representative import representative
-from mlops_assets.acquisition.start import personal, snap
+from mlops_assets.acquisition.training_start import start_training, with_recorded_decision
+from mlops_assets.acquisition.window_publication import label, publish, publish_history
 from mlops_assets.blueprint import Blueprint
 from mlops_assets.errors import names_project
-from resources.platform import Platform, RunFacts
+from mlops_assets.resources.platform import Platform, RunFacts
 
 Results = Iterator[dg.MaterializeResult | dg.AssetCheckResult]  # type: ignore[type-arg]
 
@@ -34,12 +34,12 @@ def assets(blueprint: Blueprint) -> list[dg.AssetsDefinition | dg.AssetChecksDef
     )
     def raw_data(context: dg.AssetExecutionContext, platform: Platform) -> Results:
         """Rows of one window without the target. Write, audit, publish: readers see published windows only."""
-        desk = platform.of(spec)
-        found = [publish(desk, window) for window in blueprint.windows_of(context)]
+        project_context = platform.of(spec)
+        found = [publish(project_context, window) for window in blueprint.windows_of(context)]
         for result in found:
-            context.add_asset_metadata(show.window(result), partition_key=desk.key(result.window))
-        yield dg.MaterializeResult(metadata=show.windows(found))
-        yield from show.checks(found)
+            context.add_asset_metadata(metadata.window(result), partition_key=project_context.key(result.window))
+        yield dg.MaterializeResult(metadata=metadata.windows(found))
+        yield from metadata.checks(found)
 
     @blueprint.asset(
         "acquisition",
@@ -51,15 +51,19 @@ def assets(blueprint: Blueprint) -> list[dg.AssetsDefinition | dg.AssetChecksDef
     )
     def labels(context: dg.AssetExecutionContext, platform: Platform) -> Results:
         """The target of one window, once due; until then it is pending."""
-        desk = platform.of(spec)
-        found = [(window, label(desk, window)) for window in blueprint.windows_of(context)]
+        project_context = platform.of(spec)
+        found = [(window, label(project_context, window)) for window in blueprint.windows_of(context)]
         for window, result in found:
-            context.add_asset_metadata(show.labels(result, timeline, window), partition_key=desk.key(window))
+            context.add_asset_metadata(
+                metadata.labels(result, timeline, window), partition_key=project_context.key(window)
+            )
         here = [result for _, result in found if result is not None]
-        yield dg.MaterializeResult(metadata=show.windows(here))
+        yield dg.MaterializeResult(metadata=metadata.windows(here))
         bad = [result for result in here if result.quarantined]
         yield dg.AssetCheckResult(
-            check_name="labels_schema", passed=not bad, metadata={"failing rows": show.failing_rows(bad)} if bad else {}
+            check_name="labels_schema",
+            passed=not bad,
+            metadata={"failing rows": metadata.failing_rows(bad)} if bad else {},
         )
 
     @blueprint.asset("acquisition", "history", deps=["business_case"], kinds={"parquet"})
@@ -69,21 +73,23 @@ def assets(blueprint: Blueprint) -> list[dg.AssetsDefinition | dg.AssetChecksDef
         Jobs over partitioned and unpartitioned assets cannot be launched without a partition; this makes one click do.
         Windows that are there already stay as they are; quarantined ones are named and left out.
         """
-        desk = platform.of(spec)
+        project_context = platform.of(spec)
         found = []
-        for window, rows, truth in publish_history(desk):
+        for window, rows, truth in publish_history(project_context):
             found.append(rows)
             context.log_event(
                 dg.AssetMaterialization(
-                    blueprint.key("raw_data"), metadata=show.window(rows), partition=desk.key(window)
+                    blueprint.key("raw_data"), metadata=metadata.window(rows), partition=project_context.key(window)
                 )
             )
             if truth is not None:
-                metadata = show.labels(truth, timeline, window)
+                shown = metadata.labels(truth, timeline, window)
                 context.log_event(
-                    dg.AssetMaterialization(blueprint.key("labels"), metadata=metadata, partition=desk.key(window))
+                    dg.AssetMaterialization(
+                        blueprint.key("labels"), metadata=shown, partition=project_context.key(window)
+                    )
                 )
-        return dg.MaterializeResult(metadata=show.windows(found))
+        return dg.MaterializeResult(metadata=metadata.windows(found))
 
     @blueprint.asset(
         "acquisition",
@@ -101,13 +107,15 @@ def assets(blueprint: Blueprint) -> list[dg.AssetsDefinition | dg.AssetChecksDef
         Here the circle begins again: the sensor `*_retraining` starts this for each RETRAIN of `retraining_decision`.
         A retraining whose evidence has been consumed meanwhile is skipped.
         """
-        desk = platform.of(spec)
-        ticket = personal(desk, desk.ticket(RunFacts.of(context.run)))
-        found = snap(desk, desk.workbench(context.run.run_id), ticket)
+        project_context = platform.of(spec)
+        training_request = with_recorded_decision(
+            project_context, project_context.training_request(RunFacts.of(context.run))
+        )
+        found = start_training(project_context, project_context.run_artifacts(context.run.run_id), training_request)
         if isinstance(found, str):
             context.log.warning("skipped: %s", found)
             return
-        yield dg.MaterializeResult(metadata=show.dataset(found), data_version=dg.DataVersion(found.md5))
+        yield dg.MaterializeResult(metadata=metadata.dataset(found), data_version=dg.DataVersion(found.md5))
 
     @dg.asset_check(
         asset=blueprint.key("dataset"),
@@ -116,7 +124,9 @@ def assets(blueprint: Blueprint) -> list[dg.AssetsDefinition | dg.AssetChecksDef
     )
     @names_project(spec.name)
     def is_representative(context: dg.AssetCheckExecutionContext, platform: Platform) -> dg.AssetCheckResult:
-        desk = platform.of(spec)
-        return show.representative(representative(desk, desk.workbench(context.run.run_id)))
+        project_context = platform.of(spec)
+        return metadata.representative(
+            representative(project_context, project_context.run_artifacts(context.run.run_id))
+        )
 
     return [raw_data, labels, history, dataset, is_representative]

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from mlops_assets.errors import NotReady, SourceError
-from mlops_assets.retraining.records import Collected
+from mlops_assets.ledger.facts import Collected
+from mlops_assets.resources.platform import ProjectContext
 from mlops_assets.spec.imports import import_function
-from resources.platform import Desk
 
 
-def run_collect_hook(desk: Desk, decision_id: str) -> str:
+def run_collect_hook(context: ProjectContext, decision_id: str) -> str:
     """Call `data.collect(project, decision)` and record that it ran; what it returned, as text.
 
     Raises:
         NotReady: when the ledger knows no such decision.
         SourceError: when the hook raises; it is called again.
     """
-    decision, spec = desk.history().decision(decision_id), desk.spec
+    decision, spec = context.ledger_view().decision(decision_id), context.spec
     if decision is None or decision.outcome != "COLLECT":
         raise NotReady(
             spec.name, f"decision {decision_id}", "the ledger knows no such COLLECT", "name one from `status`"
@@ -33,5 +33,5 @@ def run_collect_hook(desk: Desk, decision_id: str) -> str:
                 f"the hook raised {type(error).__name__}: {error}",
                 "mend it; it is called again",
             ) from error
-    desk.ledger.append(spec.name, Collected(at=desk.now(), decision=decision_id, detail=detail))
+    context.ledger.append(spec.name, Collected(at=context.now(), decision=decision_id, detail=detail))
     return detail

@@ -16,7 +16,7 @@ from mlops_assets.errors import Refused
 from mlops_assets.timeline import Timeline, Window, iso
 
 if TYPE_CHECKING:
-    from resources.lake import Lake
+    from mlops_assets.resources.storage.lake import Lake
 
 USUAL_OVER = 8
 """Windows before this one whose rows say what is usual."""

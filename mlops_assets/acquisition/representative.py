@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from mlops_assets.acquisition.start import SNAPSHOT
-from resources.dvc import Snapshot
-from resources.platform import Desk
-from resources.workbench import Workbench
+from mlops_assets.acquisition.training_start import SNAPSHOT
+from mlops_assets.resources.platform import ProjectContext
+from mlops_assets.resources.storage.run_artifacts import RunArtifacts
+from mlops_assets.resources.storage.snapshots import Snapshot
 
 OUTSIDE_AT_MOST = 0.05
 
@@ -41,18 +41,18 @@ def outside_shares(seen: pd.DataFrame, newest: pd.DataFrame, columns: list[str])
     return shares
 
 
-def representative(desk: Desk, bench: Workbench) -> Outside:
+def representative(context: ProjectContext, artifacts: RunArtifacts) -> Outside:
     """Compare the snapshot with the newest published window, labelled or not (that window may be part of it)."""
-    snapshot = Snapshot.model_validate_json(bench.find(SNAPSHOT, "dataset").read_text())
-    published = desk.lake.published(desk.spec.name, "raw_data")
+    snapshot = Snapshot.model_validate_json(artifacts.find(SNAPSHOT, "dataset").read_text())
+    published = context.lake.published(context.spec.name, "raw_data")
     live = {window: version for window, version in published.items() if window not in snapshot.windows}
     newest = max(live or published)
-    rows = desk.lake.read_window(desk.spec.name, "raw_data", newest, published[newest])
-    earlier = desk.snapshots.read(snapshot)
+    rows = context.lake.read_window(context.spec.name, "raw_data", newest, published[newest])
+    earlier = context.snapshots.read(snapshot)
     # what was published before a column was declared cannot be compared by it
     both = rows.columns.intersection(earlier.columns)
-    columns = [name for name in desk.spec.data.columns if name != desk.spec.problem.target and name in both]
+    columns = [name for name in context.spec.data.columns if name != context.spec.problem.target and name in both]
     if newest in snapshot.windows:
-        earlier = earlier[earlier["event_time"] < pd.Timestamp(desk.timeline.window(newest).start)]
+        earlier = earlier[earlier["event_time"] < pd.Timestamp(context.timeline.window(newest).start)]
     shares = outside_shares(earlier, rows, columns)
     return Outside(newest, {name: round(share, 4) for name, share in shares.items() if share > OUTSIDE_AT_MOST})

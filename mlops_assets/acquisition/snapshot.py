@@ -13,8 +13,8 @@ from mlops_assets.prediction.inputs import ENTITY, EVENT_TIME
 from mlops_assets.timeline import Timeline, iso
 
 if TYPE_CHECKING:
-    from resources.dvc import Snapshot, Snapshots
-    from resources.lake import Lake
+    from mlops_assets.resources.storage.lake import Lake
+    from mlops_assets.resources.storage.snapshots import Snapshot, Snapshots
 
 
 def take_snapshot(snapshots: Snapshots, lake: Lake, timeline: Timeline, now: datetime) -> Snapshot:

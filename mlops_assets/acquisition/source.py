@@ -44,7 +44,7 @@ class BadRowsError(SourceError):
         self.kind, self.rows = kind, rows
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self.project, self.place, self.expected, self.remedy, self.kind, self.rows)
+        return type(self), (self.project, self.place, self.found, self.remedy, self.kind, self.rows)
 
 
 class Source:
@@ -154,8 +154,8 @@ class Source:
             BadRowsError: when a column is missing, or the function returns columns that nobody declared.
             SourceError: when the function raised, or returned something else than a DataFrame.
         """
-        history = self.spec.features.history
-        wanted = list(columns if columns is not None else [] if history is None else history.columns)
+        view = self.spec.features.history
+        wanted = list(columns if columns is not None else [] if view is None else view.columns)
         _, series = self._series(start, end, wanted)
         rows = self._within(series.placed(), start, end)
         once = ~rows.duplicated(series.keys, keep=False)

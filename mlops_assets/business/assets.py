@@ -5,14 +5,14 @@ from collections.abc import Iterator
 import dagster as dg
 
 from mlops_assets.blueprint import Blueprint
-from mlops_assets.business import show
+from mlops_assets.business import metadata
 from mlops_assets.business.case import assumptions, business_case
-from mlops_assets.business.poc import outcome, proof_of_concept
-from resources.platform import Platform
+from mlops_assets.business.feasibility_model import evaluate_feasibility, outcome
+from mlops_assets.resources.platform import Platform
 
 
 class FeasibilityConfig(dg.Config):
-    """What a person may say about the PoC."""
+    """What a person may say about the feasibility model."""
 
     force: bool = False
     """Go on although the success criterion is missed; recorded."""
@@ -42,16 +42,16 @@ def assets(blueprint: Blueprint) -> list[dg.AssetsDefinition]:
     def feasibility(
         context: dg.AssetExecutionContext, config: FeasibilityConfig, platform: Platform
     ) -> Iterator[dg.MaterializeResult | dg.AssetCheckResult]:  # type: ignore[type-arg]
-        """The PoC: naive baseline and a quick model against the success criterion, before any AutoML is paid for.
+        """The feasibility model: naive baseline and a quick model against the success criterion, before any AutoML is paid for.
 
         Judged by the same judge as `evaluation`. With `force` an infeasible project goes on, and that is recorded.
         """
-        desk = platform.of(spec)
-        now, force = desk.now(), config.force or context.run.tags.get("force") == "true"
-        labelled = desk.source.labelled_by(timeline.start, now)
-        found, holdout = proof_of_concept(timeline, labelled, force=force)
-        desk.ledger.append(spec.name, outcome(found, now, context.run.run_id))
-        yield dg.MaterializeResult(metadata=show.feasibility(spec, found, holdout))
+        project_context = platform.of(spec)
+        now, force = project_context.now(), config.force or context.run.tags.get("force") == "true"
+        labelled = project_context.source.labelled_by(timeline.start, now)
+        found, holdout = evaluate_feasibility(timeline, labelled, force=force)
+        project_context.ledger.append(spec.name, outcome(found, now, context.run.run_id))
+        yield dg.MaterializeResult(metadata=metadata.feasibility(spec, found, holdout))
         yield dg.AssetCheckResult(
             check_name="feasible", passed=found.verdict == "PROMOTE", metadata={"reason": " ".join(found.reasons)}
         )

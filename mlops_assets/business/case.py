@@ -23,7 +23,7 @@ def business_case(spec: ProjectSpec) -> str:
             else "none: answered at the event itself",
         ),
         ("Truth known", f"{format_duration(spec.labels.delay)} after the row can be read"),
-        ("Retrained when", in_words(spec.retraining.when)),
+        ("Retrained when", describe_policy(spec.retraining.when)),
         ("Owners", ", ".join(spec.owners) or "nobody named"),
     ]
     table = "\n".join(f"| {name} | {text} |" for name, text in rows)
@@ -42,10 +42,12 @@ def assumptions(spec: ProjectSpec) -> list[str]:
     return found
 
 
-def in_words(policy: Policy) -> str:
+def describe_policy(policy: Policy) -> str:
     """A policy as a sentence."""
     if isinstance(policy, AnyPolicy | AllPolicy):
-        return (" or " if policy.type == "any" else " and ").join(f"({in_words(member)})" for member in policy.of)
+        return (" or " if policy.type == "any" else " and ").join(
+            f"({describe_policy(member)})" for member in policy.of
+        )
     if isinstance(policy, PerformancePolicy):
         limit = f"{policy.ratio} times" if policy.ratio is not None else f"{policy.worse_by} above"
         against = f"its first {policy.first} live windows" if policy.against == "first_live_windows" else "its hold-out"

@@ -40,12 +40,12 @@ Code = Annotated[str | None, typer.Option(help="HOST:PORT of the code location; 
 
 
 @contextmanager
-def said_in_words() -> Iterator[None]:
+def translate_errors() -> Iterator[None]:
     """Print a platform error as it is meant for people, and exit with status 1."""
     try:
         yield
     except PlatformError as error:
-        errors.print(f"[bold red]{error.project}[/]: {error.place}: {error.expected}", highlight=False)
+        errors.print(f"[bold red]{error.project}[/]: {error.place}: {error.found}", highlight=False)
         errors.print(f"  -> {error.remedy}", highlight=False)
         raise typer.Exit(1) from error
 
@@ -67,7 +67,7 @@ def demo(
     """Play real history through the whole life cycle, until a retraining has shown its effect."""
     from mlops_assets.cli.demo import Demo
 
-    with said_in_words():
+    with translate_errors():
         status = Demo(console, hold=no_retraining, most=weeks, stay=not exit_ and sys.stdout.isatty()).play()
     raise typer.Exit(status)
 
@@ -77,11 +77,16 @@ def status(
     project: Annotated[str | None, typer.Argument(help="One project; all by default.")] = None, as_json: Json = False
 ) -> None:
     """Clock, champion, endpoint, windows, decisions, retrainings, and the live loss beside shadow and baseline."""
-    from mlops_assets.cli.desks import desks
+    from mlops_assets.cli.projects import project_contexts
     from mlops_assets.cli.status import project_status, render
 
-    with said_in_words():
-        facts = {"projects": {desk.spec.name: project_status(desk) for desk in desks(project)}}
+    with translate_errors():
+        facts = {
+            "projects": {
+                project_context.spec.name: project_status(project_context)
+                for project_context in project_contexts(project)
+            }
+        }
     if as_json:
         print_json(facts)
     else:
@@ -97,14 +102,14 @@ def replay(
     as_json: Json = False,
 ) -> None:
     """Move a replay clock from moment to moment, letting the loop settle at each."""
-    from mlops_assets.cli.desks import desk_of
-    from mlops_assets.cli.replaying import replay_project
+    from mlops_assets.cli.projects import project_context_of
+    from mlops_assets.cli.replay import replay_project
 
     if (windows is None) == (until is None):
         errors.print("give either --windows N or --until DATE")
         raise typer.Exit(2)
-    with said_in_words():
-        moments = replay_project(desk_of(project), console if not as_json else errors, windows, until)
+    with translate_errors():
+        moments = replay_project(project_context_of(project), console if not as_json else errors, windows, until)
     if as_json:
         print_json({"project": project, "moments": moments})
 
@@ -112,19 +117,21 @@ def replay(
 @app.command()
 def retrain(project: Project, as_json: Json = False) -> None:
     """Ask for a retraining as a person: it passes cooldown and budget, never the gate."""
-    from mlops_assets.acquisition.start import too_few_unseen
-    from mlops_assets.cli.desks import desk_of
+    from mlops_assets.acquisition.training_start import too_few_unseen
+    from mlops_assets.cli.projects import project_context_of
     from mlops_assets.errors import NotReady, Refused
-    from mlops_assets.retraining.training import request_retraining
+    from mlops_assets.retraining.requests import request_retraining
 
-    with said_in_words():
-        desk = desk_of(project)
-        history = desk.history()
-        if history.reign is None:
+    with translate_errors():
+        project_context = project_context_of(project)
+        view = project_context.ledger_view()
+        if view.deployment_period is None:
             raise NotReady(project, "retrain", "no champion serves yet", f"run the job {project}_bootstrap first")
-        if (reason := too_few_unseen(desk, history)) is not None:
+        if (reason := too_few_unseen(project_context, view)) is not None:
             raise Refused(project, "retrain", reason, "wait for more labelled windows")
-        decision = request_retraining(desk.ledger, desk.timeline, uuid4().hex, desk.now())
+        decision = request_retraining(
+            project_context.ledger, project_context.timeline, uuid4().hex, project_context.now()
+        )
     if as_json:
         print_json({"project": project, "decision": decision.id, "reason": decision.reason})
     else:
@@ -139,11 +146,11 @@ def rollback(
     as_json: Json = False,
 ) -> None:
     """Let a former champion serve again, at once; recorded, and the policy does not undo it at once."""
-    from mlops_assets.cli.desks import desk_of
-    from mlops_assets.cli.rolling_back import roll_back
+    from mlops_assets.cli.projects import project_context_of
+    from mlops_assets.cli.rollback import roll_back
 
-    with said_in_words():
-        step = roll_back(desk_of(project), to)
+    with translate_errors():
+        step = roll_back(project_context_of(project), to)
     if as_json:
         print_json({"project": project, "version": step.version, "previous": step.previous, "at": step.at.isoformat()})
     else:
@@ -157,11 +164,11 @@ def provenance(
     as_json: Json = False,
 ) -> None:
     """Trace one prediction back to features, version, run, dataset, raw windows, and the decision behind it."""
-    from mlops_assets.cli.desks import desk_of
+    from mlops_assets.cli.projects import project_context_of
     from mlops_assets.cli.provenance import render, trace
 
-    with said_in_words():
-        found = trace(desk_of(project), event_id)
+    with translate_errors():
+        found = trace(project_context_of(project), event_id)
     if as_json:
         print_json(found)
     else:
@@ -173,13 +180,16 @@ def hold(
     project: Project, release: Annotated[bool, typer.Option("--release", help="Let the policy act again.")] = False
 ) -> None:
     """Hold the policy's retraining back (decisions name the evidence they hold), or release it."""
-    from mlops_assets.cli.desks import desk_of
-    from mlops_assets.retraining.records import RetrainingHeld
+    from mlops_assets.cli.projects import project_context_of
+    from mlops_assets.ledger.facts import RetrainingHeld
 
-    with said_in_words():
-        desk = desk_of(project)
-        desk.ledger.append(
-            project, RetrainingHeld(at=desk.now(), held=not release, number=len(desk.history().of(RetrainingHeld)))
+    with translate_errors():
+        project_context = project_context_of(project)
+        project_context.ledger.append(
+            project,
+            RetrainingHeld(
+                at=project_context.now(), held=not release, number=len(project_context.ledger_view().of(RetrainingHeld))
+            ),
         )
     console.print(f"{project}: retraining is {'released' if release else 'held back'}")
 
@@ -190,11 +200,11 @@ def dashboards(
     as_json: Json = False,
 ) -> None:
     """Write Grafana's dashboards of all projects, and what lets Grafana find them and InfluxDB."""
-    from mlops_assets.cli.desks import specs
+    from mlops_assets.cli.projects import specs
     from mlops_assets.dashboards.provisioning import write
-    from resources.settings import Settings
+    from mlops_assets.resources.settings import Settings
 
-    with said_in_words():
+    with translate_errors():
         settings = Settings()
         files = write(out, list(specs().values()), settings.influx_org, settings.influx_bucket)
     if as_json:
@@ -233,29 +243,29 @@ def check_cluster(
 def show_dagster_home() -> None:
     """Print where Dagster's own files are, made ready: `DAGSTER_HOME=$(mlops-assets dagster-home) dagster dev`."""
     from mlops_assets.cli.instance import dagster_home
-    from resources.settings import Settings
+    from mlops_assets.resources.settings import Settings
 
-    with said_in_words():
+    with translate_errors():
         typer.echo(dagster_home(Settings()))
 
 
 @app.command()
 def down() -> None:
     """Stop everything that was started on this state folder, by its recorded process ids."""
-    from mlops_assets.cli.desks import platform, served, specs
     from mlops_assets.cli.processes import end_recorded
-    from resources.h2o import end_orphans
-    from resources.settings import Settings
+    from mlops_assets.cli.projects import platform, served, specs
+    from mlops_assets.resources.compute.h2o import end_orphans
+    from mlops_assets.resources.settings import Settings
 
     settings = Settings()
-    with said_in_words():
+    with translate_errors():
         ended = end_recorded(settings.pids)
         # a project that was renamed, or whose YAML is broken by now, has a service all the same
         projects = served(settings.home.absolute())
         try:
             projects |= specs()
         except SpecError as error:
-            errors.print(f"[bold red]{error.project}[/]: {error.place}: {error.expected}", highlight=False)
+            errors.print(f"[bold red]{error.project}[/]: {error.place}: {error.found}", highlight=False)
         ended += [f"endpoint of {name}" for name, spec in projects.items() if platform().of(spec).endpoint.stop()]
         ended += [f"JVM {pid}" for pid in end_orphans(settings.pids)]
     console.print("stopped: " + (", ".join(ended) if ended else "nothing was running"))
@@ -270,21 +280,21 @@ def serve_webserver(
     code: Code = None,
 ) -> None:
     """Dagster's UI and GraphQL."""
-    from mlops_assets.cli import serving
-    from resources.settings import Settings
+    from mlops_assets.cli import dagster_processes
+    from mlops_assets.resources.settings import Settings
 
-    with said_in_words():
-        serving.run(serving.webserver(Settings(), host, port, code), health_host, health_port)
+    with translate_errors():
+        dagster_processes.run(dagster_processes.webserver(Settings(), host, port, code), health_host, health_port)
 
 
 @serve.command("daemon")
 def serve_daemon(health_host: HealthHost = "127.0.0.1", health_port: HealthPort = 3002, code: Code = None) -> None:
     """Dagster's daemon: it ticks the sensors and launches runs."""
-    from mlops_assets.cli import serving
-    from resources.settings import Settings
+    from mlops_assets.cli import dagster_processes
+    from mlops_assets.resources.settings import Settings
 
-    with said_in_words():
-        serving.run(serving.daemon(Settings(), code), health_host, health_port)
+    with translate_errors():
+        dagster_processes.run(dagster_processes.daemon(Settings(), code), health_host, health_port)
 
 
 @serve.command("code")
@@ -295,11 +305,11 @@ def serve_code(
     health_port: HealthPort = 4001,
 ) -> None:
     """The projects' definitions over gRPC, and their runs."""
-    from mlops_assets.cli import serving
-    from resources.settings import Settings
+    from mlops_assets.cli import dagster_processes
+    from mlops_assets.resources.settings import Settings
 
-    with said_in_words():
-        serving.run(serving.code_location(Settings(), host, port), health_host, health_port)
+    with translate_errors():
+        dagster_processes.run(dagster_processes.code_location(Settings(), host, port), health_host, health_port)
 
 
 @serve.command("endpoint")
@@ -308,13 +318,13 @@ def serve_endpoint(
     host: Annotated[str | None, typer.Option(help="Address to listen on; MLOPS_ASSETS_HOST by default.")] = None,
     port: int = 8080,
 ) -> None:
-    """A project's scoring service, with the version that reigns; probes are its /livez and /readyz."""
-    from mlops_assets.cli.desks import spec_of
-    from mlops_assets.cli.serving_endpoint import become_endpoint
+    """A project's scoring service, with the version that deployment periods; probes are its /livez and /readyz."""
+    from mlops_assets.cli.endpoint import become_endpoint
+    from mlops_assets.cli.projects import spec_of
     from mlops_assets.logs import log_to_stdout
-    from resources.settings import Settings
+    from mlops_assets.resources.settings import Settings
 
-    with said_in_words():
+    with translate_errors():
         log_to_stdout(project)
         settings = Settings()
         become_endpoint(spec_of(project), settings, host or settings.host, port)
@@ -324,4 +334,7 @@ def serve_endpoint(
 def serve_forwarder(host: Host = "127.0.0.1", port: int = 9110) -> None:
     """What brings this state folder's telemetry into InfluxDB; /healthz, /readyz and /metrics are on its port."""
     sys.stdout.flush()
-    os.execv(sys.executable, [sys.executable, "-m", "resources.forwarder", "--host", host, "--port", str(port)])
+    os.execv(
+        sys.executable,
+        [sys.executable, "-m", "mlops_assets.resources.telemetry.forwarder", "--host", host, "--port", str(port)],
+    )

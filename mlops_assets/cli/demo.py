@@ -12,17 +12,17 @@ from dagster_graphql import DagsterGraphQLClient
 from rich.console import Console
 from rich.table import Table
 
-from mlops_assets.cli.desks import desk_of
 from mlops_assets.cli.instance import instance_of
-from mlops_assets.cli.parts import start_dagster, start_forwarder, start_mlflow
+from mlops_assets.cli.local_services import start_dagster, start_forwarder, start_mlflow
 from mlops_assets.cli.processes import Started, end_recorded
-from mlops_assets.cli.replaying import play
+from mlops_assets.cli.projects import project_context_of
+from mlops_assets.cli.replay import play
 from mlops_assets.cli.status import first_retrained_as_of, live_loss, windows_table
 from mlops_assets.errors import PlatformError
-from mlops_assets.monitoring.show import error_curve
-from mlops_assets.retraining.history import History
-from mlops_assets.retraining.records import RetrainingHeld
-from resources.settings import Settings
+from mlops_assets.ledger.facts import RetrainingHeld
+from mlops_assets.ledger.view import LedgerView
+from mlops_assets.monitoring.metadata import error_curve
+from mlops_assets.resources.settings import Settings
 
 PROJECT = "bike_demand"
 EFFECT_WINDOWS = 8
@@ -45,12 +45,12 @@ class Demo:
     def __init__(self, console: Console, *, hold: bool, most: int, stay: bool) -> None:
         self.console, self.hold, self.most, self.stay = console, hold, most, stay
         self.settings = Settings()
-        self.desk = desk_of(PROJECT)
+        self.context = project_context_of(PROJECT)
         self.phases: list[tuple[str, float]] = []
 
     def play(self) -> int:
         """Play; the exit status: 0 only if the loop has turned by itself and bought what it should."""
-        if self.desk.history().reigns:
+        if self.context.ledger_view().deployment_periods:
             raise PlatformError(
                 PROJECT,
                 str(self.settings.home),
@@ -64,7 +64,7 @@ class Demo:
                 with self._phase("bootstrap: publish history, feasibility, first model, endpoint"):
                     self.bootstrap(instance, dagster)
                 if self.hold:
-                    self.desk.ledger.append(PROJECT, RetrainingHeld(at=self.desk.now(), held=True, number=0))
+                    self.context.ledger.append(PROJECT, RetrainingHeld(at=self.context.now(), held=True, number=0))
                 self._weeks(instance)
                 problems = self._problems(instance)
             self._report(dagster, mlflow, problems)
@@ -72,7 +72,7 @@ class Demo:
                 self._until_interrupted()
         finally:
             end_recorded(self.settings.pids)
-            self.desk.endpoint.stop()
+            self.context.endpoint.stop()
         return 1 if problems else 0
 
     # Steps
@@ -87,7 +87,7 @@ class Demo:
         """
         dagster = start_dagster(self.settings)
         forwarder = start_forwarder(self.settings) if self.settings.influx_url else None
-        self.desk.registry.ensure_experiment()
+        self.context.registry.ensure_experiment()
         mlflow = self.settings.mlflow_url or start_mlflow(self.settings).url
         dagster.wait_until_ready("/server_info")
         if forwarder is not None:
@@ -112,11 +112,9 @@ class Demo:
                     shown.add(step)
                     self.console.print(f"  {step.replace('__', ' / ')}", highlight=False)
             time.sleep(0.3)
-        history = self.desk.history()
-        if not run.is_success or history.reign is None:
-            why = [" ".join(verdict.reasons) for verdict in history.verdicts] or [
-                f"run {run_id} ended {run.status.value}"
-            ]
+        view = self.context.ledger_view()
+        if not run.is_success or view.deployment_period is None:
+            why = [" ".join(verdict.reasons) for verdict in view.verdicts] or [f"run {run_id} ended {run.status.value}"]
             raise PlatformError(
                 PROJECT, "bootstrap", "; ".join(why), f"see {self.settings.home / 'logs' / 'dagster.log'}"
             )
@@ -134,49 +132,49 @@ class Demo:
         turned: int | None = None
         for week in range(1, self.most + 1):
             with self._phase(f"week {week}", quiet=True):
-                play(self.desk, instance, self.console, 1, None)
-            history = self.desk.history()
-            if turned is None and self._turned(history):
+                play(self.context, instance, self.console, 1, None)
+            view = self.context.ledger_view()
+            if turned is None and self._turned(view):
                 turned = week
-                self.console.print(self._turn_line(history), highlight=False)
+                self.console.print(self._turn_line(view), highlight=False)
             if turned is not None and week >= turned + EFFECT_WINDOWS:
                 return
 
-    def _turned(self, history: History) -> bool:
+    def _turned(self, view: LedgerView) -> bool:
         """A retraining has brought a version to serve; held back, the moment at which evidence first stood."""
         if self.hold:
-            return any(d.evidence and not _only_age(d.evidence) for d in history.decisions)
-        return first_retrained_as_of(history) is not None
+            return any(d.evidence and not _only_age(d.evidence) for d in view.decisions)
+        return first_retrained_as_of(view) is not None
 
-    def _turn_line(self, history: History) -> str:
+    def _turn_line(self, view: LedgerView) -> str:
         if self.hold:
             return "[yellow]retraining would have been launched here, and is held back[/]"
-        verdict = [v for v in history.verdicts if v.verdict == "PROMOTE"][-1]
+        verdict = [v for v in view.verdicts if v.verdict == "PROMOTE"][-1]
         return f"[green]version {verdict.version} serves:[/] {' '.join(verdict.reasons)}"
 
     # What came of it
 
     def _problems(self, instance: dg.DagsterInstance) -> list[str]:
         """What is missing for the loop to have turned by itself and to have paid; empty when all is well."""
-        history, found = self.desk.history(), []
-        as_of = first_retrained_as_of(history)
+        view, found = self.context.ledger_view(), []
+        as_of = first_retrained_as_of(view)
         if as_of is None:
             return ["no retraining brought a version to serve"]
-        reign = next(r for r in history.reigns if r.cause == "retraining")
-        training = history.versions[reign.version].training
-        started = next(f for f in history.started if f.training == training)
-        decision = history.decision(started.decision) if started.decision else None
+        deployment_period = next(r for r in view.deployment_periods if r.cause == "retraining")
+        training = view.versions[deployment_period.version].training
+        started = next(f for f in view.started if f.training == training)
+        decision = view.decision(started.decision) if started.decision else None
         if decision is None or decision.by != "policy" or not decision.evidence or _only_age(decision.evidence):
             found.append("the retraining was not asked for by drift or degradation")
         run = self._run(instance, started.run_id)
         if run.tags.get(SENSOR_TAG) != f"{PROJECT}_retraining":
             found.append("the retraining was not launched by the sensor")
-        if not any(v.training == training and v.verdict == "PROMOTE" and not v.forced for v in history.verdicts):
+        if not any(v.training == training and v.verdict == "PROMOTE" and not v.forced for v in view.verdicts):
             found.append("the gate did not promote it")
-        serving = self.desk.endpoint.serving()
-        if history.reign is None or serving != history.reign.version:
+        serving = self.context.endpoint.serving()
+        if view.deployment_period is None or serving != view.deployment_period.version:
             found.append(f"the endpoint serves version {serving}")
-        loss = live_loss(self.desk, history)
+        loss = live_loss(self.context, view)
         if loss["windows"] < EFFECT_WINDOWS:
             found.append(f"only {loss['windows']} weeks were scored since")
         elif loss["served"] > (1 - EFFECT) * loss["first_model"]:
@@ -187,12 +185,12 @@ class Demo:
         return found
 
     def _report(self, dagster: Started, mlflow: str, problems: list[str]) -> None:
-        history = self.desk.history()
-        weeks = windows_table(self.desk, history)
-        self.console.print(_weeks_table(weeks, self.desk.spec.problem.metric))
+        view = self.context.ledger_view()
+        weeks = windows_table(self.context, view)
+        self.console.print(_weeks_table(weeks, self.context.spec.problem.metric))
         picture = self.settings.home / "demo.png"
-        picture.write_bytes(error_curve(self.desk.timeline, history))
-        loss = live_loss(self.desk, history)
+        picture.write_bytes(error_curve(self.context.timeline, view))
+        loss = live_loss(self.context, view)
         if loss["served"] is not None:
             gain = 1 - loss["served"] / loss["first_model"]
             self.console.print(
@@ -205,7 +203,7 @@ class Demo:
         for name, where in (
             ("Dagster", dagster.url),
             ("MLflow", mlflow),
-            ("endpoint", self.desk.endpoint.url),
+            ("endpoint", self.context.endpoint.url),
             ("picture", picture),
         ):
             self.console.print(f"{name:>9}: {where}", highlight=False)

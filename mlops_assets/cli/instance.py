@@ -11,8 +11,8 @@ import dagster as dg
 import yaml
 from filelock import FileLock
 
-from mlops_assets.dagster_storage import asked
-from resources.settings import ROOT, Settings
+from mlops_assets.loop.dagster_storage import asked
+from mlops_assets.resources.settings import ROOT, Settings
 
 EMBEDDED, ON_POSTGRESQL = ROOT, ROOT / "deploy" / "dagster"
 
@@ -54,9 +54,9 @@ def _copy(shipped: Path, state: Path) -> Path:
         if "base_dir" in part:
             part["base_dir"] = str(state / Path(part["base_dir"]).relative_to(".mlops"))
     written = home / "dagster.yaml"
-    beside = written.with_name(f"dagster.yaml.{os.getpid()}.part")
-    beside.write_text(yaml.safe_dump(config))
-    beside.replace(written)
+    temporary = written.with_name(f"dagster.yaml.{os.getpid()}.part")
+    temporary.write_text(yaml.safe_dump(config))
+    temporary.replace(written)
     return home
 
 

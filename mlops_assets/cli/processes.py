@@ -17,8 +17,8 @@ import psutil
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from mlops_assets.errors import PlatformError
-from resources.service_config import write_whole
-from resources.settings import ROOT
+from mlops_assets.resources.scoring.config import write_whole
+from mlops_assets.resources.settings import ROOT
 
 SAME_START = 1.0
 """Seconds by which two readings of a process's start may differ."""
@@ -131,9 +131,7 @@ def _end(pid: int, started: float) -> bool:
     except psutil.NoSuchProcess:
         return False
     # The endpoint's service is a session of its own and outlives Dagster on purpose: `down` ends it by its own record.
-    family = [
-        each for each in family if each.is_running() and "mlops_assets.deployment.server" not in " ".join(_words(each))
-    ]
+    family = [each for each in family if each.is_running() and "mlops_assets.serving.app" not in " ".join(_words(each))]
     process.terminate()
     _, alive = psutil.wait_procs(family, timeout=END_WITHIN)
     for each in alive:

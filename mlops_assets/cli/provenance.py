@@ -7,28 +7,28 @@ from typing import Any
 from rich.table import Table
 
 from mlops_assets.errors import NotReady
+from mlops_assets.resources.platform import ProjectContext
 from mlops_assets.timeline import iso
-from resources.platform import Desk
 
 
-def trace(desk: Desk, event_id: str) -> dict[str, Any]:
+def trace(context: ProjectContext, event_id: str) -> dict[str, Any]:
     """Every step behind an event's answer.
 
     Raises:
         NotReady: when the event has no answer; a missed one is named with its reason.
     """
-    history = desk.history()
-    answers = desk.telemetry.answers_to([event_id])
+    view = context.ledger_view()
+    answers = context.telemetry.prediction_records_of([event_id])
     champion = answers[answers["role"] == "champion"]
     if champion.empty:
-        missed = history.missed.get(event_id)
+        missed = view.missed.get(event_id)
         found = f"it was missed: {missed.reason}" if missed else "no answer stands for it"
-        raise NotReady(desk.spec.name, f"event {event_id}", found, "take an id from an answer (`event_id`)")
+        raise NotReady(context.spec.name, f"event {event_id}", found, "take an id from an answer (`event_id`)")
     answer = champion.iloc[0]
-    version = history.versions[int(answer["version"])]
-    snapshot = desk.snapshots.find(version.dataset_tag)
-    decision = history.decision(version.decision) if version.decision else None
-    window = desk.timeline.window_at(answer["event_time"].to_pydatetime())
+    version = view.versions[int(answer["version"])]
+    snapshot = context.snapshots.find(version.dataset_tag)
+    decision = view.decision(version.decision) if version.decision else None
+    window = context.timeline.window_at(answer["event_time"].to_pydatetime())
     return {
         "prediction": answer["prediction"],
         "event_time": iso(answer["event_time"].to_pydatetime()),

@@ -11,36 +11,36 @@ from rich.panel import Panel
 from rich.table import Table
 
 from mlops_assets.errors import EndpointError
-from mlops_assets.monitoring.observation import answers_frame
+from mlops_assets.ledger.view import LedgerView
+from mlops_assets.loop.outstanding import watched_from
+from mlops_assets.monitoring.observation import predictions_frame
 from mlops_assets.monitoring.performance import compare_losses
-from mlops_assets.retraining.history import History
-from mlops_assets.retraining.outstanding import watched_from
+from mlops_assets.resources.platform import ProjectContext
 from mlops_assets.timeline import iso
-from resources.platform import Desk
 
 LAST = 10
 """Decisions and verdicts shown; all of them are in the ledger."""
 
 
-def project_status(desk: Desk) -> dict[str, Any]:
+def project_status(context: ProjectContext) -> dict[str, Any]:
     """The facts of one project; times are ISO 8601 in UTC."""
-    history = desk.history()
+    view = context.ledger_view()
     return {
-        "now": iso(desk.now()),
-        "champion": _champion(history),
-        "endpoint": _endpoint(desk),
-        "windows": _windows(desk, history),
-        "events": _events(desk, history),
-        "retrainings": sum(f.outcome == "JUDGED" and f.by in ("policy", "person") for f in history.ended),
+        "now": iso(context.now()),
+        "champion": _champion(view),
+        "endpoint": _endpoint(context),
+        "windows": _windows(context, view),
+        "events": _events(context, view),
+        "retrainings": sum(f.outcome == "JUDGED" and f.by in ("policy", "person") for f in view.ended),
         "decisions": [
             {
                 "id": d.id,
                 "at": iso(d.at),
                 "decision": d.outcome,
                 "reasons": [d.reason],
-                "run_id": _run_of(history, d.id),
+                "run_id": _run_of(view, d.id),
             }
-            for d in history.decisions[-LAST:]
+            for d in view.decisions[-LAST:]
         ],
         "verdicts": [
             {
@@ -50,16 +50,16 @@ def project_status(desk: Desk) -> dict[str, Any]:
                 "champion_loss": v.champion_loss,
                 "candidate_loss": v.candidate_loss,
             }
-            for v in history.verdicts[-LAST:]
+            for v in view.verdicts[-LAST:]
         ],
-        "loss": live_loss(desk, history),
+        "loss": live_loss(context, view),
     }
 
 
-def _champion(history: History) -> dict[str, Any] | None:
-    if history.reign is None:
+def _champion(view: LedgerView) -> dict[str, Any] | None:
+    if view.deployment_period is None:
         return None
-    version = history.versions[history.reign.version]
+    version = view.versions[view.deployment_period.version]
     return {
         "version": version.version,
         "dataset": version.dataset,
@@ -68,34 +68,34 @@ def _champion(history: History) -> dict[str, Any] | None:
     }
 
 
-def _endpoint(desk: Desk) -> dict[str, Any]:
+def _endpoint(context: ProjectContext) -> dict[str, Any]:
     try:
-        found = desk.endpoint.service.status()
+        found = context.endpoint.service.status()
     except EndpointError:
         # It runs and does not answer: that is a fact about it, not a fault of asking.
-        return {"url": desk.endpoint.url, "model_version": None, "dataset": None, "ready": False}
+        return {"url": context.endpoint.url, "model_version": None, "dataset": None, "ready": False}
     champion = (found or {}).get("champion") or {}
     return {
-        "url": desk.endpoint.url,
+        "url": context.endpoint.url,
         "model_version": champion.get("version"),
         "dataset": champion.get("dataset"),
         "ready": bool(found and found["ready"]),
     }
 
 
-def _windows(desk: Desk, history: History) -> dict[str, int]:
-    since = watched_from(desk.timeline, history)
-    watched = [] if since is None else [w for w in desk.timeline.ended_windows(desk.now()) if w.end > since]
+def _windows(context: ProjectContext, view: LedgerView) -> dict[str, int]:
+    since = watched_from(context.timeline, view)
+    watched = [] if since is None else [w for w in context.timeline.ended_windows(context.now()) if w.end > since]
     return {
-        "scored": sum(history.newest_report("health", window.id) is not None for window in watched),
-        "labelled": sum(window.id in history.labelled for window in watched),
-        "quarantined": len(history.quarantined),
+        "scored": sum(view.newest_report("health", window.id) is not None for window in watched),
+        "labelled": sum(window.id in view.labelled for window in watched),
+        "quarantined": len(view.quarantined),
     }
 
 
-def _events(desk: Desk, history: History) -> dict[str, int]:
-    counts = desk.telemetry.counts(desk.spec.name)
-    missed, waiting = len(history.missed), len(history.waiting)
+def _events(context: ProjectContext, view: LedgerView) -> dict[str, int]:
+    counts = context.telemetry.counts(context.spec.name)
+    missed, waiting = len(view.missed), len(view.waiting)
     return {
         "due": counts["answered"] + missed + waiting,
         "answered": counts["answered"],
@@ -104,38 +104,47 @@ def _events(desk: Desk, history: History) -> dict[str, int]:
     }
 
 
-def _run_of(history: History, decision: str) -> str | None:
-    runs = [fact.run_id for fact in history.started if fact.decision == decision]
+def _run_of(view: LedgerView, decision: str) -> str | None:
+    runs = [fact.run_id for fact in view.started if fact.decision == decision]
     return runs[-1] if runs else None
 
 
-def first_retrained_as_of(history: History) -> datetime | None:
+def first_retrained_as_of(view: LedgerView) -> datetime | None:
     """`as_of` of the first version that a retraining brought to serve; None before."""
-    found = next((reign for reign in history.reigns if reign.cause == "retraining"), None)
-    return None if found is None else history.versions[found.version].as_of
+    found = next(
+        (deployment_period for deployment_period in view.deployment_periods if deployment_period.cause == "retraining"),
+        None,
+    )
+    return None if found is None else view.versions[found.version].as_of
 
 
-def live_loss(desk: Desk, history: History, since: datetime | None = None) -> dict[str, Any]:
+def live_loss(context: ProjectContext, view: LedgerView, since: datetime | None = None) -> dict[str, Any]:
     """The losses of served, first model and baseline over the same events, due since the first retrained `as_of`."""
-    nothing = {"metric": desk.spec.problem.metric, "served": None, "first_model": None, "baseline": None, "windows": 0}
-    since = since or first_retrained_as_of(history)
-    if since is None or history.first_version is None or history.reign is None:
+    nothing = {
+        "metric": context.spec.problem.metric,
+        "served": None,
+        "first_model": None,
+        "baseline": None,
+        "windows": 0,
+    }
+    since = since or first_retrained_as_of(view)
+    if since is None or view.first_version is None or view.deployment_period is None:
         return nothing
-    labels = desk.labels({window: fact.data_version for window, fact in history.labelled.items()})
-    answers = desk.telemetry.answers(
-        desk.spec.name, since, desk.now() + desk.timeline.horizon, roles=("champion", "shadow")
+    labels = context.labels({window: fact.data_version for window, fact in view.labelled.items()})
+    answers = context.telemetry.answers(
+        context.spec.name, since, context.now() + context.timeline.horizon, roles=("champion", "shadow")
     )
     found = compare_losses(
-        spec=desk.spec,
-        timeline=desk.timeline,
-        answers=answers_frame(desk.spec.classes, answers),
+        spec=context.spec,
+        timeline=context.timeline,
+        answers=predictions_frame(context.spec.classes, answers),
         labels=labels,
         series=labels,
-        first_version=history.first_version,
+        first_version=view.first_version,
         since=since,
-        known_until=history.versions[history.first_version].as_of,
+        known_until=view.versions[view.first_version].as_of,
     )
-    return nothing if found is None else {"metric": desk.spec.problem.metric, **found}
+    return nothing if found is None else {"metric": context.spec.problem.metric, **found}
 
 
 def render(name: str, facts: dict[str, Any]) -> RenderableType:
@@ -172,14 +181,14 @@ def render(name: str, facts: dict[str, Any]) -> RenderableType:
     return Panel(Group(head, decisions), title=name, title_align="left")
 
 
-def windows_table(desk: Desk, history: History) -> pd.DataFrame:
+def windows_table(context: ProjectContext, view: LedgerView) -> pd.DataFrame:
     """One row per watched window: start, losses, versions that served, decision and its reason."""
-    since, rows = watched_from(desk.timeline, history), []
-    for window in desk.timeline.ended_windows(desk.now()):
+    since, rows = watched_from(context.timeline, view), []
+    for window in context.timeline.ended_windows(context.now()):
         if since is None or window.end <= since:
             continue
-        report = history.newest_report("performance", window.id)
-        decided = [d for d in history.decisions if d.window == window.id]
+        report = view.newest_report("performance", window.id)
+        decided = [d for d in view.decisions if d.window == window.id]
         summary = report.summary if report is not None else {}
         rows.append(
             {

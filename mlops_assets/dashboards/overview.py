@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from mlops_assets.card import BLUE, GREY, ORANGE
+from mlops_assets.charts.style import BLUE, GREY, ORANGE
 from mlops_assets.dashboards import panels
 from mlops_assets.dashboards.flux import BEGINNING, fields, newest, per_period, read, tag
 from mlops_assets.dashboards.panels import Line

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from string import ascii_uppercase
 from typing import TYPE_CHECKING, Any, cast
 
-from mlops_assets.card import ALARM, BLUE, GREEN, GREY, ORANGE, ROSE, SKY, YELLOW
+from mlops_assets.charts.style import ALARM, BLUE, GREEN, GREY, ORANGE, ROSE, SKY, YELLOW
 
 if TYPE_CHECKING:
     from grafana_foundation_sdk.builders.dashboard import ThresholdsConfig as ThresholdsBuilder

@@ -5,8 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from mlops_assets.bands import IN_FLUX
-from mlops_assets.card import ALARM, BLUE, GREEN, GREY, ORANGE, SKY
+from mlops_assets.charts.style import ALARM, BLUE, GREEN, GREY, ORANGE, SKY
 from mlops_assets.dashboards import panels
 from mlops_assets.dashboards.flux import (
     BEGINNING,
@@ -26,6 +25,7 @@ from mlops_assets.dashboards.flux import (
     texts,
 )
 from mlops_assets.dashboards.panels import TRUTH, Line
+from mlops_assets.evaluation.error_band import IN_FLUX
 from mlops_assets.spec import ProjectSpec
 from mlops_assets.spec.policies import DriftPolicy, leaves
 from mlops_assets.spec.project import ReplayClock

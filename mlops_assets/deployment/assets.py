@@ -6,33 +6,41 @@ from collections.abc import Iterator
 import dagster as dg
 
 from mlops_assets.blueprint import Blueprint
-from mlops_assets.deployment import show
-from mlops_assets.deployment.answers import window_answers
-from mlops_assets.deployment.evaluated import read_evaluation
+from mlops_assets.deployment import metadata
+from mlops_assets.deployment.evaluation_result import read_evaluation
 from mlops_assets.deployment.gate import pass_gate
 from mlops_assets.deployment.promotion import Promoter
-from mlops_assets.deployment.serving import ask_golden_rows, hand_over
+from mlops_assets.deployment.scoring import ask_golden_rows, score_remaining_events
+from mlops_assets.deployment.window_predictions import window_predictions
 from mlops_assets.errors import NotReady
-from resources.platform import Desk, Platform, RunFacts
+from mlops_assets.resources.platform import Platform, ProjectContext, RunFacts
 
 Results = Iterator[dg.MaterializeResult | dg.AssetCheckResult]  # type: ignore[type-arg]
 
 
-def require_champion(desk: Desk) -> None:
+def require_champion(project_context: ProjectContext) -> None:
     """By hand there must be something to serve; the first training's run leaves an empty service if it may not serve.
 
     Raises:
         NotReady: when no version was ever promoted.
     """
-    history = desk.history()
-    if history.reign is None and history.open_promotion is None:
-        remedy = f"run the job {desk.spec.name}_bootstrap first"
-        raise NotReady(desk.spec.name, "endpoint", "no version was ever promoted, so there is none to serve", remedy)
+    view = project_context.ledger_view()
+    if view.deployment_period is None and view.open_promotion is None:
+        remedy = f"run the job {project_context.spec.name}_bootstrap first"
+        raise NotReady(
+            project_context.spec.name, "endpoint", "no version was ever promoted, so there is none to serve", remedy
+        )
 
 
-def promoter_of(desk: Desk) -> Promoter:
+def promoter_of(project_context: ProjectContext) -> Promoter:
     """What moves a project's champion."""
-    return Promoter(desk.spec, desk.ledger, desk.registry, desk.versions, desk.endpoint)
+    return Promoter(
+        project_context.spec,
+        project_context.ledger,
+        project_context.registry,
+        project_context.versions,
+        project_context.endpoint,
+    )
 
 
 def assets(blueprint: Blueprint) -> list[dg.AssetsDefinition]:
@@ -46,16 +54,25 @@ def assets(blueprint: Blueprint) -> list[dg.AssetsDefinition]:
         A candidate must beat the running version on rows that neither has seen, load in the running service, and
         answer its golden rows there.
         """
-        desk = platform.of(spec)
-        version, judgement, rival = read_evaluation(desk, context.run.run_id)
-        ticket = desk.ticket(RunFacts.of(context.run))
-        if judgement.verdict == "PROMOTE" and (handed := hand_over(desk, version.as_of)) is not None:
+        project_context = platform.of(spec)
+        version, evaluation, rival = read_evaluation(project_context, context.run.run_id)
+        training_request = project_context.training_request(RunFacts.of(context.run))
+        if (
+            evaluation.verdict == "PROMOTE"
+            and (handed := score_remaining_events(project_context, version.as_of)) is not None
+        ):
             context.log.log(logging.INFO if handed.answered else logging.WARNING, handed.text)
         outcome = pass_gate(
-            promoter_of(desk), desk.history(), ticket, version, judgement, judged_against=rival, now=desk.now()
+            promoter_of(project_context),
+            project_context.ledger_view(),
+            training_request,
+            version,
+            evaluation,
+            judged_against=rival,
+            now=project_context.now(),
         )
         context.log.info("%s: %s", outcome.verdict.verdict, " ".join(outcome.verdict.reasons))
-        return dg.MaterializeResult(metadata=show.champion(spec, outcome, desk.history()))
+        return dg.MaterializeResult(metadata=metadata.champion(spec, outcome, project_context.ledger_view()))
 
     @blueprint.asset(
         "deployment",
@@ -68,15 +85,15 @@ def assets(blueprint: Blueprint) -> list[dg.AssetsDefinition]:
     )
     def endpoint(context: dg.AssetExecutionContext, platform: Platform) -> Results:
         """The running service: URL, model version, dataset version. Materializing it heals it."""
-        desk = platform.of(spec)
-        if desk.ticket(RunFacts.of(context.run)).by == "hand":
-            require_champion(desk)
-        promoter = promoter_of(desk)
-        if (healed := promoter.repair(desk.now())) is not None:
+        project_context = platform.of(spec)
+        if project_context.training_request(RunFacts.of(context.run)).by == "hand":
+            require_champion(project_context)
+        promoter = promoter_of(project_context)
+        if (healed := promoter.repair(project_context.now())) is not None:
             context.log.warning(healed)
         version = promoter.reconcile()
-        yield dg.MaterializeResult(metadata=show.endpoint(desk, version))
-        passed, text = ask_golden_rows(desk, version)
+        yield dg.MaterializeResult(metadata=metadata.endpoint(project_context, version))
+        passed, text = ask_golden_rows(project_context, version)
         yield dg.AssetCheckResult(check_name="serves", passed=passed, metadata={"found": text})
 
     @blueprint.asset(
@@ -91,11 +108,13 @@ def assets(blueprint: Blueprint) -> list[dg.AssetsDefinition]:
     )
     def predictions(context: dg.AssetExecutionContext, platform: Platform) -> Results:
         """The window's answers with the features the service computed, read back from telemetry."""
-        desk = platform.of(spec)
-        found = [window_answers(desk, window) for window in blueprint.windows_of(context)]
+        project_context = platform.of(spec)
+        found = [window_predictions(project_context, window) for window in blueprint.windows_of(context)]
         for answers in found:
-            context.add_asset_metadata(show.predictions(desk, answers), partition_key=desk.key(answers.window))
-        yield dg.MaterializeResult(metadata=show.counts(found))
+            context.add_asset_metadata(
+                metadata.predictions(project_context, answers), partition_key=project_context.key(answers.window)
+            )
+        yield dg.MaterializeResult(metadata=metadata.counts(found))
         open_events = {answers.window.id: answers.open for answers in found if answers.open}
         yield dg.AssetCheckResult(
             check_name="complete", passed=not open_events, metadata={"neither answered nor missed": str(open_events)}

@@ -1,4 +1,4 @@
-"""The gate: from a judgement to a verdict, and on PROMOTE to a promotion. Every verdict is recorded."""
+"""The gate: from a evaluation to a verdict, and on PROMOTE to a promotion. Every verdict is recorded."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from datetime import datetime
 
 from mlops_assets.deployment.promotion import Cause, Promoter
 from mlops_assets.errors import ModelError, Refused
-from mlops_assets.retraining.history import History
-from mlops_assets.retraining.judge import Judgement
-from mlops_assets.retraining.records import Judged, PromotionStep, TrainingEnded, Verdict, VersionTrained
-from mlops_assets.retraining.training import Ticket
+from mlops_assets.evaluation.evaluator import Evaluation
+from mlops_assets.ledger.facts import GateVerdict, PromotionStep, TrainingEnded, Verdict, VersionTrained
+from mlops_assets.ledger.view import LedgerView
+from mlops_assets.retraining.requests import TrainingRequest
 
 CAUSES: dict[str, Cause] = {"bootstrap": "bootstrap", "policy": "retraining", "person": "retraining", "hand": "hand"}
 
@@ -20,16 +20,16 @@ CAUSES: dict[str, Cause] = {"bootstrap": "bootstrap", "policy": "retraining", "p
 class Outcome:
     """What came of a candidate."""
 
-    verdict: Judged
+    verdict: GateVerdict
     promotion: PromotionStep | None
 
 
 def pass_gate(
     promoter: Promoter,
-    history: History,
-    ticket: Ticket,
+    view: LedgerView,
+    training_request: TrainingRequest,
     version: VersionTrained,
-    judgement: Judgement,
+    evaluation: Evaluation,
     *,
     judged_against: int | None,
     now: datetime,
@@ -39,43 +39,43 @@ def pass_gate(
     Args:
         promoter: moves the champion.
         history: the project's ledger.
-        ticket: who asked for the training, or for the judgement by hand.
+        training request: who asked for the training, or for the evaluation by hand.
         version: the candidate.
-        judgement: what the judge found.
+        evaluation: what the evaluator found.
         judged_against: the champion it was judged against; None for the baseline.
         now: the project's time.
 
     Raises:
         Refused: when the champion is not the one that it was judged against, or the candidate serves already.
     """
-    present = history.reign.version if history.reign is not None else None
+    present = view.deployment_period.version if view.deployment_period is not None else None
     if present != judged_against or version.version == present:
         raise Refused(
-            history.project,
+            view.project,
             f"version {version.version}",
             f"it was judged against version {judged_against}, serving now is {present}",
             "materialize evaluation again, with the candidate that is meant",
         )
-    verdict = _verdict(ticket, version, judgement, judged_against, now)
-    if judgement.verdict != "PROMOTE":
-        promoter.ledger.append(history.project, verdict, _ended(ticket, version, verdict))
+    verdict = _verdict(training_request, version, evaluation, judged_against, now)
+    if evaluation.verdict != "PROMOTE":
+        promoter.ledger.append(view.project, verdict, _ended(training_request, version, verdict))
         return Outcome(verdict, None)
     try:
         step = promoter.promote(
             version.version,
-            promotion=promotion_id(history.project, ticket.training, version.version),
-            cause=CAUSES[ticket.by],
+            promotion=promotion_id(view.project, training_request.training, version.version),
+            cause=CAUSES[training_request.by],
             now=now,
-            beside=[verdict],
-            training=ticket.training,
-            decision=ticket.decision,
-            reason=" ".join(judgement.reasons),
+            with_facts=[verdict],
+            training=training_request.training,
+            decision=training_request.decision,
+            reason=" ".join(evaluation.reasons),
         )
     except ModelError as error:
-        rejected = _verdict(ticket, version, judgement, judged_against, now, "REJECT", [str(error)])
-        promoter.ledger.append(history.project, rejected, _ended(ticket, version, rejected))
+        rejected = _verdict(training_request, version, evaluation, judged_against, now, "REJECT", [str(error)])
+        promoter.ledger.append(view.project, rejected, _ended(training_request, version, rejected))
         return Outcome(rejected, None)
-    promoter.ledger.append(history.project, _ended(ticket, version, verdict))
+    promoter.ledger.append(view.project, _ended(training_request, version, verdict))
     return Outcome(verdict, step)
 
 
@@ -85,18 +85,18 @@ def promotion_id(project: str, cause: str, version: int) -> str:
 
 
 def _verdict(
-    ticket: Ticket,
+    training_request: TrainingRequest,
     version: VersionTrained,
-    found: Judgement,
+    found: Evaluation,
     champion: int | None,
     now: datetime,
     verdict: Verdict | None = None,
     reasons: list[str] | None = None,
-) -> Judged:
-    return Judged(
+) -> GateVerdict:
+    return GateVerdict(
         at=now,
-        training=ticket.training,
-        by=ticket.by,
+        training=training_request.training,
+        by=training_request.by,
         verdict=verdict or found.verdict,
         reasons=reasons or found.reasons,
         version=version.version,
@@ -111,11 +111,11 @@ def _verdict(
         recomputed=found.recomputed,
         forced=found.forced,
         as_of=version.as_of,
-        run_id=ticket.run_id,
+        run_id=training_request.run_id,
     )
 
 
-def _ended(ticket: Ticket, version: VersionTrained, verdict: Judged) -> TrainingEnded:
-    # A judgement by hand is a person's: it consumes evidence and starts the cooldown, as any other.
-    ended = ticket.ended("JUDGED", version.as_of, reason=f"{verdict.verdict}: {' '.join(verdict.reasons)}")
-    return ended.model_copy(update={"consumes": ticket.by != "bootstrap"})
+def _ended(training_request: TrainingRequest, version: VersionTrained, verdict: GateVerdict) -> TrainingEnded:
+    # A evaluation by hand is a person's: it consumes evidence and starts the cooldown, as any other.
+    ended = training_request.ended("JUDGED", version.as_of, reason=f"{verdict.verdict}: {' '.join(verdict.reasons)}")
+    return ended.model_copy(update={"consumes": training_request.by != "bootstrap"})

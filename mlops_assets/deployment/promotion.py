@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Literal, Protocol
 
 from mlops_assets.errors import LedgerError, ModelError, NotReady
-from mlops_assets.retraining.history import History
-from mlops_assets.retraining.ledger import Ledger
-from mlops_assets.retraining.records import Fact, PromotionStep
+from mlops_assets.ledger.facts import Fact, PromotionStep
+from mlops_assets.ledger.store import Ledger
+from mlops_assets.ledger.view import LedgerView
 from mlops_assets.spec import ProjectSpec
 
 Cause = Literal["bootstrap", "retraining", "rollback", "hand"]
@@ -88,7 +88,7 @@ class Promoter:
         promotion: str,
         cause: Cause,
         now: datetime,
-        beside: list[Fact] | None = None,
+        with_facts: list[Fact] | None = None,
         training: str | None = None,
         decision: str | None = None,
         reason: str = "",
@@ -100,7 +100,7 @@ class Promoter:
             promotion: id of this promotion; the same id again completes what was begun.
             cause: why.
             now: the project's time.
-            beside: facts written in the same transaction as PROMOTING (the verdict that asked for it).
+            with_facts: facts written in the same transaction as PROMOTING (the verdict that asked for it).
             training: the training that made it, if one did.
             decision: the decision that had it trained, if one did.
             reason: a sentence for people.
@@ -126,7 +126,7 @@ class Promoter:
                 decision=decision,
                 reason=reason,
             )
-            self.ledger.append(self.spec.name, *(beside or []), begun)
+            self.ledger.append(self.spec.name, *(with_facts or []), begun)
             return self._finish(begun, now)
 
     def repair(self, now: datetime) -> str | None:
@@ -153,9 +153,9 @@ class Promoter:
         with self.endpoint.exclusive():
             history = self._history()
             self.endpoint.ensure_running()
-            if history.reign is None:
+            if history.deployment_period is None:
                 return None
-            version = history.reign.version
+            version = history.deployment_period.version
             if self.endpoint.serving() != version:
                 self.endpoint.load(version, self.bundles.path(version))
                 self.endpoint.switch(version)
@@ -164,8 +164,8 @@ class Promoter:
             self._set_shadow(history)
             return version
 
-    def _history(self) -> History:
-        return self.ledger.history(self.spec.name)
+    def _history(self) -> LedgerView:
+        return self.ledger.view(self.spec.name)
 
     def _ready_to_promote(self, promotion: str) -> int | None:
         history = self._history()
@@ -176,7 +176,7 @@ class Promoter:
                 "it was begun and is not finished",
                 "let endpoint_health finish it (or materialize `endpoint`), then promote again",
             )
-        return history.reign.version if history.reign is not None else None
+        return history.deployment_period.version if history.deployment_period is not None else None
 
     def _finish(self, step: PromotionStep, now: datetime) -> PromotionStep:
         self._move_alias(step)
@@ -216,26 +216,30 @@ class Promoter:
         undone = step.model_copy(update={"step": "UNDONE", "at": now, "reason": reason})
         self.ledger.append(self.spec.name, undone)
 
-    def _set_shadow(self, history: History) -> None:
-        wanted = history.beside(self.spec.serving.shadow)
+    def _set_shadow(self, view: LedgerView) -> None:
+        wanted = view.shadow_for(self.spec.serving.shadow)
         self.endpoint.shadow(wanted, None if wanted is None else self.bundles.path(wanted))
 
 
-def rollback_target(history: History, to: int | None) -> int:
+def rollback_target(view: LedgerView, to: int | None) -> int:
     """The version that a rollback lets serve: the one named, else the previous champion.
 
     Raises:
         NotReady: when there is none, or it never was champion.
     """
-    previous = history.previous_version()
-    crowned = sorted({reign.version for reign in history.reigns})
+    previous = view.previous_version()
+    promoted = sorted({deployment_period.version for deployment_period in view.deployment_periods})
     if to is None and previous is not None:
         return previous
-    if to is None or to not in crowned or (history.reign is not None and to == history.reign.version):
+    if (
+        to is None
+        or to not in promoted
+        or (view.deployment_period is not None and to == view.deployment_period.version)
+    ):
         raise NotReady(
-            history.project,
+            view.project,
             f"rollback to {to if to is not None else 'the previous champion'}",
-            f"former champions are {[v for v in crowned if history.reign is None or v != history.reign.version]}",
+            f"former champions are {[v for v in promoted if view.deployment_period is None or v != view.deployment_period.version]}",
             "name one of them with --to",
         )
     return to

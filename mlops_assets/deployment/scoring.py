@@ -1,297 +1,90 @@
-"""The scorer: takes the events that became due, asks the endpoint as any client would, and says what came of each.
-
-See `docs/time.md`. An event is a row of the source; its answer is due `horizon` before its time, and everything it is
-answered with was known by then.
-"""
+"""Asking the running service: what became due, and whether it answers as its version was trained to."""
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
-from functools import cached_property
-from typing import Any, NamedTuple, Protocol
+import json
+from datetime import datetime
+from typing import NamedTuple
 
-import numpy as np
-import pandas as pd
+from mlops_assets.deployment.scorer import Scorer
+from mlops_assets.errors import EndpointError, NotReady
+from mlops_assets.ledger.facts import Scored
+from mlops_assets.prediction.predictor import GOLDEN, inputs_of
+from mlops_assets.resources.platform import ProjectContext
 
-from mlops_assets.errors import EndpointError, InputError
-from mlops_assets.prediction.inputs import InputSchema, as_known_to, cut_inputs, to_records
-from mlops_assets.retraining.history import History
-from mlops_assets.retraining.records import EventMissed, Scored, VersionTrained
-from mlops_assets.spec import ReplayClock
-from mlops_assets.timeline import Timeline, event_id, iso
-
-BATCH = 256
-"""Rows of one request at most; a year's backlog does not go out as one body."""
-BATCH_VALUES = 1_000_000
-"""Numbers in one request at most: written out, about 20 MB. The service takes 32 MiB."""
+TOLERANCE = 1e-9
 
 
-class Rows(Protocol):
-    """A project's source, as the scorer sees it."""
-
-    def events(self, start: datetime, end: datetime, columns: Sequence[str]) -> pd.DataFrame:
-        """Event rows with only these known columns; bad values as they came."""
-
-    def faults(self, events: pd.DataFrame, columns: Sequence[str]) -> dict[int, str]:
-        """Why, by position, an event row cannot be answered."""
-
-    def history(self, start: datetime, end: datetime, columns: Sequence[str]) -> pd.DataFrame:
-        """History rows; bad values null."""
-
-
-class Service(Protocol):
-    """The running endpoint, as the scorer sees it."""
-
-    def invoke(self, records: list[dict[str, Any]], due: list[datetime], now: datetime) -> list[dict[str, Any]]:
-        """Answers to events, in order; the first answer to an event stands."""
-
-    def serving(self) -> int | None:
-        """The version that serves."""
-
-
-class AnswerLog(Protocol):
-    """What has been answered so far."""
-
-    def answered_ids(self, ids: Iterable[str]) -> set[str]:
-        """Those of the ids that have an answer that stands."""
-
-
-class _Question(NamedTuple):
-    row: Mapping[Hashable, Any]
-    record: dict[str, Any]
-    due: datetime
-
-
-@dataclass
-class _Tally:
-    answered: int = 0
-    late: int = 0
-    missed: list[EventMissed] = field(default_factory=list)
-    waiting: list[str] = field(default_factory=list)
-
-
-@dataclass(frozen=True)
-class Scorer:
-    """One project's scorer.
+def score_due(context: ProjectContext, through: datetime | None = None) -> str:
+    """Answer the events that became due; a sentence that accounts for them.
 
     Args:
-        timeline: the project's time.
-        rows: its source.
-        service: its endpoint.
-        answers: the log of what was answered.
-        champion: the version that serves, which may answer only what was due at or after its `as_of`.
-        schema: what that version is asked with, whatever the YAML says by now.
+        project context: the project's resources.
+        through: answer what is due by then; by default the clock's newest tick.
+
+    Raises:
+        NotReady: without a champion.
+        EndpointError: when the service cannot answer and there is still time to ask again.
     """
-
-    timeline: Timeline
-    rows: Rows
-    service: Service
-    answers: AnswerLog
-    champion: VersionTrained
-    schema: InputSchema
-
-    def score(
-        self, history: History, through: datetime, now: datetime
-    ) -> tuple[list[EventMissed | Scored], EndpointError | None]:
-        """Answer what became due by `through`.
-
-        Returns:
-            the facts to be written; and why the endpoint could not answer, if it could not and there is still time:
-            then nothing is accounted for but what is missed for good, and the rest is asked again.
-
-        Raises:
-            SourceError: when the source cannot be read.
-        """
-        first = history.first_as_of or self.champion.as_of
-        after = history.scored_through
-        # A row that was bad or absent is asked for again until due + serving.every.
-        since = first if after is None else max(first, after - self.timeline.spec.serving.every)
-        step = timedelta(microseconds=1)
-        events = self.rows.events(
-            since + self.timeline.horizon, through + self.timeline.horizon + step, self._known_columns
+    view, now = context.ledger_view(), context.now()
+    if view.deployment_period is None:
+        raise NotReady(
+            context.spec.name, "score", "no champion serves", f"run the job {context.spec.name}_bootstrap first"
         )
-        tally = _Tally()
-        sound = self._without_faults(self._open(events, history), tally, now)
-        failed = self._ask(self._entitled(sound, tally, now), tally, now)
-        if failed is not None:
-            return [*tally.missed], failed
-        account = Scored(
-            at=now,
-            after=after or first,
-            through=through,
-            answered=tally.answered,
-            late=tally.late,
-            missed=len(tally.missed),
-            waiting=tally.waiting,
-        )
-        return [*tally.missed, account], None
+    champion = view.versions[view.deployment_period.version]
+    schema = inputs_of(context.versions.path(champion.version))
+    scorer = Scorer(context.timeline, context.source, context.endpoint, context.log, champion, schema)
+    facts, failed = scorer.score(view, through or context.timeline.last_tick(now), now)
+    context.ledger.append(context.spec.name, *facts)
+    if failed is not None:
+        raise failed
+    account = facts[-1]
+    if not isinstance(account, Scored):
+        raise TypeError("a scoring ends with its account")
+    return (
+        f"version {champion.version} answered {account.answered} events due by {account.through.isoformat()} "
+        f"({account.late} late, {account.missed} missed, {len(account.waiting)} asked for again)"
+    )
 
-    def _open(self, events: pd.DataFrame, history: History) -> pd.DataFrame:
-        """Those neither answered nor missed, each with id and due time."""
-        events = events.reset_index(drop=True)
-        entities = events["entity"] if "entity" in events else [None] * len(events)
-        times = [stamp.to_pydatetime() for stamp in events["event_time"]]
-        ids = [event_id(self.timeline.project, entity, time) for entity, time in zip(entities, times, strict=True)]
-        events["event_id"] = ids
-        events["due"] = pd.Series([self.timeline.due(time) for time in times], dtype=object)
-        done = self.answers.answered_ids(ids) | set(history.missed)
-        return events[~events["event_id"].isin(done)].reset_index(drop=True)
 
-    @cached_property
-    def _out_of_reach(self) -> list[str]:
-        return self.schema.out_of_reach(self.timeline.spec)
+class RemainingEvents(NamedTuple):
+    """What came of the champion's last answers: in words, and whether it gave them."""
 
-    @property
-    def _known_columns(self) -> list[str]:
-        return [name for name in self.schema.known if name not in self._out_of_reach]
+    text: str
+    answered: bool
 
-    def _faults(self, events: pd.DataFrame) -> dict[int, str]:
-        """Why rows cannot be answered: what they hold, or that the version asks for what nobody declares any more."""
-        if not self._out_of_reach:
-            return self.rows.faults(events, self._known_columns)
-        names = ", ".join(self._out_of_reach)
-        reason = f"version {self.champion.version} is asked with {names}, which the YAML no longer declares so"
-        return dict.fromkeys(range(len(events)), reason)
 
-    def _without_faults(self, events: pd.DataFrame, tally: _Tally, now: datetime) -> pd.DataFrame:
-        """A bad event row is not answered: asked for again while there is time, then missed with its reason."""
-        faults = self._faults(events)
-        rows = events.to_dict("records")
-        for position, reason in faults.items():
-            self._put_off(rows[position], tally, now, reason)
-        return events.drop(index=list(faults)).reset_index(drop=True)
+def score_remaining_events(context: ProjectContext, as_of: datetime) -> RemainingEvents | None:
+    """Let the champion answer what was due since its last tick and before its successor's data were snapped.
 
-    def _put_off(self, row: Mapping[Hashable, Any], tally: _Tally, now: datetime, reason: str) -> None:
-        if self.timeline.answer_deadline(row["due"]) > now:
-            tally.waiting.append(row["event_id"])
-        else:
-            tally.missed.append(self._missed(row, now, f"its row is bad: {reason}"))
+    Its successor may not: those events would be missed at each promotion that does not fall on a tick.
 
-    def _entitled(self, events: pd.DataFrame, tally: _Tally, now: datetime) -> pd.DataFrame:
-        """Those that the serving version may answer; no other serves any more, so the rest is missed."""
-        allowed = np.array([due >= self.champion.as_of for due in events["due"]], dtype=bool)
-        for row in events[~allowed].to_dict("records"):
-            trained = f"version {self.champion.version} was trained ({iso(self.champion.as_of)})"
-            tally.missed.append(self._missed(row, now, f"due before {trained}, and no earlier version serves any more"))
-        return events[allowed].reset_index(drop=True)
-
-    def _ask(self, events: pd.DataFrame, tally: _Tally, now: datetime) -> EndpointError | None:
-        """One request per moment at which a live scorer would have asked; why it failed, if something is left."""
-        if events.empty:
-            return None
-        questions = self._questions(events)
-        moments = [self._asked_at(question.due, now) for question in questions]
-        for moment in sorted(set(moments)):
-            together = [question for question, asked in zip(questions, moments, strict=True) if asked == moment]
-            for start in range(0, len(together), self._rows_of_a_request):
-                try:
-                    self._ask_at(moment, together[start : start + self._rows_of_a_request], tally, now)
-                except EndpointError as error:
-                    return error if self._give_up(events, tally, now, error) else None
+    Returns:
+        What came of it; None if nothing was left. That the champion cannot answer keeps nobody from taking its place.
+    """
+    view = context.ledger_view()
+    if view.deployment_period is None or view.scored_through is None or view.scored_through >= as_of:
         return None
+    try:
+        return RemainingEvents(score_due(context, as_of), answered=True)
+    except EndpointError as error:
+        text = f"what was due before the next version's data were snapped stays without an answer: {error}"
+        return RemainingEvents(text, answered=False)
 
-    def _ask_at(self, moment: datetime, questions: list[_Question], tally: _Tally, now: datetime) -> None:
-        """Ask at once; where a row is refused, in halves, so that it keeps no other from its answer."""
-        try:
-            self.service.invoke([each.record for each in questions], [each.due for each in questions], moment)
-        except InputError as error:
-            if len(questions) > 1:
-                half = len(questions) // 2
-                self._ask_at(moment, questions[:half], tally, now)
-                self._ask_at(moment, questions[half:], tally, now)
-            else:
-                self._require_champion()
-                self._put_off(questions[0].row, tally, now, f"{error.place}: {error.expected}")
-            return
-        tally.answered += len(questions)
-        tally.late += sum(moment > self.timeline.answer_deadline(each.due) for each in questions)
 
-    def _require_champion(self) -> None:
-        """A row is bad only if the version that it was cut for refuses it."""
-        serving = self.service.serving()
-        if serving != self.champion.version:
-            raise EndpointError(
-                self.timeline.project,
-                "score",
-                f"version {serving} serves, where the ledger says {self.champion.version}",
-                "materialize endpoint; the sensor endpoint_health does it by itself",
+def ask_golden_rows(context: ProjectContext, version: int | None) -> tuple[bool, str]:
+    """Whether the running service answers its version's golden rows as trained; and what was found, in words."""
+    if version is None:
+        return False, "no version serves yet"
+    golden = json.loads((context.versions.path(version) / GOLDEN).read_text())
+    answers = context.endpoint.ask(golden["records"])
+    expected = golden["predictions"]
+    for position, (answer, wanted) in enumerate(zip(answers, expected, strict=True)):
+        found = answer["prediction"]
+        same = found == wanted if isinstance(wanted, str) else abs(found - wanted) <= TOLERANCE * max(1.0, abs(wanted))
+        if answer["model_version"] != version or not same:
+            return (
+                False,
+                f"golden row {position}: version {answer['model_version']} answered {found}, expected {wanted}",
             )
-
-    @property
-    def _rows_of_a_request(self) -> int:
-        values = 1 + len(self.schema.known) + len(self.schema.history) * self.schema.steps
-        return max(1, min(BATCH, BATCH_VALUES // values))
-
-    def _questions(self, events: pd.DataFrame) -> list[_Question]:
-        schema, dues = self.schema, list(events["due"])
-        span = self.timeline.history_span(min(dues), max(dues), schema.history, schema.steps)
-        past = as_known_to(schema, self.rows.history(*span, schema.history))
-        records = to_records(cut_inputs(self.timeline, schema, events, past), schema)
-        return [
-            _Question(row, record, due)
-            for row, record, due in zip(events.to_dict("records"), records, dues, strict=True)
-        ]
-
-    def _asked_at(self, due: datetime, now: datetime) -> datetime:
-        """The project's time at which an event is asked: in a replay its own tick, as a live scorer would have."""
-        if not isinstance(self.timeline.spec.clock, ReplayClock):
-            return now
-        return min(now, self.timeline.next_tick(due))
-
-    def _give_up(self, events: pd.DataFrame, tally: _Tally, now: datetime, error: EndpointError) -> int:
-        """Miss what an endpoint could not answer for too long, so that nothing blocks the training that would mend it.
-
-        It has been too long when the oldest question has waited for `serving.give_up`; then all that are due are
-        missed: a training begins only when none is open, and new ones come due all the time.
-
-        Returns:
-            How many events are left to be asked again.
-        """
-        answered = self.answers.answered_ids(list(events["event_id"]))
-        left = events[~events["event_id"].isin(answered)]
-        if not any(due + self.timeline.spec.give_up <= now for due in left["due"]):
-            return len(left)
-        for row in left.to_dict("records"):
-            tally.missed.append(self._missed(row, now, f"the endpoint could not answer: {error}"))
-        return 0
-
-    def _missed(self, row: Mapping[Hashable, Any], now: datetime, reason: str) -> EventMissed:
-        return EventMissed(
-            at=now,
-            event_id=row["event_id"],
-            entity=row.get("entity"),
-            event_time=row["event_time"].to_pydatetime().astimezone(UTC),
-            due=row["due"],
-            reason=reason,
-        )
-
-
-def absent_when_due(
-    timeline: Timeline, history: History, published: pd.DataFrame, answered: set[str], now: datetime
-) -> list[EventMissed]:
-    """Published rows that nobody was asked about: they were absent while they could be, so they are missed for good.
-
-    Those whose time is not over yet are left to the scorer's next tick.
-
-    Args:
-        timeline: the project's time.
-        history: its ledger.
-        published: rows of a window, with `event_time` (and `entity`).
-        answered: ids of events with an answer that stands.
-        now: the project's time.
-    """
-    if history.first_as_of is None or history.scored_through is None:
-        return []
-    found = []
-    entities = published["entity"] if "entity" in published else [None] * len(published)
-    for stamp, entity in zip(published["event_time"], entities, strict=True):
-        time = stamp.to_pydatetime()
-        due, identity = timeline.due(time), event_id(timeline.project, entity, time)
-        closed = identity in answered or identity in history.missed or identity in history.waiting
-        over = timeline.answer_deadline(due) <= now
-        if history.first_as_of <= due <= history.scored_through and over and not closed:
-            reason = f"its row was absent from the source until {iso(timeline.answer_deadline(due))}"
-            found.append(EventMissed(at=now, event_id=identity, entity=entity, event_time=time, due=due, reason=reason))
-    return found
+    return True, f"version {version} answers its {len(answers)} golden rows as trained"

@@ -6,10 +6,10 @@ import dagster as dg
 
 from mlops_assets.blueprint import Blueprint
 from mlops_assets.errors import NotReady
-from mlops_assets.modeling import show
+from mlops_assets.ledger.facts import VersionTrained
+from mlops_assets.modeling import metadata
 from mlops_assets.modeling.training import TrainingRun
-from mlops_assets.retraining.records import VersionTrained
-from resources.platform import Desk, Platform, RunFacts
+from mlops_assets.resources.platform import Platform, ProjectContext, RunFacts
 
 Results = Iterator[dg.MaterializeResult]  # type: ignore[type-arg]
 
@@ -29,7 +29,7 @@ def assets(blueprint: Blueprint) -> list[dg.AssetsDefinition]:
     def feature_definitions(context: dg.AssetExecutionContext, platform: Platform) -> dg.MaterializeResult:  # type: ignore[type-arg]
         """The tsfresh features that passed its relevance test on rows before the hold-out, within a cost budget."""
         run = training_run(platform.of(spec), context)
-        return dg.MaterializeResult(metadata=show.definitions(run.select()))
+        return dg.MaterializeResult(metadata=metadata.definitions(run.select()))
 
     @blueprint.asset(
         "modeling",
@@ -44,11 +44,11 @@ def assets(blueprint: Blueprint) -> list[dg.AssetsDefinition]:
         With too few unseen rows the verdict is HOLD, and nothing behind this asset is paid for.
         """
         run = training_run(platform.of(spec), context)
-        if run.ticket.by != "hand" and (reason := run.session.too_early) is not None:
+        if run.training_request.by != "hand" and (reason := run.session.too_early) is not None:
             run.hold(reason)
             context.log.warning(reason)
             return
-        yield dg.MaterializeResult(metadata=show.training_set(run.compute(), run.session))
+        yield dg.MaterializeResult(metadata=metadata.training_set(run.compute(), run.session))
 
     @blueprint.asset(
         "modeling",
@@ -63,35 +63,39 @@ def assets(blueprint: Blueprint) -> list[dg.AssetsDefinition]:
         That last fit is the MLflow version (alias `challenger`), with signature, recipe, leaderboard, dataset input,
         the reference for monitoring and golden rows.
         """
-        desk = platform.of(spec)
-        run = training_run(desk, context)
+        project_context = platform.of(spec)
+        run = training_run(project_context, context)
         with platform.registry.run(spec.name, context.run, context.log):
             version, candidate = run.train(context.run.run_id)
-        if run.ticket.by == "hand":
-            desk.ledger.append(spec.name, run.ticket.ended("TRAINED", version.as_of, reason="trained by hand"))
-        return dg.MaterializeResult(metadata=show.candidate(spec, version, candidate, desk))
+        if run.training_request.by == "hand":
+            project_context.ledger.append(
+                spec.name, run.training_request.ended("TRAINED", version.as_of, reason="trained by hand")
+            )
+        return dg.MaterializeResult(metadata=metadata.candidate(spec, version, candidate, project_context))
 
     @blueprint.asset("modeling", "evaluation", deps=["candidate_model"], kinds={"mlflow"})
     def evaluation(
         context: dg.AssetExecutionContext, config: VersionConfig, platform: Platform
     ) -> dg.MaterializeResult:  # type: ignore[type-arg]
         """Candidate's recipe, champion and baseline on the hold-out, on the same events and inputs."""
-        desk = platform.of(spec)
-        run = training_run(desk, context)
-        version = meant(desk, run, config.version)
-        judgement, shown = run.evaluate(version)
-        return dg.MaterializeResult(metadata=show.evaluation(spec, version, judgement, shown))
+        project_context = platform.of(spec)
+        run = training_run(project_context, context)
+        version = resolve_version(project_context, run, config.version)
+        evaluation, shown = run.evaluate(version)
+        return dg.MaterializeResult(metadata=metadata.evaluation(spec, version, evaluation, shown))
 
     return [feature_definitions, training_set, candidate_model, evaluation]
 
 
-def training_run(desk: Desk, context: dg.AssetExecutionContext) -> TrainingRun:
+def training_run(project_context: ProjectContext, context: dg.AssetExecutionContext) -> TrainingRun:
     """The training that a run belongs to."""
     facts = RunFacts.of(context.run)
-    return TrainingRun(desk, desk.workbench(context.run.run_id), desk.ticket(facts))
+    return TrainingRun(
+        project_context, project_context.run_artifacts(context.run.run_id), project_context.training_request(facts)
+    )
 
 
-def meant(desk: Desk, run: TrainingRun, version: int | None) -> VersionTrained:
+def resolve_version(project_context: ProjectContext, run: TrainingRun, version: int | None) -> VersionTrained:
     """The version that is judged: this run's candidate, the one named, or the challenger, looked up now.
 
     Raises:
@@ -100,11 +104,11 @@ def meant(desk: Desk, run: TrainingRun, version: int | None) -> VersionTrained:
     own = run.own_version()
     if version is None and own is not None:
         return own
-    number = version if version is not None else desk.registry.alias("challenger")
-    known = desk.history().versions
+    number = version if version is not None else project_context.registry.alias("challenger")
+    known = project_context.ledger_view().versions
     if number not in known:
         raise NotReady(
-            desk.spec.name,
+            project_context.spec.name,
             "candidate",
             f"asked for version {number}, the ledger knows {sorted(known)}",
             "materialize candidate_model first, or name a version in the config",

@@ -222,9 +222,9 @@ class Fitted:
         folder.mkdir(parents=True, exist_ok=True)
         with (
             _asking(self._project, f"download of {self.recipe.algorithm}"),
-            tempfile.TemporaryDirectory(dir=folder) as beside,
+            tempfile.TemporaryDirectory(dir=folder) as temporary,
         ):
-            return Path(self._model.download_mojo(path=beside)).replace(folder / "mojo.zip")
+            return Path(self._model.download_mojo(path=temporary)).replace(folder / "mojo.zip")
 
     def variable_importance(self) -> pd.DataFrame:
         """What the model relies on, most important first.
@@ -254,10 +254,10 @@ def genmodel_jar(folder: Path, *, project: str) -> Path:
     path = folder / "genmodel.jar"
     if not path.exists():
         folder.mkdir(parents=True, exist_ok=True)
-        beside = folder / f"genmodel.{uuid.uuid4().hex}.tmp"
+        temporary = folder / f"genmodel.{uuid.uuid4().hex}.tmp"
         with _asking(project, "download of genmodel.jar"):
-            h2o.api("GET /3/h2o-genmodel.jar", save_to=str(beside))
-        beside.replace(path)
+            h2o.api("GET /3/h2o-genmodel.jar", save_to=str(temporary))
+        temporary.replace(path)
     return path
 
 
@@ -351,7 +351,7 @@ def _asking(project: str, place: str) -> Iterator[None]:
         for warning in said:
             LOGGER.info("[%s] %s: %s", project, place, str(warning.message).strip())
     except TrainingError as error:  # the connection itself says so when the JVM has ended
-        raise TrainingError(project, place, error.expected, error.remedy) from error
+        raise TrainingError(project, place, error.found, error.remedy) from error
     except (H2OError, OSError) as error:
         # what the server refuses comes as an object, of which `msg` is the sentence
         words = " ".join(getattr(next(iter(error.args), None), "msg", str(error)).split())

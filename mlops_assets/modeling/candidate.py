@@ -12,10 +12,10 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from mlops_assets.losses import Forecast
+from mlops_assets.evaluation.metrics import Predicted
+from mlops_assets.evaluation.splits import Fold, three_frames
+from mlops_assets.evaluation.training_data import Prepared, Target
 from mlops_assets.prediction.features import FeatureDefinitions, FeatureMatrix, to_frame
-from mlops_assets.retraining.prepared import Prepared, Target
-from mlops_assets.retraining.split import Fold, three_frames
 from mlops_assets.spec import ProjectSpec
 
 if TYPE_CHECKING:
@@ -41,8 +41,8 @@ class Candidate:
     recipe: Recipe
     leaderboard: pd.DataFrame
     importance: pd.DataFrame
-    holdout: Forecast
-    one_fit: Forecast | None
+    holdout: Predicted
+    one_fit: Predicted | None
     reference: pd.DataFrame
     mojo: Path
     jar: Path
@@ -88,7 +88,7 @@ def train_candidate(
             project=spec.name,
         )
 
-        def answered(fold: Fold) -> Forecast:
+        def answered(fold: Fold) -> Predicted:
             fitted = fit(found.recipe, frame[fold.fit], project=spec.name)
             return _side(spec, fitted, answers[fold.answer[rows.holdout]])
 
@@ -110,7 +110,7 @@ def train_candidate(
 
 
 def reference_profile(
-    spec: ProjectSpec, definitions: FeatureDefinitions, matrix: FeatureMatrix, prepared: Prepared, holdout: Forecast
+    spec: ProjectSpec, definitions: FeatureDefinitions, matrix: FeatureMatrix, prepared: Prepared, holdout: Predicted
 ) -> pd.DataFrame:
     """The newest training rows within `monitoring.reference`; `prediction` is out of sample: null before hold-out."""
     times, rows = prepared.times, prepared.split
@@ -135,15 +135,15 @@ def _h2o_target(spec: ProjectSpec, target: Target) -> pd.Series:
     return pd.Series(pd.Categorical(target, categories=spec.classes))
 
 
-def _side(spec: ProjectSpec, fitted: Fitted, rows: pd.DataFrame) -> Forecast:
+def _side(spec: ProjectSpec, fitted: Fitted, rows: pd.DataFrame) -> Predicted:
     found = fitted.predict(rows)
     if isinstance(found, pd.DataFrame):
         shares = found[spec.classes].to_numpy(dtype=np.float64)
-        return Forecast(np.array(spec.classes, dtype=object)[np.argmax(shares, axis=1)], shares)
-    return Forecast(np.asarray(found, dtype=np.float64))
+        return Predicted(np.array(spec.classes, dtype=object)[np.argmax(shares, axis=1)], shares)
+    return Predicted(np.asarray(found, dtype=np.float64))
 
 
-def _joined(sides: list[Forecast]) -> Forecast:
+def _joined(sides: list[Predicted]) -> Predicted:
     """The answers of consecutive folds as one."""
     shares = [side.probabilities for side in sides if side.probabilities is not None]
-    return Forecast(np.concatenate([side.value for side in sides]), np.concatenate(shares) if shares else None)
+    return Predicted(np.concatenate([side.value for side in sides]), np.concatenate(shares) if shares else None)

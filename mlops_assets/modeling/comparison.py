@@ -10,17 +10,17 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from mlops_assets.losses import Forecast, baseline_predictions
-from mlops_assets.modeling.training_set import Holdout, forecast_in
+from mlops_assets.evaluation.evaluator import Evaluation, Evaluator
+from mlops_assets.evaluation.metrics import Predicted, baseline_predictions
+from mlops_assets.evaluation.training_data import Prepared
+from mlops_assets.modeling.training_set import Holdout, predicted_in
 from mlops_assets.prediction.inputs import Inputs, InputSchema, as_known_to, cut_inputs
 from mlops_assets.prediction.predictor import Predictor
-from mlops_assets.retraining.judge import Judge, Judgement
-from mlops_assets.retraining.prepared import Prepared
 from mlops_assets.timeline import Timeline
 
 
 @dataclass(frozen=True)
-class Rival:
+class ComparedVersion:
     """The champion that a candidate must beat.
 
     Attributes:
@@ -40,11 +40,11 @@ def evaluate(
     prepared: Prepared,
     holdout: Holdout,
     candidate: pd.DataFrame,
-    champion: Rival | None,
+    champion: ComparedVersion | None,
     *,
-    shadow: Rival | None = None,
+    shadow: ComparedVersion | None = None,
     force: bool = False,
-) -> tuple[Judgement, pd.DataFrame]:
+) -> tuple[Evaluation, pd.DataFrame]:
     """Judge a candidate.
 
     Args:
@@ -58,7 +58,7 @@ def evaluate(
         force: a person wants a first model served although it misses the success criterion.
 
     Returns:
-        the judgement, and a frame (event_time, truth, candidate, champion?, baseline) for the picture.
+        the evaluation, and a frame (event_time, truth, candidate, champion?, baseline) for the picture.
     """
     spec = timeline.spec
     kept = candidate.set_index("event_id").loc[holdout.ids].reset_index()
@@ -66,28 +66,30 @@ def evaluate(
     truth = prepared.target[holdout.rows]
     known_until = champion.as_of if champion else timeline.due(events["event_time"].min().to_pydatetime())
     baseline = baseline_predictions(spec, timeline, dataset, events, known_until=known_until)
-    judge = Judge(spec, prepared.inputs.event_time[holdout.rows], truth, baseline)
-    answers = forecast_in(spec, kept)
+    evaluator = Evaluator(spec, prepared.inputs.event_time[holdout.rows], truth, baseline)
+    answers = predicted_in(spec, kept)
     shown = pd.DataFrame({"event_time": events["event_time"].to_numpy(), "truth": truth, "candidate": answers.value})
     if champion is None:
-        judgement = judge.against_baseline(answers, force=force)
+        evaluation = evaluator.against_baseline(answers, force=force)
     else:
-        rival, recomputed = champion_answers(timeline, dataset, holdout, champion)
-        one_fit = forecast_in(spec, kept, "one_fit", "one_fit") if "one_fit" in kept else None
-        judgement = judge.against_champion(answers, rival, recomputed=recomputed, one_fit=one_fit)
+        rival, recomputed = champion_predictions(timeline, dataset, holdout, champion)
+        one_fit = predicted_in(spec, kept, "one_fit", "one_fit") if "one_fit" in kept else None
+        evaluation = evaluator.against_champion(answers, rival, recomputed=recomputed, one_fit=one_fit)
         if shadow is not None:
-            beside = (
-                rival if shadow.version == champion.version else champion_answers(timeline, dataset, holdout, shadow)[0]
+            shadow_predictions = (
+                rival
+                if shadow.version == champion.version
+                else champion_predictions(timeline, dataset, holdout, shadow)[0]
             )
-            judgement = replace(judgement, shadow_loss=judge.loss_of(beside.take(judge.kept)))
+            evaluation = replace(evaluation, shadow_loss=evaluator.loss_of(shadow_predictions.take(evaluator.kept)))
         shown["champion"] = rival.value
     shown["baseline"] = baseline.value
-    return judgement, shown
+    return evaluation, shown
 
 
-def champion_answers(
-    timeline: Timeline, dataset: pd.DataFrame, holdout: Holdout, champion: Rival
-) -> tuple[Forecast, int]:
+def champion_predictions(
+    timeline: Timeline, dataset: pd.DataFrame, holdout: Holdout, champion: ComparedVersion
+) -> tuple[Predicted, int]:
     """What the champion answered to the hold-out, recomputed where another version had answered; for how many rows."""
     spec = timeline.spec
     own: dict[str, dict[str, Any]] = {}
@@ -111,7 +113,7 @@ def champion_answers(
             # a class that was declared later than the version was trained has no share in its answers
             never = np.zeros(int(missing.sum()))
             shares[missing] = np.column_stack([found.probabilities.get(name, never) for name in spec.classes])
-    return Forecast(value, shares), int(missing.sum())
+    return Predicted(value, shares), int(missing.sum())
 
 
 def _asked_with(schema: InputSchema, timeline: Timeline, dataset: pd.DataFrame, holdout: Holdout) -> Inputs:

@@ -14,10 +14,12 @@ from typing import Any
 import pandas as pd
 
 from mlops_assets.errors import NotReady, Refused
+from mlops_assets.evaluation.evaluator import Evaluation
+from mlops_assets.ledger.facts import GateVerdict, VersionTrained
 from mlops_assets.modeling.candidate import Candidate, train_candidate
-from mlops_assets.modeling.comparison import Rival, evaluate
+from mlops_assets.modeling.comparison import ComparedVersion, evaluate
 from mlops_assets.modeling.selection import select_features
-from mlops_assets.modeling.session import Session
+from mlops_assets.modeling.training_session import Session
 from mlops_assets.modeling.training_set import (
     TrainingSetFacts,
     holdout_features,
@@ -29,14 +31,12 @@ from mlops_assets.prediction.features import FeatureDefinitions, compute
 from mlops_assets.prediction.inputs import to_records
 from mlops_assets.prediction.predictor import Origin, Predictor, write_bundle
 from mlops_assets.prediction.signature import input_example, signature
-from mlops_assets.retraining.judge import Judgement
-from mlops_assets.retraining.records import Judged, VersionTrained
-from mlops_assets.retraining.training import Ticket
+from mlops_assets.resources.platform import ProjectContext
+from mlops_assets.resources.storage.run_artifacts import RunArtifacts
+from mlops_assets.resources.storage.snapshots import Snapshot
+from mlops_assets.resources.tracking.registry import CHALLENGER
+from mlops_assets.retraining.requests import TrainingRequest
 from mlops_assets.timeline import iso
-from resources.dvc import Snapshot
-from resources.mlflow import CHALLENGER
-from resources.platform import Desk
-from resources.workbench import Workbench
 
 SNAPSHOT, DEFINITIONS, FACTS, MATRIX, VERSION, HOLDOUT, EVALUATION = (
     "snapshot.json",
@@ -54,64 +54,64 @@ class TrainingRun:
     """One run's training: what its assets share.
 
     Args:
-        desk: the project's resources.
+        project context: the project's resources.
         bench: the files of this run.
-        ticket: who asked for it.
+        training request: who asked for it.
     """
 
-    desk: Desk
-    bench: Workbench
-    ticket: Ticket
+    context: ProjectContext
+    artifacts: RunArtifacts
+    training_request: TrainingRequest
 
     @cached_property
     def snapshot(self) -> Snapshot:
         """The dataset that this run snapped; for a lone asset, the newest one."""
-        return Snapshot.model_validate_json(self.bench.find(SNAPSHOT, "dataset").read_text())
+        return Snapshot.model_validate_json(self.artifacts.find(SNAPSHOT, "dataset").read_text())
 
     @cached_property
     def session(self) -> Session:
         """The dataset, cut, with its hold-out; by hand and without unseen rows, as if nobody had to be beaten."""
         judging = self.judging
-        alone = self.ticket.by == "hand" and judging.prepared.split.rows == 0
+        alone = self.training_request.by == "hand" and judging.prepared.split.rows == 0
         return replace(judging, alone=True) if alone else judging
 
     @cached_property
     def judging(self) -> Session:
         """The same against the version that serves."""
         return Session(
-            timeline=self.desk.timeline,
-            history=self.desk.history(),
-            dataset=self.desk.snapshots.read(self.snapshot),
+            timeline=self.context.timeline,
+            view=self.context.ledger_view(),
+            dataset=self.context.snapshots.read(self.snapshot),
             answers=self._answers,
-            bundle=self.desk.versions.path,
+            bundle=self.context.versions.path,
             as_of=self.snapshot.as_of,
         )
 
     def _answers(self, start: datetime, end: datetime) -> pd.DataFrame:
-        return self.desk.telemetry.answers(self.desk.spec.name, start, end, roles=("champion", "shadow"))
+        return self.context.telemetry.answers(self.context.spec.name, start, end, roles=("champion", "shadow"))
 
     def select(self) -> FeatureDefinitions:
         """Which features exist, by tsfresh's relevance test on rows before the hold-out."""
-        prepared, spec = self.session.prepared, self.desk.spec
+        prepared, spec = self.session.prepared, self.context.spec
         seen = prepared.split.search
         definitions = select_features(
             spec.features,
             prepared.inputs.take(seen),
             prepared.target[seen],
             spec.problem.task,
-            self.desk.timeline.lags,
+            self.context.timeline.lags,
         )
-        self.bench.put(DEFINITIONS, definitions.model_dump_json())
+        self.artifacts.put(DEFINITIONS, definitions.model_dump_json())
         return definitions
 
     def compute(self) -> TrainingSetFacts:
         """The selected features of all labelled rows, and of the hold-out from the inputs recorded with the answers."""
         definitions = FeatureDefinitions.model_validate_json(
-            self.bench.find(DEFINITIONS, "feature_definitions").read_text()
+            self.artifacts.find(DEFINITIONS, "feature_definitions").read_text()
         )
         prepared, holdout = self.session.prepared, self.session.holdout
         matrix = compute(definitions, prepared.inputs)
-        with self.bench.writing(MATRIX) as path:
+        with self.artifacts.writing(MATRIX) as path:
             write_training_set(path, matrix, holdout_features(definitions, holdout, matrix))
         facts = TrainingSetFacts(
             dataset=self.snapshot.md5,
@@ -122,37 +122,37 @@ class TrainingRun:
             recorded=holdout.recorded,
             definitions=definitions,
         )
-        self.bench.put(FACTS, facts.model_dump_json())
+        self.artifacts.put(FACTS, facts.model_dump_json())
         return facts
 
     def train(self, dagster_run_id: str) -> tuple[VersionTrained, Candidate]:
         """Find the recipe, answer the hold-out, fit on all labelled rows, log, register; call within an MLflow run."""
-        facts = TrainingSetFacts.model_validate_json(self.bench.find(FACTS, "training_set").read_text())
+        facts = TrainingSetFacts.model_validate_json(self.artifacts.find(FACTS, "training_set").read_text())
         held = len(self.session.holdout)
         if facts.dataset != self.snapshot.md5 or facts.holdout_rows != held:
             raise NotReady(
-                self.desk.spec.name,
+                self.context.spec.name,
                 "training_set",
                 f"it was made from {facts.tag} with {facts.holdout_rows} rows to judge on, the newest dataset is "
                 f"{self.snapshot.tag}, with {held}",
                 "materialize feature_definitions and training_set again",
             )
-        matrix, holdout_matrix = read_training_set(self.bench.find(MATRIX, "training_set"))
-        session, spec = self.session, self.desk.spec
-        with tempfile.TemporaryDirectory(dir=self.bench.own) as folder:
+        matrix, holdout_matrix = read_training_set(self.artifacts.find(MATRIX, "training_set"))
+        session, spec = self.session, self.context.spec
+        with tempfile.TemporaryDirectory(dir=self.artifacts.own) as folder:
             candidate = train_candidate(
-                spec, session.prepared, facts.definitions, matrix, holdout_matrix, self.desk.cluster, Path(folder)
+                spec, session.prepared, facts.definitions, matrix, holdout_matrix, self.context.cluster, Path(folder)
             )
             frame = holdout_frame(spec, session.prepared, session.holdout, candidate.holdout, candidate.one_fit)
-            with self.bench.writing(HOLDOUT) as path:
+            with self.artifacts.writing(HOLDOUT) as path:
                 frame.to_parquet(path, index=False)
-            judgement, _ = evaluate(
+            evaluation, _ = evaluate(
                 session.timeline, session.dataset, session.prepared, session.holdout, frame, self._champion(session)
             )
             bundle = Path(folder) / "bundle"
             write_bundle(
                 bundle,
-                self._origin(judgement.candidate_loss),
+                self._origin(evaluation.candidate_loss),
                 session.prepared.schema,
                 facts.definitions,
                 candidate.recipe.model_dump(mode="json"),
@@ -161,11 +161,11 @@ class TrainingRun:
                 candidate.reference,
                 session.prepared.inputs.take(session.prepared.split.usable),
             )
-            version = self._register(bundle, candidate, facts, judgement, dagster_run_id)
-        self.bench.put(VERSION, version.model_dump_json())
+            version = self._register(bundle, candidate, facts, evaluation, dagster_run_id)
+        self.artifacts.put(VERSION, version.model_dump_json())
         return version, candidate
 
-    def evaluate(self, version: VersionTrained) -> tuple[Judgement, pd.DataFrame]:
+    def evaluate(self, version: VersionTrained) -> tuple[Evaluation, pd.DataFrame]:
         """Judge a version's kept answers to the hold-out against the champion's and the baseline's.
 
         Raises:
@@ -173,7 +173,7 @@ class TrainingRun:
         """
         session = self.judging
         kept = pd.read_parquet(self._holdout_of(version))
-        self._require_judgeable(version, session, set(kept["event_id"]))
+        self._require_evaluable(version, session, set(kept["event_id"]))
         found, shown = evaluate(
             session.timeline,
             session.dataset,
@@ -182,75 +182,75 @@ class TrainingRun:
             kept,
             self._champion(session),
             shadow=self._shadow(session),
-            force=self.ticket.force,
+            force=self.training_request.force,
         )
         rival = None if session.champion is None else session.champion.version
         if session.champion is not None and (lost := session.out_of_reach(session.champion)):
             asked = f"Version {session.champion.version} is asked with {', '.join(lost)}"
             found = replace(found, reasons=[*found.reasons, f"{asked}, which the YAML no longer declares so."])
         kept_json = {"version": version.version, "champion": rival, "judgement": asdict(found)}
-        self.bench.put(EVALUATION, json.dumps(kept_json))
+        self.artifacts.put(EVALUATION, json.dumps(kept_json))
         return found, shown
 
     def own_version(self) -> VersionTrained | None:
         """The version that this very run trained."""
-        path = self.bench.own / VERSION
+        path = self.artifacts.own / VERSION
         return VersionTrained.model_validate_json(path.read_text()) if path.exists() else None
 
     def hold(self, reason: str) -> None:
         """Record the verdict HOLD without a candidate: too early to judge, so nothing is paid for."""
         champion = self.session.champion
-        verdict = Judged(
+        verdict = GateVerdict(
             at=self.snapshot.as_of,
-            training=self.ticket.training,
-            by=self.ticket.by,
+            training=self.training_request.training,
+            by=self.training_request.by,
             verdict="HOLD",
             reasons=[reason],
             version=None,
             champion=None if champion is None else champion.version,
             rows=self.session.prepared.split.rows,
             as_of=self.snapshot.as_of,
-            run_id=self.ticket.run_id,
+            run_id=self.training_request.run_id,
         )
-        ended = self.ticket.ended("JUDGED", self.snapshot.as_of, reason=reason)
-        self.desk.ledger.append(self.desk.spec.name, verdict, ended)
+        ended = self.training_request.ended("JUDGED", self.snapshot.as_of, reason=reason)
+        self.context.ledger.append(self.context.spec.name, verdict, ended)
 
-    def _require_judgeable(self, version: VersionTrained, session: Session, answered: set[str]) -> None:
+    def _require_evaluable(self, version: VersionTrained, session: Session, answered: set[str]) -> None:
         rows = len(session.holdout)
         if rows and answered.issuperset(session.holdout.ids):
             return
         unseen = "there are no labelled rows that the champion has not seen"
         others = f"it did not answer all of the {rows} unseen rows of {self.snapshot.tag}"
         raise Refused(
-            self.desk.spec.name,
+            self.context.spec.name,
             f"version {version.version}",
             others if rows else unseen,
             "materialize dataset to candidate_model again, once more windows are labelled",
         )
 
-    def _champion(self, session: Session) -> Rival | None:
+    def _champion(self, session: Session) -> ComparedVersion | None:
         """Whom to beat: nobody but the baseline, where the one that serves cannot be asked any more."""
         champion = session.champion
         return None if champion is None or session.out_of_reach(champion) else self._rival(session, champion)
 
-    def _shadow(self, session: Session) -> Rival | None:
+    def _shadow(self, session: Session) -> ComparedVersion | None:
         """Who goes on in the shadow of a candidate that is promoted."""
-        kind, first = self.desk.spec.serving.shadow, session.history.first_version
+        kind, first = self.context.spec.serving.shadow, session.view.first_version
         if kind == "none" or session.champion is None or first is None:
             return None
-        version = session.history.versions[first] if kind == "first" else session.champion
+        version = session.view.versions[first] if kind == "first" else session.champion
         return None if session.out_of_reach(version) else self._rival(session, version)
 
     @staticmethod
-    def _rival(session: Session, version: VersionTrained) -> Rival:
+    def _rival(session: Session, version: VersionTrained) -> ComparedVersion:
         folder = session.bundle(version.version)
-        return Rival(version.version, version.as_of, lambda: Predictor.load(folder))
+        return ComparedVersion(version.version, version.as_of, lambda: Predictor.load(folder))
 
     def _holdout_of(self, version: VersionTrained) -> Path:
-        own = self.bench.own / HOLDOUT
+        own = self.artifacts.own / HOLDOUT
         if own.exists():
             return own
-        return self.desk.registry.download_file(version.mlflow_run, HOLDOUT, self.bench.own)
+        return self.context.registry.download_file(version.mlflow_run, HOLDOUT, self.artifacts.own)
 
     def _origin(self, loss: float) -> Origin:
         return Origin(
@@ -258,51 +258,51 @@ class TrainingRun:
             trained_through=self.snapshot.trained_through,
             dataset=self.snapshot.md5,
             dataset_tag=self.snapshot.tag,
-            code_version=self.desk.code_version,
-            training=self.ticket.training,
-            decision=self.ticket.decision,
+            code_version=self.context.code_version,
+            training=self.training_request.training,
+            decision=self.training_request.decision,
             holdout_loss=loss,
         )
 
     def _register(
-        self, bundle: Path, candidate: Candidate, facts: TrainingSetFacts, judgement: Judgement, dagster_run_id: str
+        self, bundle: Path, candidate: Candidate, facts: TrainingSetFacts, evaluation: Evaluation, dagster_run_id: str
     ) -> VersionTrained:
-        registry, spec, session = self.desk.registry, self.desk.spec, self.session
+        registry, spec, session = self.context.registry, self.context.spec, self.session
         predictor = Predictor.load(bundle)
         schema = session.prepared.schema
         records = to_records(session.prepared.inputs.take([len(session.prepared.times) - 1]), schema)
         registry.log_dataset(session.dataset, f"dvc tag {facts.tag}", spec.name, facts.dataset)
-        leaderboard = self.bench.own / "leaderboard.csv"
+        leaderboard = self.artifacts.own / "leaderboard.csv"
         candidate.leaderboard.to_csv(leaderboard, index=False)
         registry.log_run(
             self._params(candidate, facts),
             {
-                "training": self.ticket.training,
-                "asked by": self.ticket.by,
-                "code_version": self.desk.code_version,
+                "training": self.training_request.training,
+                "asked by": self.training_request.by,
+                "code_version": self.context.code_version,
                 "dataset": facts.dataset,
                 "dataset_tag": facts.tag,
             },
-            [self.bench.own / HOLDOUT, leaderboard],
+            [self.artifacts.own / HOLDOUT, leaderboard],
         )
         number, run_id, _ = registry.log_version(
             bundle,
             signature(schema),
             input_example(schema, records),
-            {"holdout_loss": judgement.candidate_loss, "baseline_loss": judgement.baseline_loss},
+            {"holdout_loss": evaluation.candidate_loss, "baseline_loss": evaluation.baseline_loss},
             {
                 "dataset": facts.dataset,
                 "dataset_tag": facts.tag,
-                "training": self.ticket.training,
+                "training": self.training_request.training,
                 "dagster_run_id": dagster_run_id,
-                **({"decision": self.ticket.decision} if self.ticket.decision else {}),
+                **({"decision": self.training_request.decision} if self.training_request.decision else {}),
             },
         )
         version = VersionTrained(
             at=self.snapshot.as_of,
             version=number,
-            training=self.ticket.training,
-            decision=self.ticket.decision,
+            training=self.training_request.training,
+            decision=self.training_request.decision,
             as_of=self.snapshot.as_of,
             trained_through=self.snapshot.trained_through,
             dataset=facts.dataset,
@@ -310,14 +310,14 @@ class TrainingRun:
             mlflow_run=run_id,
             digest=predictor.manifest.digest,
             columns=schema.columns,
-            holdout_loss=judgement.candidate_loss,
+            holdout_loss=evaluation.candidate_loss,
             metric=spec.problem.metric,
             reference_rows=len(candidate.reference),
             rows=facts.rows,
         )
         predictor.close()
-        self.desk.versions.put(number, bundle)
-        self.desk.ledger.append(spec.name, version)
+        self.context.versions.put(number, bundle)
+        self.context.ledger.append(spec.name, version)
         registry.set_alias(CHALLENGER, number)
         return version
 

@@ -12,13 +12,13 @@ import numpy as np
 import pandas as pd
 from pydantic import BaseModel, ConfigDict
 
-from mlops_assets.losses import Forecast
+from mlops_assets.evaluation.metrics import Predicted
+from mlops_assets.evaluation.training_data import Prepared
 from mlops_assets.prediction.features import FeatureDefinitions, FeatureMatrix, compute
 from mlops_assets.prediction.inputs import Inputs, InputSchema, from_records
-from mlops_assets.retraining.prepared import Prepared
+from mlops_assets.resources.telemetry.records import EPOCH
 from mlops_assets.spec import ProjectSpec
 from mlops_assets.timeline import Timeline, event_id
-from resources.answers import EPOCH
 
 Answers = Callable[[datetime, datetime], pd.DataFrame]
 """The recorded answers to events with start <= event time < end: event_id, role, version, inputs, prediction,
@@ -116,7 +116,7 @@ def holdout_features(definitions: FeatureDefinitions, holdout: Holdout, matrix: 
 
 
 def holdout_frame(
-    spec: ProjectSpec, prepared: Prepared, holdout: Holdout, found: Forecast, one_fit: Forecast | None
+    spec: ProjectSpec, prepared: Prepared, holdout: Holdout, found: Predicted, one_fit: Predicted | None
 ) -> pd.DataFrame:
     """The candidate's answers to the hold-out, as they are kept with its version."""
     frame = pd.DataFrame({"event_id": holdout.ids, "event_time": prepared.times.iloc[holdout.rows].to_numpy()})
@@ -131,11 +131,11 @@ def holdout_frame(
     return frame
 
 
-def forecast_in(
+def predicted_in(
     spec: ProjectSpec, frame: pd.DataFrame, column: str = "prediction", prefix: str = "probability"
-) -> Forecast:
+) -> Predicted:
     """The answers in a frame's columns."""
     names = [f"{prefix}_{name}" for name in spec.classes]
     value = frame[column].to_numpy(dtype=np.float64 if spec.problem.task == "regression" else object)
     shares = frame[names].to_numpy(dtype=np.float64) if names and all(name in frame for name in names) else None
-    return Forecast(value, shares)
+    return Predicted(value, shares)

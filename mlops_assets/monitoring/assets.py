@@ -5,9 +5,9 @@ from collections.abc import Iterator
 import dagster as dg
 
 from mlops_assets.blueprint import Blueprint
-from mlops_assets.monitoring import show
+from mlops_assets.monitoring import metadata
 from mlops_assets.monitoring.observation import Observation
-from resources.platform import Platform
+from mlops_assets.resources.platform import Platform
 
 Results = Iterator[dg.MaterializeResult | dg.AssetCheckResult]  # type: ignore[type-arg]
 WARN = dg.AssetCheckSeverity.WARN
@@ -18,8 +18,8 @@ def assets(blueprint: Blueprint) -> list[dg.AssetsDefinition]:
     spec = blueprint.spec
 
     def observed(context: dg.AssetExecutionContext, platform: Platform) -> list[Observation]:
-        desk = platform.of(spec)
-        return [Observation(desk, window) for window in blueprint.windows_of(context)]
+        project_context = platform.of(spec)
+        return [Observation(project_context, window) for window in blueprint.windows_of(context)]
 
     @blueprint.asset(
         "monitoring",
@@ -33,12 +33,12 @@ def assets(blueprint: Blueprint) -> list[dg.AssetsDefinition]:
         ],
     )
     def drift(context: dg.AssetExecutionContext, platform: Platform) -> Results:
-        """Evidently: the reign's live rows against its version's own reference. HTML, and a typed summary."""
+        """Evidently: the deployment period's live rows against its version's own reference. HTML, and a typed summary."""
         reports = [(each, each.drift()) for each in observed(context, platform)]
         for each, report in reports:
-            context.add_asset_metadata(show.drift(each, report), partition_key=each.desk.key(each.window))
-        yield dg.MaterializeResult(metadata=show.drift_numbers(reports[-1][1]))
-        yield from show.drift_checks(spec, [report for _, report in reports], WARN)
+            context.add_asset_metadata(metadata.drift(each, report), partition_key=each.context.key(each.window))
+        yield dg.MaterializeResult(metadata=metadata.drift_numbers(reports[-1][1]))
+        yield from metadata.drift_checks(spec, [report for _, report in reports], WARN)
 
     @blueprint.asset(
         "monitoring",
@@ -52,9 +52,9 @@ def assets(blueprint: Blueprint) -> list[dg.AssetsDefinition]:
         """Answers joined with labels: loss of served, shadow and baseline over the same events."""
         reports = [(each, each.performance()) for each in observed(context, platform)]
         for each, report in reports:
-            context.add_asset_metadata(show.performance(each, report), partition_key=each.desk.key(each.window))
-        yield dg.MaterializeResult(metadata=show.performance_numbers(reports[-1][1]))
-        yield show.degradation_check(reports[-1][0], WARN)
+            context.add_asset_metadata(metadata.performance(each, report), partition_key=each.context.key(each.window))
+        yield dg.MaterializeResult(metadata=metadata.performance_numbers(reports[-1][1]))
+        yield metadata.degradation_check(reports[-1][0], WARN)
 
     @blueprint.asset(
         "monitoring",
@@ -71,9 +71,9 @@ def assets(blueprint: Blueprint) -> list[dg.AssetsDefinition]:
         """Availability, share of errors, latency percentiles, memory of the service in this window."""
         summaries = [(each, each.health()) for each in observed(context, platform)]
         for each, summary in summaries:
-            context.add_asset_metadata(show.health(each, summary), partition_key=each.desk.key(each.window))
-        yield dg.MaterializeResult(metadata=show.health_numbers(summaries[-1][1]))
-        yield from show.health_checks(spec, [summary for _, summary in summaries], WARN)
+            context.add_asset_metadata(metadata.health(each, summary), partition_key=each.context.key(each.window))
+        yield dg.MaterializeResult(metadata=metadata.health_numbers(summaries[-1][1]))
+        yield from metadata.health_checks(spec, [summary for _, summary in summaries], WARN)
 
     @blueprint.asset(
         "monitoring",
@@ -93,8 +93,8 @@ def assets(blueprint: Blueprint) -> list[dg.AssetsDefinition]:
         """
         decided = [(each, each.decide()) for each in observed(context, platform)]
         for each, found in decided:
-            context.add_asset_metadata(show.decision(each, found), partition_key=each.desk.key(each.window))
+            context.add_asset_metadata(metadata.decision(each, found), partition_key=each.context.key(each.window))
             context.log.info(found.reason if found is not None else f"{each.window.id}: repaired, no decision")
-        yield dg.MaterializeResult(metadata=show.decision_numbers(decided[-1][1]))
+        yield dg.MaterializeResult(metadata=metadata.decision_numbers(decided[-1][1]))
 
     return [drift, performance, health, decision]

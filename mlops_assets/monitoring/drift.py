@@ -1,4 +1,4 @@
-"""How far a reign's live rows lie from its version's own reference: Evidently's distances, its page, a typed summary.
+"""How far a deployment period's live rows lie from its version's own reference: Evidently's distances, its page, a typed summary.
 
 The distance of each column is `monitoring.drift.statistic`, as Evidently computes it:
 
@@ -31,7 +31,7 @@ import numpy as np
 import pandas as pd
 
 from mlops_assets.errors import ModelError, NotReady
-from mlops_assets.retraining.summaries import DriftSummary
+from mlops_assets.ledger.summaries import DriftSummary
 from mlops_assets.spec.loop import MonitoringSpec
 
 PREDICTION = "prediction"
@@ -64,9 +64,9 @@ class DriftReport:
     def save_html(self, path: Path) -> None:
         """Write the page beside `path` and rename it, so that no reader meets half a page."""
         path.parent.mkdir(parents=True, exist_ok=True)
-        beside = path.with_name(path.name + ".part")
-        beside.write_text(self.page, encoding="utf-8")
-        beside.replace(path)
+        temporary = path.with_name(path.name + ".part")
+        temporary.write_text(self.page, encoding="utf-8")
+        temporary.replace(path)
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,7 @@ def drift_report(
     Args:
         reference: the version's own: feature columns, `prediction` (null where it would not be out of sample), for
             classification `probability_*`; in time order. A column `event_time` is passed over in both.
-        current: the reign's live answers, the same columns, in time order.
+        current: the deployment period's live answers, the same columns, in time order.
         spec: rows needed, rows at most, statistic, threshold and share.
         statistics: the prediction distances that the policy reads; the one of `spec.drift` is always among them.
         task: whether predictions are numbers or classes.

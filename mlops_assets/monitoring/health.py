@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 from mlops_assets.errors import LedgerError
-from mlops_assets.retraining.summaries import HealthSummary
+from mlops_assets.ledger.summaries import HealthSummary
 from mlops_assets.spec.project import ProjectSpec
 
 

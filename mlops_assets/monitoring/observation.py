@@ -10,24 +10,24 @@ from typing import Literal
 import pandas as pd
 
 from mlops_assets.errors import NotReady
-from mlops_assets.monitoring.drift import DriftReport, drift_report
-from mlops_assets.monitoring.health import service_health
-from mlops_assets.monitoring.performance import PerformanceReport, performance_report
-from mlops_assets.retraining.decide import decide
-from mlops_assets.retraining.gather import loop_history, window_evidence
-from mlops_assets.retraining.history import History
-from mlops_assets.retraining.records import (
+from mlops_assets.ledger.facts import (
     Decided,
     Decision,
-    Reign,
+    DeploymentPeriod,
     Reported,
     Stage,
     VersionTrained,
 )
-from mlops_assets.retraining.summaries import HealthSummary, Summary
+from mlops_assets.ledger.summaries import HealthSummary, Summary
+from mlops_assets.ledger.view import LedgerView
+from mlops_assets.monitoring.drift import DriftReport, drift_report
+from mlops_assets.monitoring.health import service_health
+from mlops_assets.monitoring.performance import PerformanceReport, performance_report
+from mlops_assets.resources.platform import ProjectContext
+from mlops_assets.retraining.decide import decide
+from mlops_assets.retraining.policy_inputs import loop_state, window_evidence
 from mlops_assets.spec.policies import prediction_statistics
 from mlops_assets.timeline import Window
-from resources.platform import Desk
 
 Kind = Literal["drift", "performance", "health"]
 
@@ -37,69 +37,69 @@ class Observation:
     """One window, observed now.
 
     Args:
-        desk: the project's resources.
+        project context: the project's resources.
         window: the window.
     """
 
-    desk: Desk
+    context: ProjectContext
     window: Window
 
     @cached_property
-    def history(self) -> History:
+    def view(self) -> LedgerView:
         """The project's ledger, as of the beginning of the observation."""
-        return self.desk.history()
+        return self.context.ledger_view()
 
     @property
     def now(self) -> datetime:
         """The project's time."""
-        return self.desk.now()
+        return self.context.now()
 
     @cached_property
-    def reign(self) -> Reign:
-        """The reign in force at the window's end: reports are about it.
+    def deployment_period(self) -> DeploymentPeriod:
+        """The deployment period in force at the window's end: reports are about it.
 
         Raises:
             Refused: for a window of the future.
             NotReady: when nobody reigned.
         """
-        self.desk.timeline.require_readable(self.window, self.now)
-        reign = self.history.reign_at(self.window.end)
-        if reign is None:
+        self.context.timeline.require_readable(self.window, self.now)
+        deployment_period = self.view.deployment_period_at(self.window.end)
+        if deployment_period is None:
             raise NotReady(
-                self.desk.spec.name,
+                self.context.spec.name,
                 f"window {self.window.id}",
                 "no champion served in it",
-                f"run the job {self.desk.spec.name}_bootstrap, then move the clock past this window",
+                f"run the job {self.context.spec.name}_bootstrap, then move the clock past this window",
             )
-        return reign
+        return deployment_period
 
     @property
     def version(self) -> VersionTrained:
-        """The reign's version."""
-        return self.history.versions[self.reign.version]
+        """The deployment period's version."""
+        return self.view.versions[self.deployment_period.version]
 
     @property
     def stage(self) -> Stage:
         """`labelled` once all labels of the window are published, else `ended`."""
-        if self.window.id in self.history.labelled or not self.desk.spec.labels.delay:
+        if self.window.id in self.view.labelled or not self.context.spec.labels.delay:
             return "labelled"
         return "ended"
 
     @property
     def repaired(self) -> bool:
         """Whether the window had lain in quarantine: its reports are shown and decide nothing."""
-        return self.window.id in self.history.repaired
+        return self.window.id in self.view.repaired
 
     # Reports
 
     def drift(self) -> DriftReport:
-        """The reign's live rows within `monitoring.current`, against its version's own reference."""
-        spec = self.desk.spec
+        """The deployment period's live rows within `monitoring.current`, against its version's own reference."""
+        spec = self.context.spec
         start, since = self.window.start, self.window.end - spec.monitoring.current
-        live = self._of_reign(min(start, since))
+        live = self._of_deployment_period(min(start, since))
         answers = live[live["event_time"] >= pd.Timestamp(since)].reset_index(drop=True)
         report = drift_report(
-            pd.read_parquet(self.desk.versions.path(self.version.version) / "reference.parquet").drop(
+            pd.read_parquet(self.context.versions.path(self.version.version) / "reference.parquet").drop(
                 columns=["event_time"]
             ),
             feature_frame(answers),
@@ -116,10 +116,10 @@ class Observation:
 
     def performance(self) -> PerformanceReport:
         """The window's answers joined with its labels: served, shadow, baseline, over the same events."""
-        spec, timeline = self.desk.spec, self.desk.timeline
+        spec, timeline = self.context.spec, self.context.timeline
         inputs = self._label_versions()
-        series = self.desk.labels(inputs)
-        answers = self.desk.telemetry.answers(
+        series = self.context.labels(inputs)
+        answers = self.context.telemetry.answers(
             spec.name, self.counted.start, self.window.end, roles=("champion", "shadow")
         )
         report = performance_report(
@@ -127,17 +127,17 @@ class Observation:
             timeline=timeline,
             window=self.window,
             stage=self.stage,
-            answers=answers_frame(
+            answers=predictions_frame(
                 spec.classes,
-                self.desk.telemetry.answers(
+                self.context.telemetry.answers(
                     spec.name, self.window.start, self.window.end, roles=("champion", "shadow")
                 ),
             ),
             labels=series,
             series=series,
-            reign=self.counted,
-            reign_history=answers_frame(spec.classes, answers),
-            shadow_version=self.history.shadow_of(self.reign, spec.serving.shadow),
+            deployment_period=self.counted,
+            performance_so_far=predictions_frame(spec.classes, answers),
+            shadow_version=self.view.shadow_of(self.deployment_period, spec.serving.shadow),
             promised_gain=self._promised_gain(),
             known_until=self.version.as_of,
         )
@@ -146,16 +146,16 @@ class Observation:
 
     def health(self) -> HealthSummary:
         """How the service did in this window of the project's time."""
-        spec = self.desk.spec
+        spec = self.context.spec
         answers, requests = self.answers(), self.requests()
-        missed = [f for f in self.history.missed.values() if self.window.start <= f.event_time < self.window.end]
+        missed = [f for f in self.view.missed.values() if self.window.start <= f.event_time < self.window.end]
         summary = service_health(
             requests=requests,
             due=len(answers) + len(missed),
             answered=len(answers),
             late=int(answers["late"].sum()) if len(answers) else 0,
             missed=len(missed),
-            memory_mb=self.desk.telemetry.health(self.window.start, self.window.end).memory_mb,
+            memory_mb=self.context.telemetry.health(self.window.start, self.window.end).memory_mb,
             spec=spec,
         )
         self._record("health", summary, self._answer_versions(answers))
@@ -171,40 +171,44 @@ class Observation:
             NotReady: when nobody reigned, or the window has no reports.
         """
         self._require_reports()
-        recorded = self.history.decision_for(self.window.id, self.stage)
-        present = self.history.reign
+        recorded = self.view.decision_for(self.window.id, self.stage)
+        present = self.view.deployment_period
         if recorded is not None or self.repaired or present is None:
             return recorded
-        timeline, spec = self.desk.timeline, self.desk.spec
+        timeline, spec = self.context.timeline, self.context.spec
         decision = decide(
             spec.retraining,
-            window_evidence(timeline, self.history, present, self.window),
-            loop_history(timeline, self.history, present, new_rows=self.new_rows()),
+            window_evidence(timeline, self.view, present, self.window),
+            loop_state(timeline, self.view, present, new_rows=self.new_rows()),
             self.now,
             window=self.window.id,
             stage=self.stage,
         )
-        self.desk.ledger.append(spec.name, Decided(at=self.now, decision=decision))
+        self.context.ledger.append(spec.name, Decided(at=self.now, decision=decision))
         return decision
 
     def _require_reports(self) -> None:
-        reign = self.reign
-        absent = self.history.missing_reports(self.window.id, self.stage)
+        deployment_period = self.deployment_period
+        absent = self.view.missing_reports(self.window.id, self.stage)
         if absent:
             raise NotReady(
-                self.desk.spec.name,
+                self.context.spec.name,
                 f"decision on window {self.window.id}",
-                f"of reign {reign.number} it has no report of {', '.join(absent)}",
+                f"of deployment period {deployment_period.number} it has no report of {', '.join(absent)}",
                 "materialize drift_report, performance_report and service_health of it first",
             )
 
     def new_rows(self) -> int:
         """Labelled rows since the champion's training, in whole windows."""
-        trained = self.history.versions[self.history.reign.version].trained_through if self.history.reign else None
-        timeline = self.desk.timeline
+        trained = (
+            self.view.versions[self.view.deployment_period.version].trained_through
+            if self.view.deployment_period
+            else None
+        )
+        timeline = self.context.timeline
         return sum(
             fact.rows
-            for window, fact in self.history.labelled.items()
+            for window, fact in self.view.labelled.items()
             if trained is None or timeline.window(window).start >= trained
         )
 
@@ -212,7 +216,7 @@ class Observation:
 
     def answers(self) -> pd.DataFrame:
         """The window's answers that stand, whoever gave them."""
-        return self.desk.telemetry.answers(self.desk.spec.name, self.window.start, self.window.end)
+        return self.context.telemetry.answers(self.context.spec.name, self.window.start, self.window.end)
 
     def requests(self) -> pd.DataFrame:
         """The window's requests; `latency_ms` per row, since catching up in one request is not slow service.
@@ -220,46 +224,52 @@ class Observation:
         Those of its end are the next window's, in a replay as on the wall's clock, where the scorer's tick comes a
         moment after it: each counts once.
         """
-        requests = self.desk.telemetry.requests(self.window.start, self.window.end)
+        requests = self.context.telemetry.requests(self.window.start, self.window.end)
         return requests.assign(latency_ms=requests["latency_ms"] / requests["rows"].clip(lower=1))
 
     @property
-    def counted(self) -> Reign:
-        """The reign, from when its version's answers are its own: in its first one all that the version ever gave.
+    def counted(self) -> DeploymentPeriod:
+        """The deployment period, from when its version's answers are its own: in its first one all that the version ever gave.
 
         A training takes its time on the wall's clock, and what falls due meanwhile is its version's to answer.
         """
-        present = self.reign
-        first = next(reign for reign in self.history.reigns if reign.version == present.version)
+        present = self.deployment_period
+        first = next(
+            deployment_period
+            for deployment_period in self.view.deployment_periods
+            if deployment_period.version == present.version
+        )
         if first.number != present.number:
             return present
         return present.model_copy(update={"start": min(present.start, self.version.as_of)})
 
-    def _of_reign(self, since: datetime) -> pd.DataFrame:
+    def _of_deployment_period(self, since: datetime) -> pd.DataFrame:
         begun = self.counted.start
-        answers = self.desk.telemetry.answers(self.desk.spec.name, max(since, begun), self.window.end)
+        answers = self.context.telemetry.answers(self.context.spec.name, max(since, begun), self.window.end)
         due_within = answers["due"] >= begun
-        return answers[(answers["version"] == self.reign.version) & due_within].reset_index(drop=True)
+        return answers[(answers["version"] == self.deployment_period.version) & due_within].reset_index(drop=True)
 
     def _answer_versions(self, answers: pd.DataFrame) -> dict[str, str]:
         if answers.empty:
             return {}
-        first = self.desk.timeline.window_at(answers["event_time"].min().to_pydatetime())
-        published = self.desk.lake.published(self.desk.spec.name, "predictions")
-        windows = self.desk.timeline.windows(first.start, self.window.end)
+        first = self.context.timeline.window_at(answers["event_time"].min().to_pydatetime())
+        published = self.context.lake.published(self.context.spec.name, "predictions")
+        windows = self.context.timeline.windows(first.start, self.window.end)
         return {window.id: published[window.id] for window in windows if window.id in published}
 
     def _label_versions(self) -> dict[str, str]:
         """The label versions that the report reads: those it was first made from, if it was made before."""
-        before = self.history.report("performance", self.window.id, self.stage)
+        before = self.view.report("performance", self.window.id, self.stage)
         if before is not None:
             return before.inputs
-        return {w: fact.data_version for w, fact in self.history.labelled.items() if w <= self.window.id}
+        return {w: fact.data_version for w, fact in self.view.labelled.items() if w <= self.window.id}
 
     def _promised_gain(self) -> float | None:
         """Against the same version that the realised gain is against; a rollback promised nothing."""
-        verdicts = [v for v in self.history.verdicts if v.version == self.reign.version and v.verdict == "PROMOTE"]
-        if not verdicts or self.reign.cause == "rollback":
+        verdicts = [
+            v for v in self.view.verdicts if v.version == self.deployment_period.version and v.verdict == "PROMOTE"
+        ]
+        if not verdicts or self.deployment_period.cause == "rollback":
             return None
         found = verdicts[-1]
         return 1 - found.candidate_loss / found.shadow_loss if found.candidate_loss and found.shadow_loss else None
@@ -270,13 +280,13 @@ class Observation:
             report=kind,
             window=self.window.id,
             stage=self.stage,
-            reign=self.reign.number,
-            version=self.reign.version,
+            deployment_period=self.deployment_period.number,
+            version=self.deployment_period.version,
             summary=summary.model_dump(mode="json"),
             inputs=inputs,
             repaired=self.repaired,
         )
-        self.desk.ledger.append(self.desk.spec.name, fact)
+        self.context.ledger.append(self.context.spec.name, fact)
 
 
 def feature_frame(answers: pd.DataFrame) -> pd.DataFrame:
@@ -287,7 +297,7 @@ def feature_frame(answers: pd.DataFrame) -> pd.DataFrame:
     return pd.concat([frame, shares.add_prefix("probability_")], axis=1)
 
 
-def answers_frame(classes: list[str], answers: pd.DataFrame) -> pd.DataFrame:
+def predictions_frame(classes: list[str], answers: pd.DataFrame) -> pd.DataFrame:
     """Answers with a column per class probability."""
     frame = answers.drop(columns=["inputs", "features", "probabilities"])
     for name in classes:

@@ -9,9 +9,9 @@ from typing import TypedDict
 import numpy as np
 import pandas as pd
 
-from mlops_assets.losses import Forecast, baseline_predictions, forecast_loss, is_defined
-from mlops_assets.retraining.records import Reign, Stage
-from mlops_assets.retraining.summaries import PerformanceSummary
+from mlops_assets.evaluation.metrics import Predicted, baseline_predictions, is_defined, predicted_loss
+from mlops_assets.ledger.facts import DeploymentPeriod, Stage
+from mlops_assets.ledger.summaries import PerformanceSummary
 from mlops_assets.spec.problem import Metric
 from mlops_assets.spec.project import ProjectSpec
 from mlops_assets.timeline import Timeline, Window
@@ -51,9 +51,9 @@ class _Answered:
     """Labelled answers of the champion beside the shadow's and the baseline's to the same events."""
 
     rows: pd.DataFrame
-    champion: Forecast
-    shadow: Forecast
-    baseline: Forecast
+    champion: Predicted
+    shadow: Predicted
+    baseline: Predicted
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -80,8 +80,8 @@ def performance_report(
     answers: pd.DataFrame,
     labels: pd.DataFrame,
     series: pd.DataFrame,
-    reign: Reign,
-    reign_history: pd.DataFrame,
+    deployment_period: DeploymentPeriod,
+    performance_so_far: pd.DataFrame,
     shadow_version: int | None,
     promised_gain: float | None,
     known_until: datetime,
@@ -90,8 +90,8 @@ def performance_report(
 
     `served`, `shadow` and `baseline` are taken over the same events: labelled answers of the window to which each of
     the three has an answer (one that has none at all is None and leaves the others alone). Where the shadow's version
-    itself served, that answer is the shadow's. `reign` is taken over all labelled answers of the window that the
-    reign's version gave and that were due within the reign; below `spec.monitoring.min_rows` of them it is None.
+    itself served, that answer is the shadow's. `deployment_period` is taken over all labelled answers of the window that the
+    deployment period's version gave and that were due within the deployment period; below `spec.monitoring.min_rows` of them it is None.
     Only what was known at the window's stage is used, so that the report made again gives the same.
 
     Args:
@@ -103,11 +103,11 @@ def performance_report(
             the window's answers of roles champion and shadow; others and rows outside the window are passed over.
         labels: frame (event_time, entity?, target), of published windows only.
         series: the same kind of frame, back to where the baseline looks.
-        reign: the reign in force at the window's end.
-        reign_history: answers as above of the reign so far; used where a gain was promised.
+        deployment period: the deployment period in force at the window's end.
+        reign_history: answers as above of the deployment period so far; used where a gain was promised.
         shadow_version: which version predicts in the shadow; None for none.
-        promised_gain: 1 - candidate / shadow on the hold-out of the promotion that began the reign; None for none.
-        known_until: `as_of` of the reign's version, for the `majority` baseline.
+        promised_gain: 1 - candidate / shadow on the hold-out of the promotion that began the deployment period; None for none.
+        known_until: `as_of` of the deployment period's version, for the `majority` baseline.
     """
     known = timeline.labels_at(window)
     empty = PerformanceSummary(pending=True, labels_at=known, metric=spec.problem.metric, promised_gain=promised_gain)
@@ -115,23 +115,25 @@ def performance_report(
         return PerformanceReport(empty)
     served = _between(answers, window.start, window.end)
     joined = _join(spec, timeline, served, labels, series, shadow_version, known_until)
-    same, of_reign = joined.comparable(), joined.take(_in_reign(joined.rows, reign))
-    enough = len(of_reign) >= spec.monitoring.min_rows
+    same, of_deployment_period = joined.comparable(), joined.take(_in_deployment_period(joined.rows, deployment_period))
+    enough = len(of_deployment_period) >= spec.monitoring.min_rows
     summary = PerformanceSummary(
         pending=False,
         labels_at=known,
         metric=spec.problem.metric,
         rows=len(joined),
-        reign_rows=len(of_reign),
+        deployment_period_rows=len(of_deployment_period),
         served=_loss(spec, same.rows, same.champion),
-        reign=_loss(spec, of_reign.rows, of_reign.champion) if enough else None,
+        deployment_period=_loss(spec, of_deployment_period.rows, of_deployment_period.champion) if enough else None,
         shadow=_loss(spec, same.rows, same.shadow),
         baseline=_loss(spec, same.rows, same.baseline),
         promised_gain=promised_gain,
     )
     if promised_gain is not None:
-        so_far = reign_history[reign_history["event_time"] < pd.Timestamp(window.end)]
-        gain = _realised_gain(spec, _join(spec, timeline, so_far, labels, series, shadow_version, known_until), reign)
+        so_far = performance_so_far[performance_so_far["event_time"] < pd.Timestamp(window.end)]
+        gain = _realised_gain(
+            spec, _join(spec, timeline, so_far, labels, series, shadow_version, known_until), deployment_period
+        )
         summary = summary.model_copy(update={"realised_gain": gain})
     unlabelled = int((served["role"] == "champion").sum()) - len(joined)
     return PerformanceReport(summary, _shown(joined), _by_version(spec, joined), len(joined) - len(same), unlabelled)
@@ -179,11 +181,11 @@ def _between(answers: pd.DataFrame, start: datetime, end: datetime) -> pd.DataFr
     return answers[(answers["event_time"] >= pd.Timestamp(start)) & (answers["event_time"] < pd.Timestamp(end))]
 
 
-def _in_reign(rows: pd.DataFrame, reign: Reign) -> np.ndarray:
-    """Version and time: a rollback gives a version a second reign, and its first one's answers are not of that."""
-    mask = (rows["version"] == reign.version) & (rows["due"] >= pd.Timestamp(reign.start))
-    if reign.end is not None:
-        mask &= rows["due"] < pd.Timestamp(reign.end)
+def _in_deployment_period(rows: pd.DataFrame, deployment_period: DeploymentPeriod) -> np.ndarray:
+    """Version and time: a rollback gives a version a second deployment period, and its first one's answers are not of that."""
+    mask = (rows["version"] == deployment_period.version) & (rows["due"] >= pd.Timestamp(deployment_period.start))
+    if deployment_period.end is not None:
+        mask &= rows["due"] < pd.Timestamp(deployment_period.end)
     return mask.to_numpy(dtype=bool)
 
 
@@ -202,38 +204,38 @@ def _join(
     served = served.sort_values(keys, ignore_index=True)
     if spec.problem.task == "classification":
         served["truth"] = served["truth"].astype(str)
-    champion = _forecast(spec, served)
+    champion = _predicted(spec, served)
     shadows = answers[(answers["version"] == shadow_version) & answers["role"].isin(["champion", "shadow"])]
     # An event has two answers of that version only if it served too: then both are the same, the served one is taken.
     shadows = shadows.sort_values("role", kind="stable").drop_duplicates("event_id").set_index("event_id")
-    shadow = _forecast(spec, shadows.reindex(served["event_id"]))
+    shadow = _predicted(spec, shadows.reindex(served["event_id"]))
     baseline = baseline_predictions(spec, timeline, series, served, known_until=known_until)
     return _Answered(served, champion, shadow, baseline)
 
 
-def _forecast(spec: ProjectSpec, rows: pd.DataFrame) -> Forecast:
+def _predicted(spec: ProjectSpec, rows: pd.DataFrame) -> Predicted:
     if spec.problem.task == "regression":
-        return Forecast(rows["prediction"].to_numpy(dtype=float))
+        return Predicted(rows["prediction"].to_numpy(dtype=float))
     value = [None if pd.isna(name) else str(name) for name in rows["prediction"]]
     probabilities = rows.reindex(columns=[f"probability_{name}" for name in spec.classes]).to_numpy(dtype=float)
-    return Forecast(np.array(value, dtype=object), probabilities)
+    return Predicted(np.array(value, dtype=object), probabilities)
 
 
-def _loss(spec: ProjectSpec, rows: pd.DataFrame, forecast: Forecast) -> float | None:
+def _loss(spec: ProjectSpec, rows: pd.DataFrame, forecast: Predicted) -> float | None:
     """None where nothing can be said: no rows, nobody's answers, or too few classes for the metric."""
     truth, metric = rows["truth"].to_numpy(), _metric(spec)
     if not forecast.present.all() or not is_defined(metric, truth, spec.classes):
         return None
-    return forecast_loss(metric, truth, forecast, spec.classes)
+    return predicted_loss(metric, truth, forecast, spec.classes)
 
 
 def _metric(spec: ProjectSpec) -> Metric:
     return spec.problem.metric
 
 
-def _realised_gain(spec: ProjectSpec, so_far: _Answered, reign: Reign) -> float | None:
-    """1 - reign / shadow over the reign's events that both answered; None for fewer than `min_rows`."""
-    both = so_far.take(_in_reign(so_far.rows, reign) & so_far.shadow.present)
+def _realised_gain(spec: ProjectSpec, so_far: _Answered, deployment_period: DeploymentPeriod) -> float | None:
+    """1 - deployment period / shadow over the deployment period's events that both answered; None for fewer than `min_rows`."""
+    both = so_far.take(_in_deployment_period(so_far.rows, deployment_period) & so_far.shadow.present)
     if len(both) < spec.monitoring.min_rows:
         return None
     served, shadow = _loss(spec, both.rows, both.champion), _loss(spec, both.rows, both.shadow)

@@ -1,6 +1,6 @@
 """What a model is asked with: known columns and history windows, cut from frames or read from requests.
 
-Training, the scorer and the judge cut with `cut_inputs`; the service reads requests with `from_records`. Both give
+Training, the scorer and the evaluator cut with `cut_inputs`; the service reads requests with `from_records`. Both give
 the same `Inputs`, so that everything behind them is one code path.
 """
 

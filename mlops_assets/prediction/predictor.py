@@ -1,4 +1,4 @@
-"""A model version as a folder, and the one class that answers with it: in the service, in MLflow, for the judge."""
+"""A model version as a folder, and the one class that answers with it: in the service, in MLflow, for the evaluator."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
 
 from mlops_assets.errors import ModelError
 from mlops_assets.prediction.digests import sha256
-from mlops_assets.prediction.estimator import Mojo
 from mlops_assets.prediction.features import FeatureDefinitions, FeatureMatrix, compute
 from mlops_assets.prediction.inputs import Inputs, InputSchema, from_records, to_records
+from mlops_assets.prediction.mojo import Mojo
 
 MANIFEST, FEATURES, RECIPE, MOJO, JAR, REFERENCE, GOLDEN = (
     "manifest.json",
@@ -277,8 +277,8 @@ def write_bundle(
             schema.project, "golden rows", "there is no example to answer", "give rows of the training set"
         )
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as beside:
-        target = Path(beside) / "bundle"
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as temporary:
+        target = Path(temporary) / "bundle"
         target.mkdir()
         shutil.copyfile(mojo, target / MOJO)
         shutil.copyfile(jar, target / JAR)

@@ -6,8 +6,8 @@ import hashlib
 from collections.abc import Sequence
 from datetime import datetime
 
-from mlops_assets.retraining.evidence import LoopHistory, SignalRow, Signals, WindowEvidence
-from mlops_assets.retraining.records import Decision, Evidence, Guard, Outcome, Stage
+from mlops_assets.ledger.facts import Decision, Evidence, Guard, Outcome, Stage
+from mlops_assets.retraining.evidence import LoopState, SignalRow, Signals, WindowEvidence
 from mlops_assets.retraining.wording import apart, number
 from mlops_assets.spec.duration import format_duration
 from mlops_assets.spec.loop import RetrainingSpec
@@ -19,7 +19,7 @@ HOLDING = ("held_back", "cooldown", "warm_up", "budget")
 def decide(
     policy: RetrainingSpec,
     windows: Sequence[WindowEvidence],
-    history: LoopHistory,
+    state: LoopState,
     now: datetime,
     *,
     window: str,
@@ -29,7 +29,7 @@ def decide(
 
     Args:
         policy: the project's `retraining`.
-        windows: one entry per window of the reign up to the one decided on, the newest stage known.
+        windows: one entry per window of the deployment period up to the one decided on, the newest stage known.
         history: what happened around them, without this very decision.
         now: the project's time.
         window: id of the window that is decided on.
@@ -38,14 +38,14 @@ def decide(
     Raises:
         Refused: when a window has not ended yet.
     """
-    signals = Signals(policy, windows, history, now)
+    signals = Signals(policy, windows, state, now)
     evidence, guards = signals.evidence(), _guards(signals)
-    collecting = decision_id(history, "COLLECT", evidence, window, stage) in history.collected
+    collecting = decision_id(state, "COLLECT", evidence, window, stage) in state.collected
     outcome, reason = _outcome(signals, evidence, guards, collecting)
     return Decision(
-        id=decision_id(history, outcome, evidence, window, stage),
-        project=history.project,
-        reign=history.reign.number,
+        id=decision_id(state, outcome, evidence, window, stage),
+        project=state.project,
+        deployment_period=state.deployment_period.number,
         outcome=outcome,
         window=window,
         stage=stage,
@@ -53,7 +53,7 @@ def decide(
         reason=reason,
         evidence=evidence,
         guards=guards,
-        in_progress=history.in_progress if evidence else None,
+        in_progress=state.in_progress if evidence else None,
     )
 
 
@@ -77,12 +77,14 @@ def _outcome(
     return "COLLECT", f"Collect: {because}, but {failed['min_new_rows']}."
 
 
-def person_decision(project: str, reign: int, request: str, evidence: Sequence[Evidence], now: datetime) -> Decision:
+def person_decision(
+    project: str, deployment_period: int, request: str, evidence: Sequence[Evidence], now: datetime
+) -> Decision:
     """The RETRAIN that a person asks for; it is given all standing evidence, and its verdict consumes it.
 
     Args:
         project: the project's name.
-        reign: number of the present reign.
+        deployment period: number of the present deployment period.
         request: what tells this request from other ones; asking twice with the same one leaves one decision.
         evidence: what stands now (`find_evidence`).
         now: the project's time.
@@ -91,7 +93,7 @@ def person_decision(project: str, reign: int, request: str, evidence: Sequence[E
     return Decision(
         id=request_id(project, request),
         project=project,
-        reign=reign,
+        deployment_period=deployment_period,
         outcome="RETRAIN",
         window=None,
         stage=None,
@@ -102,10 +104,10 @@ def person_decision(project: str, reign: int, request: str, evidence: Sequence[E
     )
 
 
-def decision_id(history: LoopHistory, outcome: Outcome, evidence: Sequence[Evidence], window: str, stage: Stage) -> str:
+def decision_id(state: LoopState, outcome: Outcome, evidence: Sequence[Evidence], window: str, stage: Stage) -> str:
     """The name of a policy's decision: RETRAIN and COLLECT are told apart by their evidence, WAIT by its window."""
     told_apart_by = [window, stage] if outcome == "WAIT" else sorted(item.identity for item in evidence)
-    return _hash(history.project, str(history.reign.number), outcome, *told_apart_by)
+    return _hash(state.project, str(state.deployment_period.number), outcome, *told_apart_by)
 
 
 def request_id(project: str, request: str) -> str:
@@ -121,7 +123,7 @@ def _hash(*parts: str) -> str:
 
 
 def _guards(signals: Signals) -> list[Guard]:
-    policy, history = signals.policy, signals.history
+    policy, history = signals.policy, signals.state
     enough = history.new_rows >= policy.min_new_rows
     return [
         Guard(
@@ -147,7 +149,7 @@ def _guards(signals: Signals) -> list[Guard]:
 
 
 def _cooldown(signals: Signals) -> Guard:
-    start, length = signals.history.cooldown_from, signals.policy.cooldown
+    start, length = signals.state.cooldown_from, signals.policy.cooldown
     if start is None:
         return Guard(name="cooldown", passed=True, detail="no training has been judged yet")
     until = start + length
@@ -159,7 +161,7 @@ def _cooldown(signals: Signals) -> Guard:
 
 
 def _warm_up(signals: Signals) -> Guard:
-    until = signals.history.reign.start + signals.policy.warm_up
+    until = signals.state.deployment_period.start + signals.policy.warm_up
     return Guard(
         name="warm_up",
         passed=signals.now >= until,
@@ -169,7 +171,7 @@ def _warm_up(signals: Signals) -> Guard:
 
 def _budget(signals: Signals) -> Guard:
     budget = signals.policy.budget
-    spent = sorted(training for training in signals.history.trainings if training > signals.now - budget.per)
+    spent = sorted(training for training in signals.state.trainings if training > signals.now - budget.per)
     what = f"the budget of {budget.runs} trainings per {format_duration(budget.per)}"
     if len(spent) < budget.runs:
         return Guard(name="budget", passed=True, detail=f"{what}, {len(spent)} of them spent")

@@ -1,6 +1,6 @@
-"""What stands against a reign: breaches of the policy's signals, latched until they are consumed. Pure.
+"""What stands against a deployment period: breaches of the policy's signals, latched until they are consumed. Pure.
 
-Each condition of a policy is read on every prefix of the reign's windows, oldest first, and the first prefix in breach
+Each condition of a policy is read on every prefix of the deployment period's windows, oldest first, and the first prefix in breach
 gives the evidence. So evidence needs no memory of its own: a breach that heals later is found again at the same window,
 also for a member of `all` that no decision has recorded because the other members were missing.
 """
@@ -18,8 +18,8 @@ from zoneinfo import ZoneInfo
 from pydantic import AwareDatetime, Field, FiniteFloat
 
 from mlops_assets.errors import Refused
-from mlops_assets.retraining.records import Evidence, Stage
-from mlops_assets.retraining.summaries import Record
+from mlops_assets.ledger.facts import Evidence, Stage
+from mlops_assets.ledger.summaries import Record
 from mlops_assets.retraining.wording import DAY, Leaf, apart, condition, days, subject, worse
 from mlops_assets.spec.loop import RetrainingSpec
 from mlops_assets.spec.policies import AgePolicy, AllPolicy, AnyPolicy, DriftPolicy, PerformancePolicy, Policy, leaves
@@ -29,15 +29,15 @@ Loss = Annotated[FiniteFloat, Field(ge=0)]
 
 
 class WindowEvidence(Record):
-    """What the newest reports say of one window of a reign."""
+    """What the newest reports say of one window of a deployment period."""
 
     window: str
     end: AwareDatetime
     stage: Stage
-    too_young: bool
-    """It holds fewer than `monitoring.min_rows` of the reign's answers: it neither continues nor ends a breach."""
+    too_few_rows: bool
+    """It holds fewer than `monitoring.min_rows` of the deployment period's answers: it neither continues nor ends a breach."""
     rows: int
-    """Labelled answers of the reign."""
+    """Labelled answers of the deployment period."""
     loss: Loss | None
     """Their loss; None while labels are pending, or with too few rows."""
     prediction_drift: dict[str, FiniteFloat]
@@ -46,8 +46,8 @@ class WindowEvidence(Record):
     """Share of drifted columns."""
 
 
-class ReignFacts(Record):
-    """The reign that is decided on, and its version."""
+class DeploymentPeriodFacts(Record):
+    """The deployment period that is decided on, and its version."""
 
     number: int
     version: int
@@ -56,18 +56,18 @@ class ReignFacts(Record):
     holdout_loss: Loss | None
     """None where it was measured by another metric than the YAML names now."""
     first_losses: list[Loss] | None
-    """After a rollback: losses of the version's first live windows, oldest first, from its first reign. Else None."""
+    """After a rollback: losses of the version's first live windows, oldest first, from its first deployment period. Else None."""
 
 
-class LoopHistory(Record):
+class LoopState(Record):
     """What happened around the reports, as far as a decision depends on it."""
 
     project: str
-    reign: ReignFacts
+    deployment_period: DeploymentPeriodFacts
     consumed_through: AwareDatetime | None
-    """`as_of` of this reign's last training whose verdict, or whose last failure, consumed the evidence."""
+    """`as_of` of this deployment period's last training whose verdict, or whose last failure, consumed the evidence."""
     cooldown_from: AwareDatetime | None
-    """`as_of` of the last judged or finally failed training, or moment of the last rollback, in any reign."""
+    """`as_of` of the last judged or finally failed training, or moment of the last rollback, in any deployment period."""
     trainings: list[AwareDatetime]
     """`as_of` of each training attempt that was started; failed ones count."""
     standing: list[Evidence]
@@ -111,27 +111,27 @@ class Reading:
 
 
 def find_evidence(
-    policy: RetrainingSpec, windows: Sequence[WindowEvidence], history: LoopHistory, now: datetime
+    policy: RetrainingSpec, windows: Sequence[WindowEvidence], state: LoopState, now: datetime
 ) -> list[Evidence]:
     """All evidence that stands now, in the policy's order: what earlier decisions latched, and breaches found now.
 
     Args:
         policy: the project's `retraining`.
-        windows: one entry per window of the reign, the newest stage known.
+        windows: one entry per window of the deployment period, the newest stage known.
         history: what happened around them.
         now: the project's time.
 
     Raises:
         Refused: when a window has not ended yet.
     """
-    return Signals(policy, windows, history, now).evidence()
+    return Signals(policy, windows, state, now).evidence()
 
 
 def signal_table(
-    policy: RetrainingSpec, windows: Sequence[WindowEvidence], history: LoopHistory, now: datetime
+    policy: RetrainingSpec, windows: Sequence[WindowEvidence], state: LoopState, now: datetime
 ) -> list[SignalRow]:
     """Every condition of the policy with its threshold and today's value; arguments as of `find_evidence`."""
-    return Signals(policy, windows, history, now).table()
+    return Signals(policy, windows, state, now).table()
 
 
 def signal_names(policy: Policy) -> dict[Leaf, str]:
@@ -149,16 +149,16 @@ def signal_names(policy: Policy) -> dict[Leaf, str]:
 
 
 class Signals:
-    """The policy's conditions, read on the windows of a reign; arguments as of `find_evidence`."""
+    """The policy's conditions, read on the windows of a deployment period; arguments as of `find_evidence`."""
 
     def __init__(
-        self, policy: RetrainingSpec, windows: Sequence[WindowEvidence], history: LoopHistory, now: datetime
+        self, policy: RetrainingSpec, windows: Sequence[WindowEvidence], state: LoopState, now: datetime
     ) -> None:
-        self.policy, self.history, self.now = policy, history, now
+        self.policy, self.state, self.now = policy, state, now
         self.windows = sorted(windows, key=lambda window: window.end)
         if self.windows and self.windows[-1].end > now:
             raise Refused(
-                history.project,
+                state.project,
                 f"window {self.windows[-1].window}",
                 f"it ends at {iso(self.windows[-1].end)}, and the decision is made at {iso(now)}",
                 "decide on windows that have ended",
@@ -186,7 +186,7 @@ class Signals:
     def _standing(self) -> dict[Leaf, Evidence]:
         found: dict[Leaf, Evidence] = {}
         for leaf, name in self.names.items():
-            latched = [evidence for evidence in self.history.standing if self._still_latched(evidence, name)]
+            latched = [evidence for evidence in self.state.standing if self._still_latched(evidence, name)]
             evidence = latched[0] if latched else self._breach(leaf)
             if evidence is not None:
                 found[leaf] = evidence
@@ -197,13 +197,17 @@ class Signals:
         ends = {window.window: window.end for window in self.windows}
         end = ends.get(evidence.window)
         consumed = end is not None and not self._unconsumed(end)
-        return evidence.reign == self.history.reign.number and evidence.signal == name and not consumed
+        return (
+            evidence.deployment_period == self.state.deployment_period.number
+            and evidence.signal == name
+            and not consumed
+        )
 
     def _breach(self, leaf: Leaf) -> Evidence | None:
         for reading in self.readings[leaf]:
             if reading.breach is not None:
                 return Evidence(
-                    reign=self.history.reign.number,
+                    deployment_period=self.state.deployment_period.number,
                     signal=self.names[leaf],
                     window=reading.breach,
                     value=reading.value,
@@ -226,7 +230,7 @@ class Signals:
     # Reading: one entry per prefix of the windows, oldest first
 
     def _unconsumed(self, end: datetime) -> bool:
-        return self.history.consumed_through is None or end > self.history.consumed_through
+        return self.state.consumed_through is None or end > self.state.consumed_through
 
     def _read(self, leaf: Leaf) -> list[Reading]:
         if isinstance(leaf, PerformancePolicy):
@@ -235,12 +239,12 @@ class Signals:
 
     def _performance_spans(self, leaf: PerformancePolicy) -> tuple[list[float], list[WindowEvidence]]:
         """Losses that make the reference, and the windows that may be held against it: never the same window."""
-        counting = [window for window in self.windows if not window.too_young and window.loss is not None]
+        counting = [window for window in self.windows if not window.too_few_rows and window.loss is not None]
         if leaf.against == "holdout":
-            held_out = self.history.reign.holdout_loss
+            held_out = self.state.deployment_period.holdout_loss
             reference, own = [] if held_out is None else [held_out], 0
         else:
-            carried = (self.history.reign.first_losses or [])[: leaf.first]
+            carried = (self.state.deployment_period.first_losses or [])[: leaf.first]
             own = leaf.first - len(carried)
             reference = carried + [window.loss for window in counting[:own] if window.loss is not None]
         return reference, [window for window in counting[own:] if self._unconsumed(window.end)]
@@ -288,7 +292,7 @@ class Signals:
 
     def _read_age(self, leaf: AgePolicy) -> Reading:
         # After a HOLD the data are as old as before: counted from as_of alone, age would ask again after each cooldown.
-        since = max(filter(None, [self.history.reign.version_as_of, self.history.consumed_through]))
+        since = max(filter(None, [self.state.deployment_period.version_as_of, self.state.consumed_through]))
         old_at = since + leaf.max
         # Its window is the one in which it grew too old; where rows arrive late, the newest one may have ended before.
         fresh = [window for window in self.windows if self._unconsumed(window.end)]
@@ -298,7 +302,7 @@ class Signals:
         allowed = f"at least the {days(leaf.max)} allowed"
         sentence = (
             f"the model's data of {self.moment(since)} are {days(age)} days old, {allowed}"
-            if since == self.history.reign.version_as_of
+            if since == self.state.deployment_period.version_as_of
             else f"the last training, as of {self.moment(since)}, is {days(age)} days ago, {allowed}"
         )
         return Reading(age / DAY, leaf.max / DAY, breach, sentence, "" if window is not None else "no window yet")
@@ -307,7 +311,7 @@ class Signals:
 
     def moment(self, moment: datetime) -> str:
         """A time as people of the project write it: the date, with the hour where it is not midnight."""
-        local = moment.astimezone(ZoneInfo(self.history.zone))
+        local = moment.astimezone(ZoneInfo(self.state.zone))
         return local.strftime("%Y-%m-%d" if (local.hour, local.minute) == (0, 0) else "%Y-%m-%d %H:%M")
 
     def window_of(self, window: str) -> str:
@@ -338,6 +342,6 @@ def _limit(leaf: PerformancePolicy, reference: float) -> float:
 
 def _distance(leaf: DriftPolicy, window: WindowEvidence) -> float | None:
     """The value that a window adds to a drift condition; None where the window does not count for it."""
-    if window.too_young:
+    if window.too_few_rows:
         return None
     return window.data_drift_share if leaf.statistic is None else window.prediction_drift.get(leaf.statistic)

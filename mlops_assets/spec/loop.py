@@ -58,9 +58,9 @@ class MonitoringSpec(SpecModel):
     reference: Duration = timedelta(days=56)
     """Newest stretch of the training set kept as the version's reference; a shorter set gives all it has."""
     current: Duration = timedelta(days=28)
-    """Newest stretch of the reign's answers that a report looks at."""
+    """Newest stretch of the deployment period's answers that a report looks at."""
     min_rows: int = Field(default=100, ge=1)
-    """With fewer answers of the reign a report says `too young`; drift asks for at least 10, whatever stands here."""
+    """With fewer answers of the deployment period a report says `too young`; drift asks for at least 10, whatever stands here."""
     sample: int = Field(default=5000, ge=100)
     """Rows handed to Evidently at most, drawn with a fixed seed."""
     drift: DriftSpec = DriftSpec()
@@ -91,7 +91,7 @@ class RetrainingSpec(SpecModel):
     min_new_rows: int = Field(default=300, ge=0)
     """Labelled rows since the champion's training that a retraining must find, else COLLECT."""
     warm_up: Duration = timedelta(0)
-    """How long a new reign is left alone."""
+    """How long a new deployment period is left alone."""
     attempts: int = Field(default=3, ge=1)
     """How often a failing training is started for one decision; those that lost a server are not counted."""
     pause: Duration = timedelta(seconds=30)

@@ -21,7 +21,7 @@ class PerformancePolicy(SpecModel):
     worse_by: float | None = Field(default=None, gt=0)
     """Breached when recent loss > reference loss + worse_by (for accuracy, 0.05 is five points)."""
     against: Literal["first_live_windows", "holdout"] = "first_live_windows"
-    """The reference: the reign's first windows, or the hold-out of its version."""
+    """The reference: the deployment period's first windows, or the hold-out of its version."""
     first: int = Field(default=2, ge=1)
     """How many first windows make the reference (unused with holdout)."""
     last: int = Field(default=2, ge=1)

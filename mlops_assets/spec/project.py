@@ -223,10 +223,10 @@ def _guards_disagree(spec: ProjectSpec) -> Iterator[str]:
             f"({expected} rows): nothing could ever be promoted"
         )
     if data.entity is None:
-        yield from _always_too_young(spec)
+        yield from _always_too_few_rows(spec)
 
 
-def _always_too_young(spec: ProjectSpec) -> Iterator[str]:
+def _always_too_few_rows(spec: ProjectSpec) -> Iterator[str]:
     """Of one series, where the rows of a window are known beforehand: signals that no window could ever give."""
     every, monitoring, show = spec.data.every, spec.monitoring, format_duration
     conditions = {leaf.type for leaf in leaves(spec.retraining.when)}

@@ -6,13 +6,13 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from hourly import COLUMNS, MakeSource, hourly
+from mlops_assets.resources.storage.lake import Lake
+from mlops_assets.resources.storage.snapshots import Snapshots
 
 from mlops_assets.acquisition.publish import publish_labels, publish_window
 from mlops_assets.acquisition.snapshot import take_snapshot, training_rows
 from mlops_assets.acquisition.source import Source
 from mlops_assets.errors import NotReady
-from resources.dvc import Snapshots
-from resources.lake import Lake
 
 START = datetime(2011, 3, 1, tzinfo=UTC)
 DAY = timedelta(days=1)

@@ -50,8 +50,8 @@ def test_a_function_is_asked_in_one_class_of_utc_wherever_the_times_come_from(ma
         return hourly(start, end)
 
     from_the_ledger = TypeAdapter(datetime).validate_json('"2011-03-01T00:00:00Z"')
-    elsewhere = END.astimezone(ZoneInfo("America/New_York"))
-    make_source(read).read(from_the_ledger, elsewhere)
+    conflict = END.astimezone(ZoneInfo("America/New_York"))
+    make_source(read).read(from_the_ledger, conflict)
     assert seen == [START, END]
     assert [moment.tzinfo for moment in seen] == [UTC, UTC]
 

@@ -3,9 +3,9 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
-from tide import ATTRIBUTES, START, TRAINED, read, tide
+from example_project import ATTRIBUTES, START, TRAINED, example_project, read
 
-from mlops_assets.business.poc import proof_of_concept
+from mlops_assets.business.feasibility_model import evaluate_feasibility
 from mlops_assets.timeline import Timeline
 
 COLUMNS = ATTRIBUTES["data"]["columns"]
@@ -21,12 +21,12 @@ def labelled() -> pd.DataFrame:
 @pytest.mark.parametrize("days", [0, 1])
 def test_a_column_that_has_no_value_yet_or_only_lately_keeps_no_project_from_starting(days: int) -> None:
     timeline = Timeline(
-        tide(data={"columns": {**COLUMNS, "buoy": NULLABLE}}, features={"known": ["hour", "wind", "buoy"]})
+        example_project(data={"columns": {**COLUMNS, "buoy": NULLABLE}}, features={"known": ["hour", "wind", "buoy"]})
     )
-    without, _ = proof_of_concept(Timeline(tide()), labelled())
+    without, _ = evaluate_feasibility(Timeline(example_project()), labelled())
     rows = labelled()
     rows["buoy"] = np.where(rows["event_time"] >= TRAINED - pd.Timedelta(days=days), rows["wind"], np.nan)
-    found, _ = proof_of_concept(timeline, rows)
+    found, _ = evaluate_feasibility(timeline, rows)
     assert found.verdict == "PROMOTE"
     assert found.candidate_loss == pytest.approx(without.candidate_loss)
 
@@ -34,9 +34,9 @@ def test_a_column_that_has_no_value_yet_or_only_lately_keeps_no_project_from_sta
 def test_where_one_class_alone_was_seen_it_is_the_answer() -> None:
     columns = {**COLUMNS, "level": {"dtype": "category", "isin": ["low", "high"]}}
     problem = {"task": "classification", "metric": "log_loss", "baseline": {"type": "majority"}}
-    timeline = Timeline(tide(problem=problem, data={"columns": columns}))
+    timeline = Timeline(example_project(problem=problem, data={"columns": columns}))
     rows = labelled()
     rows["level"] = np.where(rows["event_time"] >= TRAINED - pd.Timedelta(hours=12), "high", "low")
-    _, shown = proof_of_concept(timeline, rows)
+    _, shown = evaluate_feasibility(timeline, rows)
     assert set(shown["candidate"]) == {"low"}
     assert set(shown["truth"]) == {"low", "high"}

@@ -7,29 +7,29 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from example_project import START, States, by_hand, failures, running_harness, succeeded
 from harness import Harness
-from tide import START, States, at_sea, by_hand, failures, succeeded
 
 from mlops_assets.jobs import OBSERVING
-from mlops_assets.retraining.ledger import Ledger
+from mlops_assets.ledger.store import Ledger
 
 
 @pytest.fixture(scope="module")
 def empty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Harness]:
     """A state folder in which nothing has happened."""
-    with at_sea(tmp_path_factory.mktemp("empty")) as harness:
+    with running_harness(tmp_path_factory.mktemp("empty")) as harness:
         yield harness
 
 
 @pytest.fixture(scope="module")
 def played(states: States, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Harness]:
     """Six watched days have passed."""
-    with at_sea(states.copy("asked", tmp_path_factory.mktemp("played") / "home")) as harness:
+    with running_harness(states.copy("asked", tmp_path_factory.mktemp("played") / "home")) as harness:
         yield harness
 
 
 def window_of(harness: Harness, day: int) -> str:
-    return harness.desk.key(harness.desk.timeline.window_at(START + timedelta(days=day)))
+    return harness.context.key(harness.context.timeline.window_at(START + timedelta(days=day)))
 
 
 FIRST = {
@@ -50,7 +50,7 @@ def test_an_asset_whose_input_does_not_exist_names_the_one_to_materialize_first(
     assert not found.success
     kind = "NotSettled" if asset == "dataset" else "NotReady"
     assert f"{kind}: [tide] " in failures(found) and FIRST[asset] in failures(found)
-    assert empty.desk.history().facts == ()
+    assert empty.context.ledger_view().facts == ()
 
 
 @pytest.mark.parametrize("asset", [name for name in OBSERVING if name != "raw_data"])
@@ -64,12 +64,12 @@ def test_a_window_whose_input_does_not_exist_names_what_comes_first(asset: str, 
 
 @pytest.mark.parametrize("asset", OBSERVING)
 def test_a_window_of_the_future_is_refused_in_words(asset: str, played: Harness) -> None:
-    before = len(played.desk.history().facts)
+    before = len(played.context.ledger_view().facts)
     found = by_hand(played, asset, partition_key=window_of(played, 40))
 
     assert not found.success
     assert "Refused: [tide] window" in failures(found)
-    assert len(played.desk.history().facts) == before
+    assert len(played.context.ledger_view().facts) == before
 
 
 def test_a_window_again_gives_the_same_rows_summaries_and_decision(
@@ -82,15 +82,17 @@ def test_a_window_again_gives_the_same_rows_summaries_and_decision(
         attempted.extend(facts)
         return append(self, project, *facts)
 
-    before = played.desk.history().facts
+    before = played.context.ledger_view().facts
     versions = {
-        table: played.desk.lake.version("tide", table, played.desk.timeline.window_at(START + timedelta(days=22)).id)
+        table: played.context.lake.version(
+            "tide", table, played.context.timeline.window_at(START + timedelta(days=22)).id
+        )
         for table in ("raw_data", "labels", "predictions")
     }
     monkeypatch.setattr(Ledger, "append", watched)
     succeeded(by_hand(played, *OBSERVING, partition_key=window_of(played, 22)))
 
-    assert played.desk.history().facts == before
+    assert played.context.ledger_view().facts == before
     for fact in attempted:
         # What is true since an earlier moment is found again, later; all else of it is the same.
         (known,) = [old for old in before if old.kind == fact.kind and old.key == fact.key]
@@ -98,6 +100,6 @@ def test_a_window_again_gives_the_same_rows_summaries_and_decision(
     assert {fact.kind for fact in attempted} == {"published", "labelled", "report"}
     for table, version in versions.items():
         assert (
-            played.desk.lake.version("tide", table, played.desk.timeline.window_at(START + timedelta(days=22)).id)
+            played.context.lake.version("tide", table, played.context.timeline.window_at(START + timedelta(days=22)).id)
             == version
         )

@@ -10,18 +10,18 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import example_project
 import psutil
 import pytest
-import tide
-from tide import States, at_sea, retrain, settle_but_retraining, succeeded
+from example_project import States, retrain, run_until_only_retraining_is_left, running_harness, succeeded
+from mlops_assets.resources.platform import Platform, ProjectContext
+from mlops_assets.resources.settings import Settings
 from typer.testing import CliRunner, Result
 
-from mlops_assets.cli import app, desks
+from mlops_assets.cli import app, projects
 from mlops_assets.cli.app import print_json
 from mlops_assets.errors import SpecError
-from mlops_assets.retraining.records import RetrainingHeld
-from resources.platform import Desk, Platform
-from resources.settings import Settings
+from mlops_assets.ledger.facts import RetrainingHeld
 
 NOTHING_YET = {"metric": "mae", "served": None, "first_model": None, "baseline": None, "windows": 0}
 
@@ -30,10 +30,10 @@ NOTHING_YET = {"metric": "mae", "served": None, "first_model": None, "baseline":
 def turned(states: States, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A retraining has been promoted, and a day has been answered since; the service runs."""
     home = states.copy("judged", tmp_path_factory.mktemp("turned") / "home")
-    with at_sea(home) as harness:
+    with running_harness(home) as harness:
         succeeded(retrain(harness, ["champion", "endpoint"]))
-        harness.desk.clock.move(harness.desk.now() + timedelta(days=1))
-        settle_but_retraining(harness)
+        harness.context.clock.move(harness.context.now() + timedelta(days=1))
+        run_until_only_retraining_is_left(harness)
         harness.silent()
         yield home
 
@@ -48,7 +48,7 @@ def asked(states: States, tmp_path: Path) -> Path:
 def command(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
     """Call a command on a state folder, with the tide as the one project there is."""
     monkeypatch.chdir(tmp_path)  # commands go to the project's root; the test comes back
-    monkeypatch.setattr(desks, "specs", lambda: {"tide": tide.tide()})
+    monkeypatch.setattr(projects, "specs", lambda: {"tide": example_project.example_project()})
 
     def call(home: Path, *words: str) -> Result:
         monkeypatch.setenv("MLOPS_ASSETS_HOME", str(home))
@@ -57,8 +57,8 @@ def command(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
     return call
 
 
-def desk(home: Path) -> Desk:
-    return Platform.configured(Settings(home=home)).of(tide.tide())
+def context(home: Path) -> ProjectContext:
+    return Platform.configured(Settings(home=home)).of(example_project.example_project())
 
 
 def shape(value: Any) -> Any:
@@ -99,7 +99,7 @@ def test_status_json_has_exactly_the_fields_of_the_contract(command: Any, turned
     assert facts["retrainings"] == 1
     assert [v["verdict"] for v in facts["verdicts"]] == ["PROMOTE", "PROMOTE"]
     assert [d["decision"] for d in facts["decisions"]] == ["WAIT"] * 5 + ["RETRAIN", "WAIT"]
-    assert facts["decisions"][5]["run_id"] == tide.RUN
+    assert facts["decisions"][5]["run_id"] == example_project.RUN
     loss = facts["loss"]
     assert loss["windows"] == 1 and 0 < loss["served"] < loss["first_model"]
 
@@ -139,9 +139,9 @@ def test_a_project_that_does_not_exist_is_named(command: Any, tmp_path: Path) ->
 
 
 def test_retrain_records_a_persons_decision_with_all_standing_evidence(command: Any, asked: Path) -> None:
-    policys = desk(asked).history().decisions[-1]
+    policys = context(asked).ledger_view().decisions[-1]
     said = json.loads(command(asked, "retrain", "tide", "--json").stdout)
-    decision = desk(asked).history().decisions[-1]
+    decision = context(asked).ledger_view().decisions[-1]
 
     assert decision.id == said["decision"] != policys.id
     assert (decision.by, decision.outcome, decision.window) == ("person", "RETRAIN", None)
@@ -149,10 +149,10 @@ def test_retrain_records_a_persons_decision_with_all_standing_evidence(command: 
 
 
 def test_retrain_is_refused_without_enough_unseen_rows(command: Any, turned: Path) -> None:
-    before = len(desk(turned).history().facts)
+    before = len(context(turned).ledger_view().facts)
     found = command(turned, "retrain", "tide")
 
-    assert found.exit_code == 1 and len(desk(turned).history().facts) == before
+    assert found.exit_code == 1 and len(context(turned).ledger_view().facts) == before
     assert "18 labelled rows that version 2" in " ".join(found.stderr.split())
 
 
@@ -175,31 +175,31 @@ def test_replay_backwards_is_refused(command: Any, turned: Path) -> None:
 
 
 def test_replay_without_dagsters_daemon_says_what_to_start(command: Any, turned: Path) -> None:
-    before = desk(turned).now()
+    before = context(turned).now()
     found = command(turned, "replay", "tide", "--windows", "1")
     assert found.exit_code == 1 and "start `dagster dev`" in " ".join(found.stderr.split())
-    assert desk(turned).now() == before + timedelta(days=1)
+    assert context(turned).now() == before + timedelta(days=1)
 
 
 def test_hold_and_release_are_recorded_and_the_last_one_counts(command: Any, asked: Path) -> None:
     for words, held in ((["hold", "tide"], True), (["hold", "tide", "--release"], False), (["hold", "tide"], True)):
         assert command(asked, *words).exit_code == 0
-        assert desk(asked).history().held is held
-    assert [fact.held for fact in desk(asked).history().of(RetrainingHeld)] == [True, False, True]
+        assert context(asked).ledger_view().held is held
+    assert [fact.held for fact in context(asked).ledger_view().of(RetrainingHeld)] == [True, False, True]
 
 
 def test_provenance_leads_from_an_answer_to_the_decision_behind_its_model(command: Any, turned: Path) -> None:
-    here = desk(turned)
-    answers = here.telemetry.answers("tide", tide.ASKED, here.now(), roles=("champion",))
+    here = context(turned)
+    answers = here.telemetry.answers("tide", example_project.ASKED, here.now(), roles=("champion",))
     answer = answers[answers["version"] == 2].iloc[0]
     found = json.loads(command(turned, "provenance", "tide", answer["event_id"], "--json").stdout)
-    history = here.history()
-    version, decision = history.versions[2], history.decisions[5]
+    view = here.ledger_view()
+    version, decision = view.versions[2], view.decisions[5]
 
     assert found["prediction"] == answer["prediction"] and found["features"] == answer["features"]
     assert (found["model_version"], found["mlflow_run"]) == (2, version.mlflow_run)
     assert (found["dataset_md5"], found["git_tag"]) == (version.dataset, version.dataset_tag)
-    assert set(found["raw_windows"]) <= set(history.published) and len(found["raw_windows"]) == 8
+    assert set(found["raw_windows"]) <= set(view.published) and len(found["raw_windows"]) == 8
     assert found["decision"]["id"] == decision.id and found["decision"]["reason"] == decision.reason
     assert found["training"] == f"{decision.id}:1"
 
@@ -217,7 +217,7 @@ def test_rollback_lets_the_previous_champion_serve_and_the_policy_does_not_undo_
     command: Any, states: States, tmp_path: Path
 ) -> None:
     home = states.copy("judged", tmp_path / "home")
-    with at_sea(home) as harness:
+    with running_harness(home) as harness:
         assert command(home, "rollback", "tide").exit_code == 1  # nobody reigned before
         succeeded(retrain(harness, ["champion", "endpoint"]))
         refused = command(home, "rollback", "tide", "--to", "9")
@@ -225,15 +225,15 @@ def test_rollback_lets_the_previous_champion_serve_and_the_policy_does_not_undo_
 
         said = json.loads(command(home, "rollback", "tide", "--json").stdout)
         assert (said["version"], said["previous"]) == (1, 2)
-        history = harness.desk.history()
-        assert (history.reigns[-1].version, history.reigns[-1].cause) == (1, "rollback")
-        assert harness.desk.endpoint.serving() == 1 and harness.desk.registry.alias("champion") == 1
-        assert history.open_retrain is None and history.cooldown_from == harness.desk.now()
+        view = harness.context.ledger_view()
+        assert (view.deployment_periods[-1].version, view.deployment_periods[-1].cause) == (1, "rollback")
+        assert harness.context.endpoint.serving() == 1 and harness.context.registry.alias("champion") == 1
+        assert view.open_retrain is None and view.cooldown_from == harness.context.now()
 
-        harness.desk.clock.move(harness.desk.now() + timedelta(days=1))
-        settle_but_retraining(harness)
-        decision = harness.desk.history().decisions[-1]
-        assert decision.outcome == "WAIT" and decision.reign == 3
+        harness.context.clock.move(harness.context.now() + timedelta(days=1))
+        run_until_only_retraining_is_left(harness)
+        decision = harness.context.ledger_view().decisions[-1]
+        assert decision.outcome == "WAIT" and decision.deployment_period == 3
         if decision.evidence:
             assert "cooldown" in decision.reason
 
@@ -245,8 +245,8 @@ def broken() -> Any:
 def test_down_ends_what_was_recorded_and_nothing_else_whatever_the_yaml_says_by_now(
     command: Any, asked: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with at_sea(asked) as harness:
-        service = harness.desk.endpoint.service.record()
+    with running_harness(asked) as harness:
+        service = harness.context.endpoint.service.record()
         assert service is not None
         sleep = [sys.executable, "-c", "import time; time.sleep(600)"]
         ours, others = subprocess.Popen(sleep), subprocess.Popen(sleep)
@@ -262,7 +262,7 @@ def test_down_ends_what_was_recorded_and_nothing_else_whatever_the_yaml_says_by_
             unreadable = [pids / "command-1.json", pids / "h2o-1.json"]
             for path in unreadable:
                 path.touch()
-            monkeypatch.setattr(desks, "specs", broken)
+            monkeypatch.setattr(projects, "specs", broken)
             said = command(asked, "down")
 
             assert said.exit_code == 0

@@ -7,17 +7,17 @@ from pathlib import Path
 
 import pytest
 import yaml
+from mlops_assets.resources.settings import Settings
 from typer.testing import CliRunner
 
 from mlops_assets.cli import app
 from mlops_assets.cli.instance import EMBEDDED, ON_POSTGRESQL, dagster_home
-from resources.settings import Settings
 
 OPEN = """
 import sys
 import dagster as dg
 from mlops_assets.cli import instance
-from resources.settings import ROOT, Settings
+from mlops_assets.resources.settings import ROOT, Settings
 settings = Settings()
 print("ready", flush=True)
 sys.stdin.readline()

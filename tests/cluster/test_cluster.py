@@ -15,13 +15,13 @@ import httpx
 import pytest
 from conftest import STATE, Installed
 from lab import CHART, ENDED, RELEASE, TRIAL, Client, address, helm, kubectl, objects, until
+from mlops_assets.resources.telemetry.prediction_log import Telemetry, telemetry_path
 
+from mlops_assets.ledger.facts import Scored
+from mlops_assets.ledger.store import Ledger
+from mlops_assets.ledger.view import LedgerView
 from mlops_assets.prediction.predictor import GOLDEN
-from mlops_assets.retraining.history import History
-from mlops_assets.retraining.ledger import Ledger
-from mlops_assets.retraining.records import Scored
-from mlops_assets.retraining.training import DECISION_TAG
-from resources.telemetry import Telemetry, telemetry_path
+from mlops_assets.retraining.requests import DECISION_TAG
 
 PROJECT = "bike_demand"
 OTHER = "electricity"
@@ -60,8 +60,8 @@ def account(run: dict[str, Any]) -> str:
     return f"{took:.0f} s, of which {waited:.0f} s until it began, and its {steps} steps worked {worked:.0f} s"
 
 
-def history(ledger: Ledger) -> History:
-    return ledger.history(PROJECT)
+def history(ledger: Ledger) -> LedgerView:
+    return ledger.view(PROJECT)
 
 
 def week(installed: Installed, **more: str) -> str:
@@ -83,7 +83,7 @@ def serving(client: Client) -> int | None:
 def test_the_first_model_serves_and_each_training_step_was_a_job_of_its_own(
     installed: Installed, served: Client, ledger: Ledger
 ) -> None:
-    assert history(ledger).reign is not None
+    assert history(ledger).deployment_period is not None
     assert serving(served) == 1
     run = installed.dagster.runs(f"{PROJECT}_bootstrap")[0]["runId"]
     pods = objects("pods", f"dagster/run-id={run},app.kubernetes.io/component=step_worker")
@@ -118,10 +118,10 @@ def test_drift_retrains_in_jobs_in_spite_of_killed_pods_and_the_better_model_ans
         for _ in range(MOST):
             run = week(installed)
             assert until(partial(ended_in_spite, installed, run, killed), f"the end of {run}", 1800) == "SUCCESS"
-            if len(history(ledger).reigns) == 2:
+            if len(history(ledger).deployment_periods) == 2:
                 break
     found = history(ledger)
-    assert [reign.cause for reign in found.reigns] == ["bootstrap", "retraining"]
+    assert [deployment_period.cause for deployment_period in found.deployment_periods] == ["bootstrap", "retraining"]
     last, *failed = installed.dagster.runs(f"{PROJECT}_retrain")
     assert last["status"] == "SUCCESS"
     assert {run["runId"]: run["status"] for run in failed} == dict.fromkeys(killed, "FAILURE")
@@ -130,7 +130,7 @@ def test_drift_retrains_in_jobs_in_spite_of_killed_pods_and_the_better_model_ans
     (decision,) = {tag["value"] for run in (last, *failed) for tag in run["tags"] if tag["key"] == DECISION_TAG}
     assert found.started[-1].decision == decision and found.started[-1].by == "policy"
     measured["retraining"] = account(installed.dagster.state(last["runId"]))
-    assert served.versions == [1, found.reigns[-1].version]
+    assert served.versions == [1, found.deployment_periods[-1].version]
     assert served.failed == []
     measured["requests during the promotion"] = served.answered
 
@@ -182,7 +182,7 @@ def test_a_rollback_fails_no_request(
         until(lambda: served.answered > begun + 1000, "answers before the rollback")
         assert installed.dagster.wait(installed.dagster.launch(f"{PROJECT}_rollback"))["status"] == "SUCCESS"
         until(lambda: served.answered > begun + 5000, "answers after the rollback")
-    assert served.versions[-1] == 1 == history(ledger).reigns[-1].version
+    assert served.versions[-1] == 1 == history(ledger).deployment_periods[-1].version
     assert served.failed == []
     measured["requests during the rollback"] = served.answered - begun
 
@@ -223,8 +223,8 @@ def test_a_terminated_training_ends_its_pods(installed: Installed, served: Clien
     installed.dagster.terminate(run)
     assert installed.dagster.wait(run, 120)["status"] == "CANCELED"
     until(lambda: not pods_of(run), "the end of its pods")
-    (ended,) = until(lambda: [fact for fact in ledger.history(OTHER).ended if fact.run_id == run], "its end")
-    assert ended.outcome == "FAILED" and ledger.history(OTHER).reign is None
+    (ended,) = until(lambda: [fact for fact in ledger.view(OTHER).ended if fact.run_id == run], "its end")
+    assert ended.outcome == "FAILED" and ledger.view(OTHER).deployment_period is None
     assert serving(served) is not None
 
 

@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 import yaml
 from bundles import prices_spec, rentals_spec
+from mlops_assets.resources.telemetry.points import fact_lines, label_lines, request_line
 from typer.testing import CliRunner
 
-from mlops_assets.bands import IN_FLUX, usual_error
 from mlops_assets.cli.app import app
-from mlops_assets.cli.desks import specs
+from mlops_assets.cli.projects import specs
 from mlops_assets.dashboards.flux import flux_queries, with_range
 from mlops_assets.dashboards.measurements import MEASUREMENTS
 from mlops_assets.dashboards.overview import overview_dashboard
@@ -25,20 +25,20 @@ from mlops_assets.dashboards.panels import uid_of
 from mlops_assets.dashboards.project import project_dashboard
 from mlops_assets.dashboards.provisioning import write
 from mlops_assets.errors import Refused
-from mlops_assets.retraining.records import (
+from mlops_assets.evaluation.error_band import IN_FLUX, error_band
+from mlops_assets.ledger.facts import (
     Decided,
     Decision,
     EventMissed,
-    Judged,
+    GateVerdict,
     PromotionStep,
     Reported,
     TrainingEnded,
     WindowQuarantined,
 )
-from mlops_assets.retraining.summaries import DriftSummary, HealthSummary, PerformanceSummary
+from mlops_assets.ledger.summaries import DriftSummary, HealthSummary, PerformanceSummary
 from mlops_assets.spec import ProjectSpec
 from mlops_assets.spec.problem import REGRESSION_METRICS
-from resources.points import fact_lines, request_line, truth_lines
 
 SPECS = {**specs(), "rentals": rentals_spec(), "prices": prices_spec()}
 DASHBOARDS = {name: project_dashboard(spec) for name, spec in SPECS.items()}
@@ -189,7 +189,7 @@ def test_a_query_gets_its_range_and_its_choices() -> None:
 @pytest.mark.parametrize("metric", sorted(REGRESSION_METRICS))
 def test_the_band_in_flux_is_the_one_in_numbers(metric: Any) -> None:
     prediction = np.array([-4.0, 9.0])
-    for value, expected in zip(prediction, usual_error(metric, 2.25, prediction), strict=True):
+    for value, expected in zip(prediction, error_band(metric, 2.25, prediction), strict=True):
         text = IN_FLUX[metric].replace("loss.value", "2.25").replace("r._value", str(value)).replace("^", "**")
         text = re.sub(r"\(if (.*) < 0.0 then -(.*) else (.*)\)", r"(-(\2) if \1 < 0.0 else \3)", text)
         assert eval(text) == pytest.approx(expected)
@@ -223,7 +223,7 @@ def test_what_the_forwarder_writes_is_what_the_dashboards_read() -> None:
     lines = [*facts_of_every_kind(), request_line("rentals", 1, (1, 2, 200, 1.5, "champion", 1, 5))]
     for value in (3.5, "UP"):
         row = {"event_time": AT, "target": value, "entity": "north"}
-        lines += truth_lines("rentals", [row], "target")
+        lines += label_lines("rentals", [row], "target")
     written = set()
     for line in lines:
         head, fields, _ = re.fullmatch(r"(\S+) (.*) (\d+)", line).groups()  # type: ignore[union-attr]
@@ -258,7 +258,14 @@ def facts_of_every_kind() -> list[str]:
         ),
     }
     decision = Decision(
-        id="d", project="rentals", reign=1, outcome="WAIT", window=window, stage="labelled", at=AT, reason="r"
+        id="d",
+        project="rentals",
+        deployment_period=1,
+        outcome="WAIT",
+        window=window,
+        stage="labelled",
+        at=AT,
+        reason="r",
     )
     run: dict[str, Any] = {"as_of": AT, "run_id": "r"}
     ended: dict[str, Any] = {"decision": None, "attempt": 1, "by": "policy", "wall_time": AT, **run}
@@ -268,7 +275,7 @@ def facts_of_every_kind() -> list[str]:
             for name, found in summaries.items()
         ),
         Decided(at=AT, decision=decision),
-        Judged(at=AT, training="t", by="policy", verdict="HOLD", reasons=["r"], version=1, champion=1, **run),
+        GateVerdict(at=AT, training="t", by="policy", verdict="HOLD", reasons=["r"], version=1, champion=1, **run),
         PromotionStep(at=AT, promotion="p", step="PROMOTED", version=1, previous=None, cause="bootstrap"),
         TrainingEnded(at=AT, training="t", outcome="JUDGED", **ended),
         EventMissed(at=AT, event_id="e", entity=None, event_time=AT, due=AT, reason="r"),

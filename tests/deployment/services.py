@@ -15,11 +15,11 @@ from typing import Any, TypeVar
 import httpx
 import pandas as pd
 from bundles import Version
+from mlops_assets.resources.scoring.config import ModelRef, ServiceConfig
+from mlops_assets.resources.telemetry.records import Role
 
-from mlops_assets.deployment.server import Service
+from mlops_assets.serving.app import Service
 from mlops_assets.timeline import Timeline, iso, parse
-from resources.answers import Role
-from resources.service_config import ModelRef, ServiceConfig
 
 EVER = (datetime(2000, 1, 1, tzinfo=UTC), datetime(2100, 1, 1, tzinfo=UTC))
 HOUR = timedelta(hours=1)

@@ -6,7 +6,16 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from tide import ASKED, ATTRIBUTES, LULL, States, at_sea, retrain, settle_but_retraining, succeeded
+from example_project import (
+    ASKED,
+    ATTRIBUTES,
+    LULL,
+    States,
+    retrain,
+    run_until_only_retraining_is_left,
+    running_harness,
+    succeeded,
+)
 
 from mlops_assets.timeline import event_id
 
@@ -28,39 +37,39 @@ WITHOUT_WIND: dict[str, Any] = {
 def test_with_a_column_more_and_a_longer_past_the_champion_answers_on_until_a_successor_is_asked_with_them(
     states: States, tmp_path: Path
 ) -> None:
-    with at_sea(states.copy("asked", tmp_path / "home"), **WITH_THE_MOON) as harness:
-        desk = harness.desk
-        desk.clock.move(ASKED + DAY)
-        settle_but_retraining(harness)
+    with running_harness(states.copy("asked", tmp_path / "home"), **WITH_THE_MOON) as harness:
+        context = harness.context
+        context.clock.move(ASKED + DAY)
+        run_until_only_retraining_is_left(harness)
         succeeded(retrain(harness))
-        verdict = desk.history().verdicts[-1]
+        verdict = context.ledger_view().verdicts[-1]
         assert (verdict.verdict, verdict.champion) == ("PROMOTE", 1)
         # its own answers, but the longer past is cut from published data, and so is what it answers from
         assert verdict.recomputed == verdict.rows > 24
-        desk.clock.move(ASKED + 2 * DAY)
-        settle_but_retraining(harness)
+        context.clock.move(ASKED + 2 * DAY)
+        run_until_only_retraining_is_left(harness)
         # the only row that the first version's inputs did not allow, though its YAML does now
-        ((event, missed),) = desk.history().missed.items()
+        ((event, missed),) = context.ledger_view().missed.items()
         assert (event, "wind" in missed.reason) == (event_id("tide", None, LULL), True)
-        answers = desk.telemetry.answers("tide", ASKED, ASKED + 2 * DAY, roles=("champion",)).to_dict("records")
+        answers = context.telemetry.answers("tide", ASKED, ASKED + 2 * DAY, roles=("champion",)).to_dict("records")
         asked = {(row["version"], "moon" in row["inputs"], len(row["inputs"]["level"])) for row in answers}
         assert asked == {(1, False, 24), (2, True, 48)}
-        windows = [desk.timeline.window_at(ASKED + n * DAY).id for n in range(2)]
-        assert [desk.history().missing_reports(window, "labelled") for window in windows] == [[], []]
+        windows = [context.timeline.window_at(ASKED + n * DAY).id for n in range(2)]
+        assert [context.ledger_view().missing_reports(window, "labelled") for window in windows] == [[], []]
 
 
 def test_a_champion_that_is_asked_with_what_nobody_declares_any_more_misses_its_events_and_can_be_replaced(
     states: States, tmp_path: Path
 ) -> None:
-    with at_sea(states.copy("asked", tmp_path / "home"), **WITHOUT_WIND) as harness:
-        desk = harness.desk
-        desk.clock.move(ASKED + 12 * HOUR)
-        settle_but_retraining(harness)
-        reasons = {fact.reason for fact in desk.history().missed.values()}
+    with running_harness(states.copy("asked", tmp_path / "home"), **WITHOUT_WIND) as harness:
+        context = harness.context
+        context.clock.move(ASKED + 12 * HOUR)
+        run_until_only_retraining_is_left(harness)
+        reasons = {fact.reason for fact in context.ledger_view().missed.values()}
         assert reasons == {"its row is bad: version 1 is asked with wind, which the YAML no longer declares so"}
-        lost = len(desk.history().missed)
+        lost = len(context.ledger_view().missed)
         succeeded(retrain(harness))
-        verdict = desk.history().verdicts[-1]
+        verdict = context.ledger_view().verdicts[-1]
         # there is nobody to compare with but the baseline
         assert (verdict.champion, verdict.champion_loss) == (1, None)
         assert "Version 1 is asked with wind, which the YAML no longer declares so." in verdict.reasons

@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from example_project import example_project
+from mlops_assets.resources.scoring.endpoint_deployment import SETTINGS, EndpointDeployment, rolled_out
 from pydantic import ValidationError
-from tide import tide
 
 from mlops_assets.errors import EndpointError
-from resources.endpoint_deployment import SETTINGS, EndpointDeployment, rolled_out
 
 MANIFEST = """
 apiVersion: v1
@@ -36,7 +36,7 @@ def manifest(tmp_path: Path) -> Path:
 
 
 def test_the_projects_name_is_put_in_as_kubernetes_takes_names(tmp_path: Path, manifest: Path) -> None:
-    with EndpointDeployment(tide(name="high_tide"), tmp_path, manifest) as service:
+    with EndpointDeployment(example_project(name="high_tide"), tmp_path, manifest) as service:
         assert service.deployment["metadata"]["name"] == service.service["metadata"]["name"] == "high-tide-endpoint"
         (container,) = service.deployment["spec"]["template"]["spec"]["containers"]
         assert container["args"] == ["serve", "high_tide", "$PLAIN"]
@@ -44,7 +44,7 @@ def test_the_projects_name_is_put_in_as_kubernetes_takes_names(tmp_path: Path, m
 
 
 def test_a_projects_resources_replace_the_manifests(tmp_path: Path, manifest: Path) -> None:
-    spec = tide(resources={"endpoint": {"cpu": "250m", "memory": "2Gi"}})
+    spec = example_project(resources={"endpoint": {"cpu": "250m", "memory": "2Gi"}})
     with EndpointDeployment(spec, tmp_path, manifest) as service:
         (container,) = service.deployment["spec"]["template"]["spec"]["containers"]
         assert container["resources"] == {
@@ -55,7 +55,7 @@ def test_a_projects_resources_replace_the_manifests(tmp_path: Path, manifest: Pa
 
 def test_pods_are_replaced_when_the_projects_yaml_changes_and_only_then(tmp_path: Path, manifest: Path) -> None:
     def settings(**parts: object) -> str:
-        with EndpointDeployment(tide(**parts), tmp_path, manifest) as service:
+        with EndpointDeployment(example_project(**parts), tmp_path, manifest) as service:
             return str(service.deployment["spec"]["template"]["metadata"]["annotations"][SETTINGS])
 
     assert settings() == settings()
@@ -75,7 +75,7 @@ def test_a_manifest_that_is_none_is_refused_with_its_setting(tmp_path: Path, tex
     if text is not None:
         path.write_text(text)
     with pytest.raises(EndpointError, match=f"{said}.*MLOPS_ASSETS_ENDPOINT_MANIFEST"):
-        EndpointDeployment(tide(), tmp_path, path)
+        EndpointDeployment(example_project(), tmp_path, path)
 
 
 @pytest.mark.parametrize(
@@ -94,6 +94,6 @@ def test_a_rollout_is_done_when_all_pods_are_new_and_ready(status: dict[str, int
 
 def test_a_training_step_must_hold_the_jvms_heap() -> None:
     with pytest.raises(ValidationError, match=r"resources\.training\.memory \(1Gi\) must hold the JVM's heap"):
-        tide(resources={"training": {"cpu": "1", "memory": "1Gi"}})
+        example_project(resources={"training": {"cpu": "1", "memory": "1Gi"}})
     with pytest.raises(ValidationError, match=r"resources"):
-        tide(resources={"training": {"cpu": "1", "memory": "lots"}})
+        example_project(resources={"training": {"cpu": "1", "memory": "lots"}})

@@ -20,13 +20,7 @@ import psutil
 import pytest
 from bundles import Version, rentals_spec
 from filelock import FileLock
-from services import ref
-
-from mlops_assets.errors import EndpointError, InputError, ModelError, Refused
-from mlops_assets.timeline import Timeline, parse
-from resources.endpoint_process import EndpointProcess
-from resources.endpoints import EndpointsResource
-from resources.service_config import (
+from mlops_assets.resources.scoring.config import (
     LOG,
     PROCESS,
     RUNNING,
@@ -36,8 +30,14 @@ from resources.service_config import (
     fingerprint,
     write_whole,
 )
-from resources.service_process import CHILDREN
-from resources.telemetry import Telemetry, telemetry_path
+from mlops_assets.resources.scoring.endpoint_process import EndpointProcess
+from mlops_assets.resources.scoring.endpoints import EndpointsResource
+from mlops_assets.resources.scoring.service_process import CHILDREN
+from mlops_assets.resources.telemetry.prediction_log import Telemetry, telemetry_path
+from services import ref
+
+from mlops_assets.errors import EndpointError, InputError, ModelError, Refused
+from mlops_assets.timeline import Timeline, parse
 
 MakeEndpoint = Callable[..., EndpointProcess]
 
@@ -218,7 +218,7 @@ def test_a_service_that_dies_at_its_start_is_reported_with_the_end_of_its_log(
 def test_only_the_recorded_process_is_ended(endpoint: MakeEndpoint, tmp_path: Path) -> None:
     handle = endpoint()
     words = "import time; print('here', flush=True); time.sleep(60)"
-    command = [sys.executable, "-c", words, "mlops_assets.deployment.server"]
+    command = [sys.executable, "-c", words, "mlops_assets.serving.app"]
     stranger = subprocess.Popen(command, stdout=subprocess.PIPE)
     try:
         # until the kernel has set it up, a process has no command line that could be read

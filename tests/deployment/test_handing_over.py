@@ -6,32 +6,31 @@ import logging
 from datetime import timedelta
 from pathlib import Path
 
+from example_project import ASKED, States, retrain, run_until_only_retraining_is_left, running_harness, succeeded
 from harness import Harness
-from tide import ASKED, States, at_sea, retrain, settle_but_retraining, succeeded
-
-from resources.platform import Desk
+from mlops_assets.resources.platform import ProjectContext
 
 HOUR = timedelta(hours=1)
 
 
-def between_two_ticks(harness: Harness) -> Desk:
+def between_two_ticks(harness: Harness) -> ProjectContext:
     """Three answers fell due since the last tick, and are not asked for before the next."""
-    harness.desk.clock.move(ASKED + 3.5 * HOUR)
-    settle_but_retraining(harness)
-    return harness.desk
+    harness.context.clock.move(ASKED + 3.5 * HOUR)
+    run_until_only_retraining_is_left(harness)
+    return harness.context
 
 
 def test_what_was_due_before_the_snapshot_is_answered_by_the_version_that_served_then(
     states: States, tmp_path: Path
 ) -> None:
-    with at_sea(states.copy("asked", tmp_path / "home")) as harness:
-        desk = between_two_ticks(harness)
+    with running_harness(states.copy("asked", tmp_path / "home")) as harness:
+        context = between_two_ticks(harness)
         succeeded(retrain(harness))
-        assert desk.history().reigns[-1].version == 2
-        desk.clock.move(ASKED + 6 * HOUR)
-        settle_but_retraining(harness)
-        assert not desk.history().missed
-        answers = desk.telemetry.answers("tide", ASKED, ASKED + 13 * HOUR, roles=("champion",))
+        assert context.ledger_view().deployment_periods[-1].version == 2
+        context.clock.move(ASKED + 6 * HOUR)
+        run_until_only_retraining_is_left(harness)
+        assert not context.ledger_view().missed
+        answers = context.telemetry.answers("tide", ASKED, ASKED + 13 * HOUR, roles=("champion",))
         since = answers[answers["due"] > ASKED]
         given = {(row["due"] - ASKED) // HOUR: row["version"] for row in since.to_dict("records")}
         assert given == {1: 1, 2: 1, 3: 1, 4: 2, 5: 2, 6: 2}
@@ -40,14 +39,14 @@ def test_what_was_due_before_the_snapshot_is_answered_by_the_version_that_served
 def test_a_champion_that_cannot_answer_keeps_nobody_from_its_place_and_a_warning_says_what_is_lost(
     states: States, tmp_path: Path
 ) -> None:
-    with at_sea(states.copy("asked", tmp_path / "home")) as harness:
-        desk = between_two_ticks(harness)
-        desk.endpoint.stop()
+    with running_harness(states.copy("asked", tmp_path / "home")) as harness:
+        context = between_two_ticks(harness)
+        context.endpoint.stop()
         run = succeeded(retrain(harness)).run_id
-        assert desk.history().reigns[-1].version == 2
+        assert context.ledger_view().deployment_periods[-1].version == 2
         warned = [line.user_message for line in harness.instance.all_logs(run) if line.level == logging.WARNING]
         assert any("stays without an answer" in text for text in warned)
-        desk.clock.move(ASKED + 6 * HOUR)
-        settle_but_retraining(harness)
-        lost = {(fact.due - ASKED) // HOUR for fact in desk.history().missed.values()}
+        context.clock.move(ASKED + 6 * HOUR)
+        run_until_only_retraining_is_left(harness)
+        lost = {(fact.due - ASKED) // HOUR for fact in context.ledger_view().missed.values()}
         assert lost == {1, 2, 3}

@@ -10,9 +10,8 @@ from pathlib import Path
 
 import httpx
 from bundles import Version
+from mlops_assets.resources.scoring.endpoint_process import EndpointProcess
 from services import ref
-
-from resources.endpoint_process import EndpointProcess
 
 CLIENTS, PROMOTIONS = 4, 10
 
@@ -44,7 +43,7 @@ class Asking:
 def test_promotions_under_constant_load_fail_no_request(rentals: dict[int, Version], tmp_path: Path) -> None:
     with EndpointProcess(rentals[1].spec, tmp_path) as handle:
         # a version may answer from the moment its switch is asked for until the next switch is done
-        reigns = [(1, time.monotonic(), float("inf"))]
+        deployment_periods = [(1, time.monotonic(), float("inf"))]
         url = handle.ensure_running(serve=ref(rentals[1], 1)).url
         ended = threading.Event()
         clients = [Asking(url, record, ended) for record in rentals[1].records[:CLIENTS]]
@@ -56,8 +55,8 @@ def test_promotions_under_constant_load_fail_no_request(rentals: dict[int, Versi
                 handle.load(version, rentals[version % 3 + 1].folder)
                 begun = time.monotonic()
                 assert handle.switch(version) == version - 1
-                reigns[-1] = (*reigns[-1][:2], time.monotonic())
-                reigns.append((version, begun, float("inf")))
+                deployment_periods[-1] = (*deployment_periods[-1][:2], time.monotonic())
+                deployment_periods.append((version, begun, float("inf")))
                 time.sleep(0.05)
         finally:
             ended.set()
@@ -73,7 +72,7 @@ def test_promotions_under_constant_load_fail_no_request(rentals: dict[int, Versi
     assert all(client.answers for client in clients)
     wrong = [
         answer for answer in answers
-        if not any(v == answer[2] and start <= answer[1] and answer[0] <= end for v, start, end in reigns)
+        if not any(v == answer[2] and start <= answer[1] and answer[0] <= end for v, start, end in deployment_periods)
     ]  # fmt: skip
     assert wrong == []
     assert {version for *_, version in answers} >= {1, PROMOTIONS + 1}

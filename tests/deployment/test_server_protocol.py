@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pandas as pd
 from bundles import Version
+from mlops_assets.resources.scoring.config import ServiceConfig
 from services import Start, score, wait_for
 
 from mlops_assets.prediction.inputs import from_records
 from mlops_assets.prediction.predictor import Predictor
 from mlops_assets.timeline import event_id, parse
-from resources.service_config import ServiceConfig
 
 
 def test_ping_says_whether_a_model_serves(rentals: dict[int, Version], start: Start) -> None:

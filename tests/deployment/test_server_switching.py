@@ -49,13 +49,13 @@ def test_a_switch_takes_effect_with_the_next_answer(rentals: dict[int, Version],
 def test_load_and_switch_can_be_repeated(rentals: dict[int, Version], start: Start) -> None:
     client, bundle = start(rentals[1]), {"version": 2, "folder": str(rentals[2].folder)}
     client.admin("load", **bundle)
-    standby = client.service.rota.at("standby")
+    standby = client.service.slots.at("standby")
     assert client.admin("load", **bundle).json()["place"] == "standby"
-    assert client.service.rota.at("standby") is standby
+    assert client.service.slots.at("standby") is standby
     for _ in range(2):
         assert client.admin("switch", version=2).status_code == 200
     assert client.admin("load", **bundle).json()["place"] == "champion"
-    assert client.service.rota.at("champion") is standby
+    assert client.service.slots.at("champion") is standby
 
 
 def test_only_the_version_that_stands_by_can_be_switched_to(rentals: dict[int, Version], start: Start) -> None:
@@ -81,7 +81,7 @@ def test_a_damaged_or_foreign_bundle_does_not_load_and_what_served_goes_on(
         assert answer.status_code == 422
         assert answer.json()["error"]["message"]
         assert client.admin("shadow", version=2, folder=str(folder)).status_code == 422
-    assert client.service.rota.at("standby") is None
+    assert client.service.slots.at("standby") is None
     assert client.ask(rentals[1].records[:1]).json()["predictions"][0]["model_version"] == 1
 
 
@@ -101,10 +101,10 @@ def test_a_version_that_answers_its_golden_rows_differently_does_not_load(
 
 def test_the_old_model_finishes_its_answers_and_is_then_released(rentals: dict[int, Version], start: Start) -> None:
     client = start(rentals[1])
-    rota = client.service.rota
+    slots = client.service.slots
     for number in (2, 3):
         client.admin("load", version=number, folder=str(rentals[number].folder))
-        with rota.borrow("champion") as held:
+        with slots.borrow("champion") as held:
             assert held is not None
             predictor, inputs = held.predictor, from_records(rentals[1].records[:1], rentals[1].schema)
             client.admin("switch", version=number)
@@ -172,7 +172,7 @@ def test_a_shadow_with_other_columns_is_counted_and_does_not_block(rentals: dict
     client, version = start(rentals[1]), rentals[1]
     client.admin("shadow", version=2, folder=str(rentals[2].folder))
     wider = version.schema.model_copy(update={"known": {**version.schema.known, "wind": "float"}})
-    shadow = client.service.rota.at("shadow")
+    shadow = client.service.slots.at("shadow")
     assert shadow is not None
     shadow.predictor.schema = wider
     assert score(client, version, version.records[:3]).status_code == 200
@@ -203,7 +203,7 @@ def test_no_shadow_any_more(rentals: dict[int, Version], start: Start) -> None:
 
 def test_a_single_row_does_not_wait_for_a_batch(rentals: dict[int, Version], start: Start) -> None:
     client, version = start(rentals[1]), rentals[1]
-    computing = client.service.rota.turns._computing
+    computing = client.service.slots.priority_lock._computing
 
     async def ask() -> tuple[float, float]:
         began = time.monotonic()

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 from bundles import Version
+from mlops_assets.resources.scoring.config import ClientToken, ServiceConfig, scorer_token
 from services import Start, due_of, recorded, score, serving
 
 from mlops_assets.errors import EndpointError
 from mlops_assets.timeline import iso
-from resources.service_config import ClientToken, ServiceConfig, scorer_token
 
 
 def test_a_clients_token_is_required_where_one_is_set(
@@ -46,8 +46,8 @@ def test_a_service_that_was_to_be_closed_does_not_stand_open(
 def test_a_clients_token_is_exchanged_without_a_restart(
     rentals: dict[int, Version], start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("resources.service_config.LOOK_AT_TOKEN_EVERY", 0.05)
-    secret, beside = tmp_path / "secret", tmp_path / "beside"
+    monkeypatch.setattr("mlops_assets.resources.scoring.config.LOOK_AT_TOKEN_EVERY", 0.05)
+    secret, shadow_for = tmp_path / "secret", tmp_path / "beside"
     secret.write_text("first")
     client, records = start(rentals[1], client_token_file=secret), rentals[1].records[:1]
 
@@ -56,8 +56,8 @@ def test_a_clients_token_is_exchanged_without_a_restart(
 
     assert (status("first"), status("other")) == (200, 401)
     # the same length, so that neither the size nor a coarse clock alone gives the change away
-    beside.write_text("other")
-    beside.replace(secret)
+    shadow_for.write_text("other")
+    shadow_for.replace(secret)
     time.sleep(0.1)
     assert (status("first"), status("other")) == (401, 200)
     # half of an exchange leaves the service closed, and its clients in
@@ -106,7 +106,7 @@ def test_only_the_scorer_administrates_and_says_what_is_due(rentals: dict[int, V
     assert client.post("/invocations", json=body).status_code == 403
     assert client.post("/invocations", json=body, headers={"X-Scorer-Token": b"\xe9"}).status_code == 403
     assert recorded(client, "champion", "ad_hoc").empty
-    assert client.service.rota.at("standby") is None
+    assert client.service.slots.at("standby") is None
 
 
 def test_an_empty_token_opens_to_nobody(tmp_path: Path) -> None:

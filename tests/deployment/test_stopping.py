@@ -15,12 +15,12 @@ import httpx
 import psutil
 import pytest
 from bundles import Version
+from mlops_assets.resources.scoring.config import CONFIG, ModelRef, ServiceConfig
+from mlops_assets.resources.scoring.endpoint_process import EndpointProcess
+from mlops_assets.resources.telemetry.prediction_log import Telemetry, telemetry_path
 from services import ref
 
 from mlops_assets.timeline import Timeline, parse
-from resources.endpoint_process import EndpointProcess
-from resources.service_config import CONFIG, ModelRef, ServiceConfig
-from resources.telemetry import Telemetry, telemetry_path
 
 STOP_WITHIN = 10.0
 EVER = parse("2000-01-01T00:00:00Z"), parse("2100-01-01T00:00:00Z")

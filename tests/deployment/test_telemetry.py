@@ -18,11 +18,11 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from mlops_assets.resources.telemetry.prediction_log import SCHEMA_VERSION, Telemetry, telemetry_path
+from mlops_assets.resources.telemetry.records import PredictionRecord, RequestLine
 
 from mlops_assets.errors import Refused
 from mlops_assets.timeline import event_id
-from resources.answers import Answer, RequestLine
-from resources.telemetry import SCHEMA_VERSION, Telemetry, telemetry_path
 
 T0 = datetime(2011, 4, 2, 4, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -34,9 +34,9 @@ def telemetry(tmp_path: Path) -> Iterator[Telemetry]:
         yield log
 
 
-def answer(log: Telemetry, hour: int = 0, **changes: Any) -> Answer:
+def answer(log: Telemetry, hour: int = 0, **changes: Any) -> PredictionRecord:
     time = T0 + hour * HOUR
-    made = Answer(
+    made = PredictionRecord(
         event_id=event_id("small", changes.get("entity"), time),
         role="champion",
         version=1,
@@ -76,7 +76,7 @@ def test_each_shadow_version_predicts_an_event_once_and_anybody_may_ask_often(te
         telemetry.record([answer(telemetry, role="ad_hoc", version=version, due=None)])
     assert read(telemetry, roles=["shadow"])["prediction"].tolist() == [1.0, 2.0]
     assert len(read(telemetry, roles=["ad_hoc"])) == 3
-    assert telemetry.answered_ids([answer(telemetry).event_id]) == set()
+    assert telemetry.predicted_ids([answer(telemetry).event_id]) == set()
 
 
 def test_a_batch_is_written_whole_or_not_at_all(telemetry: Telemetry) -> None:
@@ -151,7 +151,7 @@ def test_an_empty_window_has_the_same_columns_and_types(telemetry: Telemetry) ->
 
 def test_all_answers_to_an_event_are_found_whoever_gave_them(telemetry: Telemetry) -> None:
     telemetry.record([answer(telemetry), answer(telemetry, role="shadow", version=7), answer(telemetry, hour=1)])
-    found = telemetry.answers_to([answer(telemetry).event_id])
+    found = telemetry.prediction_records_of([answer(telemetry).event_id])
     assert found[["role", "version"]].values.tolist() == [["champion", 1], ["shadow", 7]]
 
 
@@ -159,8 +159,8 @@ def test_many_ids_are_looked_up_at_once(telemetry: Telemetry) -> None:
     rows = [answer(telemetry, hour=hour) for hour in range(1200)]
     telemetry.record(rows)
     ids = {row.event_id for row in rows}
-    assert telemetry.answered_ids([*ids, "unknown"]) == ids
-    assert telemetry.answered_ids([]) == set()
+    assert telemetry.predicted_ids([*ids, "unknown"]) == ids
+    assert telemetry.predicted_ids([]) == set()
 
 
 def test_the_shadow_finds_what_it_has_not_predicted_and_may(telemetry: Telemetry) -> None:

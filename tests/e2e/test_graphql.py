@@ -12,11 +12,11 @@ from typing import Any
 
 import httpx
 import pytest
+from mlops_assets.resources.platform import Platform, ProjectContext
+from mlops_assets.resources.settings import ROOT, Settings
 
 from mlops_assets.cli.instance import dagster_home
 from mlops_assets.cli.processes import Started, end_recorded, free_port, start
-from resources.platform import Desk, Platform
-from resources.settings import ROOT, Settings
 
 HERE = Path(__file__).parent
 LAUNCH = """mutation($params: ExecutionParams!) { launchPipelineExecution(executionParams: $params) {
@@ -75,15 +75,15 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
 
 
 @pytest.fixture(scope="module")
-def desk(settings: Settings) -> Iterator[Desk]:
-    desk = Platform.configured(settings).of(location().SPEC)
-    yield desk
+def project_context(settings: Settings) -> Iterator[ProjectContext]:
+    project_context = Platform.configured(settings).of(location().SPEC)
+    yield project_context
     # after Dagster's end: its sensor would start the service again
-    desk.endpoint.stop()
+    project_context.endpoint.stop()
 
 
 @pytest.fixture(scope="module")
-def browser(settings: Settings, desk: Desk) -> Iterator[Browser]:
+def browser(settings: Settings, project_context: ProjectContext) -> Iterator[Browser]:
     port = free_port(0)
     path = os.pathsep.join([str(HERE.parent / "loop"), str(ROOT)])
     environment = {
@@ -106,26 +106,28 @@ def browser(settings: Settings, desk: Desk) -> Iterator[Browser]:
 
 @pytest.mark.timeout(1000)  # real processes: two runs a window, each of them a process that imports Dagster
 @pytest.mark.xdist_group("e2e")
-def test_clicks_alone_bring_a_project_from_nothing_to_a_retrained_model_and_back(browser: Browser, desk: Desk) -> None:
+def test_clicks_alone_bring_a_project_from_nothing_to_a_retrained_model_and_back(
+    browser: Browser, project_context: ProjectContext
+) -> None:
     assert browser.wait(browser.click("bootstrap")) == "SUCCESS"
-    assert desk.endpoint.serving() == 1
+    assert project_context.endpoint.serving() == 1
 
     moved = browser.click("clock_advance", {"ops": {"turning_advance": {"config": {"windows": location().WINDOWS}}}})
     assert browser.wait(moved) == "SUCCESS"
 
-    history = desk.history()
-    assert [reign.cause for reign in history.reigns] == ["bootstrap", "retraining"]
-    retrain = history.started[-1]
+    view = project_context.ledger_view()
+    assert [deployment_period.cause for deployment_period in view.deployment_periods] == ["bootstrap", "retraining"]
+    retrain = view.started[-1]
     assert retrain.by == "policy"
     runs = browser.ask(RUNS, filter={"pipelineName": "turning_retrain"})["runsOrError"]["results"]
     tags = {tag["key"]: tag["value"] for tag in runs[-1]["tags"]}
     assert tags["dagster/sensor_name"] == "turning_retraining"
     assert tags["decision"] == retrain.decision
-    assert desk.endpoint.serving() == history.reigns[-1].version == 2
+    assert project_context.endpoint.serving() == view.deployment_periods[-1].version == 2
 
     assert browser.wait(browser.click("rollback")) == "SUCCESS"
-    assert desk.endpoint.serving() == 1
-    assert desk.history().reigns[-1].cause == "rollback"
+    assert project_context.endpoint.serving() == 1
+    assert project_context.ledger_view().deployment_periods[-1].cause == "rollback"
 
 
 @pytest.mark.xdist_group("e2e")

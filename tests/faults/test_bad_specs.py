@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 import yaml
+from example_project import ATTRIBUTES
 from pydantic import ValidationError
-from tide import ATTRIBUTES
 
 from mlops_assets.errors import SpecError
 from mlops_assets.spec import ProjectSpec

@@ -10,15 +10,15 @@ from typing import Any
 import dagster as dg
 import psutil
 import pytest
+from example_project import START, States, example_project, run_until_only_retraining_is_left, running_harness
 from harness import Harness
-from tide import START, States, at_sea, settle_but_retraining, tide
+from mlops_assets.resources.scoring.config import ServiceConfig
+from mlops_assets.resources.scoring.endpoint_process import EndpointProcess
+from mlops_assets.sensors import work
 
-from mlops_assets.deployment import scoring
-from mlops_assets.deployment.server import _bind
-from mlops_assets.retraining.outstanding import Retrain, Score, outstanding
-from resources.endpoint_process import EndpointProcess
-from resources.service_config import ServiceConfig
-from sensors import work
+from mlops_assets.deployment import scorer
+from mlops_assets.loop.outstanding import Retrain, Score, outstanding
+from mlops_assets.serving.app import _bind
 
 DAY = timedelta(days=1)
 
@@ -26,13 +26,13 @@ DAY = timedelta(days=1)
 @pytest.fixture
 def harness(states: States, tmp_path: Path) -> Iterator[Harness]:
     """Version 1 serves, and no event is due yet but the first."""
-    with at_sea(states.copy("bootstrapped", tmp_path / "home")) as found:
+    with running_harness(states.copy("bootstrapped", tmp_path / "home")) as found:
         yield found
 
 
 def kill(harness: Harness) -> int:
     """End the service as the kernel would when memory runs out."""
-    record = harness.desk.endpoint.service.record()
+    record = harness.context.endpoint.service.record()
     assert record is not None
     process = psutil.Process(record.pid)
     process.kill()
@@ -43,34 +43,38 @@ def kill(harness: Harness) -> int:
 
 def account(harness: Harness) -> tuple[int, int, int]:
     """Events due, answered and missed."""
-    desk = harness.desk
-    history = desk.history()
-    start, tick = START + timedelta(days=20), desk.timeline.last_tick(desk.now())
-    due = len(desk.source.events(start + desk.timeline.horizon, tick + desk.timeline.horizon + timedelta(seconds=1)))
-    return due, desk.telemetry.counts("tide")["answered"], len(history.missed)
+    project_context = harness.context
+    view = project_context.ledger_view()
+    start, tick = START + timedelta(days=20), project_context.timeline.last_tick(project_context.now())
+    due = len(
+        project_context.source.events(
+            start + project_context.timeline.horizon, tick + project_context.timeline.horizon + timedelta(seconds=1)
+        )
+    )
+    return due, project_context.telemetry.counts("tide")["answered"], len(view.missed)
 
 
 def test_an_endpoint_that_was_killed_is_healed_and_answers_go_on(harness: Harness) -> None:
-    url = harness.desk.endpoint.url
-    harness.desk.clock.move(harness.desk.now() + DAY)
-    settle_but_retraining(harness)
+    url = harness.context.endpoint.url
+    harness.context.clock.move(harness.context.now() + DAY)
+    run_until_only_retraining_is_left(harness)
     pid = kill(harness)
-    harness.desk.clock.move(harness.desk.now() + DAY)
+    harness.context.clock.move(harness.context.now() + DAY)
     request = harness.tick("endpoint_health")
     assert isinstance(request, dg.RunRequest) and request.job_name == "tide_heal"
     assert request.tags["fault"] == "it does not run"
     harness.carry_out(request)
 
-    record = harness.desk.endpoint.service.record()
+    record = harness.context.endpoint.service.record()
     assert record is not None and record.pid != pid and record.url == url  # clients keep the address
-    settle_but_retraining(harness)
+    run_until_only_retraining_is_left(harness)
     assert account(harness) == (49, 49, 0)
 
 
 def test_an_endpoint_that_is_killed_while_it_is_asked_loses_and_doubles_nothing(
     harness: Harness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(scoring, "BATCH", 4)
+    monkeypatch.setattr(scorer, "BATCH", 4)
     monkeypatch.setattr(work, "PAUSE", timedelta(0))
     invoke, asked = EndpointProcess.invoke, []
 
@@ -80,9 +84,9 @@ def test_an_endpoint_that_is_killed_while_it_is_asked_loses_and_doubles_nothing(
             kill(harness)
         return invoke(self, records, due, now)
 
-    harness.desk.clock.move(harness.desk.now() + DAY)
+    harness.context.clock.move(harness.context.now() + DAY)
     monkeypatch.setattr(EndpointProcess, "invoke", killed_at_the_third)
-    harness.settle()
+    harness.run_until_idle()
 
     assert ("score", False) in harness.runs and ("heal", True) in harness.runs
     assert account(harness) == (25, 25, 0)
@@ -94,46 +98,46 @@ def test_an_endpoint_that_cannot_live_makes_its_events_missed_and_blocks_no_retr
 ) -> None:
     """After `serving.give_up`, a window and an hour, what is due is missed, with the reason; a training can begin."""
     monkeypatch.setattr(work, "PAUSE", timedelta(0))
-    mojo = harness.desk.versions.path(1) / "mojo.zip"
+    mojo = harness.context.versions.path(1) / "mojo.zip"
     whole = mojo.read_bytes()
     mojo.write_bytes(whole[:-100])
     kill(harness)
-    harness.desk.clock.move(harness.desk.now() + DAY / 2)
+    harness.context.clock.move(harness.context.now() + DAY / 2)
     heal = harness.tick("endpoint_health")
     assert isinstance(heal, dg.RunRequest)
     healed = harness.carry_out(heal)
     assert healed is not None and not healed.success
-    assert not harness.run("score").success and not harness.desk.history().missed
-    left = outstanding(harness.desk.timeline, harness.desk.history(), harness.desk.now())
+    assert not harness.run("score").success and not harness.context.ledger_view().missed
+    left = outstanding(harness.context.timeline, harness.context.ledger_view(), harness.context.now())
     assert isinstance(left[0], Score)
 
-    harness.desk.clock.move(harness.desk.now() + DAY / 2 + timedelta(hours=1))
+    harness.context.clock.move(harness.context.now() + DAY / 2 + timedelta(hours=1))
     assert harness.run("score").success
     due, answered, missed = account(harness)
     assert (due, answered, missed) == (25, 0, 25)
-    assert all("the endpoint could not answer" in fact.reason for fact in harness.desk.history().missed.values())
-    left = outstanding(harness.desk.timeline, harness.desk.history(), harness.desk.now())
+    assert all("the endpoint could not answer" in fact.reason for fact in harness.context.ledger_view().missed.values())
+    left = outstanding(harness.context.timeline, harness.context.ledger_view(), harness.context.now())
     assert not any(isinstance(item, Score | Retrain) for item in left)
 
     # Whole again, it goes on; what was missed stays missed.
     mojo.write_bytes(whole)
-    harness.desk.clock.move(harness.desk.now() + DAY)
+    harness.context.clock.move(harness.context.now() + DAY)
     assert harness.run("heal").success
-    settle_but_retraining(harness)
+    run_until_only_retraining_is_left(harness)
     assert account(harness) == (49, 24, 25)
 
 
 def test_two_services_that_start_together_never_share_a_port(tmp_path: Path) -> None:
     """Both wish for the port they had: one that the other got meanwhile."""
-    first = _bind(ServiceConfig(spec=tide(), state=tmp_path))
+    first = _bind(ServiceConfig(spec=example_project(), state=tmp_path))
     port = first.getsockname()[1]
-    second = _bind(ServiceConfig(spec=tide(), state=tmp_path, port=port))
+    second = _bind(ServiceConfig(spec=example_project(), state=tmp_path, port=port))
     with first, second:
         assert second.getsockname()[1] != port
 
 
 def test_healing_that_fails_is_tried_again_after_growing_pauses(harness: Harness) -> None:
-    mojo = harness.desk.versions.path(1) / "mojo.zip"
+    mojo = harness.context.versions.path(1) / "mojo.zip"
     mojo.write_bytes(b"torn")
     kill(harness)
     request = harness.tick("endpoint_health")

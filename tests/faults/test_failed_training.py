@@ -10,12 +10,12 @@ from typing import Any
 import dagster as dg
 import psutil
 import pytest
-from tide import ASKED, States, at_sea, failures, retrain, settle_but_retraining
+from example_project import ASKED, States, failures, retrain, run_until_only_retraining_is_left, running_harness
 
 from mlops_assets.errors import LedgerUnreachable, TrainingError
 from mlops_assets.modeling import automl, training
 from mlops_assets.modeling.training import TrainingRun
-from mlops_assets.retraining.gather import loop_history
+from mlops_assets.retraining.policy_inputs import loop_state
 
 DAY = timedelta(days=1)
 
@@ -46,18 +46,18 @@ def test_a_jvm_that_is_killed_fails_the_training_and_the_second_attempt_succeeds
         psutil.Process(json.loads(records[0].read_text())["pid"]).kill()
         return find_recipe(*arguments, **more)
 
-    with at_sea(home) as harness:
+    with running_harness(home) as harness:
         first = harness.tick("retraining")
         assert isinstance(first, dg.RunRequest)
         with monkeypatch.context() as patch:
             patch.setattr(automl, "find_recipe", killing)
             failed = harness.carry_out(first)
         assert failed is not None and not failed.success
-        history = harness.desk.history()
-        decision = history.decisions[-1].id
+        view = harness.context.ledger_view()
+        decision = view.decisions[-1].id
         assert first.run_key == f"tide:{decision}:1"
-        assert [(e.outcome, e.attempt, e.final) for e in history.attempts(decision)] == [("FAILED", 1, False)]
-        assert list(history.versions) == [1] and harness.desk.endpoint.serving() == 1
+        assert [(e.outcome, e.attempt, e.final) for e in view.attempts(decision)] == [("FAILED", 1, False)]
+        assert list(view.versions) == [1] and harness.context.endpoint.serving() == 1
         assert list((home / "pids").glob("h2o-*.json")) == []
         uri = harness.platform.registry.uri
         assert mlflow_statuses(uri, failed.run_id) == ["FAILED"]
@@ -66,18 +66,18 @@ def test_a_jvm_that_is_killed_fails_the_training_and_the_second_attempt_succeeds
         assert isinstance(second, dg.RunRequest) and second.run_key == f"tide:{decision}:2"
         good = harness.carry_out(second)
         assert good is not None and good.success
-        history = harness.desk.history()
-        assert [(e.outcome, e.attempt) for e in history.ended if e.decision == decision] == [
+        view = harness.context.ledger_view()
+        assert [(e.outcome, e.attempt) for e in view.ended if e.decision == decision] == [
             ("FAILED", 1),
             ("JUDGED", 2),
         ]
-        assert harness.desk.endpoint.serving() == 2
+        assert harness.context.endpoint.serving() == 2
         assert mlflow_statuses(uri, good.run_id) == ["FINISHED"]
 
 
 def test_a_second_attempt_waits_for_its_pause(states: States, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     home = states.copy("asked", tmp_path / "home")
-    with at_sea(home, serving=False, retraining={"pause": "1h"}) as harness:
+    with running_harness(home, serving=False, retraining={"pause": "1h"}) as harness:
         monkeypatch.setattr(training, "select_features", broken)
         request = harness.tick("retraining")
         assert isinstance(request, dg.RunRequest)
@@ -91,20 +91,20 @@ def test_after_the_last_attempt_the_evidence_is_consumed_and_failed_trainings_ar
     states: States, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     home = states.copy("asked", tmp_path / "home")
-    with at_sea(home, retraining={"budget": {"runs": 2, "per": "100d"}}) as harness:
-        decision = harness.desk.history().decisions[-1]
+    with running_harness(home, retraining={"budget": {"runs": 2, "per": "100d"}}) as harness:
+        decision = harness.context.ledger_view().decisions[-1]
         with monkeypatch.context() as patch:
             patch.setattr(training, "select_features", broken)
-            harness.settle()  # both attempts; that it settles says that no further one is launched
-        history = harness.desk.history()
-        assert [(e.attempt, e.final) for e in history.attempts(decision.id)] == [(1, False), (2, True)]
-        assert history.acted_on(decision.id) and history.cooldown_from == ASKED
+            harness.run_until_idle()  # both attempts; that it settles says that no further one is launched
+        view = harness.context.ledger_view()
+        assert [(e.attempt, e.final) for e in view.attempts(decision.id)] == [(1, False), (2, True)]
+        assert view.acted_on(decision.id) and view.cooldown_from == ASKED
         assert harness.runs.count(("retrain", False)) == 2
 
         for _ in range(4):
-            harness.desk.clock.move(harness.desk.now() + DAY)
-            settle_but_retraining(harness)
-        first, *_, last = harness.desk.history().decisions[-4:]
+            harness.context.clock.move(harness.context.now() + DAY)
+            run_until_only_retraining_is_left(harness)
+        first, *_, last = harness.context.ledger_view().decisions[-4:]
         assert "held back by the cooldown of 4d until 2020-01-31" in first.reason
         # New evidence: of a window that ended after the failed training's as_of.
         assert first.evidence[0].window > decision.evidence[0].window
@@ -121,53 +121,53 @@ def test_a_training_that_loses_a_server_is_tried_again_and_neither_attempt_nor_b
         raise next(fails, TrainingError("tide", "selection", "broken by the test", "mend it"))
 
     home = states.copy("asked", tmp_path / "home")
-    with at_sea(home) as harness:
+    with running_harness(home) as harness:
         monkeypatch.setattr(training, "select_features", away_thrice)
-        decision = harness.desk.history().decisions[-1].id
-        harness.settle()
-        history, timeline = harness.desk.history(), harness.desk.timeline
-        assert [(e.outcome, e.final) for e in history.attempts(decision)] == [
+        decision = harness.context.ledger_view().decisions[-1].id
+        harness.run_until_idle()
+        view, timeline = harness.context.ledger_view(), harness.context.timeline
+        assert [(e.outcome, e.final) for e in view.attempts(decision)] == [
             *3 * [("INTERRUPTED", False)],
             ("FAILED", False),
             ("FAILED", True),
         ]
-        assert history.reign is not None
-        assert len(loop_history(timeline, history, history.reign, new_rows=0).trainings) == 2
+        assert view.deployment_period is not None
+        assert len(loop_state(timeline, view, view.deployment_period, new_rows=0).trainings) == 2
 
 
 def test_a_training_that_was_overtaken_is_tried_again_and_neither_attempt_nor_budget_is_spent(
     states: States, tmp_path: Path
 ) -> None:
     """On the wall's clock time goes on between the launch of a run and its first step."""
-    with at_sea(states.copy("asked", tmp_path / "home"), serving=False) as harness:
-        desk = harness.desk
-        decision = desk.history().decisions[-1].id
-        desk.clock.move(ASKED + timedelta(hours=6))
+    with running_harness(states.copy("asked", tmp_path / "home"), serving=False) as harness:
+        project_context = harness.context
+        decision = project_context.ledger_view().decisions[-1].id
+        project_context.clock.move(ASKED + timedelta(hours=6))
         # what is due by now its champion answers before its successor takes its place
         assert retrain(harness, ["dataset"]).success
-        desk.clock.move(ASKED + timedelta(days=1))
+        project_context.clock.move(ASKED + timedelta(days=1))
         overtaken = harness.run(
             "retrain", tags={"decision": decision}, asset_selection=[harness.blueprint.key("dataset")]
         )
         assert "observe:labelled:" in failures(overtaken) and "is still open" in failures(overtaken)
         harness.close_runs()
-        history = desk.history()
-        assert [(end.outcome, end.final) for end in history.attempts(decision)] == [("INTERRUPTED", False)]
-        assert history.reign is not None
-        assert len(loop_history(desk.timeline, history, history.reign, new_rows=0).trainings) == 1
+        view = project_context.ledger_view()
+        assert [(end.outcome, end.final) for end in view.attempts(decision)] == [("INTERRUPTED", False)]
+        assert view.deployment_period is not None
+        assert len(loop_state(project_context.timeline, view, view.deployment_period, new_rows=0).trainings) == 1
 
 
 def test_a_training_whose_worker_died_is_recorded_as_failed(states: States, tmp_path: Path) -> None:
     """Dagster's daemon marks such a run in words alone; there is no step that failed, and no error."""
-    with at_sea(states.copy("asked", tmp_path / "home"), serving=False) as harness:
+    with running_harness(states.copy("asked", tmp_path / "home"), serving=False) as harness:
         request = harness.tick("retraining")
         assert isinstance(request, dg.RunRequest)
         job = harness.definitions.resolve_job_def(str(request.job_name))
         run = harness.instance.create_run_for_job(job, status=dg.DagsterRunStatus.STARTED, tags=dict(request.tags))
         harness.instance.report_run_failed(run, "Detected run worker status FAILED. Marking run as failed.")
         harness.close_runs()
-        decision = harness.desk.history().decisions[-1].id
-        (end,) = harness.desk.history().attempts(decision)
+        decision = harness.context.ledger_view().decisions[-1].id
+        (end,) = harness.context.ledger_view().attempts(decision)
         assert (end.outcome, end.attempt, end.final, end.run_id) == ("FAILED", 1, False, run.run_id)
         second = harness.tick("retraining")
         assert isinstance(second, dg.RunRequest) and second.run_key == f"tide:{decision}:2"
@@ -176,32 +176,31 @@ def test_a_training_whose_worker_died_is_recorded_as_failed(states: States, tmp_
 def test_without_mlflow_the_run_fails_in_words_nothing_is_half_written_and_the_next_run_goes_on(
     states: States, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import tide
-
-    from resources.settings import Settings
+    import example_project
+    from mlops_assets.resources.settings import Settings
 
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     home = states.copy("asked", tmp_path / "home")
     with monkeypatch.context() as patch:
         patch.setattr(Settings, "mlflow_uri", property(lambda self: "http://127.0.0.1:9"))
-        with at_sea(home, serving=False) as harness:
+        with running_harness(home, serving=False) as harness:
             request = harness.tick("retraining")
             assert isinstance(request, dg.RunRequest)
             with pytest.raises(Exception, match=r"MLflow at http://127\.0\.0\.1:9"):
                 harness.carry_out(request)  # the run fails, then so does closing its MLflow run
             (run,) = harness.instance.get_runs(dg.RunsFilter(job_name="tide_retrain"))
             assert run.status == dg.DagsterRunStatus.FAILURE
-            history = harness.desk.history()
-            assert [(e.outcome, e.attempt) for e in history.ended if e.run_id == run.run_id] == [("INTERRUPTED", 1)]
-            assert list(history.versions) == [1] and history.open_promotion is None
+            view = harness.context.ledger_view()
+            assert [(e.outcome, e.attempt) for e in view.ended if e.run_id == run.run_id] == [("INTERRUPTED", 1)]
+            assert list(view.versions) == [1] and view.open_promotion is None
             assert [path.name for path in (home / "projects/tide/versions").iterdir()] == ["1"]
-    with at_sea(home) as harness:
+    with running_harness(home) as harness:
         request = harness.tick("retraining")
-        assert isinstance(request, dg.RunRequest) and request.run_key == f"tide:{history.decisions[-1].id}:2"
+        assert isinstance(request, dg.RunRequest) and request.run_key == f"tide:{view.decisions[-1].id}:2"
         result = harness.carry_out(request)
         assert result is not None
-        tide.succeeded(result)
-        assert harness.desk.endpoint.serving() == 2
+        example_project.succeeded(result)
+        assert harness.context.endpoint.serving() == 2
 
 
 def test_a_training_that_fails_behind_its_mlflow_run_leaves_that_run_failed(
@@ -210,9 +209,9 @@ def test_a_training_that_fails_behind_its_mlflow_run_leaves_that_run_failed(
     def fails_at_the_end(self: TrainingRun, dagster_run_id: str) -> Any:
         raise TrainingError("tide", "candidate", "broken by the test", "mend it")
 
-    with at_sea(states.copy("judged", tmp_path / "home"), serving=False) as harness:
+    with running_harness(states.copy("judged", tmp_path / "home"), serving=False) as harness:
         monkeypatch.setattr(TrainingRun, "train", fails_at_the_end)
-        from tide import by_hand
+        from example_project import by_hand
 
         result = by_hand(harness, "candidate_model")
         assert not result.success
@@ -220,7 +219,7 @@ def test_a_training_that_fails_behind_its_mlflow_run_leaves_that_run_failed(
 
 
 def test_the_mlflow_run_of_a_good_training_is_finished(states: States, tmp_path: Path) -> None:
-    from tide import RUN
+    from example_project import RUN
 
-    with at_sea(states.copy("judged", tmp_path / "home"), serving=False) as harness:
+    with running_harness(states.copy("judged", tmp_path / "home"), serving=False) as harness:
         assert mlflow_statuses(harness.platform.registry.uri, RUN) == ["FINISHED"]

@@ -8,9 +8,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tide import RUN, States, at_sea, by_hand, failures, retrain
+from example_project import RUN, States, by_hand, failures, retrain, running_harness
 
-from mlops_assets.retraining.records import PromotionStep, TrainingEnded
+from mlops_assets.ledger.facts import PromotionStep, TrainingEnded
 
 
 def answer_wrongly(bundle: Path) -> None:
@@ -32,51 +32,52 @@ def tear(bundle: Path) -> None:
 def test_a_version_that_does_not_answer_as_trained_is_rejected_and_nothing_changes(
     spoil: Callable[[Path], None], states: States, tmp_path: Path
 ) -> None:
-    with at_sea(states.copy("judged", tmp_path / "home")) as harness:
-        spoil(harness.desk.folder / "versions" / "2")
+    with running_harness(states.copy("judged", tmp_path / "home")) as harness:
+        spoil(harness.context.folder / "versions" / "2")
         assert retrain(harness, ["champion", "endpoint"]).success
-        history, desk = harness.desk.history(), harness.desk
+        view, context = harness.context.ledger_view(), harness.context
 
-        assert [(v.version, v.verdict) for v in history.verdicts if v.run_id == RUN] == [(2, "REJECT")]
-        assert [step.version for step in history.of(PromotionStep)] == [1, 1]
-        status = desk.endpoint.service.status()
+        assert [(v.version, v.verdict) for v in view.verdicts if v.run_id == RUN] == [(2, "REJECT")]
+        assert [step.version for step in view.of(PromotionStep)] == [1, 1]
+        status = context.endpoint.service.status()
         assert status is not None and status["champion"]["version"] == 1 and status["standby"] is None
-        assert desk.registry.alias("champion") == 1
+        assert context.registry.alias("champion") == 1
         # Judged all the same: the evidence is consumed and the cooldown has begun.
-        assert history.open_retrain is None and history.cooldown_from == desk.now()
+        assert view.open_retrain is None and view.cooldown_from == context.now()
 
 
 def test_somebody_who_moved_the_alias_by_hand_is_named_before_anything_changes(states: States, tmp_path: Path) -> None:
-    with at_sea(states.copy("judged", tmp_path / "home")) as harness:
-        harness.desk.registry.delete_alias("champion")
+    with running_harness(states.copy("judged", tmp_path / "home")) as harness:
+        harness.context.registry.delete_alias("champion")
         found = retrain(harness, ["champion", "endpoint"])
-        history = harness.desk.history()
+        view = harness.context.ledger_view()
 
         assert not found.success
         assert "alias champion: it points to version None, the ledger says 1 serves" in failures(found)
-        assert history.open_promotion is None and len(history.of(PromotionStep)) == 2
-        assert harness.desk.endpoint.serving() == 1
-        assert [end.outcome for end in history.ended if end.run_id == RUN] == ["FAILED"]
+        assert view.open_promotion is None and len(view.of(PromotionStep)) == 2
+        assert harness.context.endpoint.serving() == 1
+        assert [end.outcome for end in view.ended if end.run_id == RUN] == ["FAILED"]
 
-        harness.desk.registry.set_alias("champion", 1)
+        harness.context.registry.set_alias("champion", 1)
         assert by_hand(harness, "champion").success
-        assert harness.desk.endpoint.serving() == 2
+        assert harness.context.endpoint.serving() == 2
 
 
 def test_a_judgement_by_hand_that_dies_after_its_verdict_still_starts_the_cooldown(
     states: States, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from crash import kill_after
+    from mlops_assets.resources.scoring.endpoint_process import EndpointProcess
 
-    from resources.endpoint_process import EndpointProcess
-
-    with at_sea(states.copy("judged", tmp_path / "home")) as harness:
+    with running_harness(states.copy("judged", tmp_path / "home")) as harness:
         with kill_after(monkeypatch, EndpointProcess, "switch"):
             assert not by_hand(harness, "champion").success
         assert by_hand(harness, "endpoint").success
-        history = harness.desk.history()
+        view = harness.context.ledger_view()
 
-        assert [(reign.version, reign.cause) for reign in history.reigns] == [(1, "bootstrap"), (2, "hand")]
-        ends = [end for end in history.of(TrainingEnded) if end.by == "hand"]
+        assert [
+            (deployment_period.version, deployment_period.cause) for deployment_period in view.deployment_periods
+        ] == [(1, "bootstrap"), (2, "hand")]
+        ends = [end for end in view.of(TrainingEnded) if end.by == "hand"]
         assert [(end.outcome, end.consumes) for end in ends] == [("JUDGED", True)]
-        assert history.cooldown_from == harness.desk.now()
+        assert view.cooldown_from == harness.context.now()

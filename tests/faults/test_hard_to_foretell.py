@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tide import at_sea, failures, succeeded
+from example_project import failures, running_harness, succeeded
+from mlops_assets.resources.compute import h2o
 
-from mlops_assets.retraining.records import Feasible, Judged, PromotionStep, VersionTrained
-from resources import h2o
+from mlops_assets.ledger.facts import FeasibilityChecked, GateVerdict, PromotionStep, VersionTrained
 
 NOISE: dict[str, Any] = {
     "data": {"options": {"lost": True}},
@@ -33,44 +33,44 @@ def no_jvm(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def test_an_infeasible_project_is_told_so_before_any_automl_is_paid_for(tmp_path: Path, no_jvm: list[str]) -> None:
-    with at_sea(tmp_path, **NOISE) as harness:
+    with running_harness(tmp_path, **NOISE) as harness:
         found = harness.bootstrap()
-        history = harness.desk.history()
+        view = harness.context.ledger_view()
 
         assert not found.success and no_jvm == []
         (check,) = [c for c in found.get_asset_check_evaluations() if c.check_name == "feasible"]
         assert not check.passed and "Not better by the margin" in str(check.metadata["reason"].value)
-        (fact,) = history.of(Feasible)
+        (fact,) = view.of(FeasibilityChecked)
         assert (fact.feasible, fact.forced) == (False, False)
         assert fact.model_loss > 0.1 * fact.baseline_loss
-        assert history.of(VersionTrained) == [] and history.reign is None
-        assert harness.desk.endpoint.url is None
+        assert view.of(VersionTrained) == [] and view.deployment_period is None
+        assert harness.context.endpoint.url is None
 
 
 def test_an_infeasible_project_can_be_forced_step_by_step_and_that_is_recorded(
     tmp_path: Path, no_jvm: list[str]
 ) -> None:
-    with at_sea(tmp_path, **NOISE) as harness:
-        # Forced past the PoC only: the gate asks for the same success, and nothing is served.
+    with running_harness(tmp_path, **NOISE) as harness:
+        # Forced past the feasibility model only: the gate asks for the same success, and nothing is served.
         insisted = {"ops": {"tide__feasibility": {"config": {"force": True}}}}
         succeeded(harness.run("bootstrap", run_config=insisted))
-        history = harness.desk.history()
-        assert [(fact.feasible, fact.forced) for fact in history.of(Feasible)] == [(False, True)]
-        assert [(v.verdict, v.forced, v.champion) for v in history.of(Judged)] == [("HOLD", False, None)]
-        assert history.of(PromotionStep) == [] and harness.desk.registry.alias("champion") is None
-        assert harness.desk.endpoint.serving() is None and no_jvm == ["tide"]
+        view = harness.context.ledger_view()
+        assert [(fact.feasible, fact.forced) for fact in view.of(FeasibilityChecked)] == [(False, True)]
+        assert [(v.verdict, v.forced, v.champion) for v in view.of(GateVerdict)] == [("HOLD", False, None)]
+        assert view.of(PromotionStep) == [] and harness.context.registry.alias("champion") is None
+        assert harness.context.endpoint.serving() is None and no_jvm == ["tide"]
 
         # Forced through the gate too.
         succeeded(harness.bootstrap(force="true"))
-        history = harness.desk.history()
-        verdict = history.of(Judged)[-1]
+        view = harness.context.ledger_view()
+        verdict = view.of(GateVerdict)[-1]
         assert (verdict.verdict, verdict.forced) == ("PROMOTE", True) and verdict.reasons[-1] == "forced by a person"
-        assert harness.desk.endpoint.serving() == verdict.version == 2
+        assert harness.context.endpoint.serving() == verdict.version == 2
 
 
 def test_where_nothing_is_left_to_learn_from_the_error_names_the_project_and_what_to_declare(tmp_path: Path) -> None:
     features = {"known": [], "select": {"sample": 60, "most": 4, "fdr": 1e-9}}
-    with at_sea(tmp_path, **NOISE, features=features) as harness:
+    with running_harness(tmp_path, **NOISE, features=features) as harness:
         found = harness.bootstrap(force="true")
 
         assert not found.success
@@ -79,9 +79,9 @@ def test_where_nothing_is_left_to_learn_from_the_error_names_the_project_and_wha
 
 
 def test_a_project_without_enough_history_says_how_much_is_needed(tmp_path: Path) -> None:
-    with at_sea(tmp_path, clock={"type": "replay", "start": "2020-01-04"}) as harness:
+    with running_harness(tmp_path, clock={"type": "replay", "start": "2020-01-04"}) as harness:
         found = harness.bootstrap()
 
         assert not found.success
         assert "rows to learn from, at least 50 are needed" in failures(found)
-        assert harness.desk.history().of(Feasible) == []
+        assert harness.context.ledger_view().of(FeasibilityChecked) == []

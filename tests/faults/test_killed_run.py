@@ -11,15 +11,15 @@ import time
 from pathlib import Path
 
 import psutil
-from tide import States, at_sea, retrain, succeeded
+from example_project import States, retrain, running_harness, succeeded
 
-from mlops_assets.retraining.records import VersionTrained
+from mlops_assets.ledger.facts import VersionTrained
 
 SCRIPT = """
 import sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
-from tide import at_sea, retrain
+from example_project import at_sea, retrain
 with at_sea(Path(sys.argv[2]), serving=False) as harness:
     retrain(harness)
 """
@@ -43,12 +43,12 @@ def test_a_run_killed_in_the_middle_of_its_training_leaves_nothing_half_written(
     jvm = psutil.Process(json.loads(jvms[0].read_text())["pid"])
     assert jvm.is_running()  # a JVM outlives the process that started it
 
-    with at_sea(home) as harness:
-        history = harness.desk.history()
-        assert list(history.versions) == [1] and len(history.started) == 2
+    with running_harness(home) as harness:
+        view = harness.context.ledger_view()
+        assert list(view.versions) == [1] and len(view.started) == 2
         succeeded(retrain(harness))
-        history = harness.desk.history()
+        view = harness.context.ledger_view()
 
         assert not jvm.is_running()
-        assert [v.version for v in history.of(VersionTrained)] == [1, 2] and harness.desk.endpoint.serving() == 2
-        assert len([end for end in history.ended if end.decision]) == 1
+        assert [v.version for v in view.of(VersionTrained)] == [1, 2] and harness.context.endpoint.serving() == 2
+        assert len([end for end in view.ended if end.decision]) == 1

@@ -10,14 +10,14 @@ from typing import Any
 import dagster as dg
 import pytest
 from crash import kill_after
+from example_project import RUN, States, retrain, running_harness
 from harness import Harness
-from tide import RUN, States, at_sea, retrain
+from mlops_assets.resources.scoring.endpoint_process import EndpointProcess
+from mlops_assets.resources.tracking.registry import Registry
 
-from mlops_assets.retraining.ledger import Ledger
-from mlops_assets.retraining.outstanding import Retrain, outstanding
-from mlops_assets.retraining.records import PromotionStep, TrainingEnded
-from resources.endpoint_process import EndpointProcess
-from resources.mlflow import Registry
+from mlops_assets.ledger.facts import PromotionStep, TrainingEnded
+from mlops_assets.ledger.store import Ledger
+from mlops_assets.loop.outstanding import Retrain, outstanding
 
 Arrow = tuple[type, str, Callable[..., bool]]
 
@@ -67,93 +67,95 @@ def heal(harness: Harness) -> None:
 
 def served_version(harness: Harness) -> int:
     """Who answers, asked as any client would."""
-    history = harness.desk.history()
-    assert history.reign is not None
-    golden = (harness.desk.versions.path(history.reign.version) / "golden.json").read_text()
+    view = harness.context.ledger_view()
+    assert view.deployment_period is not None
+    golden = (harness.context.versions.path(view.deployment_period.version) / "golden.json").read_text()
     records = json.loads(golden)["records"][:1]
-    return int(harness.desk.endpoint.ask(records)[0]["model_version"])
+    return int(harness.context.endpoint.ask(records)[0]["model_version"])
 
 
 @pytest.mark.parametrize("arrow", list(AFTER_THE_LEDGER))
 def test_a_promotion_that_dies_once_the_ledger_knows_of_it_is_completed(
     arrow: str, states: States, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with at_sea(states.copy("judged", tmp_path / "home")) as harness:
+    with running_harness(states.copy("judged", tmp_path / "home")) as harness:
         crash_at(harness, monkeypatch, AFTER_THE_LEDGER[arrow])
         heal(harness)
         harness.close_runs()
-        history, desk = harness.desk.history(), harness.desk
+        view, project_context = harness.context.ledger_view(), harness.context
 
-        assert [reign.version for reign in history.reigns] == [1, 2]
-        assert history.open_promotion is None
-        assert served_version(harness) == 2 and desk.registry.alias("champion") == 2
-        assert desk.endpoint.shadowing() == 1
-        assert [(verdict.version, verdict.verdict) for verdict in history.verdicts if verdict.run_id == RUN] == [
+        assert [deployment_period.version for deployment_period in view.deployment_periods] == [1, 2]
+        assert view.open_promotion is None
+        assert served_version(harness) == 2 and project_context.registry.alias("champion") == 2
+        assert project_context.endpoint.shadowing() == 1
+        assert [(verdict.version, verdict.verdict) for verdict in view.verdicts if verdict.run_id == RUN] == [
             (2, "PROMOTE")
         ]
-        ends = [fact for fact in history.ended if fact.run_id == RUN]
+        ends = [fact for fact in view.ended if fact.run_id == RUN]
         assert [(end.outcome, end.attempt, end.consumes) for end in ends] == [("JUDGED", 1, True)]
-        assert history.open_retrain is None and history.cooldown_from == desk.now()
+        assert view.open_retrain is None and view.cooldown_from == project_context.now()
 
 
 @pytest.mark.parametrize("arrow", list(BEFORE_THE_LEDGER))
 def test_a_promotion_that_dies_before_the_ledger_knows_of_it_has_not_been(
     arrow: str, states: States, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with at_sea(states.copy("judged", tmp_path / "home")) as harness:
+    with running_harness(states.copy("judged", tmp_path / "home")) as harness:
         crash_at(harness, monkeypatch, BEFORE_THE_LEDGER[arrow])
         heal(harness)
-        history, desk = harness.desk.history(), harness.desk
+        view, project_context = harness.context.ledger_view(), harness.context
 
-        assert [reign.version for reign in history.reigns] == [1]
-        assert served_version(harness) == 1 and desk.registry.alias("champion") == 1
-        status = desk.endpoint.service.status()
+        assert [deployment_period.version for deployment_period in view.deployment_periods] == [1]
+        assert served_version(harness) == 1 and project_context.registry.alias("champion") == 1
+        status = project_context.endpoint.service.status()
         assert status is not None and status["standby"] is None
-        ends = [fact for fact in history.ended if fact.run_id == RUN]
+        ends = [fact for fact in view.ended if fact.run_id == RUN]
         assert [(end.outcome, end.attempt, end.final) for end in ends] == [("FAILED", 1, False)]
-        left = outstanding(desk.timeline, history, desk.now())
+        left = outstanding(project_context.timeline, view, project_context.now())
         assert [(item.decision, item.attempt) for item in left if isinstance(item, Retrain)] == [
-            (history.decisions[-1].id, 2)
+            (view.decisions[-1].id, 2)
         ]
 
 
 def test_a_repair_that_dies_itself_is_repaired_by_the_next(
     states: States, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with at_sea(states.copy("judged", tmp_path / "home")) as harness:
+    with running_harness(states.copy("judged", tmp_path / "home")) as harness:
         crash_at(harness, monkeypatch, AFTER_THE_LEDGER["PROMOTING was written"])
         request = harness.tick("endpoint_health")
         assert isinstance(request, dg.RunRequest)
         with kill_after(monkeypatch, *AFTER_THE_LEDGER["the alias moved"]):
             harness.carry_out(request)
-        monkeypatch.setattr("sensors.work._pause", lambda *_: None)
+        monkeypatch.setattr("mlops_assets.sensors.work._pause", lambda *_: None)
         heal(harness)
 
-        history = harness.desk.history()
-        assert [reign.version for reign in history.reigns] == [1, 2]
+        view = harness.context.ledger_view()
+        assert [deployment_period.version for deployment_period in view.deployment_periods] == [1, 2]
         assert served_version(harness) == 2
 
 
 def test_a_service_that_dies_between_ledger_and_switch_comes_back_with_the_old_version_and_is_then_switched(
     states: States, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with at_sea(states.copy("judged", tmp_path / "home")) as harness:
+    with running_harness(states.copy("judged", tmp_path / "home")) as harness:
         crash_at(harness, monkeypatch, AFTER_THE_LEDGER["the alias moved"])
-        harness.desk.endpoint.stop()
+        harness.context.endpoint.stop()
         heal(harness)
 
-        assert [reign.version for reign in harness.desk.history().reigns] == [1, 2]
+        assert [
+            deployment_period.version for deployment_period in harness.context.ledger_view().deployment_periods
+        ] == [1, 2]
         assert served_version(harness) == 2
 
 
 def test_while_a_promotion_is_half_done_no_other_begins(
     states: States, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with at_sea(states.copy("judged", tmp_path / "home")) as harness:
+    with running_harness(states.copy("judged", tmp_path / "home")) as harness:
         crash_at(harness, monkeypatch, AFTER_THE_LEDGER["PROMOTING was written"])
         assert isinstance(harness.tick("live_data"), dg.SkipReason)
         assert isinstance(harness.tick("retraining"), dg.SkipReason)
         again = harness.run("rollback", run_config={"ops": {"tide_roll_back": {"config": {"to": 1}}}})
 
         assert not again.success
-        assert [step.step for step in harness.desk.history().of(PromotionStep)][-1] == "PROMOTING"
+        assert [step.step for step in harness.context.ledger_view().of(PromotionStep)][-1] == "PROMOTING"

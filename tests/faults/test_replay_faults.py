@@ -19,22 +19,21 @@ from dagster._core.scheduler.instigation import InstigatorState, InstigatorStatu
 from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
 from dagster._daemon.types import DaemonHeartbeat
 from dagster_postgres.utils import DagsterPostgresException
+from example_project import ATTRIBUTES, TRAINED, example_project, running_harness
 from filelock import FileLock
-from tide import ATTRIBUTES, TRAINED, at_sea, tide
+from mlops_assets.resources.clock import Clock
+from mlops_assets.resources.platform import Platform, ProjectContext
+from mlops_assets.resources.settings import Settings
 
-import sensors.work
-from mlops_assets import replay
 from mlops_assets.acquisition import assets
 from mlops_assets.cli.instance import instance_of
-from mlops_assets.dagster_storage import asked
 from mlops_assets.errors import DagsterError, DagsterUnreachable, LedgerUnreachable, Refused, Unreachable
-from mlops_assets.failed_runs import lost_a_server
-from mlops_assets.replay import ATTEMPTS, DagsterLoop, Stuck, advance
-from mlops_assets.retraining.outstanding import LONGEST_PAUSE, Work, growing, outstanding
+from mlops_assets.loop import replay
+from mlops_assets.loop.dagster_storage import asked
+from mlops_assets.loop.failed_runs import lost_a_server
+from mlops_assets.loop.outstanding import LONGEST_PAUSE, Work, growing, outstanding
+from mlops_assets.loop.replay import ATTEMPTS, DagsterLoop, ReplayStopped, advance
 from mlops_assets.spec import ProjectSpec
-from resources.clock import Clock
-from resources.platform import Desk, Platform
-from resources.settings import Settings
 
 DAY = timedelta(days=1)
 
@@ -42,7 +41,7 @@ DAY = timedelta(days=1)
 class Still:
     """A loop in which nothing is ever to be done."""
 
-    def settle(self) -> None:
+    def run_until_idle(self) -> None:
         """At once."""
 
     def away(self, error: Unreachable) -> None:
@@ -51,9 +50,9 @@ class Still:
 
 
 @pytest.fixture
-def desk(tmp_path: Path) -> Desk:
-    """The desk of a project that has not begun: the history before its clock is still to be published."""
-    return Platform.configured(Settings(home=tmp_path)).of(tide())
+def project_context(tmp_path: Path) -> ProjectContext:
+    """The project context of a project that has not begun: the history before its clock is still to be published."""
+    return Platform.configured(Settings(home=tmp_path)).of(example_project())
 
 
 @pytest.fixture
@@ -79,16 +78,20 @@ def switch(instance: dg.DagsterInstance, sensor: str, status: InstigatorStatus) 
 
 
 def test_a_replay_stops_and_names_a_sensor_that_is_needed_and_switched_off(
-    desk: Desk, alive: dg.DagsterInstance
+    project_context: ProjectContext, alive: dg.DagsterInstance
 ) -> None:
     switch(alive, "tide_late_labels", InstigatorStatus.STOPPED)  # nothing waits for this one
     switch(alive, "tide_live_data", InstigatorStatus.STOPPED)
-    with pytest.raises(Stuck, match=r"sensor tide_live_data: it is switched off, and observe:labelled:.* waits for it"):
-        list(advance(desk, DagsterLoop(alive, desk), windows=1))
+    with pytest.raises(
+        ReplayStopped, match=r"sensor tide_live_data: it is switched off, and observe:labelled:.* waits for it"
+    ):
+        list(advance(project_context, DagsterLoop(alive, project_context), windows=1))
 
 
-def test_a_replay_stops_and_names_a_run_that_keeps_failing(desk: Desk, alive: dg.DagsterInstance) -> None:
-    work = outstanding(desk.timeline, desk.history(), desk.now())[0]
+def test_a_replay_stops_and_names_a_run_that_keeps_failing(
+    project_context: ProjectContext, alive: dg.DagsterInstance
+) -> None:
+    work = outstanding(project_context.timeline, project_context.ledger_view(), project_context.now())[0]
 
     @dg.job(name="tide_observe")
     def job() -> None:
@@ -101,15 +104,15 @@ def test_a_replay_stops_and_names_a_run_that_keeps_failing(desk: Desk, alive: dg
             alive.report_run_failed(run)
         return runs[-1]
 
-    loop = DagsterLoop(alive, desk)
+    loop = DagsterLoop(alive, project_context)
     last = failing(ATTEMPTS)
-    with pytest.raises(Stuck, match=f"run {last.run_id}: {work.key} has failed {ATTEMPTS} times"):
-        list(advance(desk, loop, windows=1))
+    with pytest.raises(ReplayStopped, match=f"run {last.run_id}: {work.key} has failed {ATTEMPTS} times"):
+        list(advance(project_context, loop, windows=1))
     # begun again after the cause was mended, it waits for the next attempt
-    again = DagsterLoop(alive, desk)
+    again = DagsterLoop(alive, project_context)
     again._require_attempts(work)
     failing(1)
-    with pytest.raises(Stuck, match=f"has failed {ATTEMPTS + 1} times"):
+    with pytest.raises(ReplayStopped, match=f"has failed {ATTEMPTS + 1} times"):
         again._require_attempts(work)
 
 
@@ -121,12 +124,12 @@ def test_a_replay_waits_for_a_server_that_is_away_however_often_the_run_fails(
     def away(*_: Any, **__: Any) -> Any:
         raise LedgerUnreachable("tide", "PostgreSQL", "it does not answer", "start it")
 
-    with at_sea(tmp_path) as harness:
-        loop = DagsterLoop(harness.instance, harness.desk)
-        (work, *_) = outstanding(harness.desk.timeline, harness.desk.history(), harness.desk.now())
+    with running_harness(tmp_path) as harness:
+        loop = DagsterLoop(harness.instance, harness.context)
+        (work, *_) = outstanding(harness.context.timeline, harness.context.ledger_view(), harness.context.now())
         with monkeypatch.context() as patch:
             patch.setattr(assets, "publish", away)
-            patch.setattr(sensors.work, "PAUSE", timedelta(0))
+            patch.setattr(work, "PAUSE", timedelta(0))
             for _ in range(ATTEMPTS + 3):
                 request = harness.tick("live_data")
                 assert isinstance(request, dg.RunRequest)
@@ -152,9 +155,9 @@ def test_the_pause_after_failures_doubles_until_it_is_the_longest() -> None:
     assert growing(timedelta(hours=1), 3) == timedelta(hours=1)
 
 
-def test_a_replay_stops_when_no_daemon_lives(desk: Desk, instance: dg.DagsterInstance) -> None:
-    with pytest.raises(Stuck, match=r"Dagster's daemon: .* start `dagster dev`"):
-        list(advance(desk, DagsterLoop(instance, desk), windows=1))
+def test_a_replay_stops_when_no_daemon_lives(project_context: ProjectContext, instance: dg.DagsterInstance) -> None:
+    with pytest.raises(ReplayStopped, match=r"Dagster's daemon: .* start `dagster dev`"):
+        list(advance(project_context, DagsterLoop(instance, project_context), windows=1))
 
 
 def without_storage(monkeypatch: pytest.MonkeyPatch, kind: str, times: int) -> None:
@@ -172,20 +175,24 @@ def without_storage(monkeypatch: pytest.MonkeyPatch, kind: str, times: int) -> N
 
 
 def test_a_daemon_that_was_silent_while_its_storage_was_away_gets_time_to_come_back(
-    desk: Desk, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+    project_context: ProjectContext, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     without_storage(monkeypatch, "server closed the connection unexpectedly", times=2)
     monkeypatch.setattr(replay, "HEARTBEAT_WITHIN", timedelta(seconds=3))
     looks, told = list[list[Work]](), list[Unreachable]()
-    with pytest.raises(Stuck, match="Dagster's daemon"):
-        list(advance(desk, DagsterLoop(instance, desk, watch=looks.append, told=told.append), windows=1))
+    with pytest.raises(ReplayStopped, match="Dagster's daemon"):
+        list(
+            advance(
+                project_context, DagsterLoop(instance, project_context, watch=looks.append, told=told.append), windows=1
+            )
+        )
     assert [type(error) for error in told] == [DagsterUnreachable] * 2
     assert "server closed the connection unexpectedly" in str(told[0])
     assert len(looks) > 1
 
 
 def test_a_daemon_that_was_silent_while_the_clock_could_not_be_moved_gets_time_to_come_back(
-    desk: Desk, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+    project_context: ProjectContext, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     moved, looks, told = Clock.move, list[list[Work]](), list[Unreachable]()
 
@@ -196,9 +203,9 @@ def test_a_daemon_that_was_silent_while_the_clock_could_not_be_moved_gets_time_t
 
     monkeypatch.setattr(Clock, "move", move)
     monkeypatch.setattr(replay, "HEARTBEAT_WITHIN", timedelta(seconds=3))
-    loop = DagsterLoop(instance, desk, watch=looks.append, told=told.append)
-    with pytest.raises(Stuck, match="Dagster's daemon"):
-        list(advance(desk, loop, windows=1))
+    loop = DagsterLoop(instance, project_context, watch=looks.append, told=told.append)
+    with pytest.raises(ReplayStopped, match="Dagster's daemon"):
+        list(advance(project_context, loop, windows=1))
     assert len(told) == 1
     assert len(looks) > 1
 
@@ -239,26 +246,28 @@ def op_job(op: dg.OpDefinition) -> dg.JobDefinition:
 
 
 def test_a_replay_does_not_wait_for_a_storage_that_refuses(
-    desk: Desk, alive: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+    project_context: ProjectContext, alive: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     without_storage(monkeypatch, 'password authentication failed for user "dagster"', times=1)
     with pytest.raises(DagsterError, match="its database refuses: password authentication failed") as found:
-        list(advance(desk, DagsterLoop(alive, desk), windows=1))
+        list(advance(project_context, DagsterLoop(alive, project_context), windows=1))
     assert not isinstance(found.value, Unreachable)
 
 
-def test_a_second_replay_is_refused_while_the_first_goes_on(desk: Desk) -> None:
-    first = advance(desk, Still(), windows=2)
+def test_a_second_replay_is_refused_while_the_first_goes_on(project_context: ProjectContext) -> None:
+    first = advance(project_context, Still(), windows=2)
     assert next(first) == TRAINED + DAY
     with pytest.raises(Refused, match="it is being moved already"):
-        next(advance(desk, Still(), windows=1))
+        next(advance(project_context, Still(), windows=1))
     assert list(first) == [TRAINED + 2 * DAY]
-    assert list(advance(desk, Still(), windows=1)) == [TRAINED + 3 * DAY]
-    with FileLock(desk.folder / "replay.lock", timeout=0):
+    assert list(advance(project_context, Still(), windows=1)) == [TRAINED + 3 * DAY]
+    with FileLock(project_context.folder / "replay.lock", timeout=0):
         pass
 
 
-def test_a_replay_that_has_ended_holds_its_lock_no_longer(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_replay_that_has_ended_holds_its_lock_no_longer(
+    project_context: ProjectContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
     made: list[FileLock] = []
 
     def kept(path: Path) -> FileLock:
@@ -266,31 +275,31 @@ def test_a_replay_that_has_ended_holds_its_lock_no_longer(desk: Desk, monkeypatc
         return made[-1]
 
     monkeypatch.setattr(replay, "FileLock", kept)
-    list(advance(desk, Still(), windows=1))
-    begun = advance(desk, Still(), windows=2)
+    list(advance(project_context, Still(), windows=1))
+    begun = advance(project_context, Still(), windows=2)
     next(begun)
     assert [lock.is_locked for lock in made] == [False, True]
     begun.close()  # type: ignore[attr-defined]
     assert [lock.is_locked for lock in made] == [False, False]
 
 
-def test_a_replay_does_not_go_backwards(desk: Desk) -> None:
-    list(advance(desk, Still(), windows=2))
+def test_a_replay_does_not_go_backwards(project_context: ProjectContext) -> None:
+    list(advance(project_context, Still(), windows=2))
     with pytest.raises(Refused, match="it stands at 2020-01-23T00:00:00Z and cannot go back to 2020-01-22T00:00:00Z"):
-        list(advance(desk, Still(), until=TRAINED + DAY))
-    assert desk.now() == TRAINED + 2 * DAY
+        list(advance(project_context, Still(), until=TRAINED + DAY))
+    assert project_context.now() == TRAINED + 2 * DAY
 
 
 def test_the_wall_clock_is_not_replayed(tmp_path: Path) -> None:
-    desk = Platform.configured(Settings(home=tmp_path)).of(
+    project_context = Platform.configured(Settings(home=tmp_path)).of(
         ProjectSpec.model_validate(ATTRIBUTES | {"clock": {"type": "wall"}})
     )
     for how in ({"windows": 1}, {"until": datetime(2030, 1, 1, tzinfo=UTC)}):
         with pytest.raises(Refused, match="lives by the wall's clock"):
-            list(advance(desk, Still(), **how))  # type: ignore[arg-type]
+            list(advance(project_context, Still(), **how))  # type: ignore[arg-type]
 
 
-def test_a_replay_until_a_moment_stands_there_at_the_end(desk: Desk) -> None:
+def test_a_replay_until_a_moment_stands_there_at_the_end(project_context: ProjectContext) -> None:
     until = TRAINED + 1.5 * DAY
-    assert list(advance(desk, Still(), until=until)) == [TRAINED + DAY, until]
-    assert desk.now() == until
+    assert list(advance(project_context, Still(), until=until)) == [TRAINED + DAY, until]
+    assert project_context.now() == until

@@ -10,11 +10,10 @@ import dagster as dg
 import httpx
 import pytest
 from dagster._core.remote_representation.external_data import RepositorySnap
+from example_project import States, by_hand, run_until_only_retraining_is_left, running_harness
 from harness import Harness
+from mlops_assets.resources.settings import Settings
 from pydantic import ValidationError
-from tide import States, at_sea, by_hand, settle_but_retraining
-
-from resources.settings import Settings
 
 DAY = timedelta(days=1)
 SECRETS = {
@@ -32,16 +31,16 @@ def harness(states: States, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         monkeypatch.setenv(name, value)
     (tmp_path / "client-token").write_text(CLIENT)
     monkeypatch.setenv("MLOPS_ASSETS_CLIENT_TOKEN_FILE", str(tmp_path / "client-token"))
-    with at_sea(states.copy("bootstrapped", tmp_path / "home")) as found:
+    with running_harness(states.copy("bootstrapped", tmp_path / "home")) as found:
         yield found
 
 
 def test_no_log_no_answer_no_fact_and_no_metadata_shows_a_secret(harness: Harness, tmp_path: Path) -> None:
     # a day of work: answers, reports, a decision; then what fails, since errors are what quotes too much
-    harness.desk.clock.move(harness.desk.now() + DAY)
-    settle_but_retraining(harness)
+    harness.context.clock.move(harness.context.now() + DAY)
+    run_until_only_retraining_is_left(harness)
     assert by_hand(harness, "endpoint").success
-    url = str(harness.desk.endpoint.url)
+    url = str(harness.context.endpoint.url)
     right, wrong = {"Authorization": f"Bearer {CLIENT}"}, {"Authorization": f"Bearer {CLIENT}x"}
     shown = {
         f"{path} {name}": httpx.get(f"{url}{path}", headers=headers, trust_env=False).text
@@ -51,11 +50,11 @@ def test_no_log_no_answer_no_fact_and_no_metadata_shows_a_secret(harness: Harnes
     shown["refused"] = httpx.post(f"{url}/invocations", json={"inputs": [{}]}, headers=right, trust_env=False).text
     shown["unknown"] = httpx.post(f"{url}/invocations", json={"inputs": [{}]}, headers=wrong, trust_env=False).text
     assert "champion" in shown["/status known"] and "mlops_requests" in shown["/metrics known"]
-    harness.desk.endpoint.stop()
+    harness.context.endpoint.stop()
     (tmp_path / "client-token").write_text("")
     assert not by_hand(harness, "endpoint").success, "without its token the service must not start"
 
-    secrets = {*SECRETS.values(), CLIENT, (harness.desk.endpoint.service.folder / "token").read_text()}
+    secrets = {*SECRETS.values(), CLIENT, (harness.context.endpoint.service.folder / "token").read_text()}
     events = [record.event_log_entry for run in harness.instance.get_runs() for record in records(harness, run)]
     assert len(events) > 100
     shown |= {f"event {n}": f"{dg.serialize_value(event)} {event.user_message}" for n, event in enumerate(events)}

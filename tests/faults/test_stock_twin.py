@@ -12,7 +12,7 @@ from pathlib import Path
 
 import httpx
 import psutil
-from tide import START, States, at_sea
+from example_project import START, States, running_harness
 
 from mlops_assets.cli.processes import Started, free_port
 
@@ -50,11 +50,11 @@ def stock(uri: str, model: str, log: Path) -> Iterator[str]:
 
 
 def test_mlflow_models_serve_answers_recorded_requests_exactly_as_the_endpoint(states: States, tmp_path: Path) -> None:
-    with at_sea(states.copy("asked", tmp_path / "home")) as harness:
-        answers = harness.desk.telemetry.answers("tide", START, START + timedelta(days=40), roles=("champion",))
+    with running_harness(states.copy("asked", tmp_path / "home")) as harness:
+        answers = harness.context.telemetry.answers("tide", START, START + timedelta(days=40), roles=("champion",))
         rows = list(answers["inputs"].iloc[::7][:20])
         assert len(rows) == 20
-        ours = harness.desk.endpoint.ask(rows)
+        ours = harness.context.endpoint.ask(rows)
         with stock(harness.platform.registry.uri, "models:/tide/1", tmp_path / "stock.log") as url:
             body = {"dataframe_records": rows}
             said = httpx.post(f"{url}/invocations", json=body, timeout=60.0, trust_env=False)

@@ -9,15 +9,23 @@ from typing import Any
 import dagster as dg
 import pandas as pd
 import pytest
-from tide import ASKED, States, at_sea, failures, retrain, settle_but_retraining, succeeded
+from example_project import (
+    ASKED,
+    States,
+    failures,
+    retrain,
+    run_until_only_retraining_is_left,
+    running_harness,
+    succeeded,
+)
+from mlops_assets.resources.platform import ProjectContext
+from mlops_assets.resources.telemetry.prediction_log import Telemetry
+from mlops_assets.sensors.run_status import Seen, record_run_end
 
-from mlops_assets.deployment.answers import window_answers
+from mlops_assets.deployment.window_predictions import window_predictions
 from mlops_assets.errors import Refused
-from mlops_assets.retraining.records import Judged, TrainingStarted
-from mlops_assets.retraining.training import request_retraining
-from resources.platform import Desk
-from resources.telemetry import Telemetry
-from sensors.run_status import Seen, settle_run
+from mlops_assets.ledger.facts import GateVerdict, TrainingStarted
+from mlops_assets.retraining.requests import request_retraining
 
 DAY = timedelta(days=1)
 SENSORS = ("endpoint_health", "live_data", "late_labels", "retraining")
@@ -27,8 +35,8 @@ def test_a_daemon_killed_before_it_kept_its_cursor_launches_nothing_twice(
     states: States, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each tick is made twice, as a new daemon makes it that does not know of the first: it gives the same run key."""
-    with at_sea(states.copy("asked", tmp_path / "home")) as harness:
-        harness.desk.clock.move(harness.desk.now() + DAY)
+    with running_harness(states.copy("asked", tmp_path / "home")) as harness:
+        harness.context.clock.move(harness.context.now() + DAY)
         launched = []
         while True:
             twice = [(harness.tick(name), harness.tick(name)) for name in SENSORS]
@@ -46,14 +54,14 @@ def test_a_daemon_killed_before_it_kept_its_cursor_launches_nothing_twice(
             assert result is not None
             succeeded(result)
             assert harness.carry_out(requests[0]) is None
-        decision = harness.desk.history().open_retrain
+        decision = harness.context.ledger_view().open_retrain
 
         assert [key.split(":")[1] for key in launched] == ["score", "observe"]
         assert decision is not None and requests[0].run_key == f"tide:{decision.id}:1"
 
 
 def test_while_a_run_of_the_loop_is_active_no_sensor_launches_another(states: States, tmp_path: Path) -> None:
-    with at_sea(states.copy("asked", tmp_path / "home"), serving=False) as harness:
+    with running_harness(states.copy("asked", tmp_path / "home"), serving=False) as harness:
         job = harness.definitions.resolve_job_def("tide_retrain")
         harness.instance.create_run_for_job(job, status=dg.DagsterRunStatus.STARTED, tags={"mlops/loop": "tide"})
         for name in SENSORS:
@@ -63,74 +71,78 @@ def test_while_a_run_of_the_loop_is_active_no_sensor_launches_another(states: St
 
 def test_of_two_triggers_at_once_one_is_judged_and_the_other_skipped(states: States, tmp_path: Path) -> None:
     """A person asks while the policy's own request is under way; the person's turn comes first."""
-    with at_sea(states.copy("judged", tmp_path / "home")) as harness:
-        desk = harness.desk
-        (policys,) = [d for d in desk.history().decisions if d.outcome == "RETRAIN"]
-        persons = request_retraining(desk.ledger, desk.timeline, "a person", desk.now())
+    with running_harness(states.copy("judged", tmp_path / "home")) as harness:
+        project_context = harness.context
+        (policys,) = [d for d in project_context.ledger_view().decisions if d.outcome == "RETRAIN"]
+        persons = request_retraining(
+            project_context.ledger, project_context.timeline, "a person", project_context.now()
+        )
         assert [e.identity for e in persons.evidence] == [e.identity for e in policys.evidence]
         succeeded(retrain(harness, ["champion", "endpoint"]))  # the policy's
         late = harness.run("retrain", tags={"decision": persons.id})
-        history = desk.history()
+        view = project_context.ledger_view()
 
         assert late.success and not late.asset_materializations_for_node("tide__dataset")
-        ends = {end.decision: (end.outcome, end.reason) for end in history.ended if end.decision}
+        ends = {end.decision: (end.outcome, end.reason) for end in view.ended if end.decision}
         assert ends[policys.id][0] == "JUDGED"
         assert ends[persons.id] == ("SKIPPED", f"the evidence of decision {persons.id} has been consumed meanwhile")
-        assert list(history.versions) == [1, 2] and len(history.of(Judged)) == 2
+        assert list(view.versions) == [1, 2] and len(view.of(GateVerdict)) == 2
         assert isinstance(harness.tick("retraining"), dg.SkipReason)
 
 
 def test_a_person_who_asks_again_when_nothing_is_new_is_refused_before_any_training(
     states: States, tmp_path: Path
 ) -> None:
-    with at_sea(states.copy("judged", tmp_path / "home")) as harness:
+    with running_harness(states.copy("judged", tmp_path / "home")) as harness:
         succeeded(retrain(harness, ["champion", "endpoint"]))
         again = harness.run("retrain")  # as a click on the job in the UI
-        history = harness.desk.history()
+        view = harness.context.ledger_view()
 
         assert not again.success
         assert "0 labelled rows that version 2 (as of 2020-01-27T00:00:00Z) has not seen, 24 are needed" in failures(
             again
         )
-        assert [(d.by, d.evidence) for d in history.decisions][-1] == ("person", [])
-        assert [e.outcome for e in history.ended if e.run_id == again.run_id] == ["SKIPPED"]
-        assert list(history.versions) == [1, 2]
+        assert [(d.by, d.evidence) for d in view.decisions][-1] == ("person", [])
+        assert [e.outcome for e in view.ended if e.run_id == again.run_id] == ["SKIPPED"]
+        assert list(view.versions) == [1, 2]
 
 
 def test_a_held_candidate_consumes_the_evidence_of_a_persons_request_too(states: States, tmp_path: Path) -> None:
     """Not promoted, so the same rows are still unseen: a second training on them would judge the same once more."""
-    with at_sea(states.copy("judged", tmp_path / "home"), serving=False, promotion={"margin": 0.9}) as harness:
-        desk = harness.desk
-        persons = request_retraining(desk.ledger, desk.timeline, "a person", desk.now())
+    with running_harness(states.copy("judged", tmp_path / "home"), serving=False, promotion={"margin": 0.9}) as harness:
+        project_context = harness.context
+        persons = request_retraining(
+            project_context.ledger, project_context.timeline, "a person", project_context.now()
+        )
         succeeded(retrain(harness, ["evaluation", "champion"]))
-        history = desk.history()
+        view = project_context.ledger_view()
 
-        assert history.verdicts[-1].verdict == "HOLD" and history.cooldown_from == ASKED
-        assert history.acted_on(persons.id) and history.open_retrain is None
+        assert view.verdicts[-1].verdict == "HOLD" and view.cooldown_from == ASKED
+        assert view.acted_on(persons.id) and view.open_retrain is None
 
 
 def test_the_end_of_a_run_that_is_seen_twice_is_recorded_once(states: States, tmp_path: Path) -> None:
-    with at_sea(states.copy("asked", tmp_path / "home"), serving=False) as harness:
-        decision = harness.desk.history().open_retrain
+    with running_harness(states.copy("asked", tmp_path / "home"), serving=False) as harness:
+        decision = harness.context.ledger_view().open_retrain
         assert decision is not None
         job = harness.definitions.resolve_job_def("tide_retrain")
         run = harness.instance.create_run_for_job(
             job, status=dg.DagsterRunStatus.FAILURE, tags={"mlops/loop": "tide", "decision": decision.id}
         )
         for _ in range(2):
-            settle_run(harness.desk, run)
+            record_run_end(harness.context, run)
             harness.close_runs()
-        history = harness.desk.history()
+        view = harness.context.ledger_view()
 
-        assert [(e.outcome, e.attempt) for e in history.attempts(decision.id)] == [("FAILED", 1)]
-        assert len([fact for fact in history.of(TrainingStarted) if fact.run_id == run.run_id]) == 1
+        assert [(e.outcome, e.attempt) for e in view.attempts(decision.id)] == [("FAILED", 1)]
+        assert len([fact for fact in view.of(TrainingStarted) if fact.run_id == run.run_id]) == 1
 
 
 def test_a_run_whose_end_cannot_be_recorded_is_said_and_tried_again_and_keeps_no_other_waiting(
     states: States, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with at_sea(states.copy("asked", tmp_path / "home"), serving=False) as harness:
-        decision = harness.desk.history().open_retrain
+    with running_harness(states.copy("asked", tmp_path / "home"), serving=False) as harness:
+        decision = harness.context.ledger_view().open_retrain
         assert decision is not None
         tags = {"mlops/loop": "tide", "decision": decision.id}
         job = harness.definitions.resolve_job_def("tide_retrain")
@@ -138,62 +150,65 @@ def test_a_run_whose_end_cannot_be_recorded_is_said_and_tried_again_and_keeps_no
             harness.instance.create_run_for_job(job, status=dg.DagsterRunStatus.FAILURE, tags=tags) for _ in range(2)
         )
 
-        def refuses_the_first(desk: Desk, run: dg.DagsterRun, *, interrupted: bool) -> None:
+        def refuses_the_first(project_context: ProjectContext, run: dg.DagsterRun, *, interrupted: bool) -> None:
             if run.run_id == first.run_id:
                 raise KeyError("a fact that nobody foresaw")
-            settle_run(desk, run, interrupted=interrupted)
+            record_run_end(project_context, run, interrupted=interrupted)
 
         with monkeypatch.context() as patch:
-            patch.setattr("sensors.run_status.settle_run", refuses_the_first)
+            patch.setattr("mlops_assets.sensors.run_status.settle_run", refuses_the_first)
             for _ in range(2):
                 said = harness.tick_run_status()
                 assert first.run_id in said and "a fact that nobody foresaw" in said and second.run_id not in said
-                assert [end.run_id for end in harness.desk.history().attempts(decision.id)] == [second.run_id]
+                assert [end.run_id for end in harness.context.ledger_view().attempts(decision.id)] == [second.run_id]
         harness.close_runs()
-        ends = harness.desk.history().attempts(decision.id)
+        ends = harness.context.ledger_view().attempts(decision.id)
         assert [(end.run_id, end.outcome) for end in ends] == [(second.run_id, "FAILED"), (first.run_id, "FAILED")]
         # settled once, and not looked at again
-        monkeypatch.setattr("sensors.run_status.settle_run", None)
+        monkeypatch.setattr("mlops_assets.sensors.run_status.settle_run", None)
         harness.close_runs()
 
 
 def test_a_cursor_that_an_earlier_release_kept_is_read() -> None:
     assert Seen.read("1764240000.5") == Seen(until=1764240000.5)
-    assert Seen.read(Seen(until=1.5, unsettled=["a"]).model_dump_json()) == Seen(until=1.5, unsettled=["a"])
+    assert Seen.read(Seen(until=1.5, unrecorded=["a"]).model_dump_json()) == Seen(until=1.5, unrecorded=["a"])
     assert Seen.read(None) == Seen()
 
 
 def test_a_fresh_dagster_home_goes_on_where_the_old_one_stood(states: States, tmp_path: Path) -> None:
     """Dagster's event log is a view; the ledger says what comes next."""
     home = states.copy("asked", tmp_path / "home")
-    with at_sea(home) as harness:
-        harness.desk.clock.move(harness.desk.now() + DAY)
-        settle_but_retraining(harness)
-        facts, answered = harness.desk.history().facts, harness.desk.telemetry.counts("tide")["answered"]
+    with running_harness(home) as harness:
+        harness.context.clock.move(harness.context.now() + DAY)
+        run_until_only_retraining_is_left(harness)
+        facts, answered = (
+            harness.context.ledger_view().facts,
+            harness.context.telemetry.counts("tide")["answered"],
+        )
         wanted = harness.tick("retraining")
-    with at_sea(home) as harness:
-        assert harness.instance.get_runs_count() == 0 and harness.desk.history().facts == facts
+    with running_harness(home) as harness:
+        assert harness.instance.get_runs_count() == 0 and harness.context.ledger_view().facts == facts
         again = harness.tick("retraining")
         assert isinstance(wanted, dg.RunRequest) and isinstance(again, dg.RunRequest)
         assert again.run_key == wanted.run_key and again.tags == wanted.tags
-        harness.desk.clock.move(harness.desk.now() + DAY)
-        settle_but_retraining(harness)
-        assert harness.desk.telemetry.counts("tide")["answered"] == answered + 24
+        harness.context.clock.move(harness.context.now() + DAY)
+        run_until_only_retraining_is_left(harness)
+        assert harness.context.telemetry.counts("tide")["answered"] == answered + 24
 
 
 def test_answers_read_before_somebody_else_published_newer_ones_do_not_replace_them(
     states: States, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with at_sea(states.copy("asked", tmp_path / "home")) as harness:
-        desk, window = harness.desk, harness.desk.timeline.window_at(ASKED - DAY)
+    with running_harness(states.copy("asked", tmp_path / "home")) as harness:
+        project_context, window = harness.context, harness.context.timeline.window_at(ASKED - DAY)
         read = Telemetry.answers
 
         def overtaken(log: Telemetry, *args: Any, **kwargs: Any) -> pd.DataFrame:
             found = read(log, *args, **kwargs)
-            seen = desk.lake.look("tide", "predictions", window.id)
-            desk.lake.write_answers("tide", window.id, found.iloc[1:], seen)
+            seen = project_context.lake.look("tide", "predictions", window.id)
+            project_context.lake.write_predictions("tide", window.id, found.iloc[1:], seen)
             return found
 
         monkeypatch.setattr(Telemetry, "answers", overtaken)
         with pytest.raises(Refused, match=r"predictions of window .*somebody else published"):
-            window_answers(desk, window)
+            window_predictions(project_context, window)

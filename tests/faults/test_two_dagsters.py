@@ -9,8 +9,8 @@ import worlds
 from harness import SENSORS, Harness
 from ledger_rules import silent
 
-from mlops_assets.replay import DagsterLoop, Stuck, advance
-from mlops_assets.retraining.lease import LENGTH
+from mlops_assets.ledger.lease import LENGTH
+from mlops_assets.loop.replay import DagsterLoop, ReplayStopped, advance
 
 
 @pytest.fixture
@@ -36,13 +36,13 @@ def test_a_replay_through_the_second_ends_and_names_the_first_before_it_moves_th
     two: tuple[Harness, Harness],
 ) -> None:
     first, second = two
-    before = first.desk.now()
+    before = first.context.now()
     for outstanding_work in (True, False):
-        with pytest.raises(Stuck, match=r"twofold.*another Dagster \(.*end one of the two"):
-            list(advance(second.desk, DagsterLoop(second.instance, second.desk), windows=1))
-        assert first.desk.now() == before
+        with pytest.raises(ReplayStopped, match=r"twofold.*another Dagster \(.*end one of the two"):
+            list(advance(second.context, DagsterLoop(second.instance, second.context), windows=1))
+        assert first.context.now() == before
         if outstanding_work:
-            first.settle()
+            first.run_until_idle()
             first.tick("live_data")
 
 

@@ -12,13 +12,13 @@ from typing import Any
 import dagster as dg
 import worlds
 from harness import Harness
+from mlops_assets.resources.platform import ProjectContext
 
-from mlops_assets.retraining.history import History
-from mlops_assets.retraining.records import Decision, Stage
-from mlops_assets.retraining.summaries import DriftSummary, HealthSummary, PerformanceSummary
+from mlops_assets.ledger.facts import Decision, Stage
+from mlops_assets.ledger.summaries import DriftSummary, HealthSummary, PerformanceSummary
+from mlops_assets.ledger.view import LedgerView
 from mlops_assets.spec import ProjectSpec
 from mlops_assets.timeline import Window
-from resources.platform import Desk
 
 
 class Play:
@@ -28,18 +28,18 @@ class Play:
         self.harness = harness
 
     @property
-    def desk(self) -> Desk:
+    def context(self) -> ProjectContext:
         """The project's resources."""
-        return self.harness.desk
+        return self.harness.context
 
     @property
-    def history(self) -> History:
+    def view(self) -> LedgerView:
         """The ledger as it is now."""
-        return self.desk.history()
+        return self.context.ledger_view()
 
     def window(self, number: int) -> Window:
         """A window, counted from the clock's beginning."""
-        return self.desk.timeline.window_at(worlds.at(number))
+        return self.context.timeline.window_at(worlds.at(number))
 
     def windows(self, first: int, after: int) -> list[Window]:
         """Windows [first, after), counted from the clock's beginning."""
@@ -47,7 +47,7 @@ class Play:
 
     def decision(self, number: int, stage: Stage = "labelled") -> Decision:
         """The policy's decision on a window."""
-        found = self.history.decision_for(self.window(number).id, stage)
+        found = self.view.decision_for(self.window(number).id, stage)
         assert found is not None, f"nothing was decided on window {number} at {stage}"
         return found
 
@@ -64,7 +64,7 @@ class Play:
         return self._summary("health", number, stage)
 
     def _summary(self, report: str, number: int, stage: Stage) -> Any:
-        found = self.history.report(report, self.window(number).id, stage)
+        found = self.view.report(report, self.window(number).id, stage)
         assert found is not None, f"there is no {report} report of window {number} at {stage}"
         return found.typed
 
@@ -102,7 +102,7 @@ def playing(spec: ProjectSpec, home: Path, **tags: str) -> Iterator[Play]:
     with Harness.on(spec, home) as harness:
         play = Play(harness)
         play.run("bootstrap", tags=tags)
-        assert play.history.reign is not None, [verdict.reasons for verdict in play.history.verdicts]
+        assert play.view.deployment_period is not None, [verdict.reasons for verdict in play.view.verdicts]
         yield play
 
 
@@ -112,5 +112,5 @@ def resumed(spec: ProjectSpec, state: Path, home: Path) -> Iterator[Play]:
     # MLflow's artifacts are read from where they were made: it keeps absolute addresses
     shutil.copytree(state, home, ignore=shutil.ignore_patterns("*.lock"))
     with Harness.on(spec, home) as harness:
-        harness.desk.endpoint.ensure_running()
+        harness.context.endpoint.ensure_running()
         yield Play(harness)

@@ -10,20 +10,20 @@ from datetime import datetime
 from typing import Any
 
 import pandas as pd
+from mlops_assets.resources.platform import ProjectContext
 
-from mlops_assets.prediction.inputs import InputSchema
-from mlops_assets.retraining.records import (
+from mlops_assets.ledger.facts import (
     Decided,
     EventMissed,
-    Judged,
+    GateVerdict,
     Reported,
     VersionTrained,
     WindowLabelled,
     WindowPublished,
     WindowQuarantined,
 )
+from mlops_assets.prediction.inputs import InputSchema
 from mlops_assets.timeline import iso
-from resources.platform import Desk
 
 Records = dict[str, list[dict[str, Any]]]
 RUNS = {"run_id", "training", "mlflow_run", "digest", "dataset_tag", "wall_time"}
@@ -32,30 +32,33 @@ MEASURED = {"p50_ms", "p95_ms", "p99_ms", "memory_mb"}
 """What `service_health` measures on the wall's clock."""
 
 
-def canonical(desk: Desk, until: datetime | None = None) -> Records:
+def canonical(context: ProjectContext, until: datetime | None = None) -> Records:
     """All canonical records of a project; with `until` those of moments up to then.
 
     Of events that lie after `until` but were answered by then only what comes from the past is kept: the values of
     their known columns, and what follows from them, are the future's.
     """
-    history = desk.history()
+    view = context.ledger_view()
     facts: dict[str, Any] = {
-        "published": history.of(WindowPublished),
-        "labelled": history.of(WindowLabelled),
-        "quarantined": history.of(WindowQuarantined),
-        "missed": history.of(EventMissed),
-        "reports": history.of(Reported),
-        "decisions": history.of(Decided),
-        "verdicts": history.of(Judged),
-        "datasets": history.of(VersionTrained),
+        "published": view.of(WindowPublished),
+        "labelled": view.of(WindowLabelled),
+        "quarantined": view.of(WindowQuarantined),
+        "missed": view.of(EventMissed),
+        "reports": view.of(Reported),
+        "decisions": view.of(Decided),
+        "verdicts": view.of(GateVerdict),
+        "datasets": view.of(VersionTrained),
     }
     found = {
         name: [_plain(fact.model_dump(mode="json")) for fact in kept if until is None or fact.at <= until]
         for name, kept in facts.items()
     }
-    reigns = [reign.model_dump(mode="json", exclude={"end", "promotion"}) for reign in history.reigns]
-    found["reigns"] = [r for r in reigns if until is None or datetime.fromisoformat(r["start"]) <= until]
-    found["answers"] = _answers(desk, until)
+    deployment_periods = [
+        deployment_period.model_dump(mode="json", exclude={"end", "promotion"})
+        for deployment_period in view.deployment_periods
+    ]
+    found["reigns"] = [r for r in deployment_periods if until is None or datetime.fromisoformat(r["start"]) <= until]
+    found["answers"] = _answers(context, until)
     return found
 
 
@@ -87,10 +90,10 @@ def _plain(fact: dict[str, Any]) -> dict[str, Any]:
     return kept
 
 
-def _answers(desk: Desk, until: datetime | None) -> list[dict[str, Any]]:
-    timeline, spec = desk.timeline, desk.spec
+def _answers(context: ProjectContext, until: datetime | None) -> list[dict[str, Any]]:
+    timeline, spec = context.timeline, context.spec
     end = pd.Timestamp.max.tz_localize("UTC").to_pydatetime(warn=False)
-    frame = desk.telemetry.answers(spec.name, timeline.start, end, roles=("champion", "shadow"))
+    frame = context.telemetry.answers(spec.name, timeline.start, end, roles=("champion", "shadow"))
     schema = InputSchema.of(spec)
     fields = {schema.history_field(column): column for column in schema.history}
     found = []

@@ -12,10 +12,10 @@ import records
 import worlds
 from plays import Play, resumed
 
+from mlops_assets.ledger.view import LedgerView
 from mlops_assets.modeling import training
 from mlops_assets.prediction.inputs import cut_inputs, to_records
 from mlops_assets.prediction.predictor import Predictor
-from mlops_assets.retraining.history import History
 
 BREAK, DECIDED, WINDOWS = worlds.FORK, 14, 30
 pytestmark = [pytest.mark.xdist_group("seeded"), pytest.mark.timeout(900)]
@@ -52,12 +52,12 @@ def test_a_signal_that_waits_for_the_other_one_is_named_in_the_decisions_before(
 def test_the_sensor_launched_the_retraining_for_this_decision(broken: Play) -> None:
     decision = broken.decision(DECIDED)
     assert f"seeded:{decision.id}:1" in broken.harness.keys
-    (started,) = [fact for fact in broken.history.started if fact.by != "bootstrap"]
+    (started,) = [fact for fact in broken.view.started if fact.by != "bootstrap"]
     assert (started.by, started.decision, started.attempt) == ("policy", decision.id, 1)
 
 
 def test_the_gate_judged_the_candidate_on_rows_that_neither_side_had_seen(broken: Play) -> None:
-    first, second = broken.history.verdicts
+    first, second = broken.view.verdicts
     assert (second.verdict, second.by, second.version, second.champion) == ("PROMOTE", "policy", 2, 1)
     assert second.rows == 48
     assert second.champion_loss == pytest.approx(
@@ -69,9 +69,12 @@ def test_the_gate_judged_the_candidate_on_rows_that_neither_side_had_seen(broken
 
 
 def test_the_promoted_version_serves_from_the_moment_it_was_decided(broken: Play) -> None:
-    reigns = [(reign.version, reign.start, reign.cause) for reign in broken.history.reigns]
-    assert reigns == [(1, worlds.at(0), "bootstrap"), (2, worlds.at(DECIDED + 1), "retraining")]
-    answers = broken.desk.telemetry.answers("seeded", worlds.at(0), worlds.at(WINDOWS))
+    deployment_periods = [
+        (deployment_period.version, deployment_period.start, deployment_period.cause)
+        for deployment_period in broken.view.deployment_periods
+    ]
+    assert deployment_periods == [(1, worlds.at(0), "bootstrap"), (2, worlds.at(DECIDED + 1), "retraining")]
+    answers = broken.context.telemetry.answers("seeded", worlds.at(0), worlds.at(WINDOWS))
     by = answers.groupby("version")["due"].agg(["min", "max"])
     switch = worlds.at(DECIDED + 1)
     assert by.loc[1, "max"] <= switch <= by.loc[2, "min"]
@@ -87,20 +90,22 @@ def test_the_error_falls_well_below_the_shadows_over_the_same_events(broken: Pla
 
 
 def test_recorded_answers_equal_a_recomputation_from_published_data_to_the_bit(broken: Play) -> None:
-    desk = broken.desk
-    rows = desk.lake.read("seeded", "raw_data", desk.lake.published("seeded", "raw_data")).merge(
-        desk.labels(desk.lake.published("seeded", "labels")), on="event_time", validate="one_to_one"
+    project_context = broken.context
+    rows = project_context.lake.read("seeded", "raw_data", project_context.lake.published("seeded", "raw_data")).merge(
+        project_context.labels(project_context.lake.published("seeded", "labels")),
+        on="event_time",
+        validate="one_to_one",
     )
-    given = desk.telemetry.answers("seeded", worlds.at(0), worlds.at(WINDOWS), roles=("champion", "shadow"))
+    given = project_context.telemetry.answers("seeded", worlds.at(0), worlds.at(WINDOWS), roles=("champion", "shadow"))
     assert {key for key, _ in given.groupby(["version", "role"])} == {
         (1, "champion"),
         (1, "shadow"),
         (2, "champion"),
     }
     for (version, _), answers in given.groupby(["version", "role"]):
-        model = Predictor.load(desk.versions.path(version))
+        model = Predictor.load(project_context.versions.path(version))
         events = rows[rows["event_time"].isin(answers["event_time"])].reset_index(drop=True)
-        inputs = cut_inputs(desk.timeline, model.schema, events, rows)
+        inputs = cut_inputs(project_context.timeline, model.schema, events, rows)
         assert to_records(inputs, model.schema) == list(answers["inputs"])
         found = model.predict(inputs)
         assert found.value.tobytes() == answers["prediction"].to_numpy(dtype=np.float64).tobytes()
@@ -114,15 +119,15 @@ def test_recorded_answers_equal_a_recomputation_from_published_data_to_the_bit(b
 class Refusal:
     """What the ledger said before and after a candidate that was trained on shuffled targets."""
 
-    before: History
-    after: History
+    before: LedgerView
+    after: LedgerView
     served: int | None
     answers: records.Records
 
 
 @pytest.fixture(scope="module")
 def refusal(broken: Play) -> Refusal:
-    before, train = broken.history, training.train_candidate
+    before, train = broken.view, training.train_candidate
 
     def on_shuffled_targets(spec: Any, prepared: Any, *more: Any) -> Any:
         shuffled = np.random.default_rng(1).permutation(prepared.target)
@@ -131,7 +136,7 @@ def refusal(broken: Play) -> Refusal:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(training, "train_candidate", on_shuffled_targets)
         broken.run("retrain")
-    return Refusal(before, broken.history, broken.desk.endpoint.serving(), records.canonical(broken.desk))
+    return Refusal(before, broken.view, broken.context.endpoint.serving(), records.canonical(broken.context))
 
 
 def test_the_gate_refuses_a_candidate_trained_on_shuffled_targets(refusal: Refusal) -> None:
@@ -150,7 +155,7 @@ def test_a_verdict_holds_the_loss_of_the_version_in_the_shadow_on_the_same_rows(
 
 def test_after_a_refusal_the_champion_goes_on_serving(refusal: Refusal) -> None:
     assert refusal.served == 2
-    assert refusal.after.reigns == refusal.before.reigns
+    assert refusal.after.deployment_periods == refusal.before.deployment_periods
     assert 3 in refusal.after.versions
 
 

@@ -8,7 +8,7 @@ import pytest
 import worlds
 from plays import Play, playing
 
-from mlops_assets.retraining.prepared import prepare
+from mlops_assets.evaluation.training_data import prepare
 from mlops_assets.timeline import event_id
 
 WINDOWS = 3
@@ -28,7 +28,7 @@ def several(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Play]:
 
 @pytest.fixture(scope="module")
 def answers(several: Play) -> pd.DataFrame:
-    return several.desk.telemetry.answers("several", worlds.at(0), worlds.at(WINDOWS))
+    return several.context.telemetry.answers("several", worlds.at(0), worlds.at(WINDOWS))
 
 
 def test_every_series_event_is_an_event_of_its_own(answers: pd.DataFrame) -> None:
@@ -75,17 +75,17 @@ def test_a_series_never_seen_in_training_is_answered_with_a_null_history(answers
 
 
 def test_splits_cut_by_time_across_all_series(several: Play) -> None:
-    desk = several.desk
-    dataset = desk.snapshots.read(desk.snapshots.find(several.history.versions[1].dataset_tag))
-    prepared = prepare(desk.timeline, dataset, None)
+    context = several.context
+    dataset = context.snapshots.read(context.snapshots.find(several.view.versions[1].dataset_tag))
+    prepared = prepare(context.timeline, dataset, None)
     assert prepared.schema.entities == ["a", "b"]
     newest_seen = prepared.times[prepared.split.search].max()
     first_unseen = prepared.times[prepared.split.holdout].min()
-    assert newest_seen + worlds.HOUR <= first_unseen - desk.timeline.horizon
+    assert newest_seen + worlds.HOUR <= first_unseen - context.timeline.horizon
     for mask in (prepared.split.search, prepared.split.holdout):
         halves = dataset.loc[mask].groupby("entity")["event_time"].agg(["min", "max", "size"])
         assert halves.loc["a"].tolist() == halves.loc["b"].tolist()
-    assert prepared.split.rows == 2 * 48 == several.history.verdicts[0].rows
+    assert prepared.split.rows == 2 * 48 == several.view.verdicts[0].rows
 
 
 def test_reports_count_the_events_of_all_series(several: Play) -> None:

@@ -32,10 +32,10 @@ def test_windows_are_reported_and_decided_on_from_the_first_one_on(ahead: Play) 
 
 
 def test_only_events_due_since_the_promotion_are_answered_and_none_of_them_is_missed(ahead: Play) -> None:
-    desk, answered = ahead.desk, []
+    context, answered = ahead.context, []
     for window in ahead.windows(0, 3):
-        found = desk.telemetry.answers("ahead", window.start, window.end, roles=("champion",))
+        found = context.telemetry.answers("ahead", window.start, window.end, roles=("champion",))
         answered.append(len(found))
     assert answered == [0, 18, 24]
-    assert not ahead.history.missed
+    assert not ahead.view.missed
     assert [ahead.health(number).availability for number in range(3)] == [None, 1.0, 1.0]

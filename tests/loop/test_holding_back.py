@@ -7,8 +7,8 @@ import pytest
 import worlds
 from plays import Play, resumed
 
-from mlops_assets.retraining.history import History
-from mlops_assets.retraining.records import Collected, RetrainingHeld
+from mlops_assets.ledger.facts import Collected, RetrainingHeld
+from mlops_assets.ledger.view import LedgerView
 
 BREAK, RELEASED, RETRAINED, ROLLED_BACK, WINDOWS = 2, 4, 6, 8, 11
 pytestmark = [pytest.mark.xdist_group("seeded"), pytest.mark.timeout(900)]
@@ -19,8 +19,8 @@ class Held:
 
     def __init__(self, play: Play) -> None:
         self.play = play
-        self.retrained: History
-        self.after: History
+        self.retrained: LedgerView
+        self.after: LedgerView
         self.served: int | None
         self.calls: list[str] = []
 
@@ -43,17 +43,17 @@ def held(trained: Path) -> Iterator[Held]:
     )
     with resumed(spec, trained, trained.with_name("held")) as play:
         found = Held(play)
-        ledger = play.desk.ledger
-        ledger.append("seeded", RetrainingHeld(at=play.desk.now(), held=True, number=0))
+        ledger = play.context.ledger
+        ledger.append("seeded", RetrainingHeld(at=play.context.now(), held=True, number=0))
         play.advance(windows=RELEASED)
-        ledger.append("seeded", RetrainingHeld(at=play.desk.now(), held=False, number=1))
+        ledger.append("seeded", RetrainingHeld(at=play.context.now(), held=False, number=1))
         play.advance(windows=ROLLED_BACK - RELEASED)
         found.calls = [decision["id"] for project, decision in worlds.COLLECTED if project == "seeded"]
-        found.retrained = play.history
+        found.retrained = play.view
         play.run("rollback")
-        found.served = play.desk.endpoint.serving()
+        found.served = play.context.endpoint.serving()
         play.advance(windows=WINDOWS - ROLLED_BACK)
-        found.after = play.history
+        found.after = play.view
         yield found
 
 
@@ -72,7 +72,7 @@ def test_decisions_name_the_evidence_that_a_person_holds_back(held: Held) -> Non
 def test_while_retraining_is_held_back_served_equals_shadow_for_every_event(held: Held) -> None:
     for number in range(RETRAINED + 1):
         found = held.play.performance(number)
-        assert found.served == found.shadow == found.reign
+        assert found.served == found.shadow == found.deployment_period
         assert found.rows == (23 if number == 0 else 24)
     assert held.play.performance(RELEASED - 1).served > 5 * held.play.performance(0).served
 
@@ -112,8 +112,11 @@ def test_when_the_rows_have_come_the_same_evidence_becomes_retrain(held: Held) -
 
 
 def test_a_rollback_begins_a_reign_of_the_former_version(held: Held) -> None:
-    reigns = [(reign.number, reign.version, reign.cause, reign.start) for reign in held.after.reigns]
-    assert reigns == [
+    deployment_periods = [
+        (deployment_period.number, deployment_period.version, deployment_period.cause, deployment_period.start)
+        for deployment_period in held.after.deployment_periods
+    ]
+    assert deployment_periods == [
         (1, 1, "bootstrap", worlds.at(0)),
         (2, 2, "retraining", worlds.at(RETRAINED + 1)),
         (3, 1, "rollback", worlds.at(ROLLED_BACK)),
@@ -141,13 +144,13 @@ def test_evidence_of_earlier_reigns_does_not_outlive_a_rollback(held: Held) -> N
 
 
 def test_after_a_rollback_the_reference_is_the_versions_first_live_windows_of_its_first_reign(held: Held) -> None:
-    first = [held.play.performance(number).reign for number in (0, 1)]
+    first = [held.play.performance(number).deployment_period for number in (0, 1)]
     evidence = held.play.decision(ROLLED_BACK).evidence[0]
     assert evidence.threshold == pytest.approx(1.5 * sum(first) / 2)
 
 
 def test_answers_after_a_rollback_are_the_former_versions(held: Held) -> None:
-    answers = held.play.desk.telemetry.answers("seeded", worlds.at(0), worlds.at(WINDOWS))
+    answers = held.play.context.telemetry.answers("seeded", worlds.at(0), worlds.at(WINDOWS))
     by_due = answers.groupby("version")["due"].agg(["min", "max"])
     assert by_due.loc[1, "max"] == worlds.at(WINDOWS) - 2 * worlds.HOUR
     between = answers[(answers["due"] > worlds.at(RETRAINED + 1)) & (answers["due"] < worlds.at(ROLLED_BACK))]

@@ -13,7 +13,7 @@ import records
 import worlds
 from plays import Play, playing, resumed
 
-from mlops_assets.retraining.records import Reported
+from mlops_assets.ledger.facts import Reported
 from mlops_assets.spec import ProjectSpec
 
 WINDOWS, HALF = 6, timedelta(hours=12)
@@ -56,13 +56,13 @@ def one_by_one(bootstrapped: Path) -> Iterator[Play]:
 
 
 def test_n_windows_in_one_command_or_in_n_give_the_same_canonical_records(at_once: Play, one_by_one: Play) -> None:
-    first, second = records.canonical(at_once.desk), records.canonical(one_by_one.desk)
+    first, second = records.canonical(at_once.context), records.canonical(one_by_one.context)
     assert records.differences(first, second) == []
     assert records.text(first) == records.text(second)
 
 
 def test_canonical_records_cover_answers_shadows_reports_decisions_verdicts_and_datasets(at_once: Play) -> None:
-    found = records.canonical(at_once.desk)
+    found = records.canonical(at_once.context)
     assert {answer["role"] for answer in found["answers"]} == {"champion", "shadow"}
     counts = {name: len(found[name]) for name in ("reports", "decisions", "verdicts", "datasets", "published")}
     stages = 2 * WINDOWS - 1
@@ -82,7 +82,7 @@ def test_a_replay_visits_the_end_of_each_window_and_the_moment_at_which_its_labe
 
 
 def performances(play: Play) -> list[Reported]:
-    return [fact for fact in play.history.of(Reported) if fact.report == "performance"]
+    return [fact for fact in play.view.of(Reported) if fact.report == "performance"]
 
 
 def test_a_window_whose_labels_are_not_due_has_a_pending_report_and_later_a_labelled_one(at_once: Play) -> None:
@@ -120,36 +120,36 @@ def test_drift_asks_for_a_retraining_before_any_label_is_there(at_once: Play) ->
 
 
 def test_with_too_few_unseen_rows_the_verdict_is_hold_before_automl_is_paid_for(at_once: Play) -> None:
-    held = at_once.history.verdicts[1]
+    held = at_once.view.verdicts[1]
     assert (held.verdict, held.version, held.by) == ("HOLD", None, "policy")
     assert "Too early to judge: 0 unseen labelled rows" in held.reasons[0]
     assert held.as_of == at_once.window(0).end
     # no version was made for it, and the run ended well
-    assert sorted(at_once.history.versions) == [1, 2]
+    assert sorted(at_once.view.versions) == [1, 2]
     assert all(success for _, success in at_once.harness.runs)
 
 
 def test_that_hold_consumes_its_evidence_and_starts_the_cooldown(at_once: Play) -> None:
-    held = at_once.history.verdicts[1]
-    assert at_once.history.acted_on(at_once.decision(0, "ended").id)
+    held = at_once.view.verdicts[1]
+    assert at_once.view.acted_on(at_once.decision(0, "ended").id)
     for number in range(1, 4):
         decision = at_once.decision(number, "ended")
         assert decision.outcome == "WAIT"
         assert [guard.name for guard in decision.guards if not guard.passed] == ["cooldown"]
         assert decision.evidence[0].window == at_once.window(1).id
         assert "held back by the cooldown" in decision.reason
-    assert at_once.decision(4, "ended").at == held.as_of + at_once.desk.spec.retraining.cooldown
+    assert at_once.decision(4, "ended").at == held.as_of + at_once.context.spec.retraining.cooldown
     assert at_once.decision(4, "ended").outcome == "RETRAIN"
 
 
 def test_after_the_cooldown_the_retraining_is_judged_and_promoted(at_once: Play) -> None:
-    verdict = at_once.history.verdicts[2]
+    verdict = at_once.view.verdicts[2]
     assert (verdict.verdict, verdict.version, verdict.champion) == ("PROMOTE", 2, 1)
     assert verdict.as_of == at_once.window(4).end
-    assert [reign.version for reign in at_once.history.reigns] == [1, 2]
+    assert [deployment_period.version for deployment_period in at_once.view.deployment_periods] == [1, 2]
 
 
 def test_a_fit_uses_only_labels_known_when_the_first_event_that_it_answers_was_due(at_once: Play) -> None:
-    desk, as_of = at_once.desk, at_once.history.verdicts[2].as_of
-    rows = desk.snapshots.read(desk.snapshots.find(at_once.history.versions[2].dataset_tag))
+    context, as_of = at_once.context, at_once.view.verdicts[2].as_of
+    rows = context.snapshots.read(context.snapshots.find(at_once.view.versions[2].dataset_tag))
     assert rows["event_time"].max() <= as_of - HALF - worlds.HOUR

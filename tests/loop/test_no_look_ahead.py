@@ -52,10 +52,10 @@ def pair(project: str, home: Path) -> Pair:
     for noise in (False, True):
         spec = shortened(project, noise)
         with playing(spec, home / str(noise), force="true") as play:
-            timeline = play.desk.timeline
+            timeline = play.context.timeline
             day = timeline.utc(timeline.local(timeline.clock_start) + days(project))
             play.advance(until=day + timedelta(days=1))
-            found.append((records.canonical(play.desk, until=day), records.canonical(play.desk)))
+            found.append((records.canonical(play.context, until=day), records.canonical(play.context)))
     (sound, all_sound), (noisy, all_noisy) = found
     return Pair(project, sound, noisy, (all_sound, all_noisy))
 
@@ -117,9 +117,9 @@ def scored(trained: Path, home: Path) -> list[str]:
         with ExitStack() as stack:
             play = Play(stack.enter_context(Harness.on(peeking(noise), copy)))
             play.run("heal")
-            play.desk.clock.move(worlds.at(1))
+            play.context.clock.move(worlds.at(1))
             play.run("score")
-            found.append(records.canonical(play.desk, until=NOISE))
+            found.append(records.canonical(play.context, until=NOISE))
     assert len(found[0]["answers"]) == 13
     return records.differences(*found)
 

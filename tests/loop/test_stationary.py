@@ -22,29 +22,29 @@ def steady(unbroken: Path) -> Iterator[Play]:
 
 
 def test_a_stationary_world_is_never_retrained(steady: Play) -> None:
-    assert [fact.by for fact in steady.history.started] == ["bootstrap"]
-    assert [(verdict.by, verdict.verdict) for verdict in steady.history.verdicts] == [("bootstrap", "PROMOTE")]
-    assert len(steady.history.reigns) == 1
+    assert [fact.by for fact in steady.view.started] == ["bootstrap"]
+    assert [(verdict.by, verdict.verdict) for verdict in steady.view.verdicts] == [("bootstrap", "PROMOTE")]
+    assert len(steady.view.deployment_periods) == 1
 
 
 def test_every_decision_on_a_stationary_world_is_wait_and_without_evidence(steady: Play) -> None:
     decisions = [steady.decision(number) for number in range(WINDOWS)]
     assert [decision.outcome for decision in decisions] == ["WAIT"] * WINDOWS
     assert not [decision.evidence for decision in decisions if decision.evidence]
-    assert len(steady.history.decisions) == WINDOWS
+    assert len(steady.view.decisions) == WINDOWS
 
 
 def test_every_due_event_of_a_stationary_world_is_answered_once_and_in_time(steady: Play) -> None:
     hours = 24 * WINDOWS
-    answers = steady.desk.telemetry.answers("seeded", worlds.at(0), worlds.at(WINDOWS))
+    answers = steady.context.telemetry.answers("seeded", worlds.at(0), worlds.at(WINDOWS))
     # the first hour was due before the first model's data were snapped
     assert list(answers["event_time"]) == [worlds.at(0) + worlds.HOUR * hour for hour in range(1, hours)]
     assert not answers["late"].any()
-    assert steady.history.missed == {}
+    assert steady.view.missed == {}
 
 
 def test_a_stationary_worlds_loss_stays_what_the_hold_out_promised(steady: Play) -> None:
-    promised = steady.history.versions[1].holdout_loss
+    promised = steady.view.versions[1].holdout_loss
     losses = [steady.performance(number).served for number in range(WINDOWS)]
     assert sum(losses) / WINDOWS == pytest.approx(promised, rel=0.3)
 
@@ -52,7 +52,7 @@ def test_a_stationary_worlds_loss_stays_what_the_hold_out_promised(steady: Play)
 def test_with_one_version_served_and_shadow_are_the_same_and_better_than_the_baseline(steady: Play) -> None:
     for number in range(WINDOWS):
         found = steady.performance(number)
-        assert found.served == found.shadow == found.reign
+        assert found.served == found.shadow == found.deployment_period
         assert found.served < found.baseline
 
 
@@ -61,7 +61,7 @@ def test_a_window_counts_by_all_its_rows_however_few_of_them_drift_looks_at(
 ) -> None:
     monkeypatch.setattr(Observation, "_record", lambda *_: None)
     short = worlds.world("seeded", monitoring={"current": "20h"})
-    found = Observation(replace(steady.desk, spec=short), steady.window(5)).drift().summary
+    found = Observation(replace(steady.context, spec=short), steady.window(5)).drift().summary
     assert (found.rows, found.window_rows) == (20, 24)
 
 

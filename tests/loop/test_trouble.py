@@ -12,9 +12,9 @@ import worlds
 from plays import Play, resumed
 
 from mlops_assets.acquisition.snapshot import training_rows
+from mlops_assets.ledger.facts import WindowPublished
+from mlops_assets.ledger.view import LedgerView
 from mlops_assets.monitoring.observation import Observation
-from mlops_assets.retraining.history import History
-from mlops_assets.retraining.records import WindowPublished
 from mlops_assets.timeline import event_id
 
 BAD, GAP, CHANGED = worlds.at(1) + 5 * worlds.HOUR, worlds.at(2) + 7 * worlds.HOUR, worlds.at(0) + 3 * worlds.HOUR
@@ -26,10 +26,10 @@ class Trouble:
 
     def __init__(self, play: Play) -> None:
         self.play = play
-        self.quarantined: History
-        self.tried_again: History
-        self.repaired: History
-        self.corrected: History
+        self.quarantined: LedgerView
+        self.tried_again: LedgerView
+        self.repaired: LedgerView
+        self.corrected: LedgerView
         self.first_reports: dict[str, Any] = {}
 
     @property
@@ -46,23 +46,23 @@ def trouble(trained: Path) -> Iterator[Trouble]:
         found = Trouble(play)
         worlds.EDITS["seeded"] = [bad, absent]
         play.harness.advance(windows=2)
-        found.quarantined = play.history
+        found.quarantined = play.view
         play.harness.advance(windows=1)
-        found.tried_again = play.history
+        found.tried_again = play.view
         worlds.EDITS["seeded"] = [absent]
         play.harness.advance(windows=2)
-        found.repaired = play.history
+        found.repaired = play.view
         found.first_reports = summaries(play, 0)
         worlds.EDITS["seeded"] = [worlds.changed(CHANGED, x=2.0, y=50.0)]
         for number in (0, 2):
-            play.run("observe", partition_key=play.desk.key(play.window(number)))
-        found.corrected = play.history
+            play.run("observe", partition_key=play.context.key(play.window(number)))
+        found.corrected = play.view
         yield found
 
 
 def summaries(play: Play, number: int) -> dict[str, Any]:
     """The reports of a window, made again now."""
-    observation = Observation(play.desk, play.window(number))
+    observation = Observation(play.context, play.window(number))
     return {"drift": observation.drift().summary, "performance": observation.performance().summary}
 
 
@@ -169,15 +169,17 @@ def test_an_event_whose_row_is_bad_when_it_is_due_is_missed_for_good_with_its_re
         missed = history.missed[identity]
         assert missed.reason == "its row is bad: x must be <= 100, not 1000.0"
         assert missed.due == BAD - worlds.HOUR
-    assert trouble.play.desk.telemetry.answered_ids([identity]) == set()
+    assert trouble.play.context.telemetry.predicted_ids([identity]) == set()
 
 
 def test_a_later_repair_changes_training_data_only(trouble: Trouble) -> None:
-    desk = trouble.play.desk
-    versions = [desk.lake.published("seeded", table) for table in ("raw_data", "labels")]
-    rows = training_rows(desk.lake, desk.timeline, desk.now(), *versions).set_index("event_time")
+    project_context = trouble.play.context
+    versions = [project_context.lake.published("seeded", table) for table in ("raw_data", "labels")]
+    rows = training_rows(project_context.lake, project_context.timeline, project_context.now(), *versions).set_index(
+        "event_time"
+    )
     assert abs(rows.loc[pd.Timestamp(BAD), "x"]) < 10
-    answers = desk.telemetry.answers("seeded", worlds.at(1), worlds.at(2))
+    answers = project_context.telemetry.answers("seeded", worlds.at(1), worlds.at(2))
     assert pd.Timestamp(BAD) not in set(answers["event_time"])
 
 
@@ -185,12 +187,12 @@ def test_an_event_whose_row_is_absent_and_comes_later_is_missed(trouble: Trouble
     identity = event_id("seeded", None, GAP)
     assert identity not in trouble.repaired.missed
     assert "its row was absent from the source" in trouble.corrected.missed[identity].reason
-    assert trouble.play.desk.telemetry.answered_ids([identity]) == set()
+    assert trouble.play.context.telemetry.predicted_ids([identity]) == set()
 
 
 def test_a_bad_value_of_the_past_is_none_in_later_histories(trouble: Trouble) -> None:
     """The absent row leaves a hole in the histories of the day after it."""
-    answers = trouble.play.desk.telemetry.answers("seeded", GAP, GAP + worlds.DAY)
+    answers = trouble.play.context.telemetry.answers("seeded", GAP, GAP + worlds.DAY)
     after = answers[answers["event_time"] > GAP + 2 * worlds.HOUR]
     assert len(after) > 20
     assert {sum(value is None for value in inputs["y"]) for inputs in after["inputs"]} == {1}
@@ -198,7 +200,7 @@ def test_a_bad_value_of_the_past_is_none_in_later_histories(trouble: Trouble) ->
 
 def test_due_is_answered_plus_missed(trouble: Trouble) -> None:
     health = [trouble.play.health(number) for number in range(5)]
-    answers = trouble.play.desk.telemetry.answers("seeded", worlds.at(0), worlds.at(5))
+    answers = trouble.play.context.telemetry.answers("seeded", worlds.at(0), worlds.at(5))
     # the first hour was due before the training, and every other hour was an event
     assert len(answers) + len(trouble.corrected.missed) == 5 * 24 - 1
     assert [found.missed for found in health] == [0, 1, 0, 0, 0]
@@ -207,7 +209,7 @@ def test_due_is_answered_plus_missed(trouble: Trouble) -> None:
 
 def test_each_request_counts_in_one_window(trouble: Trouble) -> None:
     """Also one that is asked at the very moment at which a window ends and the next begins."""
-    log = trouble.play.desk.telemetry.requests(worlds.at(0), worlds.at(5))
+    log = trouble.play.context.telemetry.requests(worlds.at(0), worlds.at(5))
     assert {worlds.at(number) for number in range(1, 5)} <= set(log["now"])
     asked = log[log["role"] != "shadow"]
     assert sum(trouble.play.health(number).requests for number in range(5)) == len(asked)
@@ -227,7 +229,7 @@ def test_a_source_that_changed_is_a_correction_with_its_own_data_version(trouble
 def test_a_correction_touches_no_model_and_no_decision(trouble: Trouble) -> None:
     before, after = trouble.repaired, trouble.corrected
     assert after.versions == before.versions
-    assert after.reigns == before.reigns
+    assert after.deployment_periods == before.deployment_periods
     assert after.verdicts == before.verdicts
     assert after.decisions == before.decisions
 
@@ -244,5 +246,5 @@ def test_an_old_report_again_gives_the_same_summary(trouble: Trouble) -> None:
 
 
 def test_an_old_window_again_leaves_no_second_answer(trouble: Trouble) -> None:
-    answers = trouble.play.desk.telemetry.answers("seeded", worlds.at(0), worlds.at(5))
+    answers = trouble.play.context.telemetry.answers("seeded", worlds.at(0), worlds.at(5))
     assert answers["event_id"].is_unique

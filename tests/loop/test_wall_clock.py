@@ -12,7 +12,7 @@ import worlds
 from plays import Play, playing
 
 from mlops_assets.errors import Refused
-from mlops_assets.replay import advance
+from mlops_assets.loop.replay import advance
 from mlops_assets.spec import ProjectSpec
 
 STEP, HORIZON = timedelta(seconds=10), timedelta(seconds=20)
@@ -73,19 +73,19 @@ def alive(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Play]:
     with playing(living(), tmp_path_factory.mktemp("living")) as play:
         # an answer may fall due between a sensor's look and the question whether anything is left
         play.harness.patience = timedelta(minutes=1)
-        first = play.history.first_as_of
+        first = play.view.first_as_of
         assert first is not None
-        while (play.history.scored_through or first) < first + TICKS * STEP:
-            play.harness.settle()
+        while (play.view.scored_through or first) < first + TICKS * STEP:
+            play.harness.run_until_idle()
             play.require_success()
             time.sleep(0.5)
         yield play
 
 
 def test_each_event_that_fell_due_is_answered_once_and_none_before(alive: Play) -> None:
-    history, desk = alive.history, alive.desk
+    history, context = alive.view, alive.context
     assert history.first_as_of is not None and history.scored_through is not None
-    answers = desk.telemetry.answers("living", BEGUN, datetime.now(UTC) + timedelta(hours=1), roles=("champion",))
+    answers = context.telemetry.answers("living", BEGUN, datetime.now(UTC) + timedelta(hours=1), roles=("champion",))
     ticks = pd.date_range(BEGUN, history.scored_through.astimezone(UTC), freq=STEP)
     wanted = [moment for moment in ticks if moment >= pd.Timestamp(history.first_as_of)]
     assert list(answers["due"]) == wanted
@@ -97,7 +97,9 @@ def test_each_event_that_fell_due_is_answered_once_and_none_before(alive: Play) 
 
 
 def test_an_answer_knows_the_past_up_to_its_due_moment(alive: Play) -> None:
-    answers = alive.desk.telemetry.answers("living", BEGUN, datetime.now(UTC) + timedelta(hours=1), roles=("champion",))
+    answers = alive.context.telemetry.answers(
+        "living", BEGUN, datetime.now(UTC) + timedelta(hours=1), roles=("champion",)
+    )
     for row in answers.to_dict("records"):
         number = (row["due"] - pd.Timestamp(BEGUN)) // STEP - 1
         inputs = json.loads(row["inputs"]) if isinstance(row["inputs"], str) else row["inputs"]
@@ -107,4 +109,4 @@ def test_an_answer_knows_the_past_up_to_its_due_moment(alive: Play) -> None:
 
 def test_it_cannot_be_replayed(alive: Play) -> None:
     with pytest.raises(Refused, match="lives by the wall's clock"):
-        list(advance(alive.desk, alive.harness, until=datetime.now(UTC) + timedelta(days=1)))
+        list(advance(alive.context, alive.harness, until=datetime.now(UTC) + timedelta(days=1)))

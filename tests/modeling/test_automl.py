@@ -13,17 +13,17 @@ from typing import Any, get_args
 import numpy as np
 import pandas as pd
 import pytest
+from mlops_assets.resources.compute.h2o import H2OCluster
 from pydantic import ValidationError
 
 from mlops_assets.errors import TrainingError
 from mlops_assets.modeling import automl
 from mlops_assets.modeling.automl import Fitted, Recipe, Search, find_recipe, fit, genmodel_jar
 from mlops_assets.modeling.h2o_frames import uploaded
-from mlops_assets.prediction.estimator import Mojo
 from mlops_assets.prediction.features import FeatureDefinitions
+from mlops_assets.prediction.mojo import Mojo
 from mlops_assets.spec.problem import Metric
 from mlops_assets.spec.training import Algorithm, H2OAutoMLSpec
-from resources.h2o import H2OCluster
 
 pytestmark = pytest.mark.xdist_group("h2o")
 
@@ -140,12 +140,12 @@ def test_a_recipe_from_json_gives_the_same_predictions_in_a_fresh_jvm_of_another
         (tmp_path / f"{algorithm}.json").write_text(recipe.model_dump_json())
         here.append(fitted(example.name, algorithm).predict(example.later))
 
-    elsewhere = f"""
+    conflict = f"""
 import sys
 from pathlib import Path
 import numpy as np, pandas as pd
 from mlops_assets.modeling.automl import Recipe, fit
-from resources.h2o import H2OCluster
+from mlops_assets.resources.compute.h2o import H2OCluster
 folder = Path(sys.argv[1])
 rows = pd.read_parquet(folder / "rows.parquet")
 recipes = [Recipe.model_validate_json((folder / f"{{name}}.json").read_text()) for name in {list(ALGORITHMS)}]
@@ -153,7 +153,7 @@ with H2OCluster(folder, "elsewhere", "400m").cluster():
     answers = [fit(recipe, rows[:400], project="elsewhere").predict(rows[{LATER.start}:]) for recipe in recipes]
 np.save(folder / "answers.npy", np.array(answers))
 """
-    subprocess.run([sys.executable, "-c", elsewhere, str(tmp_path)], check=True, timeout=120)
+    subprocess.run([sys.executable, "-c", conflict, str(tmp_path)], check=True, timeout=120)
     np.testing.assert_array_equal(np.load(tmp_path / "answers.npy"), np.array(here))
 
 

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from tide import ATTRIBUTES, START, TRAINED, tide
+from example_project import ATTRIBUTES, START, TRAINED, example_project
 
-from mlops_assets.modeling.session import Session
-from mlops_assets.retraining.history import History
+from mlops_assets.ledger.view import LedgerView
+from mlops_assets.modeling.training_session import Session
 from mlops_assets.timeline import Timeline
 
 
@@ -20,11 +20,11 @@ def session(metric: str, *, of_both_until: timedelta) -> Session:
     """High and low water by turns, and from a while before the training on only low."""
     problem = {"task": "classification", "metric": metric, "baseline": {"type": "majority"}}
     columns = {**ATTRIBUTES["data"]["columns"], "level": {"dtype": "category", "isin": ["high", "low"]}}
-    timeline = Timeline(tide(problem=problem, data={"columns": columns}))
+    timeline = Timeline(example_project(problem=problem, data={"columns": columns}))
     times = pd.date_range(START, TRAINED, freq="h", inclusive="left").astype("datetime64[ns, UTC]")
     level = ["high" if time.hour < 12 and time < TRAINED - of_both_until else "low" for time in times]
     frame = pd.DataFrame({"event_time": times, "hour": times.hour, "wind": 0.5, "level": level})
-    return Session(timeline, History("tide", ()), frame, nothing, lambda _: Path(), TRAINED)
+    return Session(timeline, LedgerView("tide", ()), frame, nothing, lambda _: Path(), TRAINED)
 
 
 @pytest.mark.parametrize("metric", ["roc_auc", "log_loss"])

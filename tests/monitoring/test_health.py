@@ -6,8 +6,8 @@ import pandas as pd
 import pytest
 
 from mlops_assets.errors import LedgerError
+from mlops_assets.ledger.summaries import HealthSummary
 from mlops_assets.monitoring.health import is_slow, service_health
-from mlops_assets.retraining.summaries import HealthSummary
 
 
 def requests(*lines: tuple[Any, float | None, str]) -> pd.DataFrame:

@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from mlops_assets.ledger.facts import DeploymentPeriod
 from mlops_assets.monitoring.performance import PerformanceReport, compare_losses, performance_report
-from mlops_assets.retraining.records import Reign
 from mlops_assets.spec import ProjectSpec
 from mlops_assets.timeline import Timeline, Window, event_id
 
@@ -61,8 +61,10 @@ class Case:
             "answers": given,
             "labels": self.series,
             "series": self.series,
-            "reign": Reign(number=2, version=2, start=START + 20 * DAY, end=None, cause="retraining", promotion="p"),
-            "reign_history": given,
+            "deployment_period": DeploymentPeriod(
+                number=2, version=2, start=START + 20 * DAY, end=None, cause="retraining", promotion="p"
+            ),
+            "performance_so_far": given,
             "shadow_version": 1,
             "promised_gain": None,
             "known_until": START + 20 * DAY,
@@ -77,9 +79,9 @@ def case(make_spec: Any) -> Case:
 
 def test_served_shadow_and_baseline_are_compared_over_the_windows_events(case: Case) -> None:
     summary = case.report(case.answers(3), case.answers(-8, version=1, role="shadow")).summary
-    assert (summary.served, summary.shadow, summary.reign) == (3, 8, 3)
+    assert (summary.served, summary.shadow, summary.deployment_period) == (3, 8, 3)
     assert summary.baseline == 168  # the truth grows by one an hour
-    assert (summary.rows, summary.reign_rows) == (24, 24)
+    assert (summary.rows, summary.deployment_period_rows) == (24, 24)
     assert not summary.pending
 
 
@@ -88,7 +90,9 @@ def test_events_that_the_shadow_did_not_answer_count_for_neither_and_are_told(ca
     report = case.report(served, case.answers(8, version=1, role="shadow", hours=range(4, 24)))
     assert (report.summary.served, report.summary.shadow) == (3, 8)
     assert report.left_out == 4
-    assert report.summary.reign == pytest.approx(3 + 100 * 4 / 24)  # the policy sees all of the reign's answers
+    assert report.summary.deployment_period == pytest.approx(
+        3 + 100 * 4 / 24
+    )  # the policy sees all of the deployment period's answers
 
 
 def test_a_shadow_that_never_answered_hides_nobody(case: Case) -> None:
@@ -118,25 +122,29 @@ def test_nothing_but_the_champions_answers_is_served(case: Case) -> None:
 def test_an_answer_belongs_to_the_reign_of_the_version_that_gave_it(case: Case) -> None:
     old, new = case.answers(9, version=1, hours=range(12)), case.answers(3, version=2, hours=range(12, 24))
     report = case.report(old, new, case.answers(9, version=1, role="shadow", hours=range(12, 24)))
-    assert (report.summary.served, report.summary.reign, report.summary.reign_rows) == (6, 3, 12)
+    assert (report.summary.served, report.summary.deployment_period, report.summary.deployment_period_rows) == (
+        6,
+        3,
+        12,
+    )
     assert report.summary.shadow == 9
     assert report.versions.to_dict("list") == {"version": [1, 2], "rows": [12, 12], "loss": [9.0, 3.0]}
 
 
 def test_a_rollback_begins_a_reign_without_the_versions_former_answers(case: Case) -> None:
-    back = Reign(
+    back = DeploymentPeriod(
         number=3, version=2, start=case.window.start - DAY + 12 * HOUR, end=None, cause="rollback", promotion="q"
     )
-    summary = case.report(case.answers(3), reign=back).summary
-    assert (summary.rows, summary.reign_rows) == (24, 12)
+    summary = case.report(case.answers(3), deployment_period=back).summary
+    assert (summary.rows, summary.deployment_period_rows) == (24, 12)
     ended = back.model_copy(update={"start": START, "end": back.start})
-    assert case.report(case.answers(3), reign=ended).summary.reign_rows == 12
+    assert case.report(case.answers(3), deployment_period=ended).summary.deployment_period_rows == 12
 
 
 def test_a_window_with_too_few_of_the_reigns_answers_has_no_reign_loss(case: Case) -> None:
     nine, ten = (case.report(case.answers(3, hours=range(n))).summary for n in (9, 10))
-    assert (nine.reign, nine.reign_rows, nine.served) == (None, 9, 3)
-    assert ten.reign == 3
+    assert (nine.deployment_period, nine.deployment_period_rows, nine.served) == (None, 9, 3)
+    assert ten.deployment_period == 3
 
 
 def test_missed_events_and_unpublished_labels_count_for_nobody(case: Case) -> None:
@@ -145,7 +153,7 @@ def test_missed_events_and_unpublished_labels_count_for_nobody(case: Case) -> No
     assert (report.summary.rows, report.unlabelled) == (15, 5)
     nothing = case.report(answered, labels=case.series[:0])
     assert (nothing.summary.rows, nothing.unlabelled) == (0, 20)
-    assert nothing.summary.served is nothing.summary.baseline is nothing.summary.reign is None
+    assert nothing.summary.served is nothing.summary.baseline is nothing.summary.deployment_period is None
     assert not nothing.summary.pending
 
 
@@ -175,10 +183,10 @@ def test_the_realised_gain_is_that_of_the_reign_so_far(case: Case) -> None:
     history = [case.answers(error, window=day) for error, day in zip((2, 3, 4, 900), days, strict=True)]
     history += [case.answers(12, version=1, role="shadow", window=day) for day in days]
     so_far = pd.concat(history, ignore_index=True)
-    summary = case.report(*history, promised_gain=0.3, reign_history=so_far).summary
+    summary = case.report(*history, promised_gain=0.3, performance_so_far=so_far).summary
     assert summary.realised_gain == pytest.approx(1 - 3 / 12)  # the day after the window is not looked at
     assert summary.promised_gain == 0.3
-    assert case.report(*history, reign_history=so_far).summary.realised_gain is None
+    assert case.report(*history, performance_so_far=so_far).summary.realised_gain is None
 
 
 def test_entities_are_told_apart(make_spec: Any) -> None:
@@ -228,7 +236,7 @@ def test_a_window_of_one_class_has_no_roc_auc(make_spec: Any) -> None:
     answers = case.answers("").assign(prediction="UP", probability_UP=0.9, probability_DOWN=0.1)
     summary = case.report(answers).summary
     assert summary.rows == 24
-    assert summary.served is summary.reign is summary.baseline is None
+    assert summary.served is summary.deployment_period is summary.baseline is None
 
 
 def test_the_same_report_again_gives_the_same(case: Case) -> None:

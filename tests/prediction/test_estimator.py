@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from mlops_assets.errors import ModelError
-from mlops_assets.prediction.estimator import Mojo, most_probable
 from mlops_assets.prediction.features import FeatureDefinitions
+from mlops_assets.prediction.mojo import Mojo, most_probable
 
 if TYPE_CHECKING:
     from conftest import Fitted

@@ -217,7 +217,7 @@ def test_a_bad_value_is_refused_by_the_name_of_its_field_and_row(field: str, val
     with pytest.raises(InputError, match=found) as caught:
         from_records([good, good | {field: value}], schema)
     assert caught.value.place == field
-    assert caught.value.expected.startswith("row 1:")
+    assert caught.value.found.startswith("row 1:")
 
 
 def test_a_row_must_hold_exactly_the_fields_of_the_schema() -> None:

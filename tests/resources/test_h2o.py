@@ -16,11 +16,11 @@ import pandas as pd
 import psutil
 import pytest
 import requests
+from mlops_assets.resources.compute.h2o import H2OCluster, H2OResource, JVMRecord, end_orphans
 
 from mlops_assets.errors import TrainingError
 from mlops_assets.modeling.automl import find_recipe
 from mlops_assets.spec.training import H2OAutoMLSpec
-from resources.h2o import H2OCluster, H2OResource, JVMRecord, end_orphans
 
 pytestmark = pytest.mark.xdist_group("h2o")
 
@@ -28,7 +28,7 @@ SOMEBODY_ELSES_CLUSTER = """
 import sys, time
 from pathlib import Path
 import mlops_assets
-from resources.h2o import H2OCluster
+from mlops_assets.resources.compute.h2o import H2OCluster
 with H2OCluster(Path(sys.argv[1]), "other", "200m").cluster() as connection:
     print(connection.base_url, flush=True)
     time.sleep(300)
@@ -112,7 +112,7 @@ def test_a_jvm_killed_during_automl_is_a_training_error_that_says_so(tmp_path: P
     assert time.monotonic() - killed[0] < 20  # h2o by itself tries again for 90 s
     assert caught.value.project == "hourly"
     assert caught.value.place == "H2O AutoML (at most 200 models)"
-    assert "the JVM ended (exit -9)" in caught.value.expected
+    assert "the JVM ended (exit -9)" in caught.value.found
     assert "run it again" in caught.value.remedy
     assert not list((tmp_path / "pids").iterdir())
 

@@ -13,12 +13,12 @@ import numpy as np
 import pandas as pd
 import pytest
 from lake_rules import WINDOW, LakeRules, publish, rows
+from mlops_assets.resources.storage.lake import Lake
+from mlops_assets.resources.storage.parquet import from_parquet, md5, to_parquet
 from upath import UPath
 
 from mlops_assets.errors import LakeError
 from mlops_assets.timeline import iso
-from resources.lake import Lake
-from resources.parquet import from_parquet, md5, to_parquet
 
 
 @pytest.fixture(params=["folder", "memory"])

@@ -3,7 +3,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
-from reigns import (
+from deployment_history import (
     AGE,
     PERFORMANCE,
     PSI,
@@ -192,9 +192,9 @@ def test_outcome_reign_and_project_are_part_of_the_id():
 
 
 def test_a_persons_request_is_a_retrain_with_all_standing_evidence():
-    decision = person_decision("bike_demand", 2, "anna 1", [evidence(reign=2)], START)
+    decision = person_decision("bike_demand", 2, "anna 1", [evidence(deployment_period=2)], START)
     assert (decision.outcome, decision.by, decision.window, decision.stage) == ("RETRAIN", "person", None, None)
-    assert decision.evidence == [evidence(reign=2)]
+    assert decision.evidence == [evidence(deployment_period=2)]
     assert decision.reason == "Retrain: a person asked for it; evidence stands: it was worse."
     assert person_decision("bike_demand", 2, "anna 2", [], START).reason.endswith("no evidence stands.")
 
@@ -207,7 +207,7 @@ def test_the_same_request_twice_is_one_decision_whatever_the_evidence():
     assert first.id != request_id("electricity", "anna 1")
 
 
-# Over a whole reign
+# Over a whole deployment period
 
 
 def test_a_hold_is_not_asked_again_until_the_cooldown_is_over_and_new_windows_are_in_breach():

@@ -1,17 +1,31 @@
-"""The loop's rules over drawn policies and reigns, each played window by window as the ledger would see it."""
+"""The loop's rules over drawn policies and deployment periods, each played window by window as the ledger would see it."""
 
 from __future__ import annotations
 
 from datetime import datetime
 from itertools import pairwise
 
+from deployment_history import (
+    PERFORMANCE,
+    PSI,
+    START,
+    WEEK,
+    Loop,
+    after,
+    decided,
+    found,
+    history,
+    losing,
+    policy,
+    week,
+    window,
+)
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from reigns import PERFORMANCE, PSI, START, WEEK, Loop, after, decided, found, history, losing, policy, week, window
 
+from mlops_assets.ledger.facts import Decision, Evidence
 from mlops_assets.retraining.decide import decide, decision_id
-from mlops_assets.retraining.evidence import LoopHistory, find_evidence
-from mlops_assets.retraining.records import Decision, Evidence
+from mlops_assets.retraining.evidence import LoopState, find_evidence
 from mlops_assets.spec.policies import leaves
 
 SOME = settings(max_examples=100, deadline=None)
@@ -74,14 +88,14 @@ readings = st.tuples(st.floats(20, 120), st.floats(0, 0.4), st.floats(0, 1), st.
 
 
 @st.composite
-def reigns(draw, at_most=16):
-    """Windows of a reign: some too young (whatever their numbers say), some without labels."""
+def deployment_periods(draw, at_most=16):
+    """Windows of a deployment period: some too young (whatever their numbers say), some without labels."""
     drawn = draw(st.lists(readings, min_size=1, max_size=at_most))
     return [
         window(
             index,
             None if kind == 1 else loss,
-            too_young=kind == 0,
+            too_few_rows=kind == 0,
             prediction_drift={"psi": psi},
             data_drift_share=share,
         )
@@ -98,7 +112,7 @@ def end_of(identity: str) -> datetime:
     return next(after(index + 1) for index in range(60) if identity.endswith(week(index)))
 
 
-def played(spec, windows, lag: int, past: LoopHistory | None = None) -> list[tuple[LoopHistory, Decision]]:
+def played(spec, windows, lag: int, past: LoopState | None = None) -> list[tuple[LoopState, Decision]]:
     loop = Loop(spec, lag=lag, past=past or history())
     loop.play(windows)
     return loop.steps
@@ -108,13 +122,13 @@ def played(spec, windows, lag: int, past: LoopHistory | None = None) -> list[tup
 
 
 @SOME
-@given(policies, reigns(), st.integers(0, 2))
+@given(policies, deployment_periods(), st.integers(0, 2))
 def test_deciding_again_gives_the_same_decision(spec, windows, lag):
     assert played(spec, windows, lag) == played(spec, windows, lag)
 
 
 @SOME
-@given(policies, reigns(), st.randoms(use_true_random=False))
+@given(policies, deployment_periods(), st.randoms(use_true_random=False))
 def test_the_order_in_which_facts_are_handed_over_does_not_matter(spec, windows, random):
     past = played(spec, windows, 5)[-1][0]
     shuffled = past.model_copy(update={"trainings": random.sample(past.trainings, len(past.trainings))})
@@ -128,7 +142,7 @@ def test_the_order_in_which_facts_are_handed_over_does_not_matter(spec, windows,
 
 
 @SOME
-@given(policies, reigns(), st.integers(0, 3), st.integers(0, 8))
+@given(policies, deployment_periods(), st.integers(0, 3), st.integers(0, 8))
 def test_retrain_never_passes_a_guard(spec, windows, lag, cooldown_began):
     past = history(cooldown_from=START - cooldown_began * WEEK)
     for known, decision in played(spec, windows, lag, past):
@@ -144,7 +158,7 @@ def test_retrain_never_passes_a_guard(spec, windows, lag, cooldown_began):
 
 
 @SOME
-@given(policies, reigns(), st.integers(0, 3))
+@given(policies, deployment_periods(), st.integers(0, 3))
 def test_evidence_that_no_guard_holds_back_is_never_left_waiting(spec, windows, lag):
     for _, decision in played(spec, windows, lag):
         if decision.evidence and all(guard.passed for guard in decision.guards):
@@ -152,7 +166,7 @@ def test_evidence_that_no_guard_holds_back_is_never_left_waiting(spec, windows, 
 
 
 @SOME
-@given(policies, reigns(), st.integers(0, 3))
+@given(policies, deployment_periods(), st.integers(0, 3))
 def test_too_few_new_rows_never_retrain_and_are_collected_once_per_evidence(spec, windows, lag):
     loop = Loop(spec, lag=lag, new_rows=0, past=history(new_rows=0))
     decisions = loop.play(windows)
@@ -165,7 +179,7 @@ def test_too_few_new_rows_never_retrain_and_are_collected_once_per_evidence(spec
 
 
 @SOME
-@given(policies, reigns(), st.integers(0, 3))
+@given(policies, deployment_periods(), st.integers(0, 3))
 def test_evidence_stands_until_it_is_consumed(spec, windows, lag):
     steps = played(spec, windows, lag)
     for (known, earlier), (later_known, later) in pairwise(steps):
@@ -174,7 +188,7 @@ def test_evidence_stands_until_it_is_consumed(spec, windows, lag):
 
 
 @SOME
-@given(policies, reigns(), st.integers(1, 6))
+@given(policies, deployment_periods(), st.integers(1, 6))
 def test_healthy_windows_never_take_evidence_back(spec, windows, healthy):
     before = found(spec, windows)
     count = len(windows)
@@ -183,7 +197,7 @@ def test_healthy_windows_never_take_evidence_back(spec, windows, healthy):
 
 
 @SOME
-@given(policies, reigns())
+@given(policies, deployment_periods())
 def test_evidence_is_the_same_with_and_without_the_memory_of_earlier_decisions(spec, windows):
     known, decision = played(spec, windows, lag=99)[-1]
     forgetful = known.model_copy(update={"standing": []})
@@ -191,7 +205,7 @@ def test_evidence_is_the_same_with_and_without_the_memory_of_earlier_decisions(s
 
 
 @SOME
-@given(policies, reigns(), st.integers(0, 3))
+@given(policies, deployment_periods(), st.integers(0, 3))
 def test_consumed_evidence_never_asks_again(spec, windows, lag):
     retrained: list[str] = []
     for known, decision in played(spec, windows, lag):
@@ -203,7 +217,7 @@ def test_consumed_evidence_never_asks_again(spec, windows, lag):
 
 
 @SOME
-@given(policies_on_answers, reigns(at_most=10), st.data())
+@given(policies_on_answers, deployment_periods(at_most=10), st.data())
 def test_labels_that_come_late_never_rename_evidence_that_was_recorded(spec, windows, data):
     pending = data.draw(st.integers(0, len(windows)))
     ended = [
@@ -228,9 +242,9 @@ def test_a_stationary_reign_never_retrains(spec, loss, psi, share, count):
 
 
 @SOME
-@given(policies_on_answers, reigns())
+@given(policies_on_answers, deployment_periods())
 def test_too_young_windows_change_nothing(spec, windows):
-    old_enough = [item for item in windows if not item.too_young]
+    old_enough = [item for item in windows if not item.too_few_rows]
     now = windows[-1].end
     assert find_evidence(spec, windows, history(), now) == find_evidence(spec, old_enough, history(), now)
 
@@ -239,7 +253,7 @@ def test_too_young_windows_change_nothing(spec, windows):
 
 
 @SOME
-@given(st.lists(on_answers | ages, min_size=1, max_size=4), reigns())
+@given(st.lists(on_answers | ages, min_size=1, max_size=4), deployment_periods())
 def test_all_is_asked_for_exactly_when_every_member_alone_would_ask(members, windows):
     alone = [bool(found(policy(member), windows)) for member in members]
     together = found(policy(*members, type="all") if len(members) > 1 else policy(*members), windows)
@@ -255,7 +269,7 @@ def test_all_is_asked_for_exactly_when_every_member_alone_would_ask(members, win
 
 evidences = st.builds(
     lambda signal, index, value: Evidence(
-        reign=1, signal=signal, window=week(index), value=value, threshold=1.0, sentence=f"{value}"
+        deployment_period=1, signal=signal, window=week(index), value=value, threshold=1.0, sentence=f"{value}"
     ),
     st.sampled_from(["age", "drift:data", "performance:holdout"]),
     st.integers(0, 5),
@@ -275,7 +289,7 @@ def test_equal_evidence_gives_equal_ids_whatever_its_order_values_and_window(evi
 
 
 @SOME
-@given(reigns(), st.integers(2, 9))
+@given(deployment_periods(), st.integers(2, 9))
 def test_different_reigns_never_share_a_decision(windows, number):
     spec = policy(PERFORMANCE, PSI)
     first, other = decided(spec, windows), decided(spec, windows, history({"number": number}))

@@ -3,8 +3,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
-from pydantic import ValidationError
-from reigns import (
+from deployment_history import (
     AGE,
     HOLDOUT,
     PERFORMANCE,
@@ -22,6 +21,7 @@ from reigns import (
     week,
     window,
 )
+from pydantic import ValidationError
 
 from mlops_assets.errors import Refused
 from mlops_assets.retraining.evidence import find_evidence, signal_names, signal_table
@@ -99,8 +99,8 @@ def test_the_reference_outlives_consumption_but_last_windows_must_have_ended_aft
 
 def test_a_too_young_window_does_not_count_for_performance_whatever_its_loss():
     spec = policy({"type": "performance", "ratio": 1.3, "first": 1, "last": 1})
-    assert not found(spec, [window(0, 40), window(1, 90, too_young=True)])
-    assert not found(spec, [window(0, 10, too_young=True), window(1, 40), window(2, 50)])
+    assert not found(spec, [window(0, 40), window(1, 90, too_few_rows=True)])
+    assert not found(spec, [window(0, 10, too_few_rows=True), window(1, 40), window(2, 50)])
 
 
 # Drift
@@ -118,7 +118,7 @@ def test_drift_exactly_at_the_threshold_is_no_breach():
 
 
 def test_a_too_young_window_neither_continues_nor_ends_a_drift():
-    young = window(1, too_young=True, prediction_drift={}, data_drift_share=None)
+    young = window(1, too_few_rows=True, prediction_drift={}, data_drift_share=None)
     high = [window(i, prediction_drift={"psi": 0.3}) for i in (0, 2)]
     assert ids(found(policy(PSI), [high[0], young, high[1]])) == [f"1:drift:prediction:psi:{week(0)}"]
     assert not found(policy(PSI), [high[0], young])
@@ -206,7 +206,9 @@ def test_labels_that_come_late_do_not_rename_evidence():
 
 
 def test_evidence_of_an_earlier_reign_does_not_stand():
-    assert not found(policy(PERFORMANCE), losing(40, 40), history({"number": 2}, standing=[evidence(reign=1)]))
+    assert not found(
+        policy(PERFORMANCE), losing(40, 40), history({"number": 2}, standing=[evidence(deployment_period=1)])
+    )
 
 
 def test_evidence_recorded_while_its_own_training_ran_is_consumed_with_it():
@@ -275,7 +277,7 @@ def test_the_table_shows_each_condition_with_todays_value_and_threshold():
 def test_the_table_says_what_a_condition_still_lacks():
     rows = signal_table(policy(PERFORMANCE, PSI), drifting(0.3), history(), after(1))
     assert [row.note for row in rows] == ["1 of the 2 first windows", "1 of 2 windows in a row"]
-    rows = signal_table(policy(PERFORMANCE, PSI), [window(0, None, too_young=True)], history(), after(1))
+    rows = signal_table(policy(PERFORMANCE, PSI), [window(0, None, too_few_rows=True)], history(), after(1))
     assert [row.note for row in rows] == ["0 of the 2 first windows", "no window old enough"]
 
 

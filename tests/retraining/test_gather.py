@@ -4,14 +4,14 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from tide import ATTRIBUTES, CROWNED, TRAINED, VERSION_1
+from example_project import ATTRIBUTES, PROMOTED, TRAINED, VERSION_1
 
+from mlops_assets.ledger.facts import Decided, PromotionStep, Reported
+from mlops_assets.ledger.summaries import DriftSummary, PerformanceSummary
+from mlops_assets.ledger.view import LedgerView
+from mlops_assets.loop.outstanding import Score, outstanding
 from mlops_assets.retraining.decide import decide, person_decision
-from mlops_assets.retraining.gather import loop_history, window_evidence
-from mlops_assets.retraining.history import History
-from mlops_assets.retraining.outstanding import Score, outstanding
-from mlops_assets.retraining.records import Decided, PromotionStep, Reported
-from mlops_assets.retraining.summaries import DriftSummary, PerformanceSummary
+from mlops_assets.retraining.policy_inputs import loop_state, window_evidence
 from mlops_assets.spec import ProjectSpec
 from mlops_assets.timeline import Timeline, Window
 
@@ -25,14 +25,16 @@ def timeline_of(**parts: Any) -> Timeline:
 def reports(window: Window, rows: int, loss: float | None) -> list[Reported]:
     """What was reported of a window, with the loss by mae."""
     drift = DriftSummary(verdict="too young", rows=rows, window_rows=rows, statistic="wasserstein", threshold=0.1)
-    performance = PerformanceSummary(pending=False, labels_at=NEXT_DAY, metric="mae", reign_rows=rows, reign=loss)
+    performance = PerformanceSummary(
+        pending=False, labels_at=NEXT_DAY, metric="mae", deployment_period_rows=rows, deployment_period=loss
+    )
     return [
         Reported(
             at=NEXT_DAY,
             report=name,
             window=window.id,
             stage="labelled",
-            reign=1,
+            deployment_period=1,
             version=1,
             summary=summary.model_dump(mode="json"),
             inputs={},
@@ -46,9 +48,9 @@ def test_a_window_counts_for_its_loss_before_drift_has_rows_enough(rows: int, yo
     """A single weekly series: a row or two a window, and ten are not together for months."""
     timeline = timeline_of(monitoring={**ATTRIBUTES["monitoring"], "min_rows": 2})
     window = timeline.window_at(TRAINED)
-    history = History("tide", (CROWNED, *reports(window, rows, None if young else 1.5)))
-    (found,) = window_evidence(timeline, history, history.reigns[0], window)
-    assert (found.too_young, found.loss) == (young, None if young else 1.5)
+    view = LedgerView("tide", (PROMOTED, *reports(window, rows, None if young else 1.5)))
+    (found,) = window_evidence(timeline, view, view.deployment_periods[0], window)
+    assert (found.too_few_rows, found.loss) == (young, None if young else 1.5)
     assert found.data_drift_share is None
     assert not found.prediction_drift
 
@@ -58,10 +60,10 @@ def test_losses_by_another_metric_than_the_yaml_names_now_are_no_evidence(metric
     timeline = timeline_of(problem={**ATTRIBUTES["problem"], "metric": metric})
     window = timeline.window_at(TRAINED)
     trained = VERSION_1
-    history = History("tide", (trained, CROWNED, *reports(window, 20, 1.5)))
-    (found,) = window_evidence(timeline, history, history.reigns[0], window)
-    around = loop_history(timeline, history, history.reigns[0], new_rows=0)
-    assert (found.loss, around.reign.holdout_loss) == ((1.5, 1.25) if comparable else (None, None))
+    view = LedgerView("tide", (trained, PROMOTED, *reports(window, 20, 1.5)))
+    (found,) = window_evidence(timeline, view, view.deployment_periods[0], window)
+    around = loop_state(timeline, view, view.deployment_periods[0], new_rows=0)
+    assert (found.loss, around.deployment_period.holdout_loss) == ((1.5, 1.25) if comparable else (None, None))
     decision = decide(timeline.spec.retraining, [found], around, NEXT_DAY, window=window.id, stage="labelled")
     assert ("measured by another metric" in str(decision)) is not comparable
 
@@ -72,11 +74,11 @@ def test_a_reign_that_begins_where_a_history_ends_has_no_evidence_and_can_still_
     last = timeline.window_at(TRAINED + timedelta(days=1))
     trained = VERSION_1
     back = PromotionStep(at=last.end, promotion="q", step="PROMOTED", version=1, previous=1, cause="rollback")
-    history = History("tide", (trained, CROWNED, *reports(last, 20, 1.5), back))
-    reign = history.reigns[-1]
-    assert (reign.number, reign.start) == (2, last.end)
-    assert window_evidence(timeline, history, reign, last) == []
-    assert loop_history(timeline, history, reign, new_rows=0).reign.first_losses == [1.5]
+    view = LedgerView("tide", (trained, PROMOTED, *reports(last, 20, 1.5), back))
+    deployment_period = view.deployment_periods[-1]
+    assert (deployment_period.number, deployment_period.start) == (2, last.end)
+    assert window_evidence(timeline, view, deployment_period, last) == []
+    assert loop_state(timeline, view, deployment_period, new_rows=0).deployment_period.first_losses == [1.5]
 
 
 def test_a_request_of_another_reign_that_is_still_open_hides_no_retraining_of_this_one() -> None:
@@ -84,14 +86,14 @@ def test_a_request_of_another_reign_that_is_still_open_hides_no_retraining_of_th
     decided = [
         Decided(
             at=NEXT_DAY + timedelta(hours=n),
-            decision=person_decision("tide", reign, f"request {n}", [], NEXT_DAY + timedelta(hours=n)),
+            decision=person_decision("tide", deployment_period, f"request {n}", [], NEXT_DAY + timedelta(hours=n)),
         )
-        for n, reign in enumerate((1, 2))
+        for n, deployment_period in enumerate((1, 2))
     ]
     back = PromotionStep(at=NEXT_DAY, promotion="q", step="PROMOTED", version=1, previous=1, cause="rollback")
-    history = History("tide", (VERSION_1, CROWNED, back, *decided))
-    assert history.open_retrain == decided[0].decision
-    facts = loop_history(timeline, history, history.reigns[-1], new_rows=0)
+    view = LedgerView("tide", (VERSION_1, PROMOTED, back, *decided))
+    assert view.open_retrain == decided[0].decision
+    facts = loop_state(timeline, view, view.deployment_periods[-1], new_rows=0)
     assert facts.in_progress == decided[1].decision.id
 
 
@@ -100,8 +102,8 @@ def test_nothing_is_asked_at_a_tick_before_the_first_versions_data_were_snapped(
     timeline = timeline_of()
     as_of = TRAINED + timedelta(hours=2)
     trained = VERSION_1.model_copy(update={"as_of": as_of})
-    history = History("tide", (trained, CROWNED.model_copy(update={"at": as_of})))
-    asked = [work for work in outstanding(timeline, history, as_of + timedelta(hours=1)) if isinstance(work, Score)]
+    view = LedgerView("tide", (trained, PROMOTED.model_copy(update={"at": as_of})))
+    asked = [work for work in outstanding(timeline, view, as_of + timedelta(hours=1)) if isinstance(work, Score)]
     assert asked == []
-    later = [work for work in outstanding(timeline, history, TRAINED + timedelta(hours=6)) if isinstance(work, Score)]
+    later = [work for work in outstanding(timeline, view, TRAINED + timedelta(hours=6)) if isinstance(work, Score)]
     assert later == [Score(TRAINED + timedelta(hours=6))]

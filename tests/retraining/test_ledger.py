@@ -10,9 +10,9 @@ from alembic.script import ScriptDirectory
 from ledger_rules import LedgerRules
 
 from mlops_assets.errors import LedgerError
-from mlops_assets.retraining.database import SCHEMA
-from mlops_assets.retraining.ledger import Ledger
-from mlops_assets.retraining.records import WindowLabelled, WindowPublished
+from mlops_assets.ledger.database import SCHEMA
+from mlops_assets.ledger.facts import WindowLabelled, WindowPublished
+from mlops_assets.ledger.store import Ledger
 
 AT = datetime(2020, 1, 2, tzinfo=UTC)
 
@@ -43,13 +43,13 @@ def test_rows_that_go_back_to_what_they_once_were_are_recorded_and_the_same_agai
     ledger, window = Ledger(url), "2020-01-01T00:00:00Z"
 
     def record(version: str) -> bool:
-        edition = ledger.history("tide").edition(kind, window, version)
+        edition = ledger.view("tide").edition(kind, window, version)
         (new,) = ledger.append("tide", kind(at=AT, window=window, data_version=version, rows=24, edition=edition))
         return bool(new)
 
     assert [record(version) for version in ("a", "a", "b", "b", "a", "a", "b")] == [
         True, False, True, False, True, False, True,
     ]  # fmt: skip
-    history = ledger.history("tide")
-    newest = history.published if kind is WindowPublished else history.labelled
+    view = ledger.view("tide")
+    newest = view.published if kind is WindowPublished else view.labelled
     assert newest[window].data_version == "b"

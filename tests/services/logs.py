@@ -14,11 +14,11 @@ from pathlib import Path
 
 import httpx
 import numpy as np
+from mlops_assets.resources.telemetry.prediction_log import Telemetry, telemetry_path
+from mlops_assets.resources.telemetry.records import PredictionRecord, RequestLine
 from servers import free_port, wait_until
 
 from mlops_assets.timeline import event_id
-from resources.answers import Answer, RequestLine
-from resources.telemetry import Telemetry, telemetry_path
 
 T0 = datetime(2011, 4, 2, 4, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -31,7 +31,7 @@ def open_log(home: Path, project: str) -> Telemetry:
     return Telemetry(telemetry_path(home / "projects", project))
 
 
-def answers(log: Telemetry, project: str, first: int, after: int, *, text: bool = False) -> list[Answer]:
+def answers(log: Telemetry, project: str, first: int, after: int, *, text: bool = False) -> list[PredictionRecord]:
     """Answers to the events of hours [first, after); with awkward values, and seeded."""
     number = log.feature_set(NAMES, LEVELS)
     made = []
@@ -41,7 +41,7 @@ def answers(log: Telemetry, project: str, first: int, after: int, *, text: bool 
         features[[1, 2, -1]] = np.nan, -0.0, hour % 2
         shares = {"UP": float(draw.uniform()), "DOWN": 1e-300}
         made.append(
-            Answer(
+            PredictionRecord(
                 event_id=event_id(project, None, time),
                 role="champion",
                 version=2,
@@ -83,7 +83,7 @@ def fill(log: Telemetry, project: str, hours: int, *, text: bool = False) -> Non
 
 
 class ForwarderProcess:
-    """`python -m resources.forwarder` over a state folder."""
+    """`python -m mlops_assets.resources.telemetry.forwarder` over a state folder."""
 
     def __init__(self, home: Path, environment: Mapping[str, str]) -> None:
         self.home, self.port = home, free_port()
@@ -95,7 +95,7 @@ class ForwarderProcess:
         """Start it; it may not be ready yet."""
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "resources.forwarder", "--port", str(self.port)],
+                [sys.executable, "-m", "mlops_assets.resources.telemetry.forwarder", "--port", str(self.port)],
                 env=self.environment,
                 stdout=log,
                 stderr=log,

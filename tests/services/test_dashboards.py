@@ -14,7 +14,7 @@ from bundles import prices_spec, rentals_spec
 from points import STEPS, Point, points
 from servers import BUCKET, ORG, Influx
 
-from mlops_assets.cli.desks import specs
+from mlops_assets.cli.projects import specs
 from mlops_assets.dashboards.flux import flux_queries, with_range
 from mlops_assets.dashboards.measurements import MEASUREMENTS
 from mlops_assets.dashboards.overview import overview_dashboard

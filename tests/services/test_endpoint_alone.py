@@ -19,17 +19,17 @@ from pathlib import Path
 import httpx
 import pytest
 from bundles import Version, Versions
+from mlops_assets.resources.platform import Platform
+from mlops_assets.resources.scoring.config import ServiceConfig, fingerprint
+from mlops_assets.resources.scoring.endpoint_process import EndpointProcess
+from mlops_assets.resources.settings import Settings
+from mlops_assets.resources.tracking.model_download import ModelArtifacts
 
-from mlops_assets.cli.serving_endpoint import configure
+from mlops_assets.cli.endpoint import configure
 from mlops_assets.errors import LedgerUnreachable, ModelError, RegistryError
+from mlops_assets.ledger.facts import PromotionStep, VersionTrained
+from mlops_assets.ledger.store import Ledger
 from mlops_assets.prediction.predictor import MANIFEST
-from mlops_assets.retraining.ledger import Ledger
-from mlops_assets.retraining.records import PromotionStep, VersionTrained
-from resources.artifacts import ModelArtifacts
-from resources.endpoint_process import EndpointProcess
-from resources.platform import Platform
-from resources.service_config import ServiceConfig, fingerprint
-from resources.settings import Settings
 
 ROOT = Path(__file__).parents[2]
 NOW = datetime(2011, 3, 1, tzinfo=UTC)
@@ -82,9 +82,9 @@ def _register(url: str, versions: list[Version], folder: Path) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # MLflow's own, about type hints and requirements
         import mlflow
+        from mlops_assets.resources.tracking.registry import Registry
 
         from mlops_assets.prediction.signature import input_example, signature
-        from resources.mlflow import Registry
 
         mlflow.set_tracking_uri(url)
         registry = Registry(url, "rentals")
@@ -99,7 +99,7 @@ def _register(url: str, versions: list[Version], folder: Path) -> None:
 
 @pytest.fixture
 def home(tmp_path: Path, rentals: dict[int, Version]) -> Settings:
-    """An empty state folder, but for a ledger in which version 2 reigns and version 1 was the first."""
+    """An empty state folder, but for a ledger in which version 2 deployment periods and version 1 was the first."""
     settings = Settings(home=tmp_path / "home")
     ledger = Ledger(settings.ledger)
     for number in (1, 2):
@@ -193,7 +193,7 @@ def test_a_bundle_that_is_not_what_was_trained_is_never_served(
 ) -> None:
     other = Settings(home=home.home.with_name("other"))
     ledger, spec = Ledger(other.ledger), rentals[1].spec
-    facts = Ledger(home.ledger).history("rentals")
+    facts = Ledger(home.ledger).view("rentals")
     for fact in facts.versions.values():
         ledger.append("rentals", fact.model_copy(update={"digest": "0" * 64}))
     ledger.append(
@@ -240,9 +240,9 @@ def test_what_starts_it_loads_neither_dagster_nor_mlflow_nor_pyarrow_by_itself()
     code = (
         "import sys; sys.modules['pyarrow'] = None\n"
         "from mlops_assets.cli import app\n"
-        "from mlops_assets.cli import serving_endpoint, desks\n"
+        "from mlops_assets.cli import serving_endpoint, project contexts\n"
         "desks.spec_of('bike_demand')\n"
-        "import mlops_assets.deployment.server\n"
+        "import mlops_assets.serving.app\n"
         "print(*sorted({name.partition('.')[0] for name in sys.modules} & {'dagster', 'mlflow', 'h2o', 'evidently'}))"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)

@@ -12,15 +12,15 @@ from pathlib import Path
 import httpx
 import pytest
 from logs import T0, ForwarderProcess, answers, forwarding, open_log
+from mlops_assets.resources.settings import Settings
+from mlops_assets.resources.telemetry.forwarding import behind
+from mlops_assets.resources.telemetry.influx import InfluxTelemetry, Server
+from mlops_assets.resources.telemetry.prediction_log import Telemetry
+from mlops_assets.resources.telemetry.records import RequestLine
 from servers import BUCKET, ORG, Influx, wait_until
 
-from mlops_assets.retraining.ledger import Ledger
-from mlops_assets.retraining.records import WindowLabelled
-from resources.answers import RequestLine
-from resources.forwarding import behind
-from resources.influx import InfluxTelemetry, Server
-from resources.settings import Settings
-from resources.telemetry import Telemetry
+from mlops_assets.ledger.facts import WindowLabelled
+from mlops_assets.ledger.store import Ledger
 
 CHUNK = 200
 

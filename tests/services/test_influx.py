@@ -9,13 +9,13 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from logs import HOUR, T0, answers, fill, open_log
+from mlops_assets.resources.telemetry.forwarder import Forwarder
+from mlops_assets.resources.telemetry.forwarding import TABLES, LogSource, behind
+from mlops_assets.resources.telemetry.influx import InfluxTelemetry, Server
+from mlops_assets.resources.telemetry.prediction_log import Telemetry
 from servers import BUCKET, ORG, Influx
 
 from mlops_assets.errors import TelemetryError
-from resources.forwarder import Forwarder
-from resources.forwarding import TABLES, LogSource, behind
-from resources.influx import InfluxTelemetry, Server
-from resources.telemetry import Telemetry
 
 HOURS = 400
 
@@ -64,7 +64,7 @@ def test_answers_are_the_same_to_the_bit_and_in_the_same_order(both: tuple[Telem
 def test_all_answers_to_an_event_are_found_whoever_gave_them(both: tuple[Telemetry, InfluxTelemetry, str]) -> None:
     log, read, project = both
     ids = [answer.event_id for answer in answers(log, project, 0, 2)]
-    here, there = log.answers_to(ids), read.answers_to(ids)
+    here, there = log.prediction_records_of(ids), read.prediction_records_of(ids)
     assert sorted(here["role"]) == ["ad_hoc"] * 4 + ["champion"] * 2 + ["shadow"] * 2
     require_same(here, there)
 

@@ -14,11 +14,11 @@ import pandas as pd
 import pytest
 from faulty import Way, way_to
 from lake_rules import WINDOW, LakeRules, publish, rows
+from mlops_assets.resources.storage import objects
+from mlops_assets.resources.storage.lake import Lake
 from servers import Gcs, free_port
 
 from mlops_assets.errors import LakeError, LakeUnreachable, Refused
-from resources import objects
-from resources.lake import Lake
 
 NUMBER = itertools.count()
 WRITER = """
@@ -28,7 +28,7 @@ import time
 sys.path.insert(0, "tests")
 from lake_rules import publish, rows
 from mlops_assets.errors import Refused
-from resources.lake import Lake
+from mlops_assets.resources.storage.lake import Lake
 lake, base, refused = Lake(sys.argv[1]), float(sys.argv[2]), 0
 print("ready", flush=True)
 sys.stdin.readline()
@@ -160,7 +160,7 @@ def test_missing_credentials_are_said_at_once(monkeypatch: pytest.MonkeyPatch, t
 
 READER = """
 from mlops_assets.errors import LakeError
-from resources.lake import Lake
+from mlops_assets.resources.storage.lake import Lake
 try:
     Lake("gs://mlops/lake").published("p", "raw_data")
 except LakeError as error:

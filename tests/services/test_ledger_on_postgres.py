@@ -12,8 +12,8 @@ from ledger_rules import LedgerRules, moved
 from servers import Postgres, free_port
 
 from mlops_assets.errors import LedgerError, LedgerUnreachable
-from mlops_assets.retraining.database import PATIENCE, Database
-from mlops_assets.retraining.ledger import Ledger
+from mlops_assets.ledger.database import PATIENCE, Database
+from mlops_assets.ledger.store import Ledger
 
 NUMBER = itertools.count()
 
@@ -45,7 +45,7 @@ def test_a_restart_of_the_server_is_waited_for(own: Postgres) -> None:
     assert ledger.append("tide", moved(1)) == [True]
     assert time.monotonic() - begun > 1.5
     restarting.join()
-    assert len(ledger.history("tide").facts) == 1
+    assert len(ledger.view("tide").facts) == 1
 
 
 def test_a_server_that_ends_between_a_read_and_the_end_of_its_transaction_is_away(own: Postgres) -> None:

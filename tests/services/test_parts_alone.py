@@ -17,7 +17,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from mlops_assets.cli.supervising import STOP_WITHIN, Part, Supervisor
+from mlops_assets.cli.supervisor import STOP_WITHIN, Part, Supervisor
 
 ROOT = Path(__file__).parents[2]
 COMMAND = [sys.executable, "-c", "from mlops_assets.cli import app; app()", "serve"]
@@ -160,8 +160,8 @@ time.sleep(120)
 """
 SUPERVISE = f"""
 import logging
-from mlops_assets.cli.serving import run
-from mlops_assets.cli.supervising import Part
+from mlops_assets.cli.dagster_processes import run
+from mlops_assets.cli.supervisor import Part
 import sys
 run(Part("stubborn", ["-c", {STUBBORN!r}], {{}}, lambda _: None), "127.0.0.1", int(sys.argv[-1]))
 """
@@ -190,8 +190,8 @@ def test_a_child_that_does_not_end_is_killed_with_all_that_it_started(start: Sta
 LATE = """
 import signal, sys, time
 from pathlib import Path
-from mlops_assets.cli.serving import run
-from mlops_assets.cli.supervising import Part
+from mlops_assets.cli.dagster_processes import run
+from mlops_assets.cli.supervisor import Part
 from mlops_assets.errors import Unreachable
 
 def needs():

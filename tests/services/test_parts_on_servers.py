@@ -82,7 +82,7 @@ def test_an_endpoint_whose_servers_are_not_there_yet_waits_for_them_in_words(own
         wait_until(lambda: "MLOPS_ASSETS_DATABASE_URL" in readiness(port)[1], 60)
         assert httpx.get(f"http://127.0.0.1:{port}/livez", timeout=5, trust_env=False).status_code == 200
         own.start()
-        # nothing reigns yet: it lives, and says that no version serves
+        # nothing deployment periods yet: it lives, and says that no version serves
         wait_until(lambda: "problem" not in readiness(port)[1] and readiness(port)[0] == 503, 60)
         process.send_signal(signal.SIGTERM)
         assert process.wait(30) in (0, 128 + signal.SIGTERM, -signal.SIGTERM)

@@ -7,6 +7,8 @@ import sys
 from pathlib import Path
 
 import pytest
+from mlops_assets.resources.platform import Platform
+from mlops_assets.resources.settings import ROOT, Settings
 from servers import Postgres
 from test_same_history import again_and_again
 from worlds import at
@@ -14,9 +16,7 @@ from worlds import at
 from mlops_assets.cli.instance import dagster_home, instance_of
 from mlops_assets.cli.processes import Started, end_recorded, free_port, start
 from mlops_assets.errors import Unreachable
-from mlops_assets.replay import DagsterLoop, advance
-from resources.platform import Platform
-from resources.settings import ROOT, Settings
+from mlops_assets.loop.replay import DagsterLoop, advance
 
 E2E = Path(__file__).parents[1] / "e2e"
 RESTARTED_EVERY = 15.0
@@ -50,7 +50,7 @@ def test_a_history_during_which_postgresql_is_restarted_again_and_again_ends_as_
 
         settings = Settings(home=tmp_path / "state")
         settings.home.mkdir()
-        desk = Platform.configured(settings).of(SPEC)
+        project_context = Platform.configured(settings).of(SPEC)
         heard: list[Unreachable] = []
         dagster = dagster_dev(settings, postgres)
         try:
@@ -58,14 +58,21 @@ def test_a_history_during_which_postgresql_is_restarted_again_and_again_ends_as_
             browser = Browser(dagster)
             assert browser.wait(browser.click("bootstrap")) == "SUCCESS"
             with instance_of(settings) as instance, again_and_again(postgres.restart, every=RESTARTED_EVERY):
-                list(advance(desk, DagsterLoop(instance, desk, told=heard.append), until=at(WINDOWS)))
-            history = desk.history()
-            assert [reign.cause for reign in history.reigns] == ["bootstrap", "retraining"]
-            assert not history.missed
-            assert desk.endpoint.serving() == 2
+                list(
+                    advance(
+                        project_context, DagsterLoop(instance, project_context, told=heard.append), until=at(WINDOWS)
+                    )
+                )
+            view = project_context.ledger_view()
+            assert [deployment_period.cause for deployment_period in view.deployment_periods] == [
+                "bootstrap",
+                "retraining",
+            ]
+            assert not view.missed
+            assert project_context.endpoint.serving() == 2
         finally:
             end_recorded(settings.pids)
             dagster.process.wait()
-            desk.endpoint.stop()
+            project_context.endpoint.stop()
             sys.stdout.write(f"no server was found {len(heard)} times: {[str(error) for error in heard]}\n")
             sys.stdout.write((settings.home / "dagster.log").read_text()[-20_000:])

@@ -14,6 +14,8 @@ import pytest
 from faulty import Way, way_to
 from live import all_servers
 from logs import forwarding
+from mlops_assets.resources.scoring.endpoint import Endpoint
+from mlops_assets.resources.settings import Settings
 from plays import Play, playing
 from records import canonical, differences
 from servers import Server
@@ -26,8 +28,6 @@ from mlops_assets.dashboards.project import project_dashboard
 from mlops_assets.errors import LedgerUnreachable
 from mlops_assets.spec import ProjectSpec
 from mlops_assets.timeline import iso
-from resources.endpoint import Endpoint
-from resources.settings import Settings
 
 WINDOWS = 9
 OUTAGE = timedelta(minutes=2)
@@ -152,7 +152,7 @@ def killed_before_request(play: Play, moment: datetime) -> Iterator[list[int]]:
 
 def kill_endpoint(play: Play) -> int:
     """End the service as the kernel would; the process that it was."""
-    record = play.desk.endpoint.service.record()
+    record = play.context.endpoint.service.record()
     assert record is not None
     service = psutil.Process(record.pid)
     service.kill()
@@ -162,7 +162,7 @@ def kill_endpoint(play: Play) -> int:
 
 
 def test_the_history_is_the_same_to_the_byte(embedded: Play, on_servers: Play) -> None:
-    found = [canonical(play.desk) for play in (embedded, on_servers)]
+    found = [canonical(play.context) for play in (embedded, on_servers)]
     for records in found:
         for report in records["reports"]:
             if report["report"] == "health" and report["window"] in REPEATED:
@@ -173,37 +173,39 @@ def test_the_history_is_the_same_to_the_byte(embedded: Play, on_servers: Play) -
 
 def test_the_loop_has_turned(on_servers: Play) -> None:
     """The history is worth comparing."""
-    history = on_servers.history
-    assert [reign.cause for reign in history.reigns] == ["bootstrap", "retraining"]
-    assert on_servers.desk.endpoint.serving() == history.reigns[-1].version
+    history = on_servers.view
+    assert [deployment_period.cause for deployment_period in history.deployment_periods] == ["bootstrap", "retraining"]
+    assert on_servers.context.endpoint.serving() == history.deployment_periods[-1].version
 
 
 def test_each_event_is_answered_once_in_the_log_and_in_influxdb(on_servers: Play) -> None:
-    desk = on_servers.desk
-    last = desk.now() + desk.timeline.horizon
-    due = len(desk.source.events(at(0) + desk.timeline.horizon, last + timedelta(seconds=1)))
-    assert not on_servers.history.missed
-    assert desk.log.counts("twins")["answered"] == desk.telemetry.counts("twins")["answered"] == due
+    project_context = on_servers.context
+    last = project_context.now() + project_context.timeline.horizon
+    due = len(project_context.source.events(at(0) + project_context.timeline.horizon, last + timedelta(seconds=1)))
+    assert not on_servers.view.missed
+    assert (
+        project_context.log.counts("twins")["answered"] == project_context.telemetry.counts("twins")["answered"] == due
+    )
 
 
 def test_nothing_of_it_lies_in_the_embedded_stores(on_servers: Play) -> None:
-    home = Path(on_servers.desk.platform.home)
+    home = Path(on_servers.context.platform.home)
     assert not [home / name for name in ("ledger.db", "mlflow", "lake", "dvc-remote") if (home / name).exists()]
 
 
 def test_every_query_of_its_dashboards_finds_what_the_loop_wrote(on_servers: Play) -> None:
     from influxdb_client import InfluxDBClient
 
-    desk, settings = on_servers.desk, Settings()
+    project_context, settings = on_servers.context, Settings()
     assert settings.influx_token is not None
     token, now = settings.influx_token.get_secret_value(), datetime.now(UTC)
     asked = [
-        (title, query, at(0), at(WINDOWS), desk.timeline.every)
-        for title, query in flux_queries(project_dashboard(desk.spec))
+        (title, query, at(0), at(WINDOWS), project_context.timeline.every)
+        for title, query in flux_queries(project_dashboard(project_context.spec))
     ]
     asked += [
         (title, query, now - timedelta(hours=6), now + timedelta(minutes=1), timedelta(minutes=1))
-        for title, query in flux_queries(overview_dashboard([desk.spec]))
+        for title, query in flux_queries(overview_dashboard([project_context.spec]))
     ]
     with InfluxDBClient(str(settings.influx_url), token, org=settings.influx_org, timeout=60_000) as client:
         found = [(title, rows(client, query, *span)) for title, query, *span in asked]

@@ -20,7 +20,7 @@ def test_a_forwarder_whose_request_hangs_ends_within_ten_seconds_of_being_told(t
             "MLOPS_ASSETS_INFLUX_URL": f"http://127.0.0.1:{deaf.getsockname()[1]}",
             "MLOPS_ASSETS_INFLUX_TOKEN": "any",
         }
-        command = [sys.executable, "-m", "resources.forwarder", "--port", str(port)]
+        command = [sys.executable, "-m", "mlops_assets.resources.telemetry.forwarder", "--port", str(port)]
         with subprocess.Popen(command, env={**os.environ, **environment}) as forwarder:
             asked, _ = deaf.accept()
             with asked:

@@ -12,11 +12,11 @@ from pathlib import Path
 
 import dagster as dg
 import yaml
+from mlops_assets.resources.platform import Platform
+from mlops_assets.resources.settings import Settings
 
-from mlops_assets.project import definitions_of
+from mlops_assets.component import definitions_of
 from mlops_assets.spec import ProjectSpec
-from resources.platform import Platform
-from resources.settings import Settings
 
 ROOT = Path(__file__).parents[2]
 PROJECT = ROOT / "mlops_assets" / "projects" / "bike_demand" / "defs.yaml"

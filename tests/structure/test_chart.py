@@ -6,8 +6,7 @@ import re
 from pathlib import Path
 
 import yaml
-
-from resources.settings import Settings
+from mlops_assets.resources.settings import Settings
 
 ROOT = Path(__file__).parents[2]
 CONFIG = (ROOT / "helm" / "mlops-assets" / "templates" / "config.yaml").read_text()

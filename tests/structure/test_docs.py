@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 import yaml
+from mlops_assets.resources.settings import Settings
+from mlops_assets.resources.settings_reference import reference
 from pydantic import ValidationError
 from source_code import ROOT
 from typer.main import get_command
@@ -16,8 +18,6 @@ from mlops_assets.cli.app import app
 from mlops_assets.jobs import project_jobs
 from mlops_assets.spec import ProjectSpec
 from mlops_assets.spec.scaffold import example_yaml
-from resources.settings import Settings
-from resources.settings_reference import reference
 
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
 LINK = re.compile(r"(?<!!)\[[^\]]+\]\(([^)#]+)?(#[^)]+)?\)")

@@ -10,16 +10,16 @@ from graphlib import CycleError, TopologicalSorter
 import pytest
 from source_code import ROOT, Module, below, modules
 
-ROOMS = {f"mlops_assets.{room}" for room in ("business", "acquisition", "modeling", "deployment", "monitoring")}
+PHASES = {f"mlops_assets.{phase}" for phase in ("business", "acquisition", "modeling", "deployment", "monitoring")}
 KERNELS = {"mlops_assets.prediction", "mlops_assets.retraining"}
-GROUND = {"mlops_assets.spec", "mlops_assets.grid", "mlops_assets.timeline", "mlops_assets.errors"}
+GROUND = {"mlops_assets.spec", "mlops_assets.timeline.grid", "mlops_assets.timeline", "mlops_assets.errors"}
 """What everything stands on."""
 ABOVE = {
     "definitions",
     "sensors",
-    "mlops_assets.project",
+    "mlops_assets.component",
     "mlops_assets.jobs",
-    "mlops_assets.replay",
+    "mlops_assets.loop.replay",
     "mlops_assets.blueprint",
     "mlops_assets.cli",
     "mlops_assets.projects",
@@ -29,8 +29,12 @@ PLAIN = {f"mlops_assets.{name}" for name in ("losses", "bands", "pictures", "liv
 """Calculations and drawings that several rooms share."""
 HANDED_IN = {
     # a resource hands in an object of a room's own plain class; the exact module is named
-    "resources.source": {"mlops_assets.acquisition.source"},  # Source reads, whatever stands behind the function
-    "resources.platform": {"mlops_assets.acquisition.source"},  # only as a type: a desk's `source`
+    "mlops_assets.resources.source": {
+        "mlops_assets.acquisition.source"
+    },  # Source reads, whatever stands behind the function
+    "mlops_assets.resources.platform": {
+        "mlops_assets.acquisition.source"
+    },  # only as a type: a project context's `source`
 }
 KNOWS_DAGSTER = {"assets", "show"}
 """The modules of a room that speak to Dagster."""
@@ -55,20 +59,20 @@ def wrong(module: Module, forbidden: set[str]) -> set[str]:
     return {name for name in module.imports() if below(name, forbidden) and not below(name, allowed)}
 
 
-@pytest.mark.parametrize("room", sorted(ROOMS))
-def test_rooms_never_import_each_other(room: str) -> None:
-    found = {module.name: wrong(module, ROOMS - {room}) for module in of({room})}
+@pytest.mark.parametrize("room", sorted(PHASES))
+def test_rooms_never_import_each_other(phase: str) -> None:
+    found = {module.name: wrong(module, PHASES - {phase}) for module in of({phase})}
     assert not {name: names for name, names in found.items() if names}
 
 
 def test_rooms_import_nothing_that_is_made_of_them() -> None:
     shared = {"mlops_assets.blueprint"}
-    found = {module.name: wrong(module, ABOVE - shared) for module in of(ROOMS)}
+    found = {module.name: wrong(module, ABOVE - shared) for module in of(PHASES)}
     assert not {name: names for name, names in found.items() if names}
 
 
 def test_kernels_import_no_room_no_resource_no_sensor_no_command() -> None:
-    found = {module.name: wrong(module, ROOMS | ABOVE | {"resources", "dagster"}) for module in of(KERNELS)}
+    found = {module.name: wrong(module, PHASES | ABOVE | {"resources", "dagster"}) for module in of(KERNELS)}
     assert not {name: names for name, names in found.items() if names}
 
 
@@ -81,12 +85,12 @@ def test_spec_timeline_and_errors_import_nothing_above_them() -> None:
 
 
 def test_shared_calculations_and_pictures_stand_below_the_rooms() -> None:
-    found = {module.name: wrong(module, ROOMS | ABOVE | {"resources", "dagster"}) for module in of(PLAIN)}
+    found = {module.name: wrong(module, PHASES | ABOVE | {"resources", "dagster"}) for module in of(PLAIN)}
     assert not {name: names for name, names in found.items() if names}
 
 
 def test_resources_import_no_room_but_the_class_they_hand_in() -> None:
-    found = {module.name: wrong(module, ROOMS | ABOVE) for module in of({"resources"})}
+    found = {module.name: wrong(module, PHASES | ABOVE) for module in of({"resources"})}
     assert not {name: names for name, names in found.items() if names}
 
 
@@ -97,8 +101,8 @@ def test_an_exception_that_is_no_longer_needed_is_removed() -> None:
 
 
 def test_plain_code_of_a_room_knows_no_dagster() -> None:
-    plain = [module for module in of(ROOMS) if module.name.rpartition(".")[2] not in KNOWS_DAGSTER]
-    dagster = {"dagster", "mlops_assets.blueprint", "mlops_assets.metadata"}
+    plain = [module for module in of(PHASES) if module.name.rpartition(".")[2] not in KNOWS_DAGSTER]
+    dagster = {"dagster", "mlops_assets.blueprint", "mlops_assets.ui_metadata"}
     found = [module.name for module in plain if any(below(name, dagster) for name in module.imports())]
     assert not found
 
@@ -117,10 +121,8 @@ def test_no_project_is_named_outside_its_own_folder() -> None:
     projects = {path.parent.name for path in (ROOT / "mlops_assets" / "projects").glob("*/defs.yaml")}
     assert projects
     # the demo plays one of them, and the reference shows it
-    elsewhere = [
-        module for module in ALL if module.name not in {"mlops_assets.cli.demo", "mlops_assets.spec.reference"}
-    ]
-    constants = {(m.name, node.value) for m in elsewhere for node in ast.walk(m.tree) if isinstance(node, ast.Constant)}
+    conflict = [module for module in ALL if module.name not in {"mlops_assets.cli.demo", "mlops_assets.spec.reference"}]
+    constants = {(m.name, node.value) for m in conflict for node in ast.walk(m.tree) if isinstance(node, ast.Constant)}
     assert not {(module, value) for module, value in constants if value in projects}
 
 
@@ -146,16 +148,16 @@ def test_building_all_definitions_loads_no_heavy_library() -> None:
 
 
 def test_a_scoring_service_loads_neither_dagster_nor_what_trains_models() -> None:
-    loaded = loaded_by("import mlops_assets.deployment.server")
+    loaded = loaded_by("import mlops_assets.serving.app")
     assert "fastapi" in loaded
     assert not loaded & {"dagster", "mlflow", "h2o", "evidently"}
 
 
 def test_a_forwarder_loads_neither_dagster_nor_what_trains_models() -> None:
     loaded = loaded_by(
-        "from resources.settings import Settings\n"
+        "from mlops_assets.resources.settings import Settings\n"
         "import resources.forwarder, gcsfs, influxdb_client\n"
-        "from resources.lake import Lake\n"
+        "from mlops_assets.resources.storage.lake import Lake\n"
         "Lake('gs://bucket/lake')"
     )
     assert "influxdb_client" in loaded

@@ -72,8 +72,8 @@ def owner(node: ast.expr) -> str:
 
 def reads() -> set[tuple[str, str]]:
     """(holder, attribute) of every attribute that the platform reads, the spec's own code aside."""
-    elsewhere = [module for module in modules() if not below(module.name, {"mlops_assets.spec"})]
-    nodes = (node for module in elsewhere for node in ast.walk(module.tree) if isinstance(node, ast.Attribute))
+    conflict = [module for module in modules() if not below(module.name, {"mlops_assets.spec"})]
+    nodes = (node for module in conflict for node in ast.walk(module.tree) if isinstance(node, ast.Attribute))
     return {(owner(node.value), node.attr) for node in nodes if isinstance(node.ctx, ast.Load)}
 
 

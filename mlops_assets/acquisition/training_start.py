@@ -1,0 +1,97 @@
+"""The beginning of a training: who asked, whether it is still wanted, and whether anything due by now is still open."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from mlops_assets.acquisition.snapshot import take_snapshot
+from mlops_assets.errors import Refused, WorkOutstanding
+from mlops_assets.ledger.facts import WindowLabelled
+from mlops_assets.ledger.view import LedgerView
+from mlops_assets.loop.outstanding import before_training, outstanding
+from mlops_assets.resources.platform import ProjectContext
+from mlops_assets.resources.storage.run_artifacts import RunArtifacts
+from mlops_assets.resources.storage.snapshots import Snapshot
+from mlops_assets.retraining.requests import TrainingRequest, request_retraining
+from mlops_assets.timeline import iso
+
+SNAPSHOT = "snapshot.json"
+
+
+def start_training(
+    context: ProjectContext, artifacts: RunArtifacts, training_request: TrainingRequest
+) -> Snapshot | str:
+    """Take the training snapshot of a run; or say why the training is skipped.
+
+    Raises:
+        NotSettled: while windows or labels that are due by now are open, for a dataset by hand answers too.
+        Refused: when a person asks without enough unseen rows to judge on.
+    """
+    view, now = context.ledger_view(), context.now()
+    if training_request.decision is not None and view.acted_on(training_request.decision):
+        consumed = f"the evidence of decision {training_request.decision} has been consumed meanwhile"
+        context.ledger.append(
+            context.spec.name, training_request.started(now), training_request.ended("SKIPPED", now, reason=consumed)
+        )
+        return consumed
+    _require_no_outstanding_work(context, view, training_request)
+    if training_request.by == "person" and (reason := too_few_unseen(context, view)) is not None:
+        context.ledger.append(
+            context.spec.name, training_request.started(now), training_request.ended("SKIPPED", now, reason=reason)
+        )
+        raise Refused(context.spec.name, "retrain", reason, "wait for more labelled windows")
+    if training_request.by != "hand":
+        context.ledger.append(context.spec.name, training_request.started(now))
+    snapshot = take_snapshot(context.snapshots, context.lake, context.timeline, now)
+    artifacts.put(SNAPSHOT, snapshot.model_dump_json())
+    return snapshot
+
+
+def with_recorded_decision(context: ProjectContext, training_request: TrainingRequest) -> TrainingRequest:
+    """A retraining started by hand in the UI becomes a person's recorded request, given all standing evidence."""
+    if training_request.by != "person" or training_request.decision is not None:
+        return training_request
+    decision = request_retraining(context.ledger, context.timeline, training_request.run_id, context.now())
+    return TrainingRequest(
+        f"{decision.id}:1", decision.id, 1, "person", training_request.run_id, training_request.force
+    )
+
+
+def too_few_unseen(context: ProjectContext, view: LedgerView) -> str | None:
+    """Why a candidate could not be judged now; None when there are enough unseen labelled rows."""
+    if view.deployment_period is None:
+        return None
+    timeline, needed = context.timeline, context.spec.promotion.min_rows
+    as_of = view.versions[view.deployment_period.version].as_of
+    since = as_of + timeline.horizon
+    unseen = sum(_rows_since(context, fact, since) for fact in view.labelled.values())
+    if unseen >= needed:
+        return None
+    champion = f"version {view.deployment_period.version} (as of {iso(as_of)})"
+    return f"{unseen} labelled rows that {champion} has not seen, {needed} are needed"
+
+
+def _rows_since(context: ProjectContext, labels: WindowLabelled, since: datetime) -> int:
+    """Labelled rows of a window at or after a moment; read only where the moment lies within the window."""
+    window = context.timeline.window(labels.window)
+    if window.end <= since:
+        return 0
+    if window.start >= since:
+        return labels.rows
+    return int((context.labels({labels.window: labels.data_version})["event_time"] >= since).sum())
+
+
+def _require_no_outstanding_work(context: ProjectContext, view: LedgerView, training_request: TrainingRequest) -> None:
+    """A new version finds no old questions.
+
+    Answers that fell due between the launch of a training and now are no obstacle: the champion gives them before its
+    successor takes its place. A clock that goes on by itself would overtake one training after the other.
+    """
+    left = before_training(outstanding(context.timeline, view, context.now()), answers=training_request.by == "hand")
+    if left:
+        raise WorkOutstanding(
+            context.spec.name,
+            "dataset",
+            f"{left[0].key} is still open",
+            "let the sensors finish, or materialize raw_data and labels of these windows and run the score job first",
+        )

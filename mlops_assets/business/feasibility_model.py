@@ -1,0 +1,106 @@
+"""The proof of concept: a quick model against the naive baseline, before any AutoML is paid for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from mlops_assets.evaluation.evaluator import Evaluation, Evaluator
+from mlops_assets.evaluation.metrics import Predicted, baseline_predictions
+from mlops_assets.evaluation.splits import Mask
+from mlops_assets.evaluation.training_data import Prepared, Target, prepare
+from mlops_assets.ledger.facts import FeasibilityChecked
+from mlops_assets.prediction.inputs import Inputs
+from mlops_assets.timeline import Timeline
+
+
+def evaluate_feasibility(
+    timeline: Timeline, labelled: pd.DataFrame, *, force: bool = False
+) -> tuple[Evaluation, pd.DataFrame]:
+    """Judge a gradient-boosting model with simple window statistics, as a candidate would be judged.
+
+    Args:
+        timeline: the project's time.
+        labelled: all rows whose labels are known now.
+        force: a person wants the project on although it misses the success criterion.
+
+    Returns:
+        the evaluation, and the hold-out with truth, model and baseline for the picture.
+
+    Raises:
+        TrainingError: when there is too little history to learn from or to judge on.
+    """
+    prepared = prepare(timeline, labelled, None)
+    rows = prepared.split
+    events = labelled.iloc[np.flatnonzero(rows.holdout)]
+    known_until = timeline.due(events["event_time"].min().to_pydatetime())
+    baseline = baseline_predictions(timeline.spec, timeline, labelled, events, known_until=known_until)
+    candidate = _quick_model(prepared, timeline)
+    truth = prepared.target[rows.holdout]
+    evaluator = Evaluator(timeline.spec, prepared.inputs.event_time[rows.holdout], truth, baseline)
+    shown = pd.DataFrame(
+        {
+            "event_time": events["event_time"].to_numpy(),
+            "truth": truth,
+            "candidate": candidate.value,
+            "baseline": baseline.value,
+        }
+    )
+    return evaluator.against_baseline(candidate, force=force), shown
+
+
+def outcome(found: Evaluation, now: datetime, run_id: str) -> FeasibilityChecked:
+    """The feasibility model as a fact of the ledger: a project that a person forced on is not feasible, and says so."""
+    return FeasibilityChecked(
+        at=now,
+        feasible=found.verdict == "PROMOTE" and not found.forced,
+        forced=found.forced,
+        model_loss=found.candidate_loss,
+        baseline_loss=found.baseline_loss,
+        run_id=run_id,
+    )
+
+
+def window_statistics(inputs: Inputs) -> npt.NDArray[np.float64]:
+    """(n, k) known numbers; per history column newest value, and mean, spread and extremes, whole and of its end."""
+    columns: list[npt.NDArray[np.float64]] = []
+    for values in inputs.known.values():
+        columns.append(values if values.dtype != object else pd.factorize(values)[0].astype(np.float64))
+    for series in inputs.history.values():
+        filled = pd.DataFrame(series).ffill(axis=1).bfill(axis=1).to_numpy()
+        for part in (filled, filled[:, -max(2, filled.shape[1] // 8) :]):
+            columns += [part.mean(axis=1), part.std(axis=1), part.min(axis=1), part.max(axis=1)]
+        columns.append(filled[:, -1])
+    return np.column_stack(columns)
+
+
+def _quick_model(prepared: Prepared, timeline: Timeline) -> Predicted:
+    matrix, rows, classes = window_statistics(prepared.inputs), prepared.split, timeline.spec.classes
+    answers = [_boosted(matrix, prepared.target, fold.fit, fold.answer, classes) for fold in rows.folds]
+    shares = [answer.probabilities for answer in answers if answer.probabilities is not None]
+    return Predicted(np.concatenate([answer.value for answer in answers]), np.concatenate(shares) if shares else None)
+
+
+def _boosted(
+    matrix: npt.NDArray[np.float64], target: Target, fit: Mask, answer: Mask, classes: Sequence[str]
+) -> Predicted:
+    """The answers of boosted trees, with a column of probabilities per class where there are classes."""
+    from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
+
+    # a column without any value, as a sensor's that came later, is an error to scikit-learn, and says nothing
+    matrix = np.where(np.isnan(matrix[fit]).all(axis=0), 0.0, matrix)
+    fixed = {"random_state": 0, "max_iter": 100, "early_stopping": False}
+    if not classes:
+        return Predicted(HistGradientBoostingRegressor(**fixed).fit(matrix[fit], target[fit]).predict(matrix[answer]))
+    known = target[fit].astype(str)
+    if len(set(known)) == 1:
+        shares = pd.DataFrame({known[0]: np.ones(int(answer.sum()))})
+    else:
+        model = HistGradientBoostingClassifier(**fixed).fit(matrix[fit], known)
+        shares = pd.DataFrame(model.predict_proba(matrix[answer]), columns=model.classes_)
+    probabilities = shares.reindex(columns=list(classes), fill_value=0.0).to_numpy()
+    return Predicted(shares.columns.to_numpy(dtype=object)[shares.to_numpy().argmax(axis=1)], probabilities)

@@ -1,0 +1,1 @@
+"""Charts as PNG images: each function takes a table and returns bytes."""

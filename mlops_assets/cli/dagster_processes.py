@@ -1,0 +1,129 @@
+"""`serve webserver | daemon | code`: Dagster's parts, each alone, as processes of their own."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from functools import cache
+from pathlib import Path
+from typing import NoReturn
+
+import dagster as dg
+import httpx
+import typer
+import yaml
+
+from mlops_assets.cli.instance import dagster_home, instance_of
+from mlops_assets.cli.supervisor import Part, Supervisor
+from mlops_assets.ledger.database import Database
+from mlops_assets.logs import log_to_stdout
+from mlops_assets.resources.settings import ROOT, Settings
+
+LOCATION = "mlops_assets"
+HEARTBEAT_WITHIN = 120.0
+"""Seconds that a daemon's newest heartbeat may be old; it gives one every 30."""
+LOADED = "{workspaceOrError{... on Workspace{locationEntries{name locationOrLoadError{__typename}}}}}"
+JSON_LOGS = ("--log-format", "json")
+
+
+def webserver(settings: Settings, host: str, port: int, code: str | None) -> Part:
+    """Dagster's UI and GraphQL; ready when it answers and its code location is loaded."""
+    workspace = workspace_file(settings, code)
+    command = ["-m", "dagster_webserver", "--host", host, "--port", str(port), "-w", str(workspace), *JSON_LOGS]
+    url = f"http://{_reachable(host)}:{port}"
+
+    def probe(_: float) -> str | None:
+        try:
+            with httpx.Client(base_url=url, timeout=5.0, trust_env=False) as client:
+                client.get("/server_info").raise_for_status()
+                answer = client.post("/graphql", json={"query": LOADED}).raise_for_status().json()
+        except httpx.HTTPError as error:
+            return f"the webserver does not answer at {url}: {error!r}"
+        entries = answer["data"]["workspaceOrError"].get("locationEntries", [])
+        loaded = [(entry["locationOrLoadError"] or {}).get("__typename") for entry in entries]
+        return None if loaded and set(loaded) == {"RepositoryLocation"} else "its code location is not loaded"
+
+    return Part("webserver", command, _environment(settings), probe, _needs(settings))
+
+
+def daemon(settings: Settings, code: str | None) -> Part:
+    """Dagster's daemon: sensors, queue, run monitoring; ready when each part of it has given a heartbeat."""
+    command = ["-m", "dagster._daemon", "run", "-w", str(workspace_file(settings, code)), *JSON_LOGS]
+
+    opened = ExitStack()
+
+    @cache
+    def instance() -> dg.DagsterInstance:
+        # once for the life of this process: opening it costs more than asking it
+        return opened.enter_context(instance_of(settings))
+
+    def probe(started: float) -> str | None:
+        wanted, beats = instance().get_required_daemon_types(), instance().get_daemon_heartbeats()
+        since = max(started, time.time() - HEARTBEAT_WITHIN)
+        silent = [each for each in wanted if each not in beats or beats[each].timestamp < since]
+        return f"no heartbeat yet of {', '.join(silent)}" if silent else None
+
+    return Part("daemon", command, _environment(settings), probe, _needs(settings))
+
+
+def code_location(settings: Settings, host: str, port: int) -> Part:
+    """The projects' definitions over gRPC; runs are its children. Ready when its health service says so."""
+    server = ["--host", host, "--port", str(port), "--location-name", LOCATION]
+    command = ["-m", "dagster", "api", "grpc", "-m", "definitions", "-d", str(ROOT), *server, *JSON_LOGS]
+
+    def probe(_: float) -> str | None:
+        import grpc
+        from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+        asked = health_pb2.HealthCheckRequest(service="DagsterApi")
+        with grpc.insecure_channel(f"{_reachable(host)}:{port}") as channel:
+            try:
+                found = health_pb2_grpc.HealthStub(channel).Check(asked, timeout=5.0).status
+            except grpc.RpcError as error:
+                return f"its gRPC health cannot be asked: {error.code()}"
+        return None if found == health_pb2.HealthCheckResponse.SERVING else f"its gRPC health is {found}"
+
+    return Part("code", command, _environment(settings), probe, _needs(settings))
+
+
+def run(part: Part, health_host: str, health_port: int) -> NoReturn:
+    """Run a part in the foreground; this process ends with its exit status."""
+    # others' INFO lines are a line per probe
+    log_to_stdout("-", logging.WARNING)
+    logging.getLogger("mlops_assets").setLevel(logging.INFO)
+    sys.exit(Supervisor(part).run(health_host, health_port))
+
+
+def workspace_file(settings: Settings, code: str | None) -> Path:
+    """Where definitions come from: a code location's server at `HOST:PORT`, or without one a child process."""
+    if code is None:
+        return ROOT / "workspace.yaml"
+    host, _, port = code.rpartition(":")
+    if not host or not port.isdigit():
+        raise typer.BadParameter(f"HOST:PORT was expected, not {code!r}")
+    server = {"host": host, "port": int(port), "location_name": LOCATION}
+    path = settings.home.absolute() / f"workspace-{host.replace('/', '_')}-{port}.yaml"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(yaml.safe_dump({"load_from": [{"grpc_server": server}]}))
+    return path
+
+
+def _environment(settings: Settings) -> dict[str, str]:
+    return {
+        "DAGSTER_HOME": str(dagster_home(settings)),
+        "MLOPS_ASSETS_HOME": str(settings.home.absolute()),
+        "DO_NOT_TRACK": "true",
+    }
+
+
+def _needs(settings: Settings) -> Callable[[], object]:
+    """Dagster's storage, where it is on a server; asked once, it holds no connection for the part's whole life."""
+    return lambda: Database(settings.ledger).close() if settings.database_url else None
+
+
+def _reachable(host: str) -> str:
+    """Where this machine reaches what listens on a host."""
+    return {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, host)

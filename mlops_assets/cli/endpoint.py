@@ -1,0 +1,133 @@
+"""`serve endpoint`: a project's scoring service in the foreground, for containers; without Dagster and MLflow."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import NoReturn
+
+from prometheus_client import CollectorRegistry
+
+from mlops_assets.errors import LedgerError, NotReady, RegistryError, Unreachable
+from mlops_assets.ledger.store import Ledger
+from mlops_assets.resources.runtime.probes import Probes
+from mlops_assets.resources.runtime.waiting import waited_for
+from mlops_assets.resources.scoring.config import CONFIG, ModelRef, ServiceConfig, endpoint_folder, write_whole
+from mlops_assets.resources.scoring.service_process import SERVICE
+from mlops_assets.resources.settings import Settings
+from mlops_assets.resources.tracking.model_download import ModelArtifacts
+from mlops_assets.resources.tracking.versions import Origin, Versions
+from mlops_assets.spec import ProjectSpec
+
+UNREACHABLE = (LedgerError, RegistryError, OSError)
+"""Ledger or registry cannot say what serves; a start from what served last is better than none."""
+
+log = logging.getLogger("mlops_assets.serve")
+Served = tuple[ModelRef | None, ModelRef | None]
+
+
+def become_endpoint(spec: ProjectSpec, settings: Settings, host: str, port: int) -> NoReturn:
+    """Replace this process by the project's scoring service, with the version that deployment periods and its shadow.
+
+    Ledger and registry are waited for if neither they nor what served before is here; the probes say so meanwhile.
+
+    Raises:
+        LedgerError, RegistryError: when these refuse, and nothing that served before is here.
+        ModelError: when what was fetched is not what was trained.
+    """
+    try:
+        path = configure(spec, settings, host, port)
+    except Unreachable as error:
+        path = _configured_later(error, lambda: configure(spec, settings, host, port), host, port)
+    command = [sys.executable, "-m", SERVICE, "--config", str(path)]
+    sys.stdout.flush()
+    os.execv(sys.executable, command)
+
+
+def _configured_later(first: Unreachable, ask: Callable[[], Path], host: str, port: int) -> Path:
+    problem = [str(first)]
+
+    def away(error: Unreachable) -> None:
+        problem[0] = str(error)
+        log.warning(str(error))
+
+    log.warning(str(first))
+    # the first process of a container hears of no signal that it does not ask for; the service sets its own
+    signal.signal(signal.SIGTERM, lambda *_: os._exit(128 + signal.SIGTERM))
+    with Probes(host, port, lambda: problem[0], CollectorRegistry()):
+        return waited_for(ask, away)
+
+
+def configure(spec: ProjectSpec, settings: Settings, host: str, port: int) -> Path:
+    """Write what the service is started with; the file's path."""
+    state = settings.home.absolute() / "projects"
+    path = endpoint_folder(state, spec.name) / CONFIG
+    try:
+        serve, shadow = deployed_version(spec, settings)
+    except UNREACHABLE as error:
+        serve, shadow = last_served(path)
+        if serve is None:
+            raise
+        log.warning(
+            f"ledger or registry cannot be asked ({error}); it starts with what served last",
+            extra={"model_version": serve.version},
+        )
+    config = ServiceConfig(
+        spec=spec,
+        state=state,
+        serve=serve,
+        shadow=shadow,
+        host=host,
+        port=port,
+        client_token_file=settings.client_token_file,
+    )
+    write_whole(path, config.model_dump_json(indent=1))
+    return path
+
+
+def deployed_version(spec: ProjectSpec, settings: Settings) -> Served:
+    """The version that deployment periods and its shadow, with their digest-checked bundles; None for what there is not."""
+    ledger = Ledger(settings.ledger)
+    view = ledger.view(spec.name)
+    versions = Versions(settings.project_folder(spec.name).absolute() / "versions", _origin(spec, settings), ledger)
+    if view.deployment_period is None:
+        return None, None
+    serve = _ref(versions, view.deployment_period.version)
+    shadow_for = view.shadow_for(spec.serving.shadow)
+    try:
+        return serve, None if shadow_for is None else _ref(versions, shadow_for)
+    except RegistryError as error:
+        log.warning(f"the shadow does not start: {error}", extra={"model_version": shadow_for})
+        return serve, None
+
+
+def _ref(versions: Versions, version: int) -> ModelRef:
+    return ModelRef(version=version, folder=versions.path(version))
+
+
+def last_served(config: Path) -> Served:
+    """What a service on this state folder served last, as far as its bundles are here."""
+    if not config.exists():
+        return None, None
+    last = ServiceConfig.model_validate_json(config.read_text())
+    serve, shadow = (each if each is not None and each.folder.is_dir() else None for each in (last.serve, last.shadow))
+    return serve, shadow
+
+
+def _origin(spec: ProjectSpec, settings: Settings) -> Origin:
+    if settings.mlflow_url:
+        return ModelArtifacts(settings.mlflow_url, spec.name)
+    try:
+        from mlops_assets.resources.tracking.registry import Registry
+    except ImportError as error:
+        raise NotReady(
+            spec.name,
+            "MLflow",
+            "it is embedded, and its package is not installed here",
+            "set MLOPS_ASSETS_MLFLOW_URL to a server, or install mlops-assets[platform]",
+        ) from error
+    return Registry(settings.mlflow_uri, spec.name, settings.mlflow_artifacts)

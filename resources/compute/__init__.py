@@ -1,0 +1,1 @@
+"""Where trainings are computed: H2O, executors of steps, Kubernetes."""

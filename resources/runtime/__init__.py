@@ -1,0 +1,1 @@
+"""Processes, health probes and waiting for servers."""

@@ -1,0 +1,1 @@
+"""How a project's scoring service is started, addressed and stopped."""

@@ -1,0 +1,1 @@
+"""Where rows, training snapshots, facts and the files of a run are stored."""

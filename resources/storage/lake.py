@@ -1,0 +1,254 @@
+"""The lake: windows of rows as Parquet files, in a folder or a bucket.
+
+A window's rows are written under the md5 of their bytes and lie in quarantine until somebody publishes them; then a
+small pointer, replaced whole, names the version that readers see. A correction moves the pointer: the old version can
+still be read by its name. A writer that is killed leaves what was published as it was; one that was overtaken since it
+looked at the window publishes nothing and says so.
+
+    <project>/<table>/<window>/<version>.parquet
+    <project>/<table>/<window>/current.json
+    <project>/quarantine/<table>/<window>/<version>.parquet
+    <project>/quarantine/<table>/<window>/reasons.json
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import pandas as pd
+from mlops_assets.resources.storage.objects import Changed, Marked, objects_at
+from mlops_assets.resources.storage.parquet import from_parquet, md5, to_parquet
+from upath import UPath
+
+from mlops_assets.errors import NotReady, Refused
+from mlops_assets.timeline import iso, parse
+
+Table = Literal["raw_data", "labels", "predictions"]
+COMPACT = "%Y%m%dT%H%M%SZ"
+POINTER, REASONS = "current.json", "reasons.json"
+
+
+@dataclass(frozen=True)
+class Seen:
+    """How a window stood when a writer began its work."""
+
+    version: str | None
+    """What readers saw; None: it was not published."""
+    pointer: Marked | None
+
+
+class Lake:
+    """Published and quarantined windows of all projects.
+
+    Args:
+        root: a folder, or `gs://bucket/lake` (`memory://lake` for tests).
+
+    Raises:
+        LakeError: for another URL.
+    """
+
+    def __init__(self, root: str | UPath) -> None:
+        self.objects = objects_at(root)
+
+    # Write, audit, publish
+
+    def look(self, project: str, table: Table, window: str) -> Seen:
+        """How a window stands, for a writer that begins its work; before it reads what it will write."""
+        pointer = self.objects.read_marked(_path(project, table, window, POINTER))
+        return Seen(None if pointer is None else json.loads(pointer.data)["version"], pointer)
+
+    def stage(self, project: str, table: Table, window: str, frame: pd.DataFrame) -> str:
+        """Write a window's rows where no reader looks.
+
+        Args:
+            project: its name.
+            table: which rows.
+            window: the window's id.
+            frame: its rows.
+
+        Returns:
+            The data version: md5 of the bytes written, the same for equal rows.
+        """
+        data = to_parquet(frame)
+        version = md5(data)
+        self.objects.put(_path(project, "quarantine", table, window, f"{version}.parquet"), data)
+        return version
+
+    def publish(self, project: str, table: Table, window: str, version: str, seen: Seen) -> None:
+        """Show a staged version to readers, in one step.
+
+        Args:
+            project: its name.
+            table: which rows.
+            window: the window's id.
+            version: what `stage` gave.
+            seen: what `look` gave.
+
+        Raises:
+            Refused: somebody else published another version since then; readers go on to see that one.
+        """
+        staged = _path(project, "quarantine", table, window, f"{version}.parquet")
+        data = self.objects.read_all([staged]).get(staged)
+        target = _path(project, table, window, f"{version}.parquet")
+        if data is None:
+            # another writer of the same rows was quicker, or this is done a second time
+            rows = len(self.read_window(project, table, window, version))
+        else:
+            rows = len(from_parquet(data))
+            self.objects.put(target, data)
+        pointer = json.dumps({"version": version, "rows": rows}, sort_keys=True).encode()
+        found = self._swapped(_path(project, table, window, POINTER), pointer, seen)
+        if found != pointer:
+            now = None if found is None else json.loads(found)["version"]
+            raise Refused(
+                project,
+                f"{table} of window {window}",
+                f"somebody else published version {now} of it while version {version} was made from {seen.version}",
+                f"let one process at a time write it; materialize {table} of it again if it should be read anew",
+            )
+        self.objects.remove(_path(project, "quarantine", table, window, REASONS))
+        self.objects.remove(staged)
+
+    def _swapped(self, path: str, pointer: bytes, seen: Seen) -> bytes | None:
+        """Put a pointer in the place of the one that was seen; what readers find then, this one or somebody else's."""
+        if seen.pointer is None or seen.pointer.data != pointer:
+            with suppress(Changed):
+                self.objects.swap(path, pointer, seen.pointer)
+                return pointer
+        return self.objects.read_all([path]).get(path)
+
+    def quarantine(self, project: str, table: Table, window: str, version: str, reasons: Sequence[str]) -> None:
+        """Say why a staged version is not published; a version published before stays."""
+        found = json.dumps({"reasons": list(reasons), "version": version}, sort_keys=True)
+        self.objects.put(_path(project, "quarantine", table, window, REASONS), found.encode())
+
+    def write_predictions(self, project: str, window: str, answers: pd.DataFrame, seen: Seen) -> str:
+        """Publish a window's answers; inputs, features and probabilities are kept as JSON text.
+
+        Args:
+            project: its name.
+            window: the window's id.
+            answers: rows of telemetry.
+            seen: how the window stood before they were read.
+
+        Returns:
+            Their data version.
+
+        Raises:
+            Refused: somebody published others since.
+        """
+        version = self.stage(project, "predictions", window, answers)
+        self.publish(project, "predictions", window, version, seen)
+        return version
+
+    # Read
+
+    def published(self, project: str, table: Table) -> dict[str, str]:
+        """The version that readers see of each published window, oldest window first."""
+        read = self.objects.read_all(self.objects.find(_path(project, table, "*", POINTER)))
+        return {_window_id(path.split("/")[-2]): json.loads(read[path])["version"] for path in sorted(read)}
+
+    def version(self, project: str, table: Table, window: str) -> str | None:
+        """The version of one window that readers see; None when it is not published."""
+        pointer = self._pointer(project, table, window)
+        return None if pointer is None else str(pointer["version"])
+
+    def row_count(self, project: str, table: Table, window: str) -> int | None:
+        """How many rows a published window has; None when it is not published."""
+        pointer = self._pointer(project, table, window)
+        return None if pointer is None else int(pointer["rows"])
+
+    def read_window(self, project: str, table: Table, window: str, version: str | None = None) -> pd.DataFrame:
+        """The rows of a window.
+
+        Args:
+            project: its name.
+            table: which rows.
+            window: the window's id.
+            version: one that was published at some time; by default the one published now.
+
+        Raises:
+            NotReady: when the window, or that version of it, is not published.
+        """
+        return from_parquet(next(iter(self._bytes(project, table, {window: version}).values())))
+
+    def read(self, project: str, table: Table, windows: Mapping[str, str] | Iterable[str]) -> pd.DataFrame:
+        """The rows of several windows after each other.
+
+        Args:
+            project: its name.
+            table: which rows.
+            windows: ids, for the versions published now; or ids with the versions that are meant.
+
+        Raises:
+            NotReady: when one of them is not published.
+        """
+        versions = windows if isinstance(windows, Mapping) else dict.fromkeys(windows)
+        parts = [from_parquet(data) for data in self._bytes(project, table, versions).values()]
+        filled = [part for part in parts if len(part)] or parts[:1]
+        return pd.concat(filled, ignore_index=True) if filled else pd.DataFrame()
+
+    def quarantined(self, project: str, table: Table) -> dict[str, list[str]]:
+        """Why each window lies in quarantine that does, oldest first."""
+        read = self.objects.read_all(self.objects.find(_path(project, "quarantine", table, "*", REASONS)))
+        return {_window_id(path.split("/")[-2]): json.loads(read[path])["reasons"] for path in sorted(read)}
+
+    def read_quarantined(self, project: str, table: Table, window: str) -> pd.DataFrame:
+        """The rows of a window that lie in quarantine.
+
+        Raises:
+            NotReady: when there are none.
+        """
+        try:
+            version = json.loads(self.objects.read(_path(project, "quarantine", table, window, REASONS)))["version"]
+            data = self.objects.read(_path(project, "quarantine", table, window, f"{version}.parquet"))
+        except FileNotFoundError as error:
+            remedy = "read the published rows instead"
+            raise NotReady(project, f"{table} of window {window}", "it is not in quarantine", remedy) from error
+        return from_parquet(data)
+
+    def _pointer(self, project: str, table: Table, window: str) -> dict[str, Any] | None:
+        path = _path(project, table, window, POINTER)
+        data = self.objects.read_all([path]).get(path)
+        return None if data is None else json.loads(data)
+
+    def _bytes(self, project: str, table: Table, versions: Mapping[str, str | None]) -> dict[str, bytes]:
+        """The Parquet file of each window, all read at once.
+
+        Raises:
+            NotReady: when one of them is not there.
+        """
+        unnamed = {window: _path(project, table, window, POINTER) for window, found in versions.items() if not found}
+        pointers = self.objects.read_all(list(unnamed.values()))
+        named = dict(versions)
+        for window, path in unnamed.items():
+            if path not in pointers:
+                raise _not_ready(project, table, window, "it is not published")
+            named[window] = json.loads(pointers[path])["version"]
+        paths = {window: _path(project, table, window, f"{version}.parquet") for window, version in named.items()}
+        found = self.objects.read_all(list(paths.values()))
+        for window, path in paths.items():
+            if path not in found:
+                raise _not_ready(project, table, window, f"version {named[window]} is not in the lake")
+        return {window: found[path] for window, path in paths.items()}
+
+
+def _not_ready(project: str, table: Table, window: str, found: str) -> NotReady:
+    return NotReady(project, f"{table} of window {window}", found, f"materialize {table} of it first")
+
+
+def _path(project: str, *parts: str) -> str:
+    return "/".join([project, *(_folder(part) for part in parts)])
+
+
+def _folder(part: str) -> str:
+    """A window's id without colons, which not every file system takes; anything else as it is."""
+    return parse(part).strftime(COMPACT) if part.endswith("Z") and ":" in part else part
+
+
+def _window_id(folder: str) -> str:
+    return iso(parse(folder))

@@ -1,0 +1,1 @@
+"""The prediction log, its copy in InfluxDB, and the forwarder between them."""

@@ -1,0 +1,1 @@
+"""MLflow: runs, the model registry, and local copies of model versions."""
