@@ -45,7 +45,7 @@ ATTRIBUTES: dict[str, Any] = {
         "validation": {"strategy": "last", "holdout": "2d"},
     },
     "data": {
-        "source": "tide.read",
+        "source": "example_project.read",
         "every": "1h",
         "start": START.date().isoformat(),
         "window": "day",

@@ -231,7 +231,8 @@ def _report_lines(project: str, fact: Reported) -> Iterator[str]:
             yield line("drift", where, {"distance": distance}, at)
     elif isinstance(summary, PerformanceSummary):
         kept = ("pending", "served", "reign", "shadow", "baseline", "realised_gain", "promised_gain", "rows")
-        fields = {name: getattr(summary, name) for name in kept}
+        stored = summary.model_dump()
+        fields = {name: stored[name] for name in kept}
         yield line("performance", {**tags, "metric": summary.metric}, fields, at)
     elif isinstance(summary, HealthSummary):
         yield line("health", tags, summary.model_dump(), at)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import dagster as dg
 
+from mlops_assets import prediction
 from mlops_assets.errors import RegistryError, RegistryUnreachable
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ REMEDY = {
     "and at the server; then run this again",
     "embedded": "check that this address can be reached and written (see MLOPS_ASSETS_HOME), then run this again",
 }
-MODEL_FILE = Path(__file__).parent.parent / "mlops_assets" / "prediction" / "model.py"
+MODEL_FILE = Path(prediction.__file__).with_name("model.py")
 
 
 class Registry:

@@ -279,7 +279,10 @@ def test_without_a_horizon_answers_may_be_asked_for_as_seldom_as_one_likes() -> 
 @pytest.mark.parametrize(
     ("path", "words"),
     [
-        ("tide.reed", "tide.reed cannot be imported: module 'tide' has no attribute 'reed'"),
+        (
+            "example_project.reed",
+            "example_project.reed cannot be imported: module 'example_project' has no attribute 'reed'",
+        ),
         ("tides.read", "tides.read cannot be imported: No module named 'tides'"),
         ("tide.DAYS", "tide.DAYS is a int, not a function"),
     ],

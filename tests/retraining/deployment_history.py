@@ -37,7 +37,7 @@ def window(index: int, loss: float | None = 40.0, **changes: Any) -> WindowEvide
         "window": week(index),
         "end": after(index + 1),
         "stage": "labelled",
-        "too_young": False,
+        "too_few_rows": False,
         "rows": 0 if loss is None else 168,
         "loss": loss,
         "prediction_drift": {"psi": 0.05},
@@ -72,7 +72,7 @@ def history(deployment_period: dict[str, Any] | None = None, **changes: Any) -> 
     }
     values = {
         "project": "bike_demand",
-        "reign": DeploymentPeriodFacts.model_validate(facts | (deployment_period or {})),
+        "deployment_period": DeploymentPeriodFacts.model_validate(facts | (deployment_period or {})),
         "consumed_through": None,
         "cooldown_from": None,
         "trainings": [],

@@ -28,7 +28,7 @@ class TestOnSqlite(LedgerRules):
 
 def test_the_newest_migration_is_the_schema_that_the_platform_asks_for() -> None:
     config = Config()
-    config.set_main_option("script_location", "mlops_assets.retraining:migrations")
+    config.set_main_option("script_location", "mlops_assets.ledger:migrations")
     assert ScriptDirectory.from_config(config).get_current_head() == SCHEMA
 
 
