@@ -5,13 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import dagster as dg
-from mlops_assets.resources.platform import Platform
-from mlops_assets.resources.settings import Settings
-from mlops_assets.sensors.run_status import run_status
 
 from mlops_assets.blueprint import Blueprint
 from mlops_assets.component import MLProject
 from mlops_assets.garbage_collection import collect_rarely
+from mlops_assets.resources.platform import Platform
+from mlops_assets.resources.settings import Settings
+from mlops_assets.sensors.run_status import run_status
 
 
 @dg.definitions

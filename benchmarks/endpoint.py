@@ -27,18 +27,18 @@ from typing import Any
 import numpy as np
 import psutil
 import yaml
-from mlops_assets.resources.compute.h2o import H2OCluster
-from mlops_assets.resources.scoring.config import ModelRef, scorer_token
-from mlops_assets.resources.scoring.endpoint_process import EndpointProcess
-from mlops_assets.resources.tracking.registry import Registry
 
-from mlops_assets.acquisition.source import Source
 from mlops_assets.modeling.automl import Recipe, fit, genmodel_jar
 from mlops_assets.modeling.selection import select_features
 from mlops_assets.prediction.features import compute, to_frame
 from mlops_assets.prediction.inputs import Inputs, InputSchema, cut_inputs, to_records
 from mlops_assets.prediction.predictor import Origin, write_bundle
 from mlops_assets.prediction.signature import input_example, signature
+from mlops_assets.resources.compute.h2o import H2OCluster
+from mlops_assets.resources.scoring.config import ModelRef, scorer_token
+from mlops_assets.resources.scoring.endpoint_process import EndpointProcess
+from mlops_assets.resources.tracking.registry import Registry
+from mlops_assets.source.project_source import ProjectSource
 from mlops_assets.spec import ProjectSpec
 from mlops_assets.timeline import Timeline, iso, parse
 
@@ -53,7 +53,7 @@ def trained(spec: ProjectSpec, folder: Path) -> tuple[Path, Inputs, InputSchema]
     timeline = Timeline(spec)
     as_of = timeline.clock_start
     assert as_of is not None
-    rows = Source(spec, timeline).read(timeline.start, as_of + timedelta(days=30))
+    rows = ProjectSource(spec, timeline).read(timeline.start, as_of + timedelta(days=30))
     schema = InputSchema.of(spec)
     events = rows[rows["event_time"] >= timeline.start + timedelta(days=9)].reset_index(drop=True)
     inputs = cut_inputs(timeline, schema, events, rows)

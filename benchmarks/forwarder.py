@@ -23,15 +23,15 @@ from typing import Any
 import numpy as np
 import psutil
 import yaml
+
+from benchmarks.endpoint import DEFS, HEADERS, asker, percentiles, trained
+from mlops_assets.prediction.inputs import to_records
+from mlops_assets.prediction.records import PredictionRecord
 from mlops_assets.resources.scoring.config import ModelRef
 from mlops_assets.resources.scoring.endpoint_process import EndpointProcess
 from mlops_assets.resources.telemetry.forwarder import LINES
 from mlops_assets.resources.telemetry.forwarding import LogSource, behind
-from mlops_assets.resources.telemetry.prediction_log import Telemetry, telemetry_path
-from mlops_assets.resources.telemetry.records import PredictionRecord
-
-from benchmarks.endpoint import DEFS, HEADERS, asker, percentiles, trained
-from mlops_assets.prediction.inputs import to_records
+from mlops_assets.resources.telemetry.prediction_log import PredictionLog, telemetry_path
 from mlops_assets.spec import ProjectSpec
 from mlops_assets.timeline import event_id
 
@@ -47,7 +47,7 @@ ASKED = 20_000
 """Before as well as after: with a tenth of it the machine's own mood moves the p95 by a fifth."""
 
 
-def fill(log: Telemetry, records: int) -> None:
+def fill(log: PredictionLog, records: int) -> None:
     """Answers as a service logs them."""
     number, draw = log.feature_set(FEATURES, {}), np.random.default_rng(1)
     history = draw.normal(size=168).tolist()
@@ -80,7 +80,7 @@ def answer(feature_set: int, hour: int, draw: np.random.Generator, history: list
     )
 
 
-def lines_of(log: Telemetry) -> list[str]:
+def lines_of(log: PredictionLog) -> list[str]:
     """The points of a log, as the forwarder makes them."""
     source, lines, position = LogSource(PROJECT, log, "answers"), list[str](), 0
     while (batch := source.batch(1000)).records:
@@ -105,7 +105,7 @@ def plain_rate(influx: Influx, lines: list[str], records: int) -> float:
         return records / (time.perf_counter() - begun)
 
 
-def forwarded_rate(influx: Influx, home: Path, log: Telemetry, records: int) -> float:
+def forwarded_rate(influx: Influx, home: Path, log: PredictionLog, records: int) -> float:
     """Records a second of the forwarder, from when it is ready."""
     with forwarding(home, influx.environment()):
         begun, left = time.perf_counter(), behind(log)
@@ -115,7 +115,7 @@ def forwarded_rate(influx: Influx, home: Path, log: Telemetry, records: int) -> 
 
 def rates(folder: Path) -> float:
     """Both rates, each into an InfluxDB of its own; their ratio."""
-    with Telemetry(telemetry_path(folder / "rates" / "projects", PROJECT)) as log:
+    with PredictionLog(telemetry_path(folder / "rates" / "projects", PROJECT)) as log:
         fill(log, RECORDS)
         lines = lines_of(log)
         with Influx(folder / "plain") as influx:
@@ -136,7 +136,7 @@ def drain(folder: Path) -> float:
     bodies = [json.dumps({"dataframe_records": [record]}).encode() for record in to_records(inputs, schema)[:200]]
     home = folder / "drained"
     with (
-        Telemetry(telemetry_path(home / "projects", PROJECT)) as log,
+        PredictionLog(telemetry_path(home / "projects", PROJECT)) as log,
         Influx(folder / "drain") as influx,
         EndpointProcess(spec, home / "projects") as endpoint,
     ):
@@ -175,7 +175,7 @@ def asked(ask: Callable[[bytes, dict[str, str]], tuple[float, Any]], bodies: lis
 def while_draining(
     home: Path,
     influx: Influx,
-    log: Telemetry,
+    log: PredictionLog,
     ask: Callable[[bytes, dict[str, str]], tuple[float, Any]],
     bodies: list[bytes],
 ) -> tuple[list[float], list[float], float]:

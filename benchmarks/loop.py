@@ -18,8 +18,6 @@ import time
 from pathlib import Path
 
 import dagster as dg
-from mlops_assets.resources.platform import ProjectContext
-from mlops_assets.resources.settings import Settings
 from rich.console import Console
 
 from mlops_assets.cli.demo import PROJECT, Demo
@@ -28,6 +26,8 @@ from mlops_assets.cli.processes import end_recorded
 from mlops_assets.cli.projects import project_context_of
 from mlops_assets.cli.replay import play
 from mlops_assets.ledger.facts import RetrainingHeld
+from mlops_assets.resources.platform import ProjectResources
+from mlops_assets.resources.settings import Settings
 from mlops_assets.retraining.requests import request_retraining
 
 GOAL = 2.0
@@ -85,7 +85,7 @@ def plain_seconds(home: Path) -> dict[str, float]:
     """The same by a plain script on the copy; its service runs beforehand, as the platform's did."""
     environment = {**os.environ, "MLOPS_ASSETS_HOME": str(home)}
     os.environ["MLOPS_ASSETS_HOME"] = str(home)
-    project_context: ProjectContext = project_context_of(PROJECT)
+    project_context: ProjectResources = project_context_of(PROJECT)
     decision = request_retraining(project_context.ledger, project_context.timeline, "benchmark", project_context.now())
     project_context.endpoint.ensure_running()
     try:

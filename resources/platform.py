@@ -13,6 +13,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import dagster as dg
+
+from mlops_assets.ledger.lease import Lease
+from mlops_assets.ledger.store import Ledger
+from mlops_assets.ledger.view import LedgerView
 from mlops_assets.resources.clock import Clock
 from mlops_assets.resources.compute.h2o import H2OResource
 from mlops_assets.resources.scoring.endpoint import Endpoint
@@ -24,41 +28,23 @@ from mlops_assets.resources.storage.lake_resource import LakeResource
 from mlops_assets.resources.storage.ledger import LedgerResource
 from mlops_assets.resources.storage.run_artifacts import RunArtifacts
 from mlops_assets.resources.storage.snapshots import Snapshots, SnapshotsResource
-from mlops_assets.resources.telemetry.influx import InfluxTelemetry
+from mlops_assets.resources.telemetry.influx import InfluxPredictions
 from mlops_assets.resources.telemetry.influx_resource import InfluxResource
-from mlops_assets.resources.telemetry.prediction_log import Telemetry, telemetry_path
+from mlops_assets.resources.telemetry.prediction_log import PredictionLog, telemetry_path
 from mlops_assets.resources.tracking.registry import Registry, RegistryResource
 from mlops_assets.resources.tracking.versions import Versions
-
-from mlops_assets.ledger.lease import Lease
-from mlops_assets.ledger.store import Ledger
-from mlops_assets.ledger.view import LedgerView
-from mlops_assets.retraining.requests import TrainingRequest, identify_training_request
+from mlops_assets.retraining.requests import RunIdentity, TrainingRequest, identify_training_request
 from mlops_assets.spec import ProjectSpec
 from mlops_assets.timeline import Timeline, Window
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from mlops_assets.acquisition.source import Source
+    from mlops_assets.source.project_source import ProjectSource
 
 
 @dataclass(frozen=True)
-class RunFacts:
-    """What a training's training request is read off: a Dagster run without Dagster."""
-
-    run_id: str
-    job: str
-    tags: Mapping[str, str]
-
-    @classmethod
-    def of(cls, run: dg.DagsterRun) -> RunFacts:
-        """The facts of a run."""
-        return cls(run.run_id, run.job_name, run.tags)
-
-
-@dataclass(frozen=True)
-class ProjectContext:
+class ProjectResources:
     """One project's resources.
 
     Args:
@@ -105,7 +91,7 @@ class ProjectContext:
         return self.clock.now()
 
     @cached_property
-    def source(self) -> Source:
+    def source(self) -> ProjectSource:
         """The project's rows, through its own function."""
         return self.platform.source.of(self.spec)
 
@@ -130,14 +116,14 @@ class ProjectContext:
         return Versions(self.folder / "versions", self.registry, self.ledger)
 
     @cached_property
-    def log(self) -> Telemetry:
+    def prediction_log(self) -> PredictionLog:
         """The answer log of the service, its first write."""
-        return Telemetry(telemetry_path(self.platform.projects, self.spec.name))
+        return PredictionLog(telemetry_path(self.platform.projects, self.spec.name))
 
     @cached_property
-    def telemetry(self) -> Telemetry | InfluxTelemetry:
+    def telemetry(self) -> PredictionLog | InfluxPredictions:
         """Answers and requests as reports read them: from InfluxDB where there is one, else from the service's log."""
-        return self.platform.influx.reader(self.spec.name, self.log) or self.log
+        return self.platform.influx.reader(self.spec.name, self.prediction_log) or self.prediction_log
 
     @cached_property
     def endpoint(self) -> Endpoint:
@@ -153,7 +139,7 @@ class ProjectContext:
         """The files of one run's training."""
         return RunArtifacts(self.folder / "trainings", self.spec.name, run_id)
 
-    def training_request(self, run: RunFacts) -> TrainingRequest:
+    def training_request(self, run: RunIdentity) -> TrainingRequest:
         """Who asked for a run's training."""
         return identify_training_request(self.ledger_view(), run.run_id, run.job, run.tags, self.spec.name)
 
@@ -205,9 +191,9 @@ class Platform(dg.ConfigurableResource):  # type: ignore[type-arg]
         """A folder per project."""
         return Path(self.home) / "projects"
 
-    def of(self, spec: ProjectSpec) -> ProjectContext:
+    def of(self, spec: ProjectSpec) -> ProjectResources:
         """A project's project context."""
-        return ProjectContext(spec, self)
+        return ProjectResources(spec, self)
 
     @classmethod
     def configured(cls, settings: Settings) -> Platform:

@@ -8,8 +8,9 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from mlops_assets.resources.settings import ROOT, Settings
 from pydantic.fields import FieldInfo
+
+from mlops_assets.resources.settings import ROOT, Settings
 
 TYPES = {
     "home": "folder",

@@ -6,13 +6,13 @@ Their bodies only read, but for the signs of life of the loop's lease; `run_stat
 from __future__ import annotations
 
 import dagster as dg
+
+from mlops_assets.blueprint import Blueprint
 from mlops_assets.sensors.endpoint_health import endpoint_health
 from mlops_assets.sensors.late_labels import late_labels
 from mlops_assets.sensors.live_data import live_data
 from mlops_assets.sensors.retraining import retraining
 from mlops_assets.sensors.work import Jobs
-
-from mlops_assets.blueprint import Blueprint
 
 __all__ = ["project_sensors"]
 

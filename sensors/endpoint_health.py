@@ -4,13 +4,14 @@ from collections.abc import Mapping
 from typing import Any
 
 import dagster as dg
-from mlops_assets.resources.platform import Platform, ProjectContext
-from mlops_assets.sensors.work import Jobs, attempt, first_heal, lease_conflict, pause_after_failures
 
 from mlops_assets.blueprint import Blueprint
+from mlops_assets.context import ProjectContext
 from mlops_assets.errors import EndpointError
 from mlops_assets.ledger.view import LedgerView
 from mlops_assets.loop.failed_runs import LOOP_TAG, WORK_TAG
+from mlops_assets.resources.platform import Platform
+from mlops_assets.sensors.work import Jobs, attempt, first_heal, lease_conflict, pause_after_failures
 
 
 def endpoint_health(blueprint: Blueprint, jobs: Jobs) -> dg.SensorDefinition:
@@ -47,7 +48,7 @@ def endpoint_fault(project_context: ProjectContext, view: LedgerView) -> str | N
     if view.deployment_period is None:
         return None
     try:
-        status = project_context.endpoint.service.status()
+        status = project_context.endpoint.status()
     except EndpointError as error:
         return f"it does not answer: {error}"
     if status is None:

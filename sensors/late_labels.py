@@ -1,10 +1,10 @@
 """`<project>_late_labels`: labels that have come: publishes them, and has report and decision made again."""
 
 import dagster as dg
-from mlops_assets.resources.platform import Platform
-from mlops_assets.sensors.work import Jobs, request
 
 from mlops_assets.blueprint import Blueprint
+from mlops_assets.resources.platform import Platform
+from mlops_assets.sensors.work import Jobs, request
 
 
 def late_labels(blueprint: Blueprint, jobs: Jobs) -> dg.SensorDefinition:

@@ -1,10 +1,10 @@
 """`<project>_live_data`: answers what is due, publishes what has ended, champion or not, and has it reported."""
 
 import dagster as dg
-from mlops_assets.resources.platform import Platform
-from mlops_assets.sensors.work import Jobs, request
 
 from mlops_assets.blueprint import Blueprint
+from mlops_assets.resources.platform import Platform
+from mlops_assets.sensors.work import Jobs, request
 
 
 def live_data(blueprint: Blueprint, jobs: Jobs) -> dg.SensorDefinition:

@@ -1,10 +1,10 @@
 """`<project>_retraining`: closes the circle: a retraining for a RETRAIN not yet acted on, the hook for a COLLECT."""
 
 import dagster as dg
-from mlops_assets.resources.platform import Platform
-from mlops_assets.sensors.work import Jobs, request
 
 from mlops_assets.blueprint import Blueprint
+from mlops_assets.resources.platform import Platform
+from mlops_assets.sensors.work import Jobs, request
 
 
 def retraining(blueprint: Blueprint, jobs: Jobs) -> dg.SensorDefinition:

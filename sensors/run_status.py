@@ -9,16 +9,17 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 
 import dagster as dg
-from mlops_assets.resources.compute.kubernetes import Cluster
-from mlops_assets.resources.platform import Platform, ProjectContext, RunFacts
-from mlops_assets.resources.settings import Settings
 from pydantic import BaseModel
 
 from mlops_assets.blueprint import Blueprint
+from mlops_assets.context import ProjectContext
 from mlops_assets.errors import Unreachable
 from mlops_assets.ledger.view import LedgerView
 from mlops_assets.loop.failed_runs import lost_a_server, was_overtaken
-from mlops_assets.retraining.requests import TrainingRequest
+from mlops_assets.resources.compute.kubernetes import Cluster
+from mlops_assets.resources.platform import Platform
+from mlops_assets.resources.settings import Settings
+from mlops_assets.retraining.requests import RunIdentity, TrainingRequest
 
 STATUS = {
     dg.DagsterRunStatus.SUCCESS: "FINISHED",
@@ -146,7 +147,7 @@ def record_run_end(project_context: ProjectContext, run: dg.DagsterRun, *, inter
         run: the run.
         interrupted: it failed because a server did not answer, or because something fell due before it began.
     """
-    training_request, view = project_context.training_request(RunFacts.of(run)), project_context.ledger_view()
+    training_request, view = project_context.training_request(RunIdentity.of(run)), project_context.ledger_view()
     if any(fact.run_id == run.run_id and fact.outcome != "TRAINED" for fact in view.ended):
         return
     if training_request.by == "hand" and not _promised(view, run.run_id):

@@ -8,9 +8,9 @@ from itertools import takewhile
 from typing import Any
 
 import dagster as dg
-from mlops_assets.resources.platform import Platform, ProjectContext
 
 from mlops_assets.blueprint import Blueprint
+from mlops_assets.context import ProjectContext
 from mlops_assets.jobs import WITH_LABELS, WITHOUT_CHAMPION, WITHOUT_LABELS
 from mlops_assets.ledger.view import LedgerView
 from mlops_assets.loop.dagster_storage import holder_of
@@ -29,6 +29,7 @@ from mlops_assets.loop.outstanding import (
     watched_from,
 )
 from mlops_assets.loop.replay import active_runs
+from mlops_assets.resources.platform import Platform
 from mlops_assets.retraining.requests import ATTEMPT_TAG, DECISION_TAG
 from mlops_assets.timeline import Window
 

@@ -10,12 +10,12 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from mlops_assets.resources.compute.h2o import H2OCluster
 
 from mlops_assets.modeling.automl import Recipe, fit, genmodel_jar
 from mlops_assets.prediction.features import FeatureDefinitions, compute, to_frame
 from mlops_assets.prediction.inputs import Inputs, InputSchema, cut_inputs, to_records
 from mlops_assets.prediction.predictor import Origin, write_bundle
+from mlops_assets.resources.compute.h2o import H2OCluster
 from mlops_assets.spec import ProjectSpec
 from mlops_assets.timeline import Timeline
 

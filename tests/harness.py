@@ -10,9 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
-from mlops_assets.resources.platform import Platform, ProjectContext
-from mlops_assets.resources.settings import Settings
-from mlops_assets.sensors.run_status import run_status
 
 from mlops_assets.blueprint import Blueprint
 from mlops_assets.component import definitions_of
@@ -20,6 +17,9 @@ from mlops_assets.errors import Unreachable
 from mlops_assets.ledger.lease import LEASES
 from mlops_assets.loop.outstanding import outstanding
 from mlops_assets.loop.replay import advance, logged
+from mlops_assets.resources.platform import Platform, ProjectResources
+from mlops_assets.resources.settings import Settings
+from mlops_assets.sensors.run_status import run_status
 from mlops_assets.spec import ProjectSpec
 
 SENSORS = ("endpoint_health", "live_data", "late_labels", "retraining")
@@ -59,7 +59,7 @@ class Harness:
                 harness.silent()
 
     @property
-    def context(self) -> ProjectContext:
+    def context(self) -> ProjectResources:
         """The project's resources, opened anew."""
         return self.platform.of(self.spec)
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
-from mlops_assets.resources.storage.lake import Lake
 
 from mlops_assets.errors import NotReady, Refused
+from mlops_assets.resources.storage.lake import Lake
 
 WINDOW, NEXT = "2011-04-02T04:00:00Z", "2011-04-09T04:00:00Z"
 

@@ -10,7 +10,8 @@ from mlops_assets.acquisition.training_start import start_training, with_recorde
 from mlops_assets.acquisition.window_publication import label, publish, publish_history
 from mlops_assets.blueprint import Blueprint
 from mlops_assets.errors import names_project
-from mlops_assets.resources.platform import Platform, RunFacts
+from mlops_assets.resources.platform import Platform
+from mlops_assets.retraining.requests import RunIdentity
 
 Results = Iterator[dg.MaterializeResult | dg.AssetCheckResult]  # type: ignore[type-arg]
 
@@ -109,7 +110,7 @@ def assets(blueprint: Blueprint) -> list[dg.AssetsDefinition | dg.AssetChecksDef
         """
         project_context = platform.of(spec)
         training_request = with_recorded_decision(
-            project_context, project_context.training_request(RunFacts.of(context.run))
+            project_context, project_context.training_request(RunIdentity.of(context.run))
         )
         found = start_training(project_context, project_context.run_artifacts(context.run.run_id), training_request)
         if isinstance(found, str):

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from mlops_assets.context import ProjectContext
 from mlops_assets.errors import NotReady, SourceError
 from mlops_assets.ledger.facts import Collected
-from mlops_assets.resources.platform import ProjectContext
 from mlops_assets.spec.imports import import_function
 
 

@@ -10,7 +10,7 @@ import pandas as pd
 
 from mlops_assets.acquisition.publish import PublishResult
 from mlops_assets.acquisition.representative import Outside
-from mlops_assets.resources.storage.snapshots import Snapshot
+from mlops_assets.context import Snapshot
 from mlops_assets.timeline import Timeline, iso
 from mlops_assets.ui_metadata import table
 

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Literal
 import pandas as pd
 
 from mlops_assets.acquisition.completeness import Gap, Volume, gaps, volume
-from mlops_assets.acquisition.schema import Audit, audit
-from mlops_assets.acquisition.source import BadRowsError, Source
 from mlops_assets.errors import Refused
+from mlops_assets.source.project_source import BadRowsError, ProjectSource
+from mlops_assets.source.schema import Audit, audit
 from mlops_assets.timeline import Timeline, Window, iso
 
 if TYPE_CHECKING:
-    from mlops_assets.resources.storage.lake import Lake
+    from mlops_assets.context import Lake
 
 USUAL_OVER = 8
 """Windows before this one whose rows say what is usual."""
@@ -52,7 +52,9 @@ class PublishResult:
         return not self.quarantined and self.previous is not None and self.previous != self.data_version
 
 
-def publish_window(source: Source, lake: Lake, timeline: Timeline, window: Window, now: datetime) -> PublishResult:
+def publish_window(
+    source: ProjectSource, lake: Lake, timeline: Timeline, window: Window, now: datetime
+) -> PublishResult:
     """Read a window's rows without the target, and publish them if they hold.
 
     Raises:
@@ -64,7 +66,9 @@ def publish_window(source: Source, lake: Lake, timeline: Timeline, window: Windo
     return _publish(source, lake, timeline, window, "raw_data", columns)
 
 
-def publish_labels(source: Source, lake: Lake, timeline: Timeline, window: Window, now: datetime) -> PublishResult:
+def publish_labels(
+    source: ProjectSource, lake: Lake, timeline: Timeline, window: Window, now: datetime
+) -> PublishResult:
     """Read a window's targets, and publish them if none is missing or wrong.
 
     Raises:
@@ -82,7 +86,7 @@ def publish_labels(source: Source, lake: Lake, timeline: Timeline, window: Windo
 
 
 def _publish(
-    source: Source,
+    source: ProjectSource,
     lake: Lake,
     timeline: Timeline,
     window: Window,

@@ -8,9 +8,7 @@ import numpy as np
 import pandas as pd
 
 from mlops_assets.acquisition.training_start import SNAPSHOT
-from mlops_assets.resources.platform import ProjectContext
-from mlops_assets.resources.storage.run_artifacts import RunArtifacts
-from mlops_assets.resources.storage.snapshots import Snapshot
+from mlops_assets.context import ProjectContext, RunArtifacts, Snapshot
 
 OUTSIDE_AT_MOST = 0.05
 

@@ -7,14 +7,13 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from mlops_assets.acquisition.schema import cast
 from mlops_assets.errors import NotReady
 from mlops_assets.prediction.inputs import ENTITY, EVENT_TIME
+from mlops_assets.source.schema import cast
 from mlops_assets.timeline import Timeline, iso
 
 if TYPE_CHECKING:
-    from mlops_assets.resources.storage.lake import Lake
-    from mlops_assets.resources.storage.snapshots import Snapshot, Snapshots
+    from mlops_assets.context import Lake, Snapshot, Snapshots
 
 
 def take_snapshot(snapshots: Snapshots, lake: Lake, timeline: Timeline, now: datetime) -> Snapshot:

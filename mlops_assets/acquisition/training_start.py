@@ -5,13 +5,11 @@ from __future__ import annotations
 from datetime import datetime
 
 from mlops_assets.acquisition.snapshot import take_snapshot
+from mlops_assets.context import ProjectContext, RunArtifacts, Snapshot
 from mlops_assets.errors import Refused, WorkOutstanding
 from mlops_assets.ledger.facts import WindowLabelled
 from mlops_assets.ledger.view import LedgerView
 from mlops_assets.loop.outstanding import before_training, outstanding
-from mlops_assets.resources.platform import ProjectContext
-from mlops_assets.resources.storage.run_artifacts import RunArtifacts
-from mlops_assets.resources.storage.snapshots import Snapshot
 from mlops_assets.retraining.requests import TrainingRequest, request_retraining
 from mlops_assets.timeline import iso
 

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from datetime import datetime
 
 from mlops_assets.acquisition.publish import PublishResult, publish_labels, publish_window
+from mlops_assets.context import ProjectContext
 from mlops_assets.errors import NotReady
 from mlops_assets.ledger.facts import WindowLabelled, WindowPublished, WindowQuarantined
-from mlops_assets.resources.platform import ProjectContext
 from mlops_assets.timeline import Window
 
 

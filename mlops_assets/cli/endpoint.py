@@ -15,13 +15,13 @@ from prometheus_client import CollectorRegistry
 from mlops_assets.errors import LedgerError, NotReady, RegistryError, Unreachable
 from mlops_assets.ledger.store import Ledger
 from mlops_assets.resources.runtime.probes import Probes
-from mlops_assets.resources.runtime.waiting import waited_for
 from mlops_assets.resources.scoring.config import CONFIG, ModelRef, ServiceConfig, endpoint_folder, write_whole
 from mlops_assets.resources.scoring.service_process import SERVICE
 from mlops_assets.resources.settings import Settings
 from mlops_assets.resources.tracking.model_download import ModelArtifacts
 from mlops_assets.resources.tracking.versions import Origin, Versions
 from mlops_assets.spec import ProjectSpec
+from mlops_assets.waiting import waited_for
 
 UNREACHABLE = (LedgerError, RegistryError, OSError)
 """Ledger or registry cannot say what serves; a start from what served last is better than none."""

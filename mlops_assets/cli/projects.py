@@ -16,7 +16,8 @@ from mlops_assets.resources.settings import ROOT, Settings
 from mlops_assets.spec import ProjectSpec
 
 if TYPE_CHECKING:
-    from mlops_assets.resources.platform import Platform, ProjectContext
+    from mlops_assets.context import ProjectContext
+    from mlops_assets.resources.platform import Platform
 
 log = logging.getLogger("mlops_assets.cli")
 PROJECTS = Path(__file__).parent.parent / "projects"

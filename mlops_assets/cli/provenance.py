@@ -6,8 +6,8 @@ from typing import Any
 
 from rich.table import Table
 
+from mlops_assets.context import ProjectContext
 from mlops_assets.errors import NotReady
-from mlops_assets.resources.platform import ProjectContext
 from mlops_assets.timeline import iso
 
 

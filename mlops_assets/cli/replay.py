@@ -10,13 +10,13 @@ from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from mlops_assets.cli.instance import instance_of
+from mlops_assets.context import ProjectContext
 from mlops_assets.errors import Unreachable
 from mlops_assets.loop.outstanding import Work
 from mlops_assets.loop.replay import DagsterLoop, advance
-from mlops_assets.resources.platform import ProjectContext
-from mlops_assets.resources.runtime.waiting import waited_for
 from mlops_assets.resources.settings import Settings
 from mlops_assets.timeline import iso
+from mlops_assets.waiting import waited_for
 
 
 def replay_project(

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from uuid import uuid4
 
+from mlops_assets.context import ProjectContext
 from mlops_assets.deployment.assets import promoter_of
 from mlops_assets.deployment.gate import promotion_id
 from mlops_assets.deployment.promotion import rollback_target
 from mlops_assets.ledger.facts import PromotionStep
-from mlops_assets.resources.platform import ProjectContext
 
 
 def roll_back(context: ProjectContext, to: int | None) -> PromotionStep:

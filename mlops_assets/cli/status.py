@@ -10,12 +10,12 @@ from rich.console import Group, RenderableType
 from rich.panel import Panel
 from rich.table import Table
 
+from mlops_assets.context import ProjectContext
 from mlops_assets.errors import EndpointError
 from mlops_assets.ledger.view import LedgerView
 from mlops_assets.loop.outstanding import watched_from
 from mlops_assets.monitoring.observation import predictions_frame
 from mlops_assets.monitoring.performance import compare_losses
-from mlops_assets.resources.platform import ProjectContext
 from mlops_assets.timeline import iso
 
 LAST = 10
@@ -70,7 +70,7 @@ def _champion(view: LedgerView) -> dict[str, Any] | None:
 
 def _endpoint(context: ProjectContext) -> dict[str, Any]:
     try:
-        found = context.endpoint.service.status()
+        found = context.endpoint.status()
     except EndpointError:
         # It runs and does not answer: that is a fact about it, not a fault of asking.
         return {"url": context.endpoint.url, "model_version": None, "dataset": None, "ready": False}
@@ -131,7 +131,7 @@ def live_loss(context: ProjectContext, view: LedgerView, since: datetime | None 
     if since is None or view.first_version is None or view.deployment_period is None:
         return nothing
     labels = context.labels({window: fact.data_version for window, fact in view.labelled.items()})
-    answers = context.telemetry.answers(
+    answers = context.telemetry.predictions(
         context.spec.name, since, context.now() + context.timeline.horizon, roles=("champion", "shadow")
     )
     found = compare_losses(

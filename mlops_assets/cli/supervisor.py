@@ -19,8 +19,8 @@ from prometheus_client import CollectorRegistry, Gauge
 
 from mlops_assets.errors import Unreachable
 from mlops_assets.resources.runtime.probes import Probes
-from mlops_assets.resources.runtime.waiting import answer_of
 from mlops_assets.resources.settings import ROOT
+from mlops_assets.waiting import answer_of
 
 STOP_WITHIN = 8.0
 """Seconds that the child may take to end by itself; then it and all that it started are killed."""

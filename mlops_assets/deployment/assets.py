@@ -6,6 +6,7 @@ from collections.abc import Iterator
 import dagster as dg
 
 from mlops_assets.blueprint import Blueprint
+from mlops_assets.context import ProjectContext
 from mlops_assets.deployment import metadata
 from mlops_assets.deployment.evaluation_result import read_evaluation
 from mlops_assets.deployment.gate import pass_gate
@@ -13,7 +14,8 @@ from mlops_assets.deployment.promotion import Promoter
 from mlops_assets.deployment.scoring import ask_golden_rows, score_remaining_events
 from mlops_assets.deployment.window_predictions import window_predictions
 from mlops_assets.errors import NotReady
-from mlops_assets.resources.platform import Platform, ProjectContext, RunFacts
+from mlops_assets.resources.platform import Platform
+from mlops_assets.retraining.requests import RunIdentity
 
 Results = Iterator[dg.MaterializeResult | dg.AssetCheckResult]  # type: ignore[type-arg]
 
@@ -56,7 +58,7 @@ def assets(blueprint: Blueprint) -> list[dg.AssetsDefinition]:
         """
         project_context = platform.of(spec)
         version, evaluation, rival = read_evaluation(project_context, context.run.run_id)
-        training_request = project_context.training_request(RunFacts.of(context.run))
+        training_request = project_context.training_request(RunIdentity.of(context.run))
         if (
             evaluation.verdict == "PROMOTE"
             and (handed := score_remaining_events(project_context, version.as_of)) is not None
@@ -86,7 +88,7 @@ def assets(blueprint: Blueprint) -> list[dg.AssetsDefinition]:
     def endpoint(context: dg.AssetExecutionContext, platform: Platform) -> Results:
         """The running service: URL, model version, dataset version. Materializing it heals it."""
         project_context = platform.of(spec)
-        if project_context.training_request(RunFacts.of(context.run)).by == "hand":
+        if project_context.training_request(RunIdentity.of(context.run)).by == "hand":
             require_champion(project_context)
         promoter = promoter_of(project_context)
         if (healed := promoter.repair(project_context.now())) is not None:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 
+from mlops_assets.context import ProjectContext
 from mlops_assets.errors import NotReady
 from mlops_assets.evaluation.evaluator import Evaluation
 from mlops_assets.ledger.facts import VersionTrained
-from mlops_assets.resources.platform import ProjectContext
 
 FILE = "evaluation.json"
 

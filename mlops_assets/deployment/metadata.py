@@ -7,10 +7,10 @@ from typing import Any
 import dagster as dg
 
 from mlops_assets.charts import charts
+from mlops_assets.context import ProjectContext
 from mlops_assets.deployment.gate import Outcome
 from mlops_assets.deployment.window_predictions import WindowPredictions
 from mlops_assets.ledger.view import LedgerView
-from mlops_assets.resources.platform import ProjectContext
 from mlops_assets.spec import ProjectSpec
 from mlops_assets.timeline import iso
 from mlops_assets.ui_metadata import picture, table

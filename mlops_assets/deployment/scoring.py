@@ -6,11 +6,11 @@ import json
 from datetime import datetime
 from typing import NamedTuple
 
+from mlops_assets.context import ProjectContext
 from mlops_assets.deployment.scorer import Scorer
 from mlops_assets.errors import EndpointError, NotReady
 from mlops_assets.ledger.facts import Scored
 from mlops_assets.prediction.predictor import GOLDEN, inputs_of
-from mlops_assets.resources.platform import ProjectContext
 
 TOLERANCE = 1e-9
 
@@ -33,7 +33,7 @@ def score_due(context: ProjectContext, through: datetime | None = None) -> str:
         )
     champion = view.versions[view.deployment_period.version]
     schema = inputs_of(context.versions.path(champion.version))
-    scorer = Scorer(context.timeline, context.source, context.endpoint, context.log, champion, schema)
+    scorer = Scorer(context.timeline, context.source, context.endpoint, context.prediction_log, champion, schema)
     facts, failed = scorer.score(view, through or context.timeline.last_tick(now), now)
     context.ledger.append(context.spec.name, *facts)
     if failed is not None:

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from mlops_assets.context import ProjectContext
 from mlops_assets.deployment.scorer import absent_when_due
 from mlops_assets.errors import NotReady
-from mlops_assets.resources.platform import ProjectContext
 from mlops_assets.timeline import Window, event_id
 
 
@@ -56,7 +56,7 @@ def window_predictions(context: ProjectContext, window: Window) -> WindowPredict
         )
     seen = context.lake.look(context.spec.name, "predictions", window.id)
     context.endpoint.drain()
-    both = context.telemetry.answers(context.spec.name, window.start, window.end, roles=("champion", "shadow"))
+    both = context.telemetry.predictions(context.spec.name, window.start, window.end, roles=("champion", "shadow"))
     champion = both[both["role"] == "champion"].reset_index(drop=True)
     answered = set(champion["event_id"])
     rows = context.published_rows(window)

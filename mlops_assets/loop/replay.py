@@ -14,14 +14,14 @@ import dagster as dg
 from dagster._core.scheduler.instigation import InstigatorStatus
 from filelock import FileLock, Timeout
 
+from mlops_assets.context import ProjectContext
 from mlops_assets.errors import PlatformError, Refused, Unreachable
 from mlops_assets.ledger.lease import Holder
 from mlops_assets.loop.dagster_storage import asked, holder_of
 from mlops_assets.loop.failed_runs import LOOP_TAG, failed_runs, lost_a_server
 from mlops_assets.loop.outstanding import Work, outstanding
-from mlops_assets.resources.platform import ProjectContext
-from mlops_assets.resources.runtime.waiting import Told, waited_for
 from mlops_assets.timeline import iso
+from mlops_assets.waiting import Told, waited_for
 
 ACTIVE = [
     dg.DagsterRunStatus.QUEUED,

@@ -5,11 +5,13 @@ from collections.abc import Iterator
 import dagster as dg
 
 from mlops_assets.blueprint import Blueprint
+from mlops_assets.context import ProjectContext
 from mlops_assets.errors import NotReady
 from mlops_assets.ledger.facts import VersionTrained
 from mlops_assets.modeling import metadata
 from mlops_assets.modeling.training import TrainingRun
-from mlops_assets.resources.platform import Platform, ProjectContext, RunFacts
+from mlops_assets.resources.platform import Platform
+from mlops_assets.retraining.requests import RunIdentity
 
 Results = Iterator[dg.MaterializeResult]  # type: ignore[type-arg]
 
@@ -89,7 +91,7 @@ def assets(blueprint: Blueprint) -> list[dg.AssetsDefinition]:
 
 def training_run(project_context: ProjectContext, context: dg.AssetExecutionContext) -> TrainingRun:
     """The training that a run belongs to."""
-    facts = RunFacts.of(context.run)
+    facts = RunIdentity.of(context.run)
     return TrainingRun(
         project_context, project_context.run_artifacts(context.run.run_id), project_context.training_request(facts)
     )

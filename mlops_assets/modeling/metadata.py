@@ -8,13 +8,13 @@ import dagster as dg
 import pandas as pd
 
 from mlops_assets.charts import charts
+from mlops_assets.context import ProjectContext
 from mlops_assets.evaluation.evaluator import Evaluation
 from mlops_assets.ledger.facts import VersionTrained
 from mlops_assets.modeling.candidate import Candidate
 from mlops_assets.modeling.training_session import Session
 from mlops_assets.modeling.training_set import TrainingSetFacts
 from mlops_assets.prediction.features import FeatureDefinitions
-from mlops_assets.resources.platform import ProjectContext
 from mlops_assets.spec import ProjectSpec
 from mlops_assets.timeline import iso
 from mlops_assets.ui_metadata import picture, table

@@ -13,6 +13,7 @@ from typing import Any
 
 import pandas as pd
 
+from mlops_assets.context import CHALLENGER, ProjectContext, RunArtifacts, Snapshot
 from mlops_assets.errors import NotReady, Refused
 from mlops_assets.evaluation.evaluator import Evaluation
 from mlops_assets.ledger.facts import GateVerdict, VersionTrained
@@ -31,10 +32,6 @@ from mlops_assets.prediction.features import FeatureDefinitions, compute
 from mlops_assets.prediction.inputs import to_records
 from mlops_assets.prediction.predictor import Origin, Predictor, write_bundle
 from mlops_assets.prediction.signature import input_example, signature
-from mlops_assets.resources.platform import ProjectContext
-from mlops_assets.resources.storage.run_artifacts import RunArtifacts
-from mlops_assets.resources.storage.snapshots import Snapshot
-from mlops_assets.resources.tracking.registry import CHALLENGER
 from mlops_assets.retraining.requests import TrainingRequest
 from mlops_assets.timeline import iso
 
@@ -88,7 +85,7 @@ class TrainingRun:
         )
 
     def _answers(self, start: datetime, end: datetime) -> pd.DataFrame:
-        return self.context.telemetry.answers(self.context.spec.name, start, end, roles=("champion", "shadow"))
+        return self.context.telemetry.predictions(self.context.spec.name, start, end, roles=("champion", "shadow"))
 
     def select(self) -> FeatureDefinitions:
         """Which features exist, by tsfresh's relevance test on rows before the hold-out."""

@@ -9,6 +9,7 @@ from typing import Literal
 
 import pandas as pd
 
+from mlops_assets.context import ProjectContext
 from mlops_assets.errors import NotReady
 from mlops_assets.ledger.facts import (
     Decided,
@@ -23,7 +24,6 @@ from mlops_assets.ledger.view import LedgerView
 from mlops_assets.monitoring.drift import DriftReport, drift_report
 from mlops_assets.monitoring.health import service_health
 from mlops_assets.monitoring.performance import PerformanceReport, performance_report
-from mlops_assets.resources.platform import ProjectContext
 from mlops_assets.retraining.decide import decide
 from mlops_assets.retraining.policy_inputs import loop_state, window_evidence
 from mlops_assets.spec.policies import prediction_statistics
@@ -119,7 +119,7 @@ class Observation:
         spec, timeline = self.context.spec, self.context.timeline
         inputs = self._label_versions()
         series = self.context.labels(inputs)
-        answers = self.context.telemetry.answers(
+        answers = self.context.telemetry.predictions(
             spec.name, self.counted.start, self.window.end, roles=("champion", "shadow")
         )
         report = performance_report(
@@ -129,7 +129,7 @@ class Observation:
             stage=self.stage,
             answers=predictions_frame(
                 spec.classes,
-                self.context.telemetry.answers(
+                self.context.telemetry.predictions(
                     spec.name, self.window.start, self.window.end, roles=("champion", "shadow")
                 ),
             ),
@@ -216,7 +216,7 @@ class Observation:
 
     def answers(self) -> pd.DataFrame:
         """The window's answers that stand, whoever gave them."""
-        return self.context.telemetry.answers(self.context.spec.name, self.window.start, self.window.end)
+        return self.context.telemetry.predictions(self.context.spec.name, self.window.start, self.window.end)
 
     def requests(self) -> pd.DataFrame:
         """The window's requests; `latency_ms` per row, since catching up in one request is not slow service.
@@ -245,7 +245,7 @@ class Observation:
 
     def _of_deployment_period(self, since: datetime) -> pd.DataFrame:
         begun = self.counted.start
-        answers = self.context.telemetry.answers(self.context.spec.name, max(since, begun), self.window.end)
+        answers = self.context.telemetry.predictions(self.context.spec.name, max(since, begun), self.window.end)
         due_within = answers["due"] >= begun
         return answers[(answers["version"] == self.deployment_period.version) & due_within].reset_index(drop=True)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Literal
+from typing import Literal, Protocol
 
 from mlops_assets.ledger.facts import Decided, Decision, Evidence, TrainingEnded, TrainingStarted
 from mlops_assets.ledger.store import Ledger
@@ -17,6 +17,36 @@ from mlops_assets.timeline import Timeline
 
 By = Literal["policy", "person", "bootstrap", "hand"]
 DECISION_TAG, ATTEMPT_TAG = "decision", "attempt"
+
+
+class DagsterRun(Protocol):
+    """The part of a Dagster run that identifies its training."""
+
+    @property
+    def run_id(self) -> str:
+        """The run's id."""
+
+    @property
+    def job_name(self) -> str:
+        """The name of the run's job."""
+
+    @property
+    def tags(self) -> Mapping[str, str]:
+        """The run's tags."""
+
+
+@dataclass(frozen=True)
+class RunIdentity:
+    """What identifies the training of a run: the run's id, its job's name and its tags."""
+
+    run_id: str
+    job: str
+    tags: Mapping[str, str]
+
+    @classmethod
+    def of(cls, run: DagsterRun) -> RunIdentity:
+        """Read the identity off a Dagster run."""
+        return cls(run.run_id, run.job_name, run.tags)
 
 
 @dataclass(frozen=True)

@@ -46,7 +46,7 @@ from mlops_assets.resources.scoring.config import (
     scorer_token,
     write_whole,
 )
-from mlops_assets.resources.telemetry.prediction_log import Telemetry, telemetry_path
+from mlops_assets.resources.telemetry.prediction_log import PredictionLog, telemetry_path
 from mlops_assets.serving.admin_api import admin_api
 from mlops_assets.serving.metrics import Metrics, RequestLog
 from mlops_assets.serving.model_slots import Loaded, ModelSlots
@@ -107,7 +107,7 @@ class Service:
         self.client_token, self.scorer_token = ClientToken(config), scorer_token(config.folder)
         self.max_body = int(config.max_body_mb * 2**20)
         self.started = time.time()
-        self.telemetry = Telemetry(telemetry_path(config.state, self.project))
+        self.telemetry = PredictionLog(telemetry_path(config.state, self.project))
         self.slots = ModelSlots(self.project, self._register)
         self.answering = PredictionHandler(Timeline(config.spec), self.slots, self.telemetry)
         self.shadowing = ShadowScoring(self.project, self.slots, self.telemetry)

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING
 import psutil
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
-from mlops_assets.resources.telemetry.records import RequestLine
+from mlops_assets.prediction.records import RequestLine
 from mlops_assets.serving.model_slots import ModelSlots
 
 if TYPE_CHECKING:
-    from mlops_assets.resources.telemetry.prediction_log import Telemetry
+    from mlops_assets.resources.telemetry.prediction_log import PredictionLog
 
 WRITE_EVERY = 0.5
 """Seconds between two writes of the request log: what a killed service may lose of it."""
@@ -80,7 +80,7 @@ class RequestLog:
         telemetry: where they are written; its write-ahead log is copied into place from here, too.
     """
 
-    def __init__(self, telemetry: Telemetry) -> None:
+    def __init__(self, telemetry: PredictionLog) -> None:
         self.telemetry = telemetry
         self.failure: str | None = None
         """Why the newest write failed; None: it did not."""

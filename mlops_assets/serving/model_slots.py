@@ -92,7 +92,7 @@ class ModelSlots:
 
     Args:
         project: whose they are.
-        register: gives the feature set's number of a loaded version (`Telemetry.feature_set`).
+        register: gives the feature set's number of a loaded version (`PredictionLog.feature_set`).
     """
 
     def __init__(self, project: str, register: Callable[[Predictor], int]) -> None:

@@ -13,14 +13,14 @@ import numpy as np
 from mlops_assets.errors import InputError, Refused
 from mlops_assets.prediction.inputs import Inputs, from_records
 from mlops_assets.prediction.predictor import Predictions
-from mlops_assets.resources.telemetry.records import PredictionRecord, Role, times_of
+from mlops_assets.prediction.records import PredictionRecord, Role, times_of
 from mlops_assets.serving.model_slots import Loaded, ModelSlots
 from mlops_assets.serving.request_parsing import Record, RequestError, ScoringRequest
 from mlops_assets.spec.project import WallClock
 from mlops_assets.timeline import Timeline, event_id, iso
 
 if TYPE_CHECKING:
-    from mlops_assets.resources.telemetry.prediction_log import Telemetry
+    from mlops_assets.resources.telemetry.prediction_log import PredictionLog
 
 Told = tuple[float | str, dict[str, float] | None]
 """A row's prediction, and its probabilities by class."""
@@ -45,7 +45,7 @@ class PredictionHandler:
         telemetry: the answer log.
     """
 
-    def __init__(self, timeline: Timeline, slots: ModelSlots, telemetry: Telemetry) -> None:
+    def __init__(self, timeline: Timeline, slots: ModelSlots, telemetry: PredictionLog) -> None:
         self.timeline, self.slots, self.telemetry = timeline, slots, telemetry
         self._told = telemetry.latest_now()
 

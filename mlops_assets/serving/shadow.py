@@ -16,13 +16,13 @@ from typing import TYPE_CHECKING, Any
 
 from mlops_assets.errors import InputError
 from mlops_assets.prediction.inputs import InputSchema, from_records
-from mlops_assets.resources.telemetry.records import Pending, PredictionRecord
+from mlops_assets.prediction.records import Pending, PredictionRecord
 from mlops_assets.serving.model_slots import Loaded, ModelSlots
 from mlops_assets.serving.prediction_handler import predictions_of
 from mlops_assets.serving.request_parsing import RequestError
 
 if TYPE_CHECKING:
-    from mlops_assets.resources.telemetry.prediction_log import Telemetry
+    from mlops_assets.resources.telemetry.prediction_log import PredictionLog
 
 CHUNK = 16
 """Answers read and written at once."""
@@ -43,7 +43,7 @@ class ShadowScoring:
         telemetry: the answer log.
     """
 
-    def __init__(self, project: str, slots: ModelSlots, telemetry: Telemetry) -> None:
+    def __init__(self, project: str, slots: ModelSlots, telemetry: PredictionLog) -> None:
         self.project, self.slots, self.telemetry = project, slots, telemetry
         self.in_flight = 0
         """Requests that are being answered now; kept by the server."""

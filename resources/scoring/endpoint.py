@@ -8,11 +8,10 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from mlops_assets.ledger.store import Ledger
 from mlops_assets.resources.scoring.config import ModelRef
 from mlops_assets.resources.scoring.service import ScoringService
 from mlops_assets.resources.tracking.versions import Versions
-
-from mlops_assets.ledger.store import Ledger
 
 
 class Endpoint:
@@ -85,6 +84,10 @@ class Endpoint:
     def ask(self, records: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         """Ask as any client would: answered and recorded as `ad_hoc`."""
         return self.service.ask(records)
+
+    def status(self) -> dict[str, Any] | None:
+        """Return what the service says about itself; None while it does not run."""
+        return self.service.status()
 
     def stop(self) -> bool:
         """End the service; whether there was one."""

@@ -15,11 +15,11 @@ from string import Template
 from typing import TYPE_CHECKING, Any
 
 import yaml
+
+from mlops_assets.errors import EndpointError
 from mlops_assets.resources.compute.kubernetes import Cluster, Object
 from mlops_assets.resources.scoring.config import ModelRef, ServiceConfig, fingerprint
 from mlops_assets.resources.scoring.service import START_WITHIN, ScoringService
-
-from mlops_assets.errors import EndpointError
 from mlops_assets.spec.project import ProjectSpec
 
 if TYPE_CHECKING:

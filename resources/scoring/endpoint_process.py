@@ -10,6 +10,8 @@ from pathlib import Path
 
 import psutil
 from filelock import FileLock
+from pydantic import ValidationError
+
 from mlops_assets.resources.scoring.config import (
     CONFIG,
     LOG,
@@ -23,8 +25,6 @@ from mlops_assets.resources.scoring.config import (
 )
 from mlops_assets.resources.scoring.service import START_WITHIN, ScoringService
 from mlops_assets.resources.scoring.service_process import CHILDREN, SERVICE, forget_ended, process_of, terminate
-from pydantic import ValidationError
-
 from mlops_assets.spec.project import ProjectSpec
 
 END_WITHIN = 12.0

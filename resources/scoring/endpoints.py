@@ -7,12 +7,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import dagster as dg
+
 from mlops_assets.resources.scoring.config import ModelRef, ProcessRecord, ServiceConfig
 from mlops_assets.resources.scoring.endpoint_deployment import EndpointDeployment
 from mlops_assets.resources.scoring.endpoint_process import EndpointProcess
 from mlops_assets.resources.scoring.service import ScoringService
-from mlops_assets.resources.telemetry.prediction_log import Telemetry, telemetry_path
-
+from mlops_assets.resources.telemetry.prediction_log import PredictionLog, telemetry_path
 from mlops_assets.spec.project import ProjectSpec
 
 
@@ -41,10 +41,10 @@ class EndpointsResource(dg.ConfigurableResource):  # type: ignore[type-arg]
             yield service
 
     @contextmanager
-    def telemetry(self, project: str) -> Iterator[Telemetry]:
+    def telemetry(self, project: str) -> Iterator[PredictionLog]:
         """A project's answer log."""
-        with Telemetry(telemetry_path(Path(self.state), project)) as telemetry:
+        with PredictionLog(telemetry_path(Path(self.state), project)) as telemetry:
             yield telemetry
 
 
-__all__ = ["EndpointProcess", "EndpointsResource", "ModelRef", "ProcessRecord", "ServiceConfig", "Telemetry"]
+__all__ = ["EndpointProcess", "EndpointsResource", "ModelRef", "PredictionLog", "ProcessRecord", "ServiceConfig"]

@@ -14,6 +14,8 @@ from typing import Any
 
 import httpx
 from filelock import FileLock
+
+from mlops_assets.errors import EndpointError, InputError, ModelError, PlatformError, Refused
 from mlops_assets.resources.scoring.config import (
     PROMOTING,
     ModelRef,
@@ -22,8 +24,6 @@ from mlops_assets.resources.scoring.config import (
     endpoint_folder,
     scorer_token,
 )
-
-from mlops_assets.errors import EndpointError, InputError, ModelError, PlatformError, Refused
 from mlops_assets.spec.project import ProjectSpec
 from mlops_assets.timeline import iso
 

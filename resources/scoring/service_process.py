@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 
 import psutil
+
 from mlops_assets.resources.scoring.config import ProcessRecord
 
 SERVICE = "mlops_assets.serving.app"

@@ -16,29 +16,19 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import pandas as pd
-from mlops_assets.resources.storage.objects import Changed, Marked, objects_at
-from mlops_assets.resources.storage.parquet import from_parquet, md5, to_parquet
 from upath import UPath
 
+from mlops_assets.context import Table, WindowPointer
 from mlops_assets.errors import NotReady, Refused
+from mlops_assets.resources.storage.objects import Changed, objects_at
+from mlops_assets.resources.storage.parquet import from_parquet, md5, to_parquet
 from mlops_assets.timeline import iso, parse
 
-Table = Literal["raw_data", "labels", "predictions"]
 COMPACT = "%Y%m%dT%H%M%SZ"
 POINTER, REASONS = "current.json", "reasons.json"
-
-
-@dataclass(frozen=True)
-class Seen:
-    """How a window stood when a writer began its work."""
-
-    version: str | None
-    """What readers saw; None: it was not published."""
-    pointer: Marked | None
 
 
 class Lake:
@@ -56,10 +46,10 @@ class Lake:
 
     # Write, audit, publish
 
-    def look(self, project: str, table: Table, window: str) -> Seen:
+    def look(self, project: str, table: Table, window: str) -> WindowPointer:
         """How a window stands, for a writer that begins its work; before it reads what it will write."""
         pointer = self.objects.read_marked(_path(project, table, window, POINTER))
-        return Seen(None if pointer is None else json.loads(pointer.data)["version"], pointer)
+        return WindowPointer(None if pointer is None else json.loads(pointer.data)["version"], pointer)
 
     def stage(self, project: str, table: Table, window: str, frame: pd.DataFrame) -> str:
         """Write a window's rows where no reader looks.
@@ -78,7 +68,7 @@ class Lake:
         self.objects.put(_path(project, "quarantine", table, window, f"{version}.parquet"), data)
         return version
 
-    def publish(self, project: str, table: Table, window: str, version: str, seen: Seen) -> None:
+    def publish(self, project: str, table: Table, window: str, version: str, seen: WindowPointer) -> None:
         """Show a staged version to readers, in one step.
 
         Args:
@@ -113,7 +103,7 @@ class Lake:
         self.objects.remove(_path(project, "quarantine", table, window, REASONS))
         self.objects.remove(staged)
 
-    def _swapped(self, path: str, pointer: bytes, seen: Seen) -> bytes | None:
+    def _swapped(self, path: str, pointer: bytes, seen: WindowPointer) -> bytes | None:
         """Put a pointer in the place of the one that was seen; what readers find then, this one or somebody else's."""
         if seen.pointer is None or seen.pointer.data != pointer:
             with suppress(Changed):
@@ -126,7 +116,7 @@ class Lake:
         found = json.dumps({"reasons": list(reasons), "version": version}, sort_keys=True)
         self.objects.put(_path(project, "quarantine", table, window, REASONS), found.encode())
 
-    def write_predictions(self, project: str, window: str, answers: pd.DataFrame, seen: Seen) -> str:
+    def write_predictions(self, project: str, window: str, answers: pd.DataFrame, seen: WindowPointer) -> str:
         """Publish a window's answers; inputs, features and probabilities are kept as JSON text.
 
         Args:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dagster as dg
+
 from mlops_assets.resources.storage.lake import Lake
 
 

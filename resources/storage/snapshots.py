@@ -12,11 +12,11 @@ from typing import Any, TypeVar
 import dagster as dg
 import pandas as pd
 from filelock import FileLock
+
+from mlops_assets.context import Snapshot
+from mlops_assets.errors import LakeError, LakeUnreachable, NotReady, PlatformError, Unreachable
 from mlops_assets.resources.storage.objects import EMULATOR, objects_at, plain_buckets
 from mlops_assets.resources.storage.parquet import from_parquet, md5, to_parquet
-from pydantic import AwareDatetime, BaseModel, ConfigDict
-
-from mlops_assets.errors import LakeError, LakeUnreachable, NotReady, PlatformError, Unreachable
 
 FILE, NOTE, REMOTE = "dataset.parquet", "snapshot.json", "storage"
 CONFIG = """[core]
@@ -36,27 +36,6 @@ class DatasetError(PlatformError):
 
 class DatasetUnreachable(DatasetError, Unreachable):  # noqa: N818 - as NotReady
     """The bucket that DVC pushes to does not answer now."""
-
-
-class Snapshot(BaseModel):
-    """A training set as of a moment, and where it came from."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
-
-    project: str
-    md5: str
-    """Of the file's bytes; DVC's name for it, and the data version."""
-    tag: str
-    """The Git tag at which `dvc pull` gives the same bytes. It names the first moment at which the rows were these."""
-    rows: int
-    as_of: AwareDatetime
-    """The project's clock when it was taken."""
-    trained_through: AwareDatetime
-    """End of its newest row."""
-    windows: dict[str, str]
-    """Data version of each window of `raw_data` in it."""
-    labels: dict[str, str]
-    """Data version of each window of `labels` in it."""
 
 
 class Snapshots:

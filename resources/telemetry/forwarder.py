@@ -22,15 +22,15 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import prometheus_client as prometheus
+
+from mlops_assets.errors import InfluxUnreachable, LedgerError, PlatformError, Unreachable
+from mlops_assets.logs import log_to_stdout
 from mlops_assets.resources.runtime.probes import Probes
-from mlops_assets.resources.runtime.waiting import LONGEST_PAUSE, answer_of
 from mlops_assets.resources.settings import Settings
 from mlops_assets.resources.telemetry.forwarding import Key, Logs, Source
 from mlops_assets.resources.telemetry.influx import Expired, Server, WrongToken, server_of
 from mlops_assets.resources.telemetry.points import line
-
-from mlops_assets.errors import InfluxUnreachable, LedgerError, PlatformError, Unreachable
-from mlops_assets.logs import log_to_stdout
+from mlops_assets.waiting import LONGEST_PAUSE, answer_of
 
 if TYPE_CHECKING:
     from influxdb_client.client.influxdb_client import InfluxDBClient

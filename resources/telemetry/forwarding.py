@@ -9,6 +9,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Protocol
 
+from mlops_assets.ledger.facts import WindowLabelled
+from mlops_assets.ledger.store import Ledger
+from mlops_assets.prediction.records import FIELDS
 from mlops_assets.resources.settings import Settings
 from mlops_assets.resources.storage.lake import Lake
 from mlops_assets.resources.telemetry.points import (
@@ -19,11 +22,7 @@ from mlops_assets.resources.telemetry.points import (
     request_line,
     set_line,
 )
-from mlops_assets.resources.telemetry.prediction_log import Log, Telemetry, telemetry_path
-from mlops_assets.resources.telemetry.records import FIELDS
-
-from mlops_assets.ledger.facts import WindowLabelled
-from mlops_assets.ledger.store import Ledger
+from mlops_assets.resources.telemetry.prediction_log import Log, PredictionLog, telemetry_path
 
 CURSORS = "forwarded.sqlite"
 TABLES: tuple[Log, ...] = ("answers", "requests")
@@ -113,7 +112,7 @@ class _Connection:
         self.connection.close()
 
 
-def behind(log: Telemetry) -> int:
+def behind(log: PredictionLog) -> int:
     """How many records of a service's log InfluxDB does not have."""
     cursors = Cursors(log.path)
     return sum(log.newest(table) - cursors.position(table) for table in TABLES)
@@ -128,7 +127,7 @@ class LogSource:
         table: which of its logs.
     """
 
-    def __init__(self, project: str, telemetry: Telemetry, table: Log) -> None:
+    def __init__(self, project: str, telemetry: PredictionLog, table: Log) -> None:
         self.project, self.name, self.telemetry, self.table = project, table, telemetry, table
         self.cursors = Cursors(telemetry.path)
         self._position = self.cursors.position(table)
@@ -217,7 +216,7 @@ class Logs:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self._open: dict[str, Telemetry] = {}
+        self._open: dict[str, PredictionLog] = {}
 
     @cached_property
     def ledger(self) -> Ledger:
@@ -240,7 +239,7 @@ class Logs:
             path = telemetry_path(projects, folder.name)
             if path.exists():
                 if folder.name not in self._open:
-                    self._open[folder.name] = Telemetry(path)
+                    self._open[folder.name] = PredictionLog(path)
                 for table in TABLES:
                     found[folder.name, table] = LogSource(folder.name, self._open[folder.name], table)
         return found

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 import orjson
 import pandas as pd
 import tenacity
-from mlops_assets.resources.settings import Settings
-from mlops_assets.resources.telemetry.points import PER_MOMENT, FeatureSet, from_record
-from mlops_assets.resources.telemetry.records import (
+
+from mlops_assets.errors import InfluxUnreachable, TelemetryError
+from mlops_assets.prediction.records import (
     FEATURE_SET,
     Role,
     ServiceHealth,
@@ -24,8 +24,8 @@ from mlops_assets.resources.telemetry.records import (
     health_of,
     requests_frame,
 )
-
-from mlops_assets.errors import InfluxUnreachable, TelemetryError
+from mlops_assets.resources.settings import Settings
+from mlops_assets.resources.telemetry.points import PER_MOMENT, FeatureSet, from_record
 from mlops_assets.timeline import iso
 
 if TYPE_CHECKING:
@@ -194,7 +194,7 @@ RECORDS = f"""{POINTS}
 SERIES = ("ns", "role", "model_version", "entity", "status")
 
 
-class InfluxTelemetry:
+class InfluxPredictions:
     """A project's telemetry as InfluxDB has it; the counterpart of reading the service's own log.
 
     What a service logged before a question is in the answer: readers wait until the forwarder has brought it.
@@ -259,10 +259,10 @@ class InfluxTelemetry:
         )
         return (min(oldest), max(newest) + timedelta(microseconds=1)) if oldest else (start, start)
 
-    def answers(
+    def predictions(
         self, project: str, start: datetime, end: datetime, roles: Sequence[Role] = ("champion",)
     ) -> pd.DataFrame:
-        """Answers to events with start <= event time < end, as `Telemetry.answers` gives them."""
+        """Answers to events with start <= event time < end, as `PredictionLog.answers` gives them."""
         self._settle()
         return self._frame(self._records("answer", start, end, roles))
 
@@ -309,7 +309,7 @@ class InfluxTelemetry:
         return {name: int(rows[0]["_value"]) if rows else 0 for name, rows in found.items()}
 
     def requests(self, start: datetime, end: datetime) -> pd.DataFrame:
-        """The request log of start <= project time < end, as `Telemetry.requests` gives it."""
+        """The request log of start <= project time < end, as `PredictionLog.requests` gives it."""
         self._settle()
         spread = timedelta(microseconds=PER_MOMENT // 1000)
         rows = sorted(orjson.loads(text) for text in self._records("request", start, end + spread))

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import dagster as dg
+
 from mlops_assets.resources.settings import Settings
 from mlops_assets.resources.telemetry.forwarding import behind
-from mlops_assets.resources.telemetry.influx import InfluxTelemetry, server_of
-from mlops_assets.resources.telemetry.prediction_log import Telemetry
+from mlops_assets.resources.telemetry.influx import InfluxPredictions, server_of
+from mlops_assets.resources.telemetry.prediction_log import PredictionLog
 
 
 class InfluxResource(dg.ConfigurableResource):  # type: ignore[type-arg]
@@ -21,7 +22,7 @@ class InfluxResource(dg.ConfigurableResource):  # type: ignore[type-arg]
     org: str = "mlops"
     bucket: str = "mlops"
 
-    def reader(self, project: str, log: Telemetry) -> InfluxTelemetry | None:
+    def reader(self, project: str, log: PredictionLog) -> InfluxPredictions | None:
         """A project's telemetry in InfluxDB; None where there is none.
 
         Args:
@@ -32,4 +33,4 @@ class InfluxResource(dg.ConfigurableResource):  # type: ignore[type-arg]
             return None
         here = {"influx_url": self.url, "influx_org": self.org, "influx_bucket": self.bucket}
         server = server_of(Settings(**here))  # type: ignore[arg-type]
-        return None if server is None else InfluxTelemetry(server, project, lambda: behind(log))
+        return None if server is None else InfluxPredictions(server, project, lambda: behind(log))

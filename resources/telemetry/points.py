@@ -17,7 +17,6 @@ from typing import Any
 
 import numpy as np
 import orjson
-from mlops_assets.resources.telemetry.records import FIELDS, us
 
 from mlops_assets.ledger.facts import (
     AnyFact,
@@ -30,6 +29,7 @@ from mlops_assets.ledger.facts import (
     WindowQuarantined,
 )
 from mlops_assets.ledger.summaries import DriftSummary, HealthSummary, PerformanceSummary
+from mlops_assets.prediction.records import FIELDS, us
 from mlops_assets.timeline import parse
 
 Value = float | int | str | bool | None

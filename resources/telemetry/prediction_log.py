@@ -23,7 +23,9 @@ from typing import Any, Literal
 import orjson
 import pandas as pd
 from filelock import FileLock
-from mlops_assets.resources.telemetry.records import (
+
+from mlops_assets.errors import Refused
+from mlops_assets.prediction.records import (
     COLUMNS,
     FEATURE_SET,
     FIELDS,
@@ -42,8 +44,6 @@ from mlops_assets.resources.telemetry.records import (
     to_row,
     us,
 )
-
-from mlops_assets.errors import Refused
 
 Log = Literal["answers", "requests"]
 SCHEMA_VERSION = 1
@@ -105,7 +105,7 @@ UNSHADOWED = """FROM answers AS given WHERE project = :project AND role = 'champ
         WHERE shadow.event_id = given.event_id AND shadow.role = 'shadow' AND shadow.version = :version)"""
 
 
-class Telemetry:
+class PredictionLog:
     """A project's answer log. Safe to use from several threads; readers in other processes never block the writer.
 
     Args:
@@ -155,7 +155,7 @@ class Telemetry:
         for connection in (self._synced, self._unsynced, self._reader):
             connection.close()
 
-    def __enter__(self) -> Telemetry:
+    def __enter__(self) -> PredictionLog:
         return self
 
     def __exit__(self, *exception: object) -> None:
@@ -246,7 +246,7 @@ class Telemetry:
             chunk = asked[start : start + ID_CHUNK]
             yield from self._read(f"{query} IN ({','.join('?' * len(chunk))})", chunk)
 
-    def answers(
+    def predictions(
         self, project: str, start: datetime, end: datetime, roles: Sequence[Role] = ("champion",)
     ) -> pd.DataFrame:
         """Answers to events with start <= event time < end.

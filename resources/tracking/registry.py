@@ -18,7 +18,6 @@ from mlops_assets.errors import RegistryError, RegistryUnreachable
 if TYPE_CHECKING:
     import pandas as pd
 
-CHAMPION, CHALLENGER = "champion", "challenger"
 IMPATIENT = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3", "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1"}
 """A server that is away is waited for for seconds, as long as a restart takes; MLflow's own default is minutes."""
 REMEDY = {

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from hourly import MakeSource, Read, hourly, small_spec
 
-from mlops_assets.acquisition.source import Source
+from mlops_assets.source.project_source import ProjectSource
 from mlops_assets.timeline import Timeline
 
 
@@ -15,11 +15,11 @@ from mlops_assets.timeline import Timeline
 def make_source(monkeypatch: pytest.MonkeyPatch) -> MakeSource:
     """Builds a source around a function; keywords change the spec."""
 
-    def make(read: Read = hourly, **parts: Any) -> Source:
+    def make(read: Read = hourly, **parts: Any) -> ProjectSource:
         module = ModuleType("planted_source")
         module.read = read  # type: ignore[attr-defined]
         monkeypatch.setitem(sys.modules, "planted_source", module)
         spec = small_spec(**parts)
-        return Source(spec, Timeline(spec))
+        return ProjectSource(spec, Timeline(spec))
 
     return make

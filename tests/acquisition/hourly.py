@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from mlops_assets.acquisition.source import Source
+from mlops_assets.source.project_source import ProjectSource
 from mlops_assets.spec import ProjectSpec
 
 Read = Callable[..., Any]
-MakeSource = Callable[..., Source]
+MakeSource = Callable[..., ProjectSource]
 
 COLUMNS: dict[str, Any] = {
     "x": {"dtype": "float", "ge": 0, "le": 100},

@@ -8,10 +8,10 @@ import numpy as np
 import pandas as pd
 import pytest
 from hourly import MakeSource, hourly
-from mlops_assets.resources.storage.lake import Lake
 
 from mlops_assets.acquisition.publish import publish_labels, publish_window
 from mlops_assets.errors import NotReady, Refused, SourceError
+from mlops_assets.resources.storage.lake import Lake
 
 DAY = timedelta(days=1)
 WINDOW = "2011-03-01T00:00:00Z"

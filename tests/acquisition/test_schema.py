@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from hourly import COLUMNS, hourly, small_spec
 
-from mlops_assets.acquisition.schema import audit, cast, null_faults
+from mlops_assets.source.schema import audit, cast, null_faults
 
 START, END = datetime(2011, 3, 1, tzinfo=UTC), datetime(2011, 3, 8, tzinfo=UTC)
 ALL = ["x", "day", "y"]

@@ -6,13 +6,13 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from hourly import COLUMNS, MakeSource, hourly
-from mlops_assets.resources.storage.lake import Lake
-from mlops_assets.resources.storage.snapshots import Snapshots
 
 from mlops_assets.acquisition.publish import publish_labels, publish_window
 from mlops_assets.acquisition.snapshot import take_snapshot, training_rows
-from mlops_assets.acquisition.source import Source
 from mlops_assets.errors import NotReady
+from mlops_assets.resources.storage.lake import Lake
+from mlops_assets.resources.storage.snapshots import Snapshots
+from mlops_assets.source.project_source import ProjectSource
 
 START = datetime(2011, 3, 1, tzinfo=UTC)
 DAY = timedelta(days=1)
@@ -23,14 +23,14 @@ def lake(tmp_path: Path) -> Lake:
     return Lake(str(tmp_path / "lake"))
 
 
-def publish(source: Source, lake: Lake, days: int, labelled: int) -> None:
+def publish(source: ProjectSource, lake: Lake, days: int, labelled: int) -> None:
     for number, window in enumerate(source.timeline.windows(START, START + days * DAY)):
         publish_window(source, lake, source.timeline, window, window.end + 9 * DAY)
         if number < labelled:
             publish_labels(source, lake, source.timeline, window, window.end + 9 * DAY)
 
 
-def rows_as_of(source: Source, lake: Lake, now: datetime) -> tuple[datetime, datetime, int]:
+def rows_as_of(source: ProjectSource, lake: Lake, now: datetime) -> tuple[datetime, datetime, int]:
     versions = [lake.published("small", table) for table in ("raw_data", "labels")]
     both = [{window: version[window] for window in versions[1]} for version in versions]
     rows = training_rows(lake, source.timeline, now, *both)

@@ -11,9 +11,9 @@ import pytest
 from hourly import COLUMNS, MakeSource, hourly
 from pydantic import TypeAdapter
 
-from mlops_assets.acquisition.source import BadRowsError
 from mlops_assets.errors import SourceError, SpecError
 from mlops_assets.prediction.inputs import InputSchema, cut_inputs
+from mlops_assets.source.project_source import BadRowsError
 from mlops_assets.timeline import Timeline
 
 START, END = datetime(2011, 3, 1, tzinfo=UTC), datetime(2011, 3, 2, tzinfo=UTC)

@@ -14,14 +14,14 @@ import example_project
 import psutil
 import pytest
 from example_project import States, retrain, run_until_only_retraining_is_left, running_harness, succeeded
-from mlops_assets.resources.platform import Platform, ProjectContext
-from mlops_assets.resources.settings import Settings
 from typer.testing import CliRunner, Result
 
 from mlops_assets.cli import app, projects
 from mlops_assets.cli.app import print_json
 from mlops_assets.errors import SpecError
 from mlops_assets.ledger.facts import RetrainingHeld
+from mlops_assets.resources.platform import Platform, ProjectResources
+from mlops_assets.resources.settings import Settings
 
 NOTHING_YET = {"metric": "mae", "served": None, "first_model": None, "baseline": None, "windows": 0}
 
@@ -57,7 +57,7 @@ def command(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
     return call
 
 
-def context(home: Path) -> ProjectContext:
+def context(home: Path) -> ProjectResources:
     return Platform.configured(Settings(home=home)).of(example_project.example_project())
 
 
@@ -190,7 +190,7 @@ def test_hold_and_release_are_recorded_and_the_last_one_counts(command: Any, ask
 
 def test_provenance_leads_from_an_answer_to_the_decision_behind_its_model(command: Any, turned: Path) -> None:
     here = context(turned)
-    answers = here.telemetry.answers("tide", example_project.ASKED, here.now(), roles=("champion",))
+    answers = here.telemetry.predictions("tide", example_project.ASKED, here.now(), roles=("champion",))
     answer = answers[answers["version"] == 2].iloc[0]
     found = json.loads(command(turned, "provenance", "tide", answer["event_id"], "--json").stdout)
     view = here.ledger_view()

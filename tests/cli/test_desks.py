@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 import yaml
 from example_project import ATTRIBUTES, example_project
-from mlops_assets.resources.scoring.config import CONFIG, ServiceConfig, endpoint_folder
 
 from mlops_assets.cli import projects
 from mlops_assets.errors import SpecError
+from mlops_assets.resources.scoring.config import CONFIG, ServiceConfig, endpoint_folder
 
 PROJECT = yaml.safe_dump({"type": "mlops_assets.MLProject", "attributes": ATTRIBUTES})
 

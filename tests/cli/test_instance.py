@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 import yaml
-from mlops_assets.resources.settings import Settings
 from typer.testing import CliRunner
 
 from mlops_assets.cli import app
 from mlops_assets.cli.instance import EMBEDDED, ON_POSTGRESQL, dagster_home
+from mlops_assets.resources.settings import Settings
 
 OPEN = """
 import sys

@@ -15,12 +15,12 @@ import httpx
 import pytest
 from conftest import STATE, Installed
 from lab import CHART, ENDED, RELEASE, TRIAL, Client, address, helm, kubectl, objects, until
-from mlops_assets.resources.telemetry.prediction_log import Telemetry, telemetry_path
 
 from mlops_assets.ledger.facts import Scored
 from mlops_assets.ledger.store import Ledger
 from mlops_assets.ledger.view import LedgerView
 from mlops_assets.prediction.predictor import GOLDEN
+from mlops_assets.resources.telemetry.prediction_log import PredictionLog, telemetry_path
 from mlops_assets.retraining.requests import DECISION_TAG
 
 PROJECT = "bike_demand"
@@ -230,7 +230,7 @@ def test_a_terminated_training_ends_its_pods(installed: Installed, served: Clien
 
 def test_each_event_has_its_answer_in_the_log(installed: Installed, ledger: Ledger, served: Client) -> None:
     found = history(ledger)
-    with Telemetry(telemetry_path(STATE / "projects", PROJECT)) as log:
+    with PredictionLog(telemetry_path(STATE / "projects", PROJECT)) as log:
         counts = log.counts(PROJECT)
     asked = sum(fact.answered for fact in found.of(Scored))
     assert counts["answered"] == asked > 0 and not found.missed

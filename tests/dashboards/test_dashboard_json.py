@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 import yaml
 from bundles import prices_spec, rentals_spec
-from mlops_assets.resources.telemetry.points import fact_lines, label_lines, request_line
 from typer.testing import CliRunner
 
 from mlops_assets.cli.app import app
@@ -37,6 +36,7 @@ from mlops_assets.ledger.facts import (
     WindowQuarantined,
 )
 from mlops_assets.ledger.summaries import DriftSummary, HealthSummary, PerformanceSummary
+from mlops_assets.resources.telemetry.points import fact_lines, label_lines, request_line
 from mlops_assets.spec import ProjectSpec
 from mlops_assets.spec.problem import REGRESSION_METRICS
 

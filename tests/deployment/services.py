@@ -15,9 +15,9 @@ from typing import Any, TypeVar
 import httpx
 import pandas as pd
 from bundles import Version
-from mlops_assets.resources.scoring.config import ModelRef, ServiceConfig
-from mlops_assets.resources.telemetry.records import Role
 
+from mlops_assets.prediction.records import Role
+from mlops_assets.resources.scoring.config import ModelRef, ServiceConfig
 from mlops_assets.serving.app import Service
 from mlops_assets.timeline import Timeline, iso, parse
 
@@ -101,7 +101,7 @@ def score(client: Client, version: Version, records: list[dict[str, Any]], late_
 
 
 def recorded(client: Client, *roles: Role) -> pd.DataFrame:
-    return client.service.telemetry.answers(client.service.project, *EVER, roles=roles)
+    return client.service.telemetry.predictions(client.service.project, *EVER, roles=roles)
 
 
 def later(version: Version, as_of: datetime, folder: Path) -> Path:

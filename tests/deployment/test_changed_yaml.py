@@ -51,7 +51,7 @@ def test_with_a_column_more_and_a_longer_past_the_champion_answers_on_until_a_su
         # the only row that the first version's inputs did not allow, though its YAML does now
         ((event, missed),) = context.ledger_view().missed.items()
         assert (event, "wind" in missed.reason) == (event_id("tide", None, LULL), True)
-        answers = context.telemetry.answers("tide", ASKED, ASKED + 2 * DAY, roles=("champion",)).to_dict("records")
+        answers = context.telemetry.predictions("tide", ASKED, ASKED + 2 * DAY, roles=("champion",)).to_dict("records")
         asked = {(row["version"], "moon" in row["inputs"], len(row["inputs"]["level"])) for row in answers}
         assert asked == {(1, False, 24), (2, True, 48)}
         windows = [context.timeline.window_at(ASKED + n * DAY).id for n in range(2)]

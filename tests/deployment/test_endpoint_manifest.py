@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 from example_project import example_project
-from mlops_assets.resources.scoring.endpoint_deployment import SETTINGS, EndpointDeployment, rolled_out
 from pydantic import ValidationError
 
 from mlops_assets.errors import EndpointError
+from mlops_assets.resources.scoring.endpoint_deployment import SETTINGS, EndpointDeployment, rolled_out
 
 MANIFEST = """
 apiVersion: v1

@@ -20,6 +20,9 @@ import psutil
 import pytest
 from bundles import Version, rentals_spec
 from filelock import FileLock
+from services import ref
+
+from mlops_assets.errors import EndpointError, InputError, ModelError, Refused
 from mlops_assets.resources.scoring.config import (
     LOG,
     PROCESS,
@@ -33,10 +36,7 @@ from mlops_assets.resources.scoring.config import (
 from mlops_assets.resources.scoring.endpoint_process import EndpointProcess
 from mlops_assets.resources.scoring.endpoints import EndpointsResource
 from mlops_assets.resources.scoring.service_process import CHILDREN
-from mlops_assets.resources.telemetry.prediction_log import Telemetry, telemetry_path
-from services import ref
-
-from mlops_assets.errors import EndpointError, InputError, ModelError, Refused
+from mlops_assets.resources.telemetry.prediction_log import PredictionLog, telemetry_path
 from mlops_assets.timeline import Timeline, parse
 
 MakeEndpoint = Callable[..., EndpointProcess]
@@ -130,11 +130,11 @@ def test_a_life_of_a_service(rentals: dict[int, Version], endpoint: MakeEndpoint
     assert (second.port, second.pid) != (first.port, first.pid)
     assert second.port == first.port
     assert handle.serving() is None
-    with Telemetry(telemetry_path(tmp_path, "rentals")) as log:
+    with PredictionLog(telemetry_path(tmp_path, "rentals")) as log:
         epoch = parse("2000-01-01T00:00:00Z"), parse("2100-01-01T00:00:00Z")
-        assert len(log.answers("rentals", *epoch)) == 6
-        assert len(log.answers("rentals", *epoch, roles=["shadow"])) == 6
-        assert len(log.answers("rentals", *epoch, roles=["ad_hoc"])) == 1
+        assert len(log.predictions("rentals", *epoch)) == 6
+        assert len(log.predictions("rentals", *epoch, roles=["shadow"])) == 6
+        assert len(log.predictions("rentals", *epoch, roles=["ad_hoc"])) == 1
 
 
 def _ensure(spec: Any, state: Path, found: Any) -> None:
@@ -172,9 +172,9 @@ def test_two_that_ensure_at_once_start_one(rentals: dict[int, Version], endpoint
     handle.stop()
     asking.join(30)
     assert len(answers) == 8 * len(rentals[1].records)
-    with Telemetry(telemetry_path(tmp_path, "rentals")) as log:
+    with PredictionLog(telemetry_path(tmp_path, "rentals")) as log:
         epoch = parse("2000-01-01T00:00:00Z"), parse("2100-01-01T00:00:00Z")
-        assert len(log.answers("rentals", *epoch, roles=["shadow"])) == 40
+        assert len(log.predictions("rentals", *epoch, roles=["shadow"])) == 40
         assert log.requests(*epoch)["status"].tolist() == [200, 200]
 
 

@@ -8,12 +8,13 @@ from pathlib import Path
 
 from example_project import ASKED, States, retrain, run_until_only_retraining_is_left, running_harness, succeeded
 from harness import Harness
-from mlops_assets.resources.platform import ProjectContext
+
+from mlops_assets.resources.platform import ProjectResources
 
 HOUR = timedelta(hours=1)
 
 
-def between_two_ticks(harness: Harness) -> ProjectContext:
+def between_two_ticks(harness: Harness) -> ProjectResources:
     """Three answers fell due since the last tick, and are not asked for before the next."""
     harness.context.clock.move(ASKED + 3.5 * HOUR)
     run_until_only_retraining_is_left(harness)
@@ -30,7 +31,7 @@ def test_what_was_due_before_the_snapshot_is_answered_by_the_version_that_served
         context.clock.move(ASKED + 6 * HOUR)
         run_until_only_retraining_is_left(harness)
         assert not context.ledger_view().missed
-        answers = context.telemetry.answers("tide", ASKED, ASKED + 13 * HOUR, roles=("champion",))
+        answers = context.telemetry.predictions("tide", ASKED, ASKED + 13 * HOUR, roles=("champion",))
         since = answers[answers["due"] > ASKED]
         given = {(row["due"] - ASKED) // HOUR: row["version"] for row in since.to_dict("records")}
         assert given == {1: 1, 2: 1, 3: 1, 4: 2, 5: 2, 6: 2}

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import httpx
 from bundles import Version
-from mlops_assets.resources.scoring.endpoint_process import EndpointProcess
 from services import ref
+
+from mlops_assets.resources.scoring.endpoint_process import EndpointProcess
 
 CLIENTS, PROMOTIONS = 4, 10
 

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pandas as pd
 from bundles import Version
-from mlops_assets.resources.scoring.config import ServiceConfig
 from services import Start, score, wait_for
 
 from mlops_assets.prediction.inputs import from_records
 from mlops_assets.prediction.predictor import Predictor
+from mlops_assets.resources.scoring.config import ServiceConfig
 from mlops_assets.timeline import event_id, parse
 
 

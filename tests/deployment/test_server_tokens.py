@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 from bundles import Version
-from mlops_assets.resources.scoring.config import ClientToken, ServiceConfig, scorer_token
 from services import Start, due_of, recorded, score, serving
 
 from mlops_assets.errors import EndpointError
+from mlops_assets.resources.scoring.config import ClientToken, ServiceConfig, scorer_token
 from mlops_assets.timeline import iso
 
 

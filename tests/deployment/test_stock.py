@@ -66,9 +66,9 @@ def stock(versions: Versions, tmp_path_factory: pytest.TempPathFactory) -> Itera
         warnings.simplefilter("ignore")  # MLflow's own, about type hints and requirements
         import mlflow
         from mlflow.pyfunc import scoring_server
-        from mlops_assets.resources.tracking.registry import MODEL_FILE
 
         from mlops_assets.prediction.signature import input_example, signature
+        from mlops_assets.resources.tracking.registry import MODEL_FILE
 
         for name, found in versions.items():
             version: Version = found[1]

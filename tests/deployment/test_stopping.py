@@ -15,11 +15,11 @@ import httpx
 import psutil
 import pytest
 from bundles import Version
-from mlops_assets.resources.scoring.config import CONFIG, ModelRef, ServiceConfig
-from mlops_assets.resources.scoring.endpoint_process import EndpointProcess
-from mlops_assets.resources.telemetry.prediction_log import Telemetry, telemetry_path
 from services import ref
 
+from mlops_assets.resources.scoring.config import CONFIG, ModelRef, ServiceConfig
+from mlops_assets.resources.scoring.endpoint_process import EndpointProcess
+from mlops_assets.resources.telemetry.prediction_log import PredictionLog, telemetry_path
 from mlops_assets.timeline import Timeline, parse
 
 STOP_WITHIN = 10.0
@@ -72,8 +72,8 @@ class Scoring(threading.Thread):
 
 
 def logged(state: Path) -> dict[str, Any]:
-    with Telemetry(telemetry_path(state, "rentals")) as log:
-        frame = log.answers("rentals", *EVER)
+    with PredictionLog(telemetry_path(state, "rentals")) as log:
+        frame = log.predictions("rentals", *EVER)
     return dict(zip(frame["event_id"], frame["prediction"], strict=True))
 
 

@@ -18,10 +18,10 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from mlops_assets.resources.telemetry.prediction_log import SCHEMA_VERSION, Telemetry, telemetry_path
-from mlops_assets.resources.telemetry.records import PredictionRecord, RequestLine
 
 from mlops_assets.errors import Refused
+from mlops_assets.prediction.records import PredictionRecord, RequestLine
+from mlops_assets.resources.telemetry.prediction_log import SCHEMA_VERSION, PredictionLog, telemetry_path
 from mlops_assets.timeline import event_id
 
 T0 = datetime(2011, 4, 2, 4, tzinfo=UTC)
@@ -29,12 +29,12 @@ HOUR = timedelta(hours=1)
 
 
 @pytest.fixture
-def telemetry(tmp_path: Path) -> Iterator[Telemetry]:
-    with Telemetry(telemetry_path(tmp_path, "small")) as log:
+def telemetry(tmp_path: Path) -> Iterator[PredictionLog]:
+    with PredictionLog(telemetry_path(tmp_path, "small")) as log:
         yield log
 
 
-def answer(log: Telemetry, hour: int = 0, **changes: Any) -> PredictionRecord:
+def answer(log: PredictionLog, hour: int = 0, **changes: Any) -> PredictionRecord:
     time = T0 + hour * HOUR
     made = PredictionRecord(
         event_id=event_id("small", changes.get("entity"), time),
@@ -58,11 +58,11 @@ def answer(log: Telemetry, hour: int = 0, **changes: Any) -> PredictionRecord:
     return replace(made, **changes)
 
 
-def read(log: Telemetry, **options: Any) -> pd.DataFrame:
-    return log.answers("small", T0, T0 + 100 * HOUR, **options)
+def read(log: PredictionLog, **options: Any) -> pd.DataFrame:
+    return log.predictions("small", T0, T0 + 100 * HOUR, **options)
 
 
-def test_the_first_answer_of_a_champion_stands(telemetry: Telemetry) -> None:
+def test_the_first_answer_of_a_champion_stands(telemetry: PredictionLog) -> None:
     assert telemetry.record([answer(telemetry)]) == set()
     again = answer(telemetry, version=2, prediction=99.0)
     assert telemetry.record([again, answer(telemetry, hour=1)]) == {again.event_id}
@@ -70,7 +70,7 @@ def test_the_first_answer_of_a_champion_stands(telemetry: Telemetry) -> None:
     assert telemetry.stored([again.event_id])[again.event_id].prediction == 12.5
 
 
-def test_each_shadow_version_predicts_an_event_once_and_anybody_may_ask_often(telemetry: Telemetry) -> None:
+def test_each_shadow_version_predicts_an_event_once_and_anybody_may_ask_often(telemetry: PredictionLog) -> None:
     for version, prediction in ((1, 1.0), (2, 2.0), (1, 3.0)):
         telemetry.record([answer(telemetry, role="shadow", version=version, prediction=prediction)])
         telemetry.record([answer(telemetry, role="ad_hoc", version=version, due=None)])
@@ -79,7 +79,7 @@ def test_each_shadow_version_predicts_an_event_once_and_anybody_may_ask_often(te
     assert telemetry.predicted_ids([answer(telemetry).event_id]) == set()
 
 
-def test_a_batch_is_written_whole_or_not_at_all(telemetry: Telemetry) -> None:
+def test_a_batch_is_written_whole_or_not_at_all(telemetry: PredictionLog) -> None:
     with pytest.raises(sqlite3.IntegrityError):
         telemetry.record([answer(telemetry), answer(telemetry, hour=1, prediction=None)])
     assert read(telemetry).empty
@@ -93,7 +93,7 @@ numbers = st.floats(allow_nan=False, allow_infinity=False)
 @settings(max_examples=60, deadline=None)
 @given(st.lists(st.none() | numbers, min_size=1), st.lists(st.floats(), min_size=2, max_size=2), numbers)
 def test_numbers_come_back_to_the_bit(history: list[float | None], features: list[float], prediction: float) -> None:
-    with Telemetry(Path(os.environ["PYTEST_TELEMETRY"])) as log:
+    with PredictionLog(Path(os.environ["PYTEST_TELEMETRY"])) as log:
         hour = int.from_bytes(os.urandom(3), "big")
         given_answer = answer(
             log,
@@ -117,7 +117,7 @@ def one_file_for_the_property(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setenv("PYTEST_TELEMETRY", str(tmp_path / "property.sqlite"))
 
 
-def test_answers_come_in_event_time_order_with_features_by_name(telemetry: Telemetry) -> None:
+def test_answers_come_in_event_time_order_with_features_by_name(telemetry: PredictionLog) -> None:
     features = telemetry.feature_set(["weather", "cnt__mean"], {"weather": ["clear", "rain"]})
     rows = [
         answer(telemetry, hour=2, entity="b", features=np.array([1.0, 4.0]), feature_set=features),
@@ -137,10 +137,10 @@ def test_answers_come_in_event_time_order_with_features_by_name(telemetry: Telem
     assert frame["prediction"][0] == "UP"
     assert frame["probabilities"][0] == {"UP": 0.75, "DOWN": 0.25}
     assert frame["inputs"][1] == rows[1].inputs
-    assert telemetry.answers("other", T0, T0 + 100 * HOUR).empty
+    assert telemetry.predictions("other", T0, T0 + 100 * HOUR).empty
 
 
-def test_an_empty_window_has_the_same_columns_and_types(telemetry: Telemetry) -> None:
+def test_an_empty_window_has_the_same_columns_and_types(telemetry: PredictionLog) -> None:
     empty = read(telemetry)
     telemetry.record([answer(telemetry)])
     full = read(telemetry)
@@ -149,13 +149,13 @@ def test_an_empty_window_has_the_same_columns_and_types(telemetry: Telemetry) ->
     assert empty["due"].dtype == full["due"].dtype
 
 
-def test_all_answers_to_an_event_are_found_whoever_gave_them(telemetry: Telemetry) -> None:
+def test_all_answers_to_an_event_are_found_whoever_gave_them(telemetry: PredictionLog) -> None:
     telemetry.record([answer(telemetry), answer(telemetry, role="shadow", version=7), answer(telemetry, hour=1)])
     found = telemetry.prediction_records_of([answer(telemetry).event_id])
     assert found[["role", "version"]].values.tolist() == [["champion", 1], ["shadow", 7]]
 
 
-def test_many_ids_are_looked_up_at_once(telemetry: Telemetry) -> None:
+def test_many_ids_are_looked_up_at_once(telemetry: PredictionLog) -> None:
     rows = [answer(telemetry, hour=hour) for hour in range(1200)]
     telemetry.record(rows)
     ids = {row.event_id for row in rows}
@@ -163,7 +163,7 @@ def test_many_ids_are_looked_up_at_once(telemetry: Telemetry) -> None:
     assert telemetry.predicted_ids([]) == set()
 
 
-def test_the_shadow_finds_what_it_has_not_predicted_and_may(telemetry: Telemetry) -> None:
+def test_the_shadow_finds_what_it_has_not_predicted_and_may(telemetry: PredictionLog) -> None:
     rows = [answer(telemetry, hour=hour) for hour in range(4)]
     telemetry.record([*rows, answer(telemetry, hour=5, role="ad_hoc", due=None)])
     telemetry.record([replace(rows[2], role="shadow", version=7)])
@@ -176,7 +176,7 @@ def test_the_shadow_finds_what_it_has_not_predicted_and_may(telemetry: Telemetry
     assert telemetry.backlog("small", 8, as_of, after=0) == 3
 
 
-def test_health_counts_requests_of_a_stretch_of_the_projects_time(telemetry: Telemetry) -> None:
+def test_health_counts_requests_of_a_stretch_of_the_projects_time(telemetry: PredictionLog) -> None:
     lines = [RequestLine(T0, T0 + hour * HOUR, 200, float(hour), "ad_hoc", 1) for hour in range(1, 101)]
     lines += [RequestLine(T0, T0 + HOUR, status, 1000.0, "ad_hoc", 1) for status in (422, 500)]
     lines += [RequestLine(T0, None, 500, 1.0, "ad_hoc", 1)]
@@ -193,16 +193,16 @@ def test_health_counts_requests_of_a_stretch_of_the_projects_time(telemetry: Tel
 
 def test_a_file_of_a_newer_version_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "telemetry.sqlite"
-    Telemetry(path).close()
+    PredictionLog(path).close()
     connection = sqlite3.connect(path)
     connection.execute(f"PRAGMA user_version={SCHEMA_VERSION + 1}")
     connection.close()
     with pytest.raises(Refused, match=f"schema {SCHEMA_VERSION + 1}"):
-        Telemetry(path)
+        PredictionLog(path)
 
 
 def _write_and_be_killed(path: Path) -> None:
-    log = Telemetry(path)
+    log = PredictionLog(path)
     log.record([answer(log, role="ad_hoc", due=None)])
     log.record([answer(log, hour=1)])
     os.kill(os.getpid(), signal.SIGKILL)
@@ -214,12 +214,12 @@ def test_what_was_recorded_survives_kill_9(tmp_path: Path) -> None:
     process.start()
     process.join(20)
     assert process.exitcode == -signal.SIGKILL
-    with Telemetry(path) as log:
+    with PredictionLog(path) as log:
         assert read(log, roles=["ad_hoc", "champion"])["role"].tolist() == ["ad_hoc", "champion"]
 
 
 def _open(path: Path) -> None:
-    with Telemetry(path) as log:
+    with PredictionLog(path) as log:
         log.record([answer(log, role="ad_hoc", due=None)])
 
 
@@ -232,11 +232,11 @@ def test_processes_may_open_a_new_file_at_once(tmp_path: Path) -> None:
     for process in processes:
         process.join(20)
     assert [process.exitcode for process in processes] == [0, 0, 0, 0]
-    with Telemetry(path) as log:
+    with PredictionLog(path) as log:
         assert len(read(log, roles=["ad_hoc"])) == 4
 
 
-def test_a_reader_elsewhere_does_not_block_the_writer(telemetry: Telemetry) -> None:
+def test_a_reader_elsewhere_does_not_block_the_writer(telemetry: PredictionLog) -> None:
     telemetry.record([answer(telemetry)])
     reader = sqlite3.connect(telemetry.path)
     reader.execute("BEGIN")
@@ -248,7 +248,7 @@ def test_a_reader_elsewhere_does_not_block_the_writer(telemetry: Telemetry) -> N
     assert len(read(telemetry)) == 2
 
 
-def test_an_events_answer_is_synced_to_the_disk_and_others_are_not(telemetry: Telemetry) -> None:
+def test_an_events_answer_is_synced_to_the_disk_and_others_are_not(telemetry: PredictionLog) -> None:
     modes = [c.execute("PRAGMA synchronous").fetchone()[0] for c in (telemetry._synced, telemetry._unsynced)]
     assert modes == [2, 1]  # FULL, NORMAL
     used: list[str] = []

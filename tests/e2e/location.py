@@ -1,13 +1,13 @@
 """The code location of the end-to-end test: one small world with a planted break, on a state folder of its own."""
 
 import dagster as dg
-from mlops_assets.resources.platform import Platform
-from mlops_assets.resources.settings import Settings
-from mlops_assets.sensors.run_status import run_status
 from worlds import at, world
 
 from mlops_assets.blueprint import Blueprint
 from mlops_assets.component import definitions_of
+from mlops_assets.resources.platform import Platform
+from mlops_assets.resources.settings import Settings
+from mlops_assets.sensors.run_status import run_status
 
 SPEC = world(
     "turning",

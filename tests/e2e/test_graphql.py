@@ -12,11 +12,11 @@ from typing import Any
 
 import httpx
 import pytest
-from mlops_assets.resources.platform import Platform, ProjectContext
-from mlops_assets.resources.settings import ROOT, Settings
 
 from mlops_assets.cli.instance import dagster_home
 from mlops_assets.cli.processes import Started, end_recorded, free_port, start
+from mlops_assets.resources.platform import Platform, ProjectResources
+from mlops_assets.resources.settings import ROOT, Settings
 
 HERE = Path(__file__).parent
 LAUNCH = """mutation($params: ExecutionParams!) { launchPipelineExecution(executionParams: $params) {
@@ -75,7 +75,7 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
 
 
 @pytest.fixture(scope="module")
-def project_context(settings: Settings) -> Iterator[ProjectContext]:
+def project_context(settings: Settings) -> Iterator[ProjectResources]:
     project_context = Platform.configured(settings).of(location().SPEC)
     yield project_context
     # after Dagster's end: its sensor would start the service again
@@ -83,7 +83,7 @@ def project_context(settings: Settings) -> Iterator[ProjectContext]:
 
 
 @pytest.fixture(scope="module")
-def browser(settings: Settings, project_context: ProjectContext) -> Iterator[Browser]:
+def browser(settings: Settings, project_context: ProjectResources) -> Iterator[Browser]:
     port = free_port(0)
     path = os.pathsep.join([str(HERE.parent / "loop"), str(ROOT)])
     environment = {
@@ -107,7 +107,7 @@ def browser(settings: Settings, project_context: ProjectContext) -> Iterator[Bro
 @pytest.mark.timeout(1000)  # real processes: two runs a window, each of them a process that imports Dagster
 @pytest.mark.xdist_group("e2e")
 def test_clicks_alone_bring_a_project_from_nothing_to_a_retrained_model_and_back(
-    browser: Browser, project_context: ProjectContext
+    browser: Browser, project_context: ProjectResources
 ) -> None:
     assert browser.wait(browser.click("bootstrap")) == "SUCCESS"
     assert project_context.endpoint.serving() == 1

@@ -348,11 +348,11 @@ def test_dg_scaffold_writes_a_valid_project_that_reads(project: Path, monkeypatc
     monkeypatch.syspath_prepend(str(demo))
     monkeypatch.delitem(sys.modules, "source", raising=False)
     source = importlib.import_module("source")
-    from mlops_assets.acquisition.source import Source
+    from mlops_assets.source.project_source import ProjectSource
 
     here = spec.model_copy(update={"data": spec.data.model_copy(update={"source": "source.read"})})
     timeline = Timeline(here)
     window = timeline.window_at(timeline.start)
-    rows = Source(here, timeline).read(window.start, window.end)
+    rows = ProjectSource(here, timeline).read(window.start, window.end)
     assert len(rows) == 168 and list(rows.columns) == ["event_time", "hour", "value"]
-    assert source.read is Source(here, timeline).function
+    assert source.read is ProjectSource(here, timeline).function

@@ -12,12 +12,12 @@ import psutil
 import pytest
 from example_project import START, States, example_project, run_until_only_retraining_is_left, running_harness
 from harness import Harness
-from mlops_assets.resources.scoring.config import ServiceConfig
-from mlops_assets.resources.scoring.endpoint_process import EndpointProcess
-from mlops_assets.sensors import work
 
 from mlops_assets.deployment import scorer
 from mlops_assets.loop.outstanding import Retrain, Score, outstanding
+from mlops_assets.resources.scoring.config import ServiceConfig
+from mlops_assets.resources.scoring.endpoint_process import EndpointProcess
+from mlops_assets.sensors import work
 from mlops_assets.serving.app import _bind
 
 DAY = timedelta(days=1)

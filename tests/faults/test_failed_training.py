@@ -177,6 +177,7 @@ def test_without_mlflow_the_run_fails_in_words_nothing_is_half_written_and_the_n
     states: States, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import example_project
+
     from mlops_assets.resources.settings import Settings
 
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")

@@ -67,6 +67,7 @@ def test_a_judgement_by_hand_that_dies_after_its_verdict_still_starts_the_cooldo
     states: States, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from crash import kill_after
+
     from mlops_assets.resources.scoring.endpoint_process import EndpointProcess
 
     with running_harness(states.copy("judged", tmp_path / "home")) as harness:

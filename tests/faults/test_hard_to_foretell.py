@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 from example_project import failures, running_harness, succeeded
-from mlops_assets.resources.compute import h2o
 
 from mlops_assets.ledger.facts import FeasibilityChecked, GateVerdict, PromotionStep, VersionTrained
+from mlops_assets.resources.compute import h2o
 
 NOISE: dict[str, Any] = {
     "data": {"options": {"lost": True}},

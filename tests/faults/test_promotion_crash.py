@@ -12,12 +12,12 @@ import pytest
 from crash import kill_after
 from example_project import RUN, States, retrain, running_harness
 from harness import Harness
-from mlops_assets.resources.scoring.endpoint_process import EndpointProcess
-from mlops_assets.resources.tracking.registry import Registry
 
 from mlops_assets.ledger.facts import PromotionStep, TrainingEnded
 from mlops_assets.ledger.store import Ledger
 from mlops_assets.loop.outstanding import Retrain, outstanding
+from mlops_assets.resources.scoring.endpoint_process import EndpointProcess
+from mlops_assets.resources.tracking.registry import Registry
 
 Arrow = tuple[type, str, Callable[..., bool]]
 

@@ -21,9 +21,6 @@ from dagster._daemon.types import DaemonHeartbeat
 from dagster_postgres.utils import DagsterPostgresException
 from example_project import ATTRIBUTES, TRAINED, example_project, running_harness
 from filelock import FileLock
-from mlops_assets.resources.clock import Clock
-from mlops_assets.resources.platform import Platform, ProjectContext
-from mlops_assets.resources.settings import Settings
 
 from mlops_assets.acquisition import assets
 from mlops_assets.cli.instance import instance_of
@@ -33,6 +30,9 @@ from mlops_assets.loop.dagster_storage import asked
 from mlops_assets.loop.failed_runs import lost_a_server
 from mlops_assets.loop.outstanding import LONGEST_PAUSE, Work, growing, outstanding
 from mlops_assets.loop.replay import ATTEMPTS, DagsterLoop, ReplayStopped, advance
+from mlops_assets.resources.clock import Clock
+from mlops_assets.resources.platform import Platform, ProjectResources
+from mlops_assets.resources.settings import Settings
 from mlops_assets.spec import ProjectSpec
 
 DAY = timedelta(days=1)
@@ -50,7 +50,7 @@ class Still:
 
 
 @pytest.fixture
-def project_context(tmp_path: Path) -> ProjectContext:
+def project_context(tmp_path: Path) -> ProjectResources:
     """The project context of a project that has not begun: the history before its clock is still to be published."""
     return Platform.configured(Settings(home=tmp_path)).of(example_project())
 
@@ -78,7 +78,7 @@ def switch(instance: dg.DagsterInstance, sensor: str, status: InstigatorStatus) 
 
 
 def test_a_replay_stops_and_names_a_sensor_that_is_needed_and_switched_off(
-    project_context: ProjectContext, alive: dg.DagsterInstance
+    project_context: ProjectResources, alive: dg.DagsterInstance
 ) -> None:
     switch(alive, "tide_late_labels", InstigatorStatus.STOPPED)  # nothing waits for this one
     switch(alive, "tide_live_data", InstigatorStatus.STOPPED)
@@ -89,7 +89,7 @@ def test_a_replay_stops_and_names_a_sensor_that_is_needed_and_switched_off(
 
 
 def test_a_replay_stops_and_names_a_run_that_keeps_failing(
-    project_context: ProjectContext, alive: dg.DagsterInstance
+    project_context: ProjectResources, alive: dg.DagsterInstance
 ) -> None:
     work = outstanding(project_context.timeline, project_context.ledger_view(), project_context.now())[0]
 
@@ -155,7 +155,7 @@ def test_the_pause_after_failures_doubles_until_it_is_the_longest() -> None:
     assert growing(timedelta(hours=1), 3) == timedelta(hours=1)
 
 
-def test_a_replay_stops_when_no_daemon_lives(project_context: ProjectContext, instance: dg.DagsterInstance) -> None:
+def test_a_replay_stops_when_no_daemon_lives(project_context: ProjectResources, instance: dg.DagsterInstance) -> None:
     with pytest.raises(ReplayStopped, match=r"Dagster's daemon: .* start `dagster dev`"):
         list(advance(project_context, DagsterLoop(instance, project_context), windows=1))
 
@@ -175,7 +175,7 @@ def without_storage(monkeypatch: pytest.MonkeyPatch, kind: str, times: int) -> N
 
 
 def test_a_daemon_that_was_silent_while_its_storage_was_away_gets_time_to_come_back(
-    project_context: ProjectContext, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+    project_context: ProjectResources, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     without_storage(monkeypatch, "server closed the connection unexpectedly", times=2)
     monkeypatch.setattr(replay, "HEARTBEAT_WITHIN", timedelta(seconds=3))
@@ -192,7 +192,7 @@ def test_a_daemon_that_was_silent_while_its_storage_was_away_gets_time_to_come_b
 
 
 def test_a_daemon_that_was_silent_while_the_clock_could_not_be_moved_gets_time_to_come_back(
-    project_context: ProjectContext, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+    project_context: ProjectResources, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     moved, looks, told = Clock.move, list[list[Work]](), list[Unreachable]()
 
@@ -246,7 +246,7 @@ def op_job(op: dg.OpDefinition) -> dg.JobDefinition:
 
 
 def test_a_replay_does_not_wait_for_a_storage_that_refuses(
-    project_context: ProjectContext, alive: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+    project_context: ProjectResources, alive: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     without_storage(monkeypatch, 'password authentication failed for user "dagster"', times=1)
     with pytest.raises(DagsterError, match="its database refuses: password authentication failed") as found:
@@ -254,7 +254,7 @@ def test_a_replay_does_not_wait_for_a_storage_that_refuses(
     assert not isinstance(found.value, Unreachable)
 
 
-def test_a_second_replay_is_refused_while_the_first_goes_on(project_context: ProjectContext) -> None:
+def test_a_second_replay_is_refused_while_the_first_goes_on(project_context: ProjectResources) -> None:
     first = advance(project_context, Still(), windows=2)
     assert next(first) == TRAINED + DAY
     with pytest.raises(Refused, match="it is being moved already"):
@@ -266,7 +266,7 @@ def test_a_second_replay_is_refused_while_the_first_goes_on(project_context: Pro
 
 
 def test_a_replay_that_has_ended_holds_its_lock_no_longer(
-    project_context: ProjectContext, monkeypatch: pytest.MonkeyPatch
+    project_context: ProjectResources, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made: list[FileLock] = []
 
@@ -283,7 +283,7 @@ def test_a_replay_that_has_ended_holds_its_lock_no_longer(
     assert [lock.is_locked for lock in made] == [False, False]
 
 
-def test_a_replay_does_not_go_backwards(project_context: ProjectContext) -> None:
+def test_a_replay_does_not_go_backwards(project_context: ProjectResources) -> None:
     list(advance(project_context, Still(), windows=2))
     with pytest.raises(Refused, match="it stands at 2020-01-23T00:00:00Z and cannot go back to 2020-01-22T00:00:00Z"):
         list(advance(project_context, Still(), until=TRAINED + DAY))
@@ -299,7 +299,7 @@ def test_the_wall_clock_is_not_replayed(tmp_path: Path) -> None:
             list(advance(project_context, Still(), **how))  # type: ignore[arg-type]
 
 
-def test_a_replay_until_a_moment_stands_there_at_the_end(project_context: ProjectContext) -> None:
+def test_a_replay_until_a_moment_stands_there_at_the_end(project_context: ProjectResources) -> None:
     until = TRAINED + 1.5 * DAY
     assert list(advance(project_context, Still(), until=until)) == [TRAINED + DAY, until]
     assert project_context.now() == until

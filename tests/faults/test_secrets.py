@@ -12,8 +12,9 @@ import pytest
 from dagster._core.remote_representation.external_data import RepositorySnap
 from example_project import States, by_hand, run_until_only_retraining_is_left, running_harness
 from harness import Harness
-from mlops_assets.resources.settings import Settings
 from pydantic import ValidationError
+
+from mlops_assets.resources.settings import Settings
 
 DAY = timedelta(days=1)
 SECRETS = {

@@ -51,7 +51,7 @@ def stock(uri: str, model: str, log: Path) -> Iterator[str]:
 
 def test_mlflow_models_serve_answers_recorded_requests_exactly_as_the_endpoint(states: States, tmp_path: Path) -> None:
     with running_harness(states.copy("asked", tmp_path / "home")) as harness:
-        answers = harness.context.telemetry.answers("tide", START, START + timedelta(days=40), roles=("champion",))
+        answers = harness.context.telemetry.predictions("tide", START, START + timedelta(days=40), roles=("champion",))
         rows = list(answers["inputs"].iloc[::7][:20])
         assert len(rows) == 20
         ours = harness.context.endpoint.ask(rows)

@@ -18,14 +18,14 @@ from example_project import (
     running_harness,
     succeeded,
 )
-from mlops_assets.resources.platform import ProjectContext
-from mlops_assets.resources.telemetry.prediction_log import Telemetry
-from mlops_assets.sensors.run_status import Seen, record_run_end
 
 from mlops_assets.deployment.window_predictions import window_predictions
 from mlops_assets.errors import Refused
 from mlops_assets.ledger.facts import GateVerdict, TrainingStarted
+from mlops_assets.resources.platform import ProjectResources
+from mlops_assets.resources.telemetry.prediction_log import PredictionLog
 from mlops_assets.retraining.requests import request_retraining
+from mlops_assets.sensors.run_status import Seen, record_run_end
 
 DAY = timedelta(days=1)
 SENSORS = ("endpoint_health", "live_data", "late_labels", "retraining")
@@ -150,7 +150,7 @@ def test_a_run_whose_end_cannot_be_recorded_is_said_and_tried_again_and_keeps_no
             harness.instance.create_run_for_job(job, status=dg.DagsterRunStatus.FAILURE, tags=tags) for _ in range(2)
         )
 
-        def refuses_the_first(project_context: ProjectContext, run: dg.DagsterRun, *, interrupted: bool) -> None:
+        def refuses_the_first(project_context: ProjectResources, run: dg.DagsterRun, *, interrupted: bool) -> None:
             if run.run_id == first.run_id:
                 raise KeyError("a fact that nobody foresaw")
             record_run_end(project_context, run, interrupted=interrupted)
@@ -201,14 +201,14 @@ def test_answers_read_before_somebody_else_published_newer_ones_do_not_replace_t
 ) -> None:
     with running_harness(states.copy("asked", tmp_path / "home")) as harness:
         project_context, window = harness.context, harness.context.timeline.window_at(ASKED - DAY)
-        read = Telemetry.answers
+        read = PredictionLog.predictions
 
-        def overtaken(log: Telemetry, *args: Any, **kwargs: Any) -> pd.DataFrame:
+        def overtaken(log: PredictionLog, *args: Any, **kwargs: Any) -> pd.DataFrame:
             found = read(log, *args, **kwargs)
             seen = project_context.lake.look("tide", "predictions", window.id)
             project_context.lake.write_predictions("tide", window.id, found.iloc[1:], seen)
             return found
 
-        monkeypatch.setattr(Telemetry, "answers", overtaken)
+        monkeypatch.setattr(PredictionLog, "predictions", overtaken)
         with pytest.raises(Refused, match=r"predictions of window .*somebody else published"):
             window_predictions(project_context, window)

@@ -12,11 +12,11 @@ from typing import Any
 import dagster as dg
 import worlds
 from harness import Harness
-from mlops_assets.resources.platform import ProjectContext
 
 from mlops_assets.ledger.facts import Decision, Stage
 from mlops_assets.ledger.summaries import DriftSummary, HealthSummary, PerformanceSummary
 from mlops_assets.ledger.view import LedgerView
+from mlops_assets.resources.platform import ProjectResources
 from mlops_assets.spec import ProjectSpec
 from mlops_assets.timeline import Window
 
@@ -28,7 +28,7 @@ class Play:
         self.harness = harness
 
     @property
-    def context(self) -> ProjectContext:
+    def context(self) -> ProjectResources:
         """The project's resources."""
         return self.harness.context
 

@@ -10,7 +10,6 @@ from datetime import datetime
 from typing import Any
 
 import pandas as pd
-from mlops_assets.resources.platform import ProjectContext
 
 from mlops_assets.ledger.facts import (
     Decided,
@@ -23,6 +22,7 @@ from mlops_assets.ledger.facts import (
     WindowQuarantined,
 )
 from mlops_assets.prediction.inputs import InputSchema
+from mlops_assets.resources.platform import ProjectResources
 from mlops_assets.timeline import iso
 
 Records = dict[str, list[dict[str, Any]]]
@@ -32,7 +32,7 @@ MEASURED = {"p50_ms", "p95_ms", "p99_ms", "memory_mb"}
 """What `service_health` measures on the wall's clock."""
 
 
-def canonical(context: ProjectContext, until: datetime | None = None) -> Records:
+def canonical(context: ProjectResources, until: datetime | None = None) -> Records:
     """All canonical records of a project; with `until` those of moments up to then.
 
     Of events that lie after `until` but were answered by then only what comes from the past is kept: the values of
@@ -90,10 +90,10 @@ def _plain(fact: dict[str, Any]) -> dict[str, Any]:
     return kept
 
 
-def _answers(context: ProjectContext, until: datetime | None) -> list[dict[str, Any]]:
+def _answers(context: ProjectResources, until: datetime | None) -> list[dict[str, Any]]:
     timeline, spec = context.timeline, context.spec
     end = pd.Timestamp.max.tz_localize("UTC").to_pydatetime(warn=False)
-    frame = context.telemetry.answers(spec.name, timeline.start, end, roles=("champion", "shadow"))
+    frame = context.telemetry.predictions(spec.name, timeline.start, end, roles=("champion", "shadow"))
     schema = InputSchema.of(spec)
     fields = {schema.history_field(column): column for column in schema.history}
     found = []

@@ -74,7 +74,7 @@ def test_the_promoted_version_serves_from_the_moment_it_was_decided(broken: Play
         for deployment_period in broken.view.deployment_periods
     ]
     assert deployment_periods == [(1, worlds.at(0), "bootstrap"), (2, worlds.at(DECIDED + 1), "retraining")]
-    answers = broken.context.telemetry.answers("seeded", worlds.at(0), worlds.at(WINDOWS))
+    answers = broken.context.telemetry.predictions("seeded", worlds.at(0), worlds.at(WINDOWS))
     by = answers.groupby("version")["due"].agg(["min", "max"])
     switch = worlds.at(DECIDED + 1)
     assert by.loc[1, "max"] <= switch <= by.loc[2, "min"]
@@ -96,7 +96,9 @@ def test_recorded_answers_equal_a_recomputation_from_published_data_to_the_bit(b
         on="event_time",
         validate="one_to_one",
     )
-    given = project_context.telemetry.answers("seeded", worlds.at(0), worlds.at(WINDOWS), roles=("champion", "shadow"))
+    given = project_context.telemetry.predictions(
+        "seeded", worlds.at(0), worlds.at(WINDOWS), roles=("champion", "shadow")
+    )
     assert {key for key, _ in given.groupby(["version", "role"])} == {
         (1, "champion"),
         (1, "shadow"),

@@ -28,7 +28,7 @@ def several(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Play]:
 
 @pytest.fixture(scope="module")
 def answers(several: Play) -> pd.DataFrame:
-    return several.context.telemetry.answers("several", worlds.at(0), worlds.at(WINDOWS))
+    return several.context.telemetry.predictions("several", worlds.at(0), worlds.at(WINDOWS))
 
 
 def test_every_series_event_is_an_event_of_its_own(answers: pd.DataFrame) -> None:

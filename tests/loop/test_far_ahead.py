@@ -34,7 +34,7 @@ def test_windows_are_reported_and_decided_on_from_the_first_one_on(ahead: Play) 
 def test_only_events_due_since_the_promotion_are_answered_and_none_of_them_is_missed(ahead: Play) -> None:
     context, answered = ahead.context, []
     for window in ahead.windows(0, 3):
-        found = context.telemetry.answers("ahead", window.start, window.end, roles=("champion",))
+        found = context.telemetry.predictions("ahead", window.start, window.end, roles=("champion",))
         answered.append(len(found))
     assert answered == [0, 18, 24]
     assert not ahead.view.missed

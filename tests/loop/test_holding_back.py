@@ -150,7 +150,7 @@ def test_after_a_rollback_the_reference_is_the_versions_first_live_windows_of_it
 
 
 def test_answers_after_a_rollback_are_the_former_versions(held: Held) -> None:
-    answers = held.play.context.telemetry.answers("seeded", worlds.at(0), worlds.at(WINDOWS))
+    answers = held.play.context.telemetry.predictions("seeded", worlds.at(0), worlds.at(WINDOWS))
     by_due = answers.groupby("version")["due"].agg(["min", "max"])
     assert by_due.loc[1, "max"] == worlds.at(WINDOWS) - 2 * worlds.HOUR
     between = answers[(answers["due"] > worlds.at(RETRAINED + 1)) & (answers["due"] < worlds.at(ROLLED_BACK))]

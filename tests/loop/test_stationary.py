@@ -36,7 +36,7 @@ def test_every_decision_on_a_stationary_world_is_wait_and_without_evidence(stead
 
 def test_every_due_event_of_a_stationary_world_is_answered_once_and_in_time(steady: Play) -> None:
     hours = 24 * WINDOWS
-    answers = steady.context.telemetry.answers("seeded", worlds.at(0), worlds.at(WINDOWS))
+    answers = steady.context.telemetry.predictions("seeded", worlds.at(0), worlds.at(WINDOWS))
     # the first hour was due before the first model's data were snapped
     assert list(answers["event_time"]) == [worlds.at(0) + worlds.HOUR * hour for hour in range(1, hours)]
     assert not answers["late"].any()

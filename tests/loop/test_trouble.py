@@ -179,7 +179,7 @@ def test_a_later_repair_changes_training_data_only(trouble: Trouble) -> None:
         "event_time"
     )
     assert abs(rows.loc[pd.Timestamp(BAD), "x"]) < 10
-    answers = project_context.telemetry.answers("seeded", worlds.at(1), worlds.at(2))
+    answers = project_context.telemetry.predictions("seeded", worlds.at(1), worlds.at(2))
     assert pd.Timestamp(BAD) not in set(answers["event_time"])
 
 
@@ -192,7 +192,7 @@ def test_an_event_whose_row_is_absent_and_comes_later_is_missed(trouble: Trouble
 
 def test_a_bad_value_of_the_past_is_none_in_later_histories(trouble: Trouble) -> None:
     """The absent row leaves a hole in the histories of the day after it."""
-    answers = trouble.play.context.telemetry.answers("seeded", GAP, GAP + worlds.DAY)
+    answers = trouble.play.context.telemetry.predictions("seeded", GAP, GAP + worlds.DAY)
     after = answers[answers["event_time"] > GAP + 2 * worlds.HOUR]
     assert len(after) > 20
     assert {sum(value is None for value in inputs["y"]) for inputs in after["inputs"]} == {1}
@@ -200,7 +200,7 @@ def test_a_bad_value_of_the_past_is_none_in_later_histories(trouble: Trouble) ->
 
 def test_due_is_answered_plus_missed(trouble: Trouble) -> None:
     health = [trouble.play.health(number) for number in range(5)]
-    answers = trouble.play.context.telemetry.answers("seeded", worlds.at(0), worlds.at(5))
+    answers = trouble.play.context.telemetry.predictions("seeded", worlds.at(0), worlds.at(5))
     # the first hour was due before the training, and every other hour was an event
     assert len(answers) + len(trouble.corrected.missed) == 5 * 24 - 1
     assert [found.missed for found in health] == [0, 1, 0, 0, 0]
@@ -246,5 +246,5 @@ def test_an_old_report_again_gives_the_same_summary(trouble: Trouble) -> None:
 
 
 def test_an_old_window_again_leaves_no_second_answer(trouble: Trouble) -> None:
-    answers = trouble.play.context.telemetry.answers("seeded", worlds.at(0), worlds.at(5))
+    answers = trouble.play.context.telemetry.predictions("seeded", worlds.at(0), worlds.at(5))
     assert answers["event_id"].is_unique

@@ -85,7 +85,9 @@ def alive(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Play]:
 def test_each_event_that_fell_due_is_answered_once_and_none_before(alive: Play) -> None:
     history, context = alive.view, alive.context
     assert history.first_as_of is not None and history.scored_through is not None
-    answers = context.telemetry.answers("living", BEGUN, datetime.now(UTC) + timedelta(hours=1), roles=("champion",))
+    answers = context.telemetry.predictions(
+        "living", BEGUN, datetime.now(UTC) + timedelta(hours=1), roles=("champion",)
+    )
     ticks = pd.date_range(BEGUN, history.scored_through.astimezone(UTC), freq=STEP)
     wanted = [moment for moment in ticks if moment >= pd.Timestamp(history.first_as_of)]
     assert list(answers["due"]) == wanted
@@ -97,7 +99,7 @@ def test_each_event_that_fell_due_is_answered_once_and_none_before(alive: Play) 
 
 
 def test_an_answer_knows_the_past_up_to_its_due_moment(alive: Play) -> None:
-    answers = alive.context.telemetry.answers(
+    answers = alive.context.telemetry.predictions(
         "living", BEGUN, datetime.now(UTC) + timedelta(hours=1), roles=("champion",)
     )
     for row in answers.to_dict("records"):

@@ -13,7 +13,6 @@ from typing import Any, get_args
 import numpy as np
 import pandas as pd
 import pytest
-from mlops_assets.resources.compute.h2o import H2OCluster
 from pydantic import ValidationError
 
 from mlops_assets.errors import TrainingError
@@ -22,6 +21,7 @@ from mlops_assets.modeling.automl import Fitted, Recipe, Search, find_recipe, fi
 from mlops_assets.modeling.h2o_frames import uploaded
 from mlops_assets.prediction.features import FeatureDefinitions
 from mlops_assets.prediction.mojo import Mojo
+from mlops_assets.resources.compute.h2o import H2OCluster
 from mlops_assets.spec.problem import Metric
 from mlops_assets.spec.training import Algorithm, H2OAutoMLSpec
 

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from mlops_assets.resources.compute.h2o import H2OCluster
 
 from mlops_assets.modeling.automl import Recipe, fit, genmodel_jar
 from mlops_assets.prediction.features import FeatureDefinitions, FeatureMatrix, to_frame
+from mlops_assets.resources.compute.h2o import H2OCluster
 
 ALGORITHMS: dict[str, dict[str, Any]] = {
     "GBM": {"ntrees": 8, "max_depth": 3, "min_rows": 5},

@@ -11,21 +11,21 @@ import yaml
 
 import mlops_assets.projects
 from mlops_assets.acquisition.completeness import gaps, missing_rows
-from mlops_assets.acquisition.schema import audit
-from mlops_assets.acquisition.source import Source
+from mlops_assets.source.project_source import ProjectSource
+from mlops_assets.source.schema import audit
 from mlops_assets.spec import ProjectSpec
 from mlops_assets.timeline import Timeline
 
 FOLDER = Path(mlops_assets.projects.__file__).parent
-Load = Callable[[str], Source]
+Load = Callable[[str], ProjectSource]
 
 
 @pytest.fixture(scope="module")
 def load() -> Load:
-    def load(name: str) -> Source:
+    def load(name: str) -> ProjectSource:
         attributes = yaml.safe_load((FOLDER / name / "defs.yaml").read_text())["attributes"]
         spec = ProjectSpec.model_validate(attributes)
-        return Source(spec, Timeline(spec))
+        return ProjectSource(spec, Timeline(spec))
 
     return load
 

@@ -16,10 +16,10 @@ import pandas as pd
 import psutil
 import pytest
 import requests
-from mlops_assets.resources.compute.h2o import H2OCluster, H2OResource, JVMRecord, end_orphans
 
 from mlops_assets.errors import TrainingError
 from mlops_assets.modeling.automl import find_recipe
+from mlops_assets.resources.compute.h2o import H2OCluster, H2OResource, JVMRecord, end_orphans
 from mlops_assets.spec.training import H2OAutoMLSpec
 
 pytestmark = pytest.mark.xdist_group("h2o")

@@ -13,11 +13,11 @@ import numpy as np
 import pandas as pd
 import pytest
 from lake_rules import WINDOW, LakeRules, publish, rows
-from mlops_assets.resources.storage.lake import Lake
-from mlops_assets.resources.storage.parquet import from_parquet, md5, to_parquet
 from upath import UPath
 
 from mlops_assets.errors import LakeError
+from mlops_assets.resources.storage.lake import Lake
+from mlops_assets.resources.storage.parquet import from_parquet, md5, to_parquet
 from mlops_assets.timeline import iso
 
 

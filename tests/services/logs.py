@@ -14,10 +14,10 @@ from pathlib import Path
 
 import httpx
 import numpy as np
-from mlops_assets.resources.telemetry.prediction_log import Telemetry, telemetry_path
-from mlops_assets.resources.telemetry.records import PredictionRecord, RequestLine
 from servers import free_port, wait_until
 
+from mlops_assets.prediction.records import PredictionRecord, RequestLine
+from mlops_assets.resources.telemetry.prediction_log import PredictionLog, telemetry_path
 from mlops_assets.timeline import event_id
 
 T0 = datetime(2011, 4, 2, 4, tzinfo=UTC)
@@ -26,12 +26,12 @@ NAMES = [*(f"cnt__feature_{number}" for number in range(20)), "sky"]
 LEVELS = {"sky": ["clear", 'a b,c="d"\\']}
 
 
-def open_log(home: Path, project: str) -> Telemetry:
+def open_log(home: Path, project: str) -> PredictionLog:
     """The answer log of a project in a state folder."""
-    return Telemetry(telemetry_path(home / "projects", project))
+    return PredictionLog(telemetry_path(home / "projects", project))
 
 
-def answers(log: Telemetry, project: str, first: int, after: int, *, text: bool = False) -> list[PredictionRecord]:
+def answers(log: PredictionLog, project: str, first: int, after: int, *, text: bool = False) -> list[PredictionRecord]:
     """Answers to the events of hours [first, after); with awkward values, and seeded."""
     number = log.feature_set(NAMES, LEVELS)
     made = []
@@ -68,7 +68,7 @@ def answers(log: Telemetry, project: str, first: int, after: int, *, text: bool 
     return made
 
 
-def fill(log: Telemetry, project: str, hours: int, *, text: bool = False) -> None:
+def fill(log: PredictionLog, project: str, hours: int, *, text: bool = False) -> None:
     """Answers by champion, shadow and for anybody; requests of all kinds."""
     given = answers(log, project, 0, hours, text=text)
     log.record(given)

@@ -19,17 +19,17 @@ from pathlib import Path
 import httpx
 import pytest
 from bundles import Version, Versions
-from mlops_assets.resources.platform import Platform
-from mlops_assets.resources.scoring.config import ServiceConfig, fingerprint
-from mlops_assets.resources.scoring.endpoint_process import EndpointProcess
-from mlops_assets.resources.settings import Settings
-from mlops_assets.resources.tracking.model_download import ModelArtifacts
 
 from mlops_assets.cli.endpoint import configure
 from mlops_assets.errors import LedgerUnreachable, ModelError, RegistryError
 from mlops_assets.ledger.facts import PromotionStep, VersionTrained
 from mlops_assets.ledger.store import Ledger
 from mlops_assets.prediction.predictor import MANIFEST
+from mlops_assets.resources.platform import Platform
+from mlops_assets.resources.scoring.config import ServiceConfig, fingerprint
+from mlops_assets.resources.scoring.endpoint_process import EndpointProcess
+from mlops_assets.resources.settings import Settings
+from mlops_assets.resources.tracking.model_download import ModelArtifacts
 
 ROOT = Path(__file__).parents[2]
 NOW = datetime(2011, 3, 1, tzinfo=UTC)
@@ -82,9 +82,9 @@ def _register(url: str, versions: list[Version], folder: Path) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # MLflow's own, about type hints and requirements
         import mlflow
-        from mlops_assets.resources.tracking.registry import Registry
 
         from mlops_assets.prediction.signature import input_example, signature
+        from mlops_assets.resources.tracking.registry import Registry
 
         mlflow.set_tracking_uri(url)
         registry = Registry(url, "rentals")

@@ -12,15 +12,15 @@ from pathlib import Path
 import httpx
 import pytest
 from logs import T0, ForwarderProcess, answers, forwarding, open_log
-from mlops_assets.resources.settings import Settings
-from mlops_assets.resources.telemetry.forwarding import behind
-from mlops_assets.resources.telemetry.influx import InfluxTelemetry, Server
-from mlops_assets.resources.telemetry.prediction_log import Telemetry
-from mlops_assets.resources.telemetry.records import RequestLine
 from servers import BUCKET, ORG, Influx, wait_until
 
 from mlops_assets.ledger.facts import WindowLabelled
 from mlops_assets.ledger.store import Ledger
+from mlops_assets.prediction.records import RequestLine
+from mlops_assets.resources.settings import Settings
+from mlops_assets.resources.telemetry.forwarding import behind
+from mlops_assets.resources.telemetry.influx import InfluxPredictions, Server
+from mlops_assets.resources.telemetry.prediction_log import PredictionLog
 
 CHUNK = 200
 
@@ -32,12 +32,12 @@ def own(tmp_path: Path) -> Iterator[Influx]:
         yield server
 
 
-def reader(influx: Influx, log: Telemetry, project: str, within: float = 60.0) -> InfluxTelemetry:
+def reader(influx: Influx, log: PredictionLog, project: str, within: float = 60.0) -> InfluxPredictions:
     server = Server(influx.url, ORG, BUCKET, lambda: influx.token)
-    return InfluxTelemetry(server, project, lambda: behind(log), within)
+    return InfluxPredictions(server, project, lambda: behind(log), within)
 
 
-def there(influx: Influx, log: Telemetry, project: str) -> int:
+def there(influx: Influx, log: PredictionLog, project: str) -> int:
     """How many events have an answer in InfluxDB, once all is forwarded."""
     return reader(influx, log, project).counts(project)["answered"]
 

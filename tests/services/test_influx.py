@@ -1,4 +1,4 @@
-"""Telemetry comes back from InfluxDB as the service logged it."""
+"""PredictionLog comes back from InfluxDB as the service logged it."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from logs import HOUR, T0, answers, fill, open_log
-from mlops_assets.resources.telemetry.forwarder import Forwarder
-from mlops_assets.resources.telemetry.forwarding import TABLES, LogSource, behind
-from mlops_assets.resources.telemetry.influx import InfluxTelemetry, Server
-from mlops_assets.resources.telemetry.prediction_log import Telemetry
 from servers import BUCKET, ORG, Influx
 
 from mlops_assets.errors import TelemetryError
+from mlops_assets.resources.telemetry.forwarder import Forwarder
+from mlops_assets.resources.telemetry.forwarding import TABLES, LogSource, behind
+from mlops_assets.resources.telemetry.influx import InfluxPredictions, Server
+from mlops_assets.resources.telemetry.prediction_log import PredictionLog
 
 HOURS = 400
 
@@ -24,13 +24,13 @@ def server_at(influx: Influx) -> Server:
     return Server(influx.url, ORG, BUCKET, lambda: influx.token)
 
 
-def forward(log: Telemetry, project: str, influx: Influx) -> None:
+def forward(log: PredictionLog, project: str, influx: Influx) -> None:
     """Bring all that is in a log."""
     stop = threading.Event()
     forwarder = Forwarder(server_at(influx), lambda: {(project, t): LogSource(project, log, t) for t in TABLES}, stop)
     thread = threading.Thread(target=forwarder.run)
     thread.start()
-    InfluxTelemetry(server_at(influx), project, lambda: behind(log)).counts(project)
+    InfluxPredictions(server_at(influx), project, lambda: behind(log)).counts(project)
     stop.set()
     thread.join()
 
@@ -44,24 +44,28 @@ def require_same(left: pd.DataFrame, right: pd.DataFrame) -> None:
 @pytest.fixture(scope="module", params=["numbers", "classes"])
 def both(
     request: pytest.FixtureRequest, influx: Influx, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[tuple[Telemetry, InfluxTelemetry, str]]:
+) -> Iterator[tuple[PredictionLog, InfluxPredictions, str]]:
     project = f"reads_{request.param}"
     with open_log(tmp_path_factory.mktemp(project), project) as log:
         fill(log, project, HOURS, text=request.param == "classes")
         forward(log, project, influx)
-        yield log, InfluxTelemetry(server_at(influx), project, lambda: behind(log)), project
+        yield log, InfluxPredictions(server_at(influx), project, lambda: behind(log)), project
 
 
-def test_answers_are_the_same_to_the_bit_and_in_the_same_order(both: tuple[Telemetry, InfluxTelemetry, str]) -> None:
+def test_answers_are_the_same_to_the_bit_and_in_the_same_order(
+    both: tuple[PredictionLog, InfluxPredictions, str],
+) -> None:
     log, read, project = both
     for roles in (("champion",), ("champion", "shadow")):
-        here = log.answers(project, T0 + HOUR, T0 + (HOURS - 7) * HOUR, roles)  # type: ignore[arg-type]
-        there = read.answers(project, T0 + HOUR, T0 + (HOURS - 7) * HOUR, roles)  # type: ignore[arg-type]
+        here = log.predictions(project, T0 + HOUR, T0 + (HOURS - 7) * HOUR, roles)  # type: ignore[arg-type]
+        there = read.predictions(project, T0 + HOUR, T0 + (HOURS - 7) * HOUR, roles)  # type: ignore[arg-type]
         assert len(here) == (HOURS - 8) * len(roles)
         require_same(here, there)
 
 
-def test_all_answers_to_an_event_are_found_whoever_gave_them(both: tuple[Telemetry, InfluxTelemetry, str]) -> None:
+def test_all_answers_to_an_event_are_found_whoever_gave_them(
+    both: tuple[PredictionLog, InfluxPredictions, str],
+) -> None:
     log, read, project = both
     ids = [answer.event_id for answer in answers(log, project, 0, 2)]
     here, there = log.prediction_records_of(ids), read.prediction_records_of(ids)
@@ -69,7 +73,7 @@ def test_all_answers_to_an_event_are_found_whoever_gave_them(both: tuple[Telemet
     require_same(here, there)
 
 
-def test_counts_requests_and_health_are_the_same(both: tuple[Telemetry, InfluxTelemetry, str]) -> None:
+def test_counts_requests_and_health_are_the_same(both: tuple[PredictionLog, InfluxPredictions, str]) -> None:
     log, read, project = both
     assert read.counts(project) == log.counts(project) == {"answered": HOURS, "late": 58}
     start, end = T0 + 2 * HOUR, T0 + 99 * HOUR
@@ -79,13 +83,13 @@ def test_counts_requests_and_health_are_the_same(both: tuple[Telemetry, InfluxTe
 
 
 def test_a_log_that_is_forwarded_again_changes_nothing(
-    both: tuple[Telemetry, InfluxTelemetry, str], influx: Influx
+    both: tuple[PredictionLog, InfluxPredictions, str], influx: Influx
 ) -> None:
     log, read, project = both
-    before = read.answers(project, T0, T0 + HOURS * HOUR)
+    before = read.predictions(project, T0, T0 + HOURS * HOUR)
     log.path.with_name("forwarded.sqlite").unlink()
     forward(log, project, influx)
-    require_same(before, read.answers(project, T0, T0 + HOURS * HOUR))
+    require_same(before, read.predictions(project, T0, T0 + HOURS * HOUR))
     assert read.counts(project)["answered"] == HOURS
 
 
@@ -94,7 +98,7 @@ def test_a_reader_waits_for_what_the_service_had_logged_and_says_so_when_nobody_
 ) -> None:
     with open_log(tmp_path, "waits") as log:
         log.record(answers(log, "waits", 0, 3))
-        read = InfluxTelemetry(server_at(influx), "waits", lambda: behind(log), settle_within=0.3)
+        read = InfluxPredictions(server_at(influx), "waits", lambda: behind(log), settle_within=0.3)
         with pytest.raises(TelemetryError, match="3 records of the service's log are not in InfluxDB") as caught:
-            read.answers("waits", T0, T0 + HOUR)
+            read.predictions("waits", T0, T0 + HOUR)
         assert "start it" in str(caught.value)

@@ -14,11 +14,11 @@ import pandas as pd
 import pytest
 from faulty import Way, way_to
 from lake_rules import WINDOW, LakeRules, publish, rows
-from mlops_assets.resources.storage import objects
-from mlops_assets.resources.storage.lake import Lake
 from servers import Gcs, free_port
 
 from mlops_assets.errors import LakeError, LakeUnreachable, Refused
+from mlops_assets.resources.storage import objects
+from mlops_assets.resources.storage.lake import Lake
 
 NUMBER = itertools.count()
 WRITER = """

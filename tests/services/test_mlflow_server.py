@@ -5,10 +5,10 @@ from __future__ import annotations
 import time
 
 import pytest
-from mlops_assets.resources.tracking.registry import Registry
 from servers import MLflowServer, free_port
 
 from mlops_assets.errors import RegistryError, RegistryUnreachable
+from mlops_assets.resources.tracking.registry import Registry
 
 SOON = 20.0
 """Seconds; MLflow's own default is four minutes."""

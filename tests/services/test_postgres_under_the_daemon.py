@@ -7,8 +7,6 @@ import sys
 from pathlib import Path
 
 import pytest
-from mlops_assets.resources.platform import Platform
-from mlops_assets.resources.settings import ROOT, Settings
 from servers import Postgres
 from test_same_history import again_and_again
 from worlds import at
@@ -17,6 +15,8 @@ from mlops_assets.cli.instance import dagster_home, instance_of
 from mlops_assets.cli.processes import Started, end_recorded, free_port, start
 from mlops_assets.errors import Unreachable
 from mlops_assets.loop.replay import DagsterLoop, advance
+from mlops_assets.resources.platform import Platform
+from mlops_assets.resources.settings import ROOT, Settings
 
 E2E = Path(__file__).parents[1] / "e2e"
 RESTARTED_EVERY = 15.0

@@ -14,8 +14,6 @@ import pytest
 from faulty import Way, way_to
 from live import all_servers
 from logs import forwarding
-from mlops_assets.resources.scoring.endpoint import Endpoint
-from mlops_assets.resources.settings import Settings
 from plays import Play, playing
 from records import canonical, differences
 from servers import Server
@@ -26,6 +24,8 @@ from mlops_assets.dashboards.flux import flux_queries
 from mlops_assets.dashboards.overview import overview_dashboard
 from mlops_assets.dashboards.project import project_dashboard
 from mlops_assets.errors import LedgerUnreachable
+from mlops_assets.resources.scoring.endpoint import Endpoint
+from mlops_assets.resources.settings import Settings
 from mlops_assets.spec import ProjectSpec
 from mlops_assets.timeline import iso
 
@@ -184,7 +184,9 @@ def test_each_event_is_answered_once_in_the_log_and_in_influxdb(on_servers: Play
     due = len(project_context.source.events(at(0) + project_context.timeline.horizon, last + timedelta(seconds=1)))
     assert not on_servers.view.missed
     assert (
-        project_context.log.counts("twins")["answered"] == project_context.telemetry.counts("twins")["answered"] == due
+        project_context.prediction_log.counts("twins")["answered"]
+        == project_context.telemetry.counts("twins")["answered"]
+        == due
     )
 
 

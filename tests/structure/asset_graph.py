@@ -12,10 +12,10 @@ from pathlib import Path
 
 import dagster as dg
 import yaml
-from mlops_assets.resources.platform import Platform
-from mlops_assets.resources.settings import Settings
 
 from mlops_assets.component import definitions_of
+from mlops_assets.resources.platform import Platform
+from mlops_assets.resources.settings import Settings
 from mlops_assets.spec import ProjectSpec
 
 ROOT = Path(__file__).parents[2]

@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 import yaml
+
 from mlops_assets.resources.settings import Settings
 
 ROOT = Path(__file__).parents[2]

@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 import yaml
 from click import Group
-from mlops_assets.resources.settings import Settings
 from source_code import ROOT
 from typer.main import get_command
 
 from mlops_assets.cli.app import app
 from mlops_assets.dashboards.provisioning import FOLDER
+from mlops_assets.resources.settings import Settings
 
 TEXT = (ROOT / "compose.yaml").read_text()
 COMPOSE: dict[str, Any] = yaml.safe_load(TEXT)

@@ -7,8 +7,6 @@ from pathlib import Path
 
 import pytest
 import yaml
-from mlops_assets.resources.settings import Settings
-from mlops_assets.resources.settings_reference import reference
 from pydantic import ValidationError
 from source_code import ROOT
 from typer.main import get_command
@@ -16,6 +14,8 @@ from typer.main import get_command
 from mlops_assets.blueprint import Blueprint
 from mlops_assets.cli.app import app
 from mlops_assets.jobs import project_jobs
+from mlops_assets.resources.settings import Settings
+from mlops_assets.resources.settings_reference import reference
 from mlops_assets.spec import ProjectSpec
 from mlops_assets.spec.scaffold import example_yaml
 

@@ -30,10 +30,10 @@ PLAIN = {f"mlops_assets.{name}" for name in ("losses", "bands", "pictures", "liv
 HANDED_IN = {
     # a resource hands in an object of a room's own plain class; the exact module is named
     "mlops_assets.resources.source": {
-        "mlops_assets.acquisition.source"
+        "mlops_assets.source.project_source"
     },  # Source reads, whatever stands behind the function
     "mlops_assets.resources.platform": {
-        "mlops_assets.acquisition.source"
+        "mlops_assets.source.project_source"
     },  # only as a type: a project context's `source`
 }
 KNOWS_DAGSTER = {"assets", "show"}

@@ -41,7 +41,7 @@ class PredictionRecord:
     inputs: Mapping[str, Any]
     """The request's row; `from_records` gives the model's inputs again, to the bit."""
     feature_set: int | str
-    """From `Telemetry.feature_set`; as InfluxDB has it, `FeatureSet.id`."""
+    """From `PredictionLog.feature_set`; as InfluxDB has it, `FeatureSet.id`."""
     features: npt.NDArray[np.float64]
     """(k,), in the feature set's order."""
     prediction: float | str

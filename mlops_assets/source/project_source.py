@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from mlops_assets.acquisition.schema import cast, faults, null_faults
-from mlops_assets.acquisition.series import Kind, Problem, Series, series_of, wrong_columns
 from mlops_assets.errors import SourceError
 from mlops_assets.prediction.inputs import EVENT_TIME
+from mlops_assets.source.schema import cast, faults, null_faults
+from mlops_assets.source.series import Kind, Problem, Series, series_of, wrong_columns
 from mlops_assets.spec import ProjectSpec
 from mlops_assets.spec.imports import import_function
 from mlops_assets.timeline import Timeline, iso
@@ -47,7 +47,7 @@ class BadRowsError(SourceError):
         return type(self), (self.project, self.place, self.found, self.remedy, self.kind, self.rows)
 
 
-class Source:
+class ProjectSource:
     """A project's `read` function, seen through its spec.
 
     Args:
