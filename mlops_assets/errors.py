@@ -13,10 +13,10 @@ class PlatformError(Exception):
     """Base of every error that the platform raises on purpose.
 
     Args:
-        project: name of the project at fault, or ``"-"`` where none is concerned.
-        place: the field, window, row, file or server at fault.
-        found: what was found and what should have been there.
-        remedy: what the person who reads this can do.
+        project: name of the project; ``"-"`` where the error concerns no project, or where the code does not know it.
+        place: the field, window, row, file or server where the error was found.
+        found: what was found and what was expected instead.
+        remedy: what the reader can do.
     """
 
     def __init__(self, project: str, place: str, found: str, remedy: str) -> None:
@@ -26,101 +26,120 @@ class PlatformError(Exception):
     def __str__(self) -> str:
         return f"[{self.project}] {self.place}: {self.found} -> {self.remedy}"
 
-    def __reduce__(self) -> tuple[type[PlatformError], tuple[str, str, str, str]]:
+    def __reduce__(self) -> tuple[type[PlatformError], tuple[Any, ...]]:
         return type(self), (self.project, self.place, self.found, self.remedy)
 
 
 class SpecError(PlatformError):
-    """A ``defs.yaml`` says something that cannot hold."""
+    """A ``defs.yaml`` is not valid."""
 
 
 class SourceError(PlatformError):
-    """A project's ``read`` function raised or returned something unusable."""
+    """A project's ``read`` function raised an error or returned rows that cannot be used."""
 
 
 class NotReady(PlatformError):  # noqa: N818 - what happened says more than `Error` would
-    """Something asked for does not exist yet; the remedy names what to materialize first."""
+    """Something does not exist yet; the remedy names what to materialize first."""
 
 
 class WorkOutstanding(NotReady):
-    """Something fell due meanwhile and comes first; afterwards what was asked can be had."""
+    """Other work of the loop fell due and has to be done first; the same request succeeds afterwards."""
 
 
-class Refused(PlatformError):  # noqa: N818 - as NotReady
-    """A rule of the loop forbids what was asked."""
+class Refused(PlatformError):  # noqa: N818 - same reason as for NotReady
+    """A rule of the loop forbids the request."""
 
 
-class Unreachable(PlatformError):  # noqa: N818 - as NotReady
-    """A server does not answer now; later it may."""
+class Unreachable(PlatformError):  # noqa: N818 - same reason as for NotReady
+    """A server does not answer now. The same request may succeed later."""
 
 
 class LedgerError(PlatformError):
-    """The ledger holds something that contradicts what is written now, or its database refuses."""
+    """The ledger contradicts what is to be written, or its database refuses a request."""
 
 
-class LedgerUnreachable(LedgerError, Unreachable):  # noqa: N818 - as NotReady
+class LedgerUnreachable(LedgerError, Unreachable):  # noqa: N818 - same reason as for NotReady
     """The ledger's database does not answer now."""
 
 
 class DagsterError(PlatformError):
-    """The database of Dagster's storage refuses."""
+    """The database of Dagster's storage refuses a request."""
 
 
-class DagsterUnreachable(DagsterError, Unreachable):  # noqa: N818 - as NotReady
+class DagsterUnreachable(DagsterError, Unreachable):  # noqa: N818 - same reason as for NotReady
     """The database of Dagster's storage does not answer now."""
 
 
 class LakeError(PlatformError):
-    """The bucket of the lake refuses, or cannot keep what the lake promises."""
+    """The bucket of the lake refuses a request, or lacks a feature that the lake needs."""
 
 
-class LakeUnreachable(LakeError, Unreachable):  # noqa: N818 - as NotReady
+class LakeUnreachable(LakeError, Unreachable):  # noqa: N818 - same reason as for NotReady
     """The bucket does not answer now."""
 
 
 class TrainingError(PlatformError):
-    """A training could not be carried out."""
+    """A training failed."""
 
 
 class ModelError(PlatformError):
-    """A model version does not load, or does not answer as it should."""
+    """A model version does not load, or does not reproduce its reference predictions."""
 
 
 class InputError(PlatformError):
-    """A request's row cannot be answered; ``place`` names the field."""
+    """A row of a request cannot be predicted; ``place`` names the field.
+
+    Args:
+        project: name of the project.
+        place: the field.
+        found: what was found and what was expected instead.
+        remedy: what the caller can do.
+        row: number of the row in its request, counted from 0; None when the error is not about one row.
+    """
+
+    def __init__(self, project: str, place: str, found: str, remedy: str, row: int | None = None) -> None:
+        super().__init__(project, place, found, remedy)
+        self.row = row
+
+    def __str__(self) -> str:
+        where = self.place if self.row is None else f"row {self.row}, {self.place}"
+        return f"[{self.project}] {where}: {self.found} -> {self.remedy}"
+
+    def __reduce__(self) -> tuple[type[PlatformError], tuple[Any, ...]]:
+        return type(self), (self.project, self.place, self.found, self.remedy, self.row)
 
 
 class EndpointError(PlatformError):
-    """The scoring service cannot be started, reached or switched."""
+    """The scoring service cannot be started or reached, or a version cannot be switched."""
 
 
 class RegistryError(PlatformError):
-    """MLflow cannot be reached or refuses."""
+    """MLflow refuses a request."""
 
 
-class RegistryUnreachable(RegistryError, Unreachable):  # noqa: N818 - as NotReady
+class RegistryUnreachable(RegistryError, Unreachable):  # noqa: N818 - same reason as for NotReady
     """MLflow does not answer now."""
 
 
 class TelemetryError(PlatformError):
-    """InfluxDB cannot be reached or refuses, or the forwarder that fills it is behind."""
+    """InfluxDB refuses a request, or the forwarder that writes to it is behind."""
 
 
-class InfluxUnreachable(TelemetryError, Unreachable):  # noqa: N818 - as NotReady
+class InfluxUnreachable(TelemetryError, Unreachable):  # noqa: N818 - same reason as for NotReady
     """InfluxDB does not answer now."""
 
 
 class ClusterError(PlatformError):
-    """The Kubernetes API refuses, or this process runs in no cluster."""
+    """The Kubernetes API refuses a request, or this process does not run in a cluster."""
 
 
-class ClusterUnreachable(ClusterError, Unreachable):  # noqa: N818 - as NotReady
+class ClusterUnreachable(ClusterError, Unreachable):  # noqa: N818 - same reason as for NotReady
     """The Kubernetes API does not answer now."""
 
 
 @contextmanager
 def _naming(project: str) -> Iterator[None]:
-    # what is pure is not told whose numbers it is given
+    # pure functions do not know which project they work for and raise errors with project "-"
     try:
         yield
     except PlatformError as error:
@@ -130,7 +149,14 @@ def _naming(project: str) -> Iterator[None]:
 
 
 def names_project(project: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Around each call of a function, which may be a generator: errors that know no project get this one."""
+    """Return a decorator that sets the project of every PlatformError that names none.
+
+    Args:
+        project: name of the project.
+
+    Returns:
+        A decorator for functions and generator functions.
+    """
 
     def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
         if not inspect.isgeneratorfunction(function):
