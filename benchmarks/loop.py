@@ -26,7 +26,7 @@ from mlops_assets.cli.processes import end_recorded
 from mlops_assets.cli.projects import project_context_of
 from mlops_assets.cli.replay import play
 from mlops_assets.ledger.facts import RetrainingHeld
-from mlops_assets.resources.platform import ProjectResources
+from mlops_assets.resources.project import ProjectResources
 from mlops_assets.resources.settings import Settings
 from mlops_assets.retraining.requests import request_retraining
 

@@ -16,7 +16,7 @@ from mlops_assets.deployment.assets import assets as deployment_assets
 from mlops_assets.jobs import project_jobs
 from mlops_assets.modeling.assets import assets as modeling_assets
 from mlops_assets.monitoring.assets import assets as monitoring_assets
-from mlops_assets.resources.compute.executors import steps_on
+from mlops_assets.resources.executors import steps_on
 from mlops_assets.resources.settings import Settings
 from mlops_assets.sensors import project_sensors
 from mlops_assets.spec import ProjectSpec

@@ -17,7 +17,8 @@ from mlops_assets.errors import Unreachable
 from mlops_assets.ledger.lease import LEASES
 from mlops_assets.loop.outstanding import outstanding
 from mlops_assets.loop.replay import advance, logged
-from mlops_assets.resources.platform import Platform, ProjectResources
+from mlops_assets.resources.platform import Platform
+from mlops_assets.resources.project import ProjectResources
 from mlops_assets.resources.settings import Settings
 from mlops_assets.sensors.run_status import run_status
 from mlops_assets.spec import ProjectSpec

@@ -10,6 +10,7 @@ from mlops_assets.errors import NotReady
 from mlops_assets.ledger.facts import VersionTrained
 from mlops_assets.modeling import metadata
 from mlops_assets.modeling.training import TrainingRun
+from mlops_assets.resources.mlflow_run import mlflow_run
 from mlops_assets.resources.platform import Platform
 from mlops_assets.retraining.requests import RunIdentity
 
@@ -67,7 +68,7 @@ def assets(blueprint: Blueprint) -> list[dg.AssetsDefinition]:
         """
         project_context = platform.of(spec)
         run = training_run(project_context, context)
-        with platform.registry.run(spec.name, context.run, context.log):
+        with mlflow_run(project_context.registry, context.run, context.log):
             version, candidate = run.train(context.run.run_id)
         if run.training_request.by == "hand":
             project_context.ledger.append(

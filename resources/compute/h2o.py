@@ -23,7 +23,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import dagster as dg
 import psutil
 import tenacity
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -129,25 +128,6 @@ class H2OCluster:
             raise jvm.ended(getattr(error, "place", "H2O")) from error
         finally:
             connection.close()
-
-
-class H2OResource(dg.ConfigurableResource):  # type: ignore[type-arg]
-    """H2O for Dagster: a local JVM for the length of one training."""
-
-    state: str = ".mlops"
-    """The state folder; pids are recorded below it."""
-
-    def cluster(
-        self, project: str, memory: str, xgboost: bool = True
-    ) -> contextlib.AbstractContextManager[H2OConnection]:
-        """A running H2O for one project's training; see `H2OCluster`.
-
-        Args:
-            project: whose training it is.
-            memory: heap of the JVM, as ``1g`` or ``600m``.
-            xgboost: whether XGBoost will be used.
-        """
-        return H2OCluster(Path(self.state), project, memory, xgboost).cluster()
 
 
 def end_orphans(pids: Path) -> list[int]:

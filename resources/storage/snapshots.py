@@ -9,7 +9,6 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
-import dagster as dg
 import pandas as pd
 from filelock import FileLock
 
@@ -257,16 +256,3 @@ class Snapshots:
         except (LakeError, ValueError, IndexError):  # it refuses, or it is no bucket's name: DVC's own words count
             return None
         return None
-
-
-class SnapshotsResource(dg.ConfigurableResource):  # type: ignore[type-arg]
-    """Where training snapshots are kept and pushed to."""
-
-    home: str
-    """The state folder, with a folder per project."""
-    remote: str
-    """A folder or URL that DVC pushes to."""
-
-    def of(self, project: str) -> Snapshots:
-        """The snapshots of a project."""
-        return Snapshots(project, Path(self.home) / "projects" / project / "dataset", self.remote)

@@ -1,16 +1,12 @@
-"""MLflow: one run per Dagster run through dagster-mlflow, the registry and its aliases."""
+"""MLflow's tracking server and model registry, for one project."""
 
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, cast
-
-import dagster as dg
+from typing import TYPE_CHECKING, Any
 
 from mlops_assets import prediction
 from mlops_assets.errors import RegistryError, RegistryUnreachable
@@ -41,7 +37,7 @@ class Registry:
         self.uri, self.project, self.artifacts = uri, project, artifacts
 
     @contextmanager
-    def _talking(self, place: str) -> Iterator[Any]:
+    def translate_errors(self, place: str) -> Iterator[Any]:
         for name, value in IMPATIENT.items():
             os.environ.setdefault(name, value)
         import mlflow
@@ -62,7 +58,7 @@ class Registry:
 
     def ensure_experiment(self) -> str:
         """Create the project's experiment, with its artifact location, if it is not there; its name."""
-        with self._talking("experiment") as client:
+        with self.translate_errors("experiment") as client:
             if client.get_experiment_by_name(self.project) is None:
                 location = None if self.artifacts is None else (self.artifacts / self.project).as_uri()
                 client.create_experiment(self.project, artifact_location=location)
@@ -72,7 +68,7 @@ class Registry:
         """The version that an alias points to; None without one."""
         from mlflow.exceptions import MlflowException
 
-        with self._talking(f"alias {name}") as client:
+        with self.translate_errors(f"alias {name}") as client:
             try:
                 return int(client.get_model_version_by_alias(self.project, name).version)
             except MlflowException as error:
@@ -82,12 +78,12 @@ class Registry:
 
     def set_alias(self, name: str, version: int) -> None:
         """Point an alias to a version."""
-        with self._talking(f"alias {name}") as client:
+        with self.translate_errors(f"alias {name}") as client:
             client.set_registered_model_alias(self.project, name, str(version))
 
     def delete_alias(self, name: str) -> None:
         """Take an alias away."""
-        with self._talking(f"alias {name}") as client:
+        with self.translate_errors(f"alias {name}") as client:
             client.delete_registered_model_alias(self.project, name)
 
     def log_version(
@@ -100,7 +96,7 @@ class Registry:
         """
         import mlflow
 
-        with self._talking("log a model") as client:
+        with self.translate_errors("log a model") as client:
             mlflow.log_metrics(dict(metrics))
             logged = mlflow.pyfunc.log_model(
                 name="model",
@@ -122,7 +118,7 @@ class Registry:
         from mlflow.data.code_dataset_source import CodeDatasetSource
         from mlflow.data.pandas_dataset import PandasDataset
 
-        with self._talking("log a dataset"):
+        with self.translate_errors("log a dataset"):
             described = PandasDataset(
                 dataset.head(1000), CodeDatasetSource(tags={"dvc": source}), name=name, digest=digest[:36]
             )
@@ -132,7 +128,7 @@ class Registry:
         """Parameters, tags and files of the active run; its id."""
         import mlflow
 
-        with self._talking("log a run"):
+        with self.translate_errors("log a run"):
             mlflow.log_params({key: str(value)[:6000] for key, value in params.items()})
             mlflow.set_tags(dict(tags))
             for path in files:
@@ -148,7 +144,7 @@ class Registry:
         """Fetch the bundle of a version into a folder; the bundle's path."""
         import mlflow
 
-        with self._talking(f"version {version}"):
+        with self.translate_errors(f"version {version}"):
             path = mlflow.artifacts.download_artifacts(
                 artifact_uri=f"models:/{self.project}/{version}", dst_path=str(folder), tracking_uri=self.uri
             )
@@ -158,7 +154,7 @@ class Registry:
         """Fetch one file of a run's artifacts into a folder."""
         import mlflow
 
-        with self._talking(f"run {run_id}, artifact {path}"):
+        with self.translate_errors(f"run {run_id}, artifact {path}"):
             return Path(
                 mlflow.artifacts.download_artifacts(
                     run_id=run_id, artifact_path=path, dst_path=str(folder), tracking_uri=self.uri
@@ -167,7 +163,7 @@ class Registry:
 
     def close_run(self, dagster_run_id: str, status: str) -> list[str]:
         """Set the status (FINISHED, FAILED, KILLED) of all MLflow runs of a Dagster run; their ids."""
-        with self._talking(f"runs of Dagster run {dagster_run_id}") as client:
+        with self.translate_errors(f"runs of Dagster run {dagster_run_id}") as client:
             experiment = client.get_experiment_by_name(self.project)
             if experiment is None:
                 return []
@@ -175,76 +171,6 @@ class Registry:
             for run in runs:
                 client.set_terminated(run.info.run_id, status=status)
             return [run.info.run_id for run in runs]
-
-
-class RegistryResource(dg.ConfigurableResource):  # type: ignore[type-arg]
-    """Where MLflow is."""
-
-    uri: str
-    artifacts: str | None = None
-
-    def of(self, project: str) -> Registry:
-        """The registry of a project."""
-        return Registry(self.uri, project, None if self.artifacts is None else Path(self.artifacts))
-
-    @contextmanager
-    def run(self, project: str, dagster_run: dg.DagsterRun, log: dg.DagsterLogManager) -> Iterator[_Handle]:
-        """dagster-mlflow's handle on the MLflow run of a Dagster run: one for all steps, in the project's experiment.
-
-        dagster-mlflow imports MLflow when it is itself imported, so this is done where a run is needed, not when a code
-        location loads. The run's last word on the status belongs to the `run_status` sensor.
-        """
-        registry = self.of(project)
-        experiment = registry.ensure_experiment()
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", dg.BetaWarning)
-            from dagster_mlflow.resources import MlFlow
-        decision = dagster_run.tags.get("decision")
-        config = {
-            "experiment_name": experiment,
-            "mlflow_tracking_uri": self.uri,
-            "env": {"MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false"},
-            "extra_tags": {"project": project} | ({"decision": decision} if decision else {}),
-        }
-        with registry._talking("start a run"), warnings.catch_warnings():
-            warnings.simplefilter("ignore", dg.BetaWarning)
-            handle = cast(_Opens, MlFlow)(_RunContext(log, dagster_run, dagster_run.run_id, config))
-        try:
-            yield handle
-        except BaseException:
-            with suppress(Exception):
-                # an MLflow that went away must not bury what went wrong; `run_status` ends the run
-                handle.cleanup_on_error()
-            raise
-        with registry._talking("end a run"):
-            handle.end_run()
-
-
-@dataclass(frozen=True)
-class _RunContext:
-    """The part of an `InitResourceContext` that dagster-mlflow reads."""
-
-    log: dg.DagsterLogManager
-    dagster_run: dg.DagsterRun
-    run_id: str
-    resource_config: dict[str, Any]
-
-
-class _Handle(Protocol):
-    """What is used of dagster-mlflow's `MlFlow`, which carries no types."""
-
-    def cleanup_on_error(self) -> None:
-        """End the run as failed."""
-
-    def end_run(self) -> None:
-        """End the run as finished."""
-
-
-class _Opens(Protocol):
-    """`MlFlow`'s constructor."""
-
-    def __call__(self, context: _RunContext) -> _Handle:
-        """Start or resume the MLflow run of a Dagster run."""
 
 
 def _away(error: BaseException | None) -> bool:

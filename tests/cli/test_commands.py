@@ -20,7 +20,8 @@ from mlops_assets.cli import app, projects
 from mlops_assets.cli.app import print_json
 from mlops_assets.errors import SpecError
 from mlops_assets.ledger.facts import RetrainingHeld
-from mlops_assets.resources.platform import Platform, ProjectResources
+from mlops_assets.resources.platform import Platform
+from mlops_assets.resources.project import ProjectResources
 from mlops_assets.resources.settings import Settings
 
 NOTHING_YET = {"metric": "mae", "served": None, "first_model": None, "baseline": None, "windows": 0}

@@ -34,7 +34,6 @@ from mlops_assets.resources.scoring.config import (
     write_whole,
 )
 from mlops_assets.resources.scoring.endpoint_process import EndpointProcess
-from mlops_assets.resources.scoring.endpoints import EndpointsResource
 from mlops_assets.resources.scoring.service_process import CHILDREN
 from mlops_assets.resources.telemetry.prediction_log import PredictionLog, telemetry_path
 from mlops_assets.timeline import Timeline, parse
@@ -284,15 +283,6 @@ def test_promotions_of_a_project_are_serialised_over_handles(endpoint: MakeEndpo
         order.append("first")
     thread.join(10)
     assert order == ["first", "second"]
-
-
-def test_the_dagster_resource_gives_the_same_service(rentals: dict[int, Version], tmp_path: Path) -> None:
-    resource = EndpointsResource(state=str(tmp_path))
-    with resource.of(rentals[1].spec) as handle:
-        assert handle.folder == tmp_path / "rentals" / "endpoint"
-        assert handle.status() is None
-    with resource.telemetry("rentals") as log:
-        assert log.path == telemetry_path(tmp_path, "rentals")
 
 
 def test_the_error_of_a_service_that_does_not_answer_names_its_log(

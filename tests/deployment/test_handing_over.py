@@ -9,7 +9,7 @@ from pathlib import Path
 from example_project import ASKED, States, retrain, run_until_only_retraining_is_left, running_harness, succeeded
 from harness import Harness
 
-from mlops_assets.resources.platform import ProjectResources
+from mlops_assets.resources.project import ProjectResources
 
 HOUR = timedelta(hours=1)
 

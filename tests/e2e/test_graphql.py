@@ -15,7 +15,8 @@ import pytest
 
 from mlops_assets.cli.instance import dagster_home
 from mlops_assets.cli.processes import Started, end_recorded, free_port, start
-from mlops_assets.resources.platform import Platform, ProjectResources
+from mlops_assets.resources.platform import Platform
+from mlops_assets.resources.project import ProjectResources
 from mlops_assets.resources.settings import ROOT, Settings
 
 HERE = Path(__file__).parent

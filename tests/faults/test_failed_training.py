@@ -59,7 +59,7 @@ def test_a_jvm_that_is_killed_fails_the_training_and_the_second_attempt_succeeds
         assert [(e.outcome, e.attempt, e.final) for e in view.attempts(decision)] == [("FAILED", 1, False)]
         assert list(view.versions) == [1] and harness.context.endpoint.serving() == 1
         assert list((home / "pids").glob("h2o-*.json")) == []
-        uri = harness.platform.registry.uri
+        uri = harness.context.settings.mlflow_uri
         assert mlflow_statuses(uri, failed.run_id) == ["FAILED"]
 
         second = harness.tick("retraining")
@@ -216,11 +216,11 @@ def test_a_training_that_fails_behind_its_mlflow_run_leaves_that_run_failed(
 
         result = by_hand(harness, "candidate_model")
         assert not result.success
-        assert mlflow_statuses(harness.platform.registry.uri, result.run_id) == ["FAILED"]
+        assert mlflow_statuses(harness.context.settings.mlflow_uri, result.run_id) == ["FAILED"]
 
 
 def test_the_mlflow_run_of_a_good_training_is_finished(states: States, tmp_path: Path) -> None:
     from example_project import RUN
 
     with running_harness(states.copy("judged", tmp_path / "home"), serving=False) as harness:
-        assert mlflow_statuses(harness.platform.registry.uri, RUN) == ["FINISHED"]
+        assert mlflow_statuses(harness.context.settings.mlflow_uri, RUN) == ["FINISHED"]

@@ -31,7 +31,7 @@ from mlops_assets.loop.failed_runs import lost_a_server
 from mlops_assets.loop.outstanding import LONGEST_PAUSE, Work, growing, outstanding
 from mlops_assets.loop.replay import ATTEMPTS, DagsterLoop, ReplayStopped, advance
 from mlops_assets.resources.clock import Clock
-from mlops_assets.resources.platform import Platform, ProjectResources
+from mlops_assets.resources.project import ProjectResources
 from mlops_assets.resources.settings import Settings
 from mlops_assets.spec import ProjectSpec
 
@@ -52,7 +52,7 @@ class Still:
 @pytest.fixture
 def project_context(tmp_path: Path) -> ProjectResources:
     """The project context of a project that has not begun: the history before its clock is still to be published."""
-    return Platform.configured(Settings(home=tmp_path)).of(example_project())
+    return ProjectResources(example_project(), Settings(home=tmp_path))
 
 
 @pytest.fixture
@@ -291,9 +291,8 @@ def test_a_replay_does_not_go_backwards(project_context: ProjectResources) -> No
 
 
 def test_the_wall_clock_is_not_replayed(tmp_path: Path) -> None:
-    project_context = Platform.configured(Settings(home=tmp_path)).of(
-        ProjectSpec.model_validate(ATTRIBUTES | {"clock": {"type": "wall"}})
-    )
+    spec = ProjectSpec.model_validate(ATTRIBUTES | {"clock": {"type": "wall"}})
+    project_context = ProjectResources(spec, Settings(home=tmp_path))
     for how in ({"windows": 1}, {"until": datetime(2030, 1, 1, tzinfo=UTC)}):
         with pytest.raises(Refused, match="lives by the wall's clock"):
             list(advance(project_context, Still(), **how))  # type: ignore[arg-type]

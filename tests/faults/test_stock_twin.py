@@ -55,7 +55,7 @@ def test_mlflow_models_serve_answers_recorded_requests_exactly_as_the_endpoint(s
         rows = list(answers["inputs"].iloc[::7][:20])
         assert len(rows) == 20
         ours = harness.context.endpoint.ask(rows)
-        with stock(harness.platform.registry.uri, "models:/tide/1", tmp_path / "stock.log") as url:
+        with stock(harness.context.settings.mlflow_uri, "models:/tide/1", tmp_path / "stock.log") as url:
             body = {"dataframe_records": rows}
             said = httpx.post(f"{url}/invocations", json=body, timeout=60.0, trust_env=False)
 

@@ -22,7 +22,7 @@ from example_project import (
 from mlops_assets.deployment.window_predictions import window_predictions
 from mlops_assets.errors import Refused
 from mlops_assets.ledger.facts import GateVerdict, TrainingStarted
-from mlops_assets.resources.platform import ProjectResources
+from mlops_assets.resources.project import ProjectResources
 from mlops_assets.resources.telemetry.prediction_log import PredictionLog
 from mlops_assets.retraining.requests import request_retraining
 from mlops_assets.sensors.run_status import Seen, record_run_end

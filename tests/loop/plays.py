@@ -16,7 +16,7 @@ from harness import Harness
 from mlops_assets.ledger.facts import Decision, Stage
 from mlops_assets.ledger.summaries import DriftSummary, HealthSummary, PerformanceSummary
 from mlops_assets.ledger.view import LedgerView
-from mlops_assets.resources.platform import ProjectResources
+from mlops_assets.resources.project import ProjectResources
 from mlops_assets.spec import ProjectSpec
 from mlops_assets.timeline import Window
 

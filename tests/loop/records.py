@@ -22,7 +22,7 @@ from mlops_assets.ledger.facts import (
     WindowQuarantined,
 )
 from mlops_assets.prediction.inputs import InputSchema
-from mlops_assets.resources.platform import ProjectResources
+from mlops_assets.resources.project import ProjectResources
 from mlops_assets.timeline import iso
 
 Records = dict[str, list[dict[str, Any]]]

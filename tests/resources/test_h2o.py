@@ -19,7 +19,7 @@ import requests
 
 from mlops_assets.errors import TrainingError
 from mlops_assets.modeling.automl import find_recipe
-from mlops_assets.resources.compute.h2o import H2OCluster, H2OResource, JVMRecord, end_orphans
+from mlops_assets.resources.compute.h2o import H2OCluster, JVMRecord, end_orphans
 from mlops_assets.spec.training import H2OAutoMLSpec
 
 pytestmark = pytest.mark.xdist_group("h2o")
@@ -45,7 +45,7 @@ def test_a_cluster_is_reached_from_here_only_and_with_the_password(
 ) -> None:
     for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")  # nobody is there
-    with H2OResource(state=str(tmp_path)).cluster("hourly", "200m") as connection:
+    with H2OCluster(tmp_path, "hourly", "200m").cluster() as connection:
         import h2o
 
         assert h2o.api("GET /3/Cloud").cloud_size == 1

@@ -25,7 +25,7 @@ from mlops_assets.errors import LedgerUnreachable, ModelError, RegistryError
 from mlops_assets.ledger.facts import PromotionStep, VersionTrained
 from mlops_assets.ledger.store import Ledger
 from mlops_assets.prediction.predictor import MANIFEST
-from mlops_assets.resources.platform import Platform
+from mlops_assets.resources.project import ProjectResources
 from mlops_assets.resources.scoring.config import ServiceConfig, fingerprint
 from mlops_assets.resources.scoring.endpoint_process import EndpointProcess
 from mlops_assets.resources.settings import Settings
@@ -161,8 +161,9 @@ def test_runs_take_it_for_their_own_service(home: Settings, mlflow_url: str, ren
     """A run that looks for the project's service leaves one alone that has the same settings."""
     settings = with_mlflow(home, mlflow_url)
     path = configure(rentals[1].spec, settings, settings.host, 8080)
-    where = Platform.configured(settings).endpoints
-    with EndpointProcess(rentals[1].spec, Path(where.state), where.host) as handle:
+    handle = ProjectResources(rentals[1].spec, settings).endpoint.service
+    assert isinstance(handle, EndpointProcess)
+    with handle:
         assert handle.folder == path.parent
         wanted = handle._config(None, None)
     assert fingerprint(ServiceConfig.model_validate_json(path.read_text())) == fingerprint(wanted)

@@ -15,7 +15,7 @@ from mlops_assets.cli.instance import dagster_home, instance_of
 from mlops_assets.cli.processes import Started, end_recorded, free_port, start
 from mlops_assets.errors import Unreachable
 from mlops_assets.loop.replay import DagsterLoop, advance
-from mlops_assets.resources.platform import Platform
+from mlops_assets.resources.project import ProjectResources
 from mlops_assets.resources.settings import ROOT, Settings
 
 E2E = Path(__file__).parents[1] / "e2e"
@@ -50,7 +50,7 @@ def test_a_history_during_which_postgresql_is_restarted_again_and_again_ends_as_
 
         settings = Settings(home=tmp_path / "state")
         settings.home.mkdir()
-        project_context = Platform.configured(settings).of(SPEC)
+        project_context = ProjectResources(SPEC, settings)
         heard: list[Unreachable] = []
         dagster = dagster_dev(settings, postgres)
         try:

@@ -191,7 +191,7 @@ def test_each_event_is_answered_once_in_the_log_and_in_influxdb(on_servers: Play
 
 
 def test_nothing_of_it_lies_in_the_embedded_stores(on_servers: Play) -> None:
-    home = Path(on_servers.context.platform.home)
+    home = Path(on_servers.context.home)
     assert not [home / name for name in ("ledger.db", "mlflow", "lake", "dvc-remote") if (home / name).exists()]
 
 
