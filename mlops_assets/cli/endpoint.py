@@ -13,9 +13,10 @@ from typing import NoReturn
 from prometheus_client import CollectorRegistry
 
 from mlops_assets.errors import LedgerError, NotReady, RegistryError, Unreachable
+from mlops_assets.files import write_text
 from mlops_assets.ledger.store import Ledger
 from mlops_assets.resources.runtime.probes import Probes
-from mlops_assets.resources.scoring.config import CONFIG, ModelRef, ServiceConfig, endpoint_folder, write_whole
+from mlops_assets.resources.scoring.config import CONFIG, ModelRef, ServiceConfig, endpoint_folder
 from mlops_assets.resources.scoring.service_process import SERVICE
 from mlops_assets.resources.settings import Settings
 from mlops_assets.resources.tracking.model_download import ModelArtifacts
@@ -85,7 +86,7 @@ def configure(spec: ProjectSpec, settings: Settings, host: str, port: int) -> Pa
         port=port,
         client_token_file=settings.client_token_file,
     )
-    write_whole(path, config.model_dump_json(indent=1))
+    write_text(path, config.model_dump_json(indent=1))
     return path
 
 

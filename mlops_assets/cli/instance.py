@@ -11,6 +11,7 @@ import dagster as dg
 import yaml
 from filelock import FileLock
 
+from mlops_assets.files import write_text
 from mlops_assets.loop.dagster_storage import asked
 from mlops_assets.resources.settings import ROOT, Settings
 
@@ -53,10 +54,7 @@ def _copy(shipped: Path, state: Path) -> Path:
     for part in parts:
         if "base_dir" in part:
             part["base_dir"] = str(state / Path(part["base_dir"]).relative_to(".mlops"))
-    written = home / "dagster.yaml"
-    temporary = written.with_name(f"dagster.yaml.{os.getpid()}.part")
-    temporary.write_text(yaml.safe_dump(config))
-    temporary.replace(written)
+    write_text(home / "dagster.yaml", yaml.safe_dump(config))
     return home
 
 

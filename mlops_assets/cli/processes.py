@@ -17,7 +17,7 @@ import psutil
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from mlops_assets.errors import PlatformError
-from mlops_assets.resources.scoring.config import write_whole
+from mlops_assets.files import write_text
 from mlops_assets.resources.settings import ROOT
 
 SAME_START = 1.0
@@ -104,7 +104,7 @@ def start(
             start_new_session=True,
         )
     record = Recorded(name=name, pid=process.pid, started=psutil.Process(process.pid).create_time(), url=url)
-    write_whole(pids / f"command-{process.pid}.json", record.model_dump_json())
+    write_text(pids / f"command-{process.pid}.json", record.model_dump_json())
     return Started(name, process, log, url)
 
 

@@ -13,7 +13,6 @@ import contextlib
 import io
 import logging
 import tempfile
-import uuid
 import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -26,6 +25,7 @@ import pandas as pd
 from pydantic import BaseModel, ConfigDict, JsonValue
 
 from mlops_assets.errors import TrainingError
+from mlops_assets.files import replacing
 from mlops_assets.modeling.h2o_frames import uploaded
 from mlops_assets.spec.problem import Metric
 from mlops_assets.spec.training import Algorithm, H2OAutoMLSpec
@@ -253,11 +253,8 @@ def genmodel_jar(folder: Path, *, project: str) -> Path:
 
     path = folder / "genmodel.jar"
     if not path.exists():
-        folder.mkdir(parents=True, exist_ok=True)
-        temporary = folder / f"genmodel.{uuid.uuid4().hex}.tmp"
-        with _asking(project, "download of genmodel.jar"):
+        with replacing(path) as temporary, _asking(project, "download of genmodel.jar"):
             h2o.api("GET /3/h2o-genmodel.jar", save_to=str(temporary))
-        temporary.replace(path)
     return path
 
 

@@ -31,6 +31,7 @@ import numpy as np
 import pandas as pd
 
 from mlops_assets.errors import ModelError, NotReady
+from mlops_assets.files import write_text
 from mlops_assets.ledger.summaries import DriftSummary
 from mlops_assets.spec.loop import MonitoringSpec
 
@@ -62,11 +63,8 @@ class DriftReport:
         return self.page
 
     def save_html(self, path: Path) -> None:
-        """Write the page beside `path` and rename it, so that no reader meets half a page."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(path.name + ".part")
-        temporary.write_text(self.page, encoding="utf-8")
-        temporary.replace(path)
+        """Write the page to a file, atomically."""
+        write_text(path, self.page)
 
 
 @dataclass(frozen=True)

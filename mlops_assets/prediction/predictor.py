@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -16,6 +15,7 @@ import pandas as pd
 from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
 
 from mlops_assets.errors import ModelError
+from mlops_assets.files import creating_folder
 from mlops_assets.prediction.digests import sha256
 from mlops_assets.prediction.features import FeatureDefinitions, FeatureMatrix, compute
 from mlops_assets.prediction.inputs import Inputs, InputSchema, from_records, to_records
@@ -276,10 +276,7 @@ def write_bundle(
         raise ModelError(
             schema.project, "golden rows", "there is no example to answer", "give rows of the training set"
         )
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as temporary:
-        target = Path(temporary) / "bundle"
-        target.mkdir()
+    with creating_folder(folder) as target:
         shutil.copyfile(mojo, target / MOJO)
         shutil.copyfile(jar, target / JAR)
         (target / FEATURES).write_text(definitions.model_dump_json(indent=1))
@@ -289,7 +286,6 @@ def write_bundle(
         digests = {name: sha256(target / name) for name in (FEATURES, RECIPE, MOJO, JAR, REFERENCE, GOLDEN)}
         manifest = Manifest(**dict(origin), inputs=schema, digests=digests)
         (target / MANIFEST).write_text(manifest.model_dump_json(indent=1))
-        target.rename(folder)
     return manifest
 
 

@@ -32,6 +32,7 @@ import uvicorn
 from filelock import FileLock, Timeout
 
 from mlops_assets.errors import PlatformError
+from mlops_assets.files import write_text
 from mlops_assets.logs import log_to_stdout
 from mlops_assets.prediction.predictor import Predictor
 from mlops_assets.resources.scoring.config import (
@@ -44,7 +45,6 @@ from mlops_assets.resources.scoring.config import (
     ServiceConfig,
     fingerprint,
     scorer_token,
-    write_whole,
 )
 from mlops_assets.resources.telemetry.prediction_log import PredictionLog, telemetry_path
 from mlops_assets.serving.admin_api import admin_api
@@ -138,7 +138,7 @@ class Service:
         """Keep what serves now for the next start: it must be possible without ledger and registry."""
         champion, shadow = _ref(self.slots.at("champion")), _ref(self.slots.at("shadow"))
         self.config = self.config.model_copy(update={"serve": champion, "shadow": shadow})
-        write_whole(self.config.folder / CONFIG, self.config.model_dump_json(indent=1))
+        write_text(self.config.folder / CONFIG, self.config.model_dump_json(indent=1))
 
     def stop(self, within: float = STOP_WITHIN) -> None:
         """Finish batches, empty the shadow's backlog, and release everything.
@@ -299,7 +299,7 @@ def _record(config: ServiceConfig, listener: socket.socket) -> None:
         port=listener.getsockname()[1],
         settings=fingerprint(config),
     )
-    write_whole(config.folder / PROCESS, record.model_dump_json(indent=1))
+    write_text(config.folder / PROCESS, record.model_dump_json(indent=1))
 
 
 class _Server(uvicorn.Server):

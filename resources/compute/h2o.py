@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-import json
 import logging
 import os
 import secrets
@@ -28,6 +27,7 @@ import tenacity
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from mlops_assets.errors import TrainingError
+from mlops_assets.files import write_text
 
 if TYPE_CHECKING:
     from h2o.backend import H2OConnection
@@ -110,7 +110,7 @@ class H2OCluster:
         jvm = _JVM(folder, self.project, self.memory, self.xgboost)
         record = self.pids / f"h2o-{jvm.process.pid}.json"
         try:
-            _write(record, jvm.record())
+            write_text(record, jvm.record().model_dump_json(indent=1))
             jvm.wait_until_ready()
             yield jvm
         finally:
@@ -331,10 +331,3 @@ def _end(process: psutil.Process) -> None:
     except psutil.TimeoutExpired:
         process.kill()
         process.wait(END_WITHIN)
-
-
-def _write(path: Path, record: JVMRecord) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(f".{os.getpid()}.tmp")
-    temporary.write_text(json.dumps(record.model_dump(), indent=1))
-    temporary.replace(path)

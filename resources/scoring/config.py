@@ -170,14 +170,6 @@ def endpoint_folder(state: Path, project: str) -> Path:
     return state / project / "endpoint"
 
 
-def write_whole(path: Path, text: str) -> None:
-    """Write a file beside and rename it, so that nobody ever reads half of it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    shadow_for = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
-    shadow_for.write_text(text)
-    shadow_for.replace(path)
-
-
 def scorer_token(folder: Path) -> str:
     """The token of the scorer and of administration; made at the first asking, readable by its owner only.
 

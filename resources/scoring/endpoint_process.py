@@ -12,6 +12,7 @@ import psutil
 from filelock import FileLock
 from pydantic import ValidationError
 
+from mlops_assets.files import write_text
 from mlops_assets.resources.scoring.config import (
     CONFIG,
     LOG,
@@ -21,7 +22,6 @@ from mlops_assets.resources.scoring.config import (
     ProcessRecord,
     ServiceConfig,
     fingerprint,
-    write_whole,
 )
 from mlops_assets.resources.scoring.service import START_WITHIN, ScoringService
 from mlops_assets.resources.scoring.service_process import CHILDREN, SERVICE, forget_ended, process_of, terminate
@@ -109,7 +109,7 @@ class EndpointProcess(ScoringService):
         )
 
     def _start(self, config: ServiceConfig) -> subprocess.Popen[bytes]:
-        write_whole(self.folder / CONFIG, config.model_dump_json(indent=1))
+        write_text(self.folder / CONFIG, config.model_dump_json(indent=1))
         log = self.folder / LOG
         if log.exists() and log.stat().st_size > MAX_LOG:
             log.replace(log.with_suffix(".1.log"))

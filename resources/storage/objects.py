@@ -7,10 +7,10 @@ the one that its writer saw, so that of two writers the slower one hears of the 
 from __future__ import annotations
 
 import os
-import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from functools import cached_property
+from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 from filelock import FileLock
@@ -18,6 +18,7 @@ from fsspec.config import conf as defaults
 from upath import UPath
 
 from mlops_assets.errors import LakeError, LakeUnreachable
+from mlops_assets.files import write_bytes
 
 EMULATOR = "STORAGE_EMULATOR_HOST"
 """Google's libraries send everything to this address instead; credentials are not asked for there."""
@@ -138,12 +139,12 @@ class Folder:
         return Marked(data, data)
 
     def put(self, path: str, data: bytes) -> None:
-        """As `Objects`: written beside, then renamed."""
+        """Write an object atomically: in a local folder by a temporary file; a file in memory is set at once."""
         whole = f"{self._root}/{path}"
-        self._files.makedirs(whole.rpartition("/")[0], exist_ok=True)
-        shadow_for = f"{whole}.{uuid.uuid4().hex}.part"
-        self._files.pipe_file(shadow_for, data)
-        self._files.mv(shadow_for, whole)
+        if self._local:
+            write_bytes(Path(whole), data)
+        else:
+            self._files.pipe_file(whole, data)
 
     def swap(self, path: str, data: bytes, seen: Marked | None) -> None:
         """As `Objects`; one writer at a time, by a lock beside it."""

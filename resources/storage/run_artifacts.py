@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from mlops_assets.errors import NotReady
+from mlops_assets.files import replacing, write_text
 
 
 class RunArtifacts:
@@ -32,15 +32,12 @@ class RunArtifacts:
     @contextmanager
     def writing(self, name: str) -> Iterator[Path]:
         """A path to write to; it appears under its name when the block ends well, whole or not at all."""
-        with tempfile.TemporaryDirectory(dir=self.own) as shadow_for:
-            path = Path(shadow_for) / name
+        with replacing(self.own / name) as path:
             yield path
-            path.replace(self.own / name)
 
     def put(self, name: str, text: str) -> None:
         """Write a small file whole or not at all."""
-        with self.writing(name) as path:
-            path.write_text(text)
+        write_text(self.own / name, text)
 
     def find(self, name: str, asset: str) -> Path:
         """This run's file, else the newest of any run.

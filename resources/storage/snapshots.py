@@ -14,6 +14,7 @@ from filelock import FileLock
 
 from mlops_assets.context import Snapshot
 from mlops_assets.errors import LakeError, LakeUnreachable, NotReady, PlatformError, Unreachable
+from mlops_assets.files import write_bytes
 from mlops_assets.resources.storage.objects import EMULATOR, objects_at, plain_buckets
 from mlops_assets.resources.storage.parquet import from_parquet, md5, to_parquet
 
@@ -157,10 +158,7 @@ class Snapshots:
         return {"endpointurl": emulator, "allow_anonymous_login": "true"}
 
     def _write(self, name: str, data: bytes) -> None:
-        target = self.folder / name
-        shadow_for = target.with_name(f".{target.name}.part")
-        shadow_for.write_bytes(data)
-        shadow_for.replace(target)
+        write_bytes(self.folder / name, data)
 
     def _track(self, name: str) -> None:
         def add_and_push(repo_class: Any) -> str:

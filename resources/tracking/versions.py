@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Protocol
 
 from mlops_assets.errors import ModelError, NotReady
+from mlops_assets.files import creating_folder
 from mlops_assets.ledger.store import Ledger
 from mlops_assets.prediction.predictor import MANIFEST, Manifest
 
@@ -59,11 +60,8 @@ class Versions:
         """Keep the bundle that was just trained, so that it need not be fetched."""
         target = self.folder / str(version)
         if not target.exists():
-            self.folder.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryDirectory(dir=self.folder) as shadow_for:
-                copy = Path(shadow_for) / "bundle"
-                shutil.copytree(bundle, copy)
-                copy.rename(target)
+            with creating_folder(target) as copy:
+                shutil.copytree(bundle, copy, dirs_exist_ok=True)
 
     def _fetch(self, version: int, digest: str, target: Path) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)

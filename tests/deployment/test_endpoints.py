@@ -23,6 +23,7 @@ from filelock import FileLock
 from services import ref
 
 from mlops_assets.errors import EndpointError, InputError, ModelError, Refused
+from mlops_assets.files import write_text
 from mlops_assets.resources.scoring.config import (
     LOG,
     PROCESS,
@@ -31,7 +32,6 @@ from mlops_assets.resources.scoring.config import (
     ProcessRecord,
     ServiceConfig,
     fingerprint,
-    write_whole,
 )
 from mlops_assets.resources.scoring.endpoint_process import EndpointProcess
 from mlops_assets.resources.scoring.service_process import CHILDREN
@@ -225,12 +225,12 @@ def test_only_the_recorded_process_is_ended(endpoint: MakeEndpoint, tmp_path: Pa
         started = psutil.Process(stranger.pid).create_time()
         path = tmp_path / "rentals" / "endpoint" / PROCESS
         record = ProcessRecord(pid=stranger.pid, started=started - 100, host="127.0.0.1", port=1, settings="")
-        write_whole(path, record.model_dump_json())
+        write_text(path, record.model_dump_json())
         assert handle.record() is None
         assert handle.stop() is False
         assert stranger.poll() is None
         # same id and same start
-        write_whole(path, record.model_copy(update={"started": started}).model_dump_json())
+        write_text(path, record.model_copy(update={"started": started}).model_dump_json())
         assert handle.stop() is True
         stranger.wait(5)
     finally:
@@ -240,7 +240,7 @@ def test_only_the_recorded_process_is_ended(endpoint: MakeEndpoint, tmp_path: Pa
 
 def test_a_record_that_says_nothing_is_an_error_that_names_the_file(endpoint: MakeEndpoint, tmp_path: Path) -> None:
     path = tmp_path / "rentals" / "endpoint" / PROCESS
-    write_whole(path, "{}")
+    write_text(path, "{}")
     handle = endpoint()
     with pytest.raises(EndpointError, match=PROCESS):
         handle.ensure_running()
