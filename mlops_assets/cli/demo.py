@@ -21,7 +21,7 @@ from mlops_assets.cli.status import first_retrained_as_of, live_loss, windows_ta
 from mlops_assets.errors import PlatformError
 from mlops_assets.ledger.facts import RetrainingHeld
 from mlops_assets.ledger.view import LedgerView
-from mlops_assets.monitoring.metadata import error_curve
+from mlops_assets.monitoring.curves import error_curve
 from mlops_assets.resources.settings import Settings
 
 PROJECT = "bike_demand"

@@ -7,13 +7,13 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import yaml
 from pydantic import ValidationError
 
 from mlops_assets.errors import SpecError
 from mlops_assets.resources.scoring.config import ServiceConfig
 from mlops_assets.resources.settings import ROOT, Settings
 from mlops_assets.spec import ProjectSpec
+from mlops_assets.spec.loading import collect_specs
 
 if TYPE_CHECKING:
     from mlops_assets.context import ProjectContext
@@ -29,27 +29,7 @@ def specs() -> dict[str, ProjectSpec]:
     Raises:
         SpecError: when one does not hold, or two have the same name; `dg check yaml` names the line.
     """
-    found: dict[str, ProjectSpec] = {}
-    places: dict[str, Path] = {}
-    for path in sorted(PROJECTS.glob("*/defs.yaml")):
-        for spec in _declared(path):
-            if spec.name in found:
-                both = f"{places[spec.name]} declares a project of that name too"
-                raise SpecError(spec.name, str(path), both, "rename one of them")
-            found[spec.name], places[spec.name] = spec, path
-    return found
-
-
-def _declared(path: Path) -> list[ProjectSpec]:
-    try:
-        documents = [found for found in yaml.safe_load_all(path.read_text()) if isinstance(found, dict)]
-        return [
-            ProjectSpec.model_validate(found.get("attributes"))
-            for found in documents
-            if found.get("type") == "mlops_assets.MLProject"
-        ]
-    except (ValidationError, yaml.YAMLError, UnicodeDecodeError) as error:
-        raise SpecError(path.parent.name, str(path), str(error), "run `dg check yaml`, mend the field") from error
+    return collect_specs(sorted(PROJECTS.glob("*/defs.yaml")))
 
 
 def served(state: Path) -> dict[str, ProjectSpec]:

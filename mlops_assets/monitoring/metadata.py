@@ -10,18 +10,16 @@ import dagster as dg
 import pandas as pd
 
 from mlops_assets.charts import charts, live
-from mlops_assets.ledger.facts import Decision, Reported
-from mlops_assets.ledger.summaries import DriftSummary, HealthSummary, PerformanceSummary
-from mlops_assets.ledger.view import LedgerView
+from mlops_assets.ledger.facts import Decision
+from mlops_assets.ledger.summaries import HealthSummary, PerformanceSummary
+from mlops_assets.monitoring.curves import drift_curve, drift_policies, error_curve, summaries
 from mlops_assets.monitoring.drift import DriftReport
 from mlops_assets.monitoring.observation import Observation
 from mlops_assets.monitoring.performance import PerformanceReport
 from mlops_assets.retraining.evidence import signal_table
 from mlops_assets.retraining.policy_inputs import loop_state, window_evidence
 from mlops_assets.spec import ProjectSpec
-from mlops_assets.spec.policies import DriftPolicy, leaves
 from mlops_assets.spec.problem import Metric
-from mlops_assets.timeline import Timeline
 from mlops_assets.ui_metadata import picture, table
 
 
@@ -68,29 +66,6 @@ def drift(each: Observation, report: DriftReport) -> dict[str, Any]:
     return metadata
 
 
-def drift_curve(timeline: Timeline, view: LedgerView) -> bytes:
-    """Share of drifted columns and distance of the predictions, over all windows."""
-    spec, rows = timeline.spec, []
-    statistic = next(iter(_prediction_statistics(view)), spec.monitoring.drift.statistic)
-    for window, summary in _summaries(timeline, view, "drift"):
-        if isinstance(summary, DriftSummary):
-            rows.append({"window": window, "share": summary.share, "prediction": summary.prediction.get(statistic)})
-    limits = [leaf.threshold for leaf in _drift_leaves(spec) if leaf.statistic == statistic]
-    return charts.drift_over_time(
-        pd.DataFrame(rows),
-        share=spec.monitoring.drift.share,
-        statistic=statistic,
-        threshold=limits[0] if limits else None,
-        promotions=promotions(view),
-        zone=spec.data.time_zone,
-    )
-
-
-def _prediction_statistics(view: LedgerView) -> dict[str, float]:
-    found = [f.typed for f in view.of(Reported) if f.report == "drift"]
-    return next((s.prediction for s in reversed(found) if isinstance(s, DriftSummary) and s.prediction), {})
-
-
 def drift_checks(
     spec: ProjectSpec, reports: list[DriftReport], severity: dg.AssetCheckSeverity
 ) -> Iterator[dg.AssetCheckResult]:
@@ -102,7 +77,7 @@ def drift_checks(
         severity=severity,
         metadata={"threshold": spec.monitoring.drift.share, **numbers({"share": max(shares, default=None)})},
     )
-    limits = {leaf.statistic: leaf.threshold for leaf in _drift_leaves(spec) if leaf.statistic}
+    limits: dict[str, float] = {leaf.statistic: leaf.threshold for leaf in drift_policies(spec) if leaf.statistic}
     limits = limits or {spec.monitoring.drift.statistic: spec.monitoring.drift.threshold}
     found = {
         name: max((r.summary.prediction[name] for r in reports if name in r.summary.prediction), default=None)
@@ -169,36 +144,11 @@ def usual_before(each: Observation) -> tuple[Metric, float] | None:
         return None
     before = [
         s
-        for window, s in _summaries(each.context.timeline, each.context.ledger_view(), "performance")
+        for window, s in summaries(each.context.timeline, each.context.ledger_view(), "performance")
         if window < each.window.start
     ]
     losses = [s.served for s in before if isinstance(s, PerformanceSummary) and s.served is not None]
     return (problem.metric, losses[-1]) if losses else None
-
-
-def error_curve(timeline: Timeline, view: LedgerView) -> bytes:
-    """Loss of served, shadow and baseline over all windows, promotions and retrainings marked."""
-    spec, rows = timeline.spec, []
-    for window, summary in _summaries(timeline, view, "performance"):
-        if isinstance(summary, PerformanceSummary) and not summary.pending:
-            losses = {"served": summary.served, "shadow": summary.shadow, "baseline": summary.baseline}
-            rows.append({"window": window, **losses})
-    retrains = [timeline.window(d.window).start for d in view.decisions if d.outcome == "RETRAIN" and d.window]
-    return charts.error_over_time(
-        pd.DataFrame(rows),
-        metric=spec.problem.metric,
-        promotions=promotions(view),
-        retrains=retrains,
-        unit=spec.problem.target,
-        zone=spec.data.time_zone,
-    )
-
-
-def promotions(view: LedgerView) -> list[tuple[Any, str]]:
-    """When another version began to serve, and its label."""
-    return [
-        (deployment_period.start, f"v{deployment_period.version}") for deployment_period in view.deployment_periods[1:]
-    ]
 
 
 def degradation_check(each: Observation, severity: dg.AssetCheckSeverity) -> dg.AssetCheckResult:
@@ -319,15 +269,3 @@ def decision_numbers(found: Decision | None) -> dict[str, Any]:
 
 def _shown(value: float | None) -> str:
     return "none yet" if value is None else f"{value:.4g}"
-
-
-def _drift_leaves(spec: ProjectSpec) -> list[Any]:
-    return [leaf for leaf in leaves(spec.retraining.when) if isinstance(leaf, DriftPolicy)]
-
-
-def _summaries(timeline: Timeline, view: LedgerView, report: str) -> Iterator[tuple[Any, Any]]:
-    """(start, newest summary) of each reported window, oldest first."""
-    for window_id in sorted({fact.window for fact in view.of(Reported) if fact.report == report}):
-        found = view.newest_report(report, window_id)
-        if found is not None:
-            yield timeline.window(window_id).start, found.typed

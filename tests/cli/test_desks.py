@@ -44,7 +44,7 @@ def test_an_empty_document_and_another_component_are_no_projects(folder: Path) -
 def test_two_projects_of_one_name_are_both_named(folder: Path) -> None:
     put(folder, "one", PROJECT)
     put(folder, "two", PROJECT)
-    with pytest.raises(SpecError, match=r"/two/defs.yaml: .*/one/defs.yaml declares a project of that name too"):
+    with pytest.raises(SpecError, match=r"/two/defs.yaml: .*/one/defs.yaml declares a project of the same name"):
         projects.specs()
 
 
