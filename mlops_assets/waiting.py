@@ -1,43 +1,83 @@
-"""Waiting for servers that are not there yet: named each time, asked again after pauses that grow."""
+"""Pauses between attempts, and waiting for servers that do not answer yet."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from datetime import timedelta
 from typing import TypeVar
+
+import tenacity
 
 from mlops_assets.errors import Unreachable
 
-FIRST_PAUSE, LONGEST_PAUSE = 0.2, 60.0
-"""Seconds."""
+FIRST_PAUSE, LONGEST_PAUSE = timedelta(seconds=0.2), timedelta(seconds=60)
+"""Between two requests to a server that does not answer."""
 T = TypeVar("T")
-Told = Callable[[Unreachable], None]
+OnUnreachable = Callable[[Unreachable], None]
+"""Is called with the error of each request that found no server."""
 
 
-def answer_of(ask: Callable[[], T], told: Told, stop: threading.Event) -> T | None:
-    """What a server says, once it does; what trying again does not help is raised at once.
+def pause_after(failures: int, first: timedelta, longest: timedelta) -> timedelta:
+    """Return the pause after a number of failures in a row: it doubles with each failure.
 
     Args:
-        ask: asks it.
-        told: hears of each try that failed.
-        stop: ends the waiting.
+        failures: at least 1.
+        first: the pause after the first failure.
+        longest: the limit of the pause; a `first` above it is returned unchanged.
+    """
+    doubled: timedelta = first * 2 ** min(failures - 1, 20)
+    return min(doubled, max(first, longest))
+
+
+class _DoublingPause(tenacity.wait.wait_base):
+    """`pause_after` as one of tenacity's wait strategies."""
+
+    def __call__(self, retry_state: tenacity.RetryCallState) -> float:
+        return pause_after(retry_state.attempt_number, FIRST_PAUSE, LONGEST_PAUSE).total_seconds()
+
+
+def retry_until_reachable(
+    request: Callable[[], T], on_unreachable: OnUnreachable, stop: threading.Event | None = None
+) -> T | None:
+    """Call a function until it does not raise `Unreachable`, with pauses that double up to a minute.
+
+    Args:
+        request: sends a request to a server. Any other error than `Unreachable` is raised at once.
+        on_unreachable: called with the error of each failed attempt.
+        stop: ends the waiting when it is set.
 
     Returns:
-        The answer; None when stopped before.
+        What `request` returned; None when stopped before.
     """
-    pause = FIRST_PAUSE
-    while not stop.is_set():
-        try:
-            return ask()
-        except Unreachable as error:
-            told(error)
-        stop.wait(pause)
-        pause = min(pause * 2, LONGEST_PAUSE)
-    return None
+    stop = threading.Event() if stop is None else stop
+    if stop.is_set():
+        return None
+
+    def report(state: tenacity.RetryCallState) -> None:
+        error = state.outcome.exception() if state.outcome is not None else None
+        if isinstance(error, Unreachable):
+            on_unreachable(error)
+
+    retrying = tenacity.Retrying(
+        retry=tenacity.retry_if_exception_type(Unreachable),
+        wait=_DoublingPause(),
+        stop=tenacity.stop_when_event_set(stop),
+        sleep=tenacity.sleep_using_event(stop),
+        after=report,
+        retry_error_callback=lambda state: None,
+    )
+    return retrying(request)
 
 
-def waited_for(ask: Callable[[], T], told: Told) -> T:
-    """`answer_of`, however long it takes."""
-    found = answer_of(lambda: [ask()], told, threading.Event())
-    assert found is not None  # nobody ends the waiting
+def wait_for_server(request: Callable[[], T], on_unreachable: OnUnreachable) -> T:
+    """Call a function until it does not raise `Unreachable`, without a limit, and return what it returned.
+
+    Args:
+        request: sends a request to a server.
+        on_unreachable: called with the error of each failed attempt.
+    """
+    # a list, because what `request` returns may be None
+    found = retry_until_reachable(lambda: [request()], on_unreachable)
+    assert found is not None
     return found[0]

@@ -15,11 +15,12 @@ from mlops_assets.blueprint import Blueprint
 from mlops_assets.context import ProjectContext
 from mlops_assets.errors import Unreachable
 from mlops_assets.ledger.view import LedgerView
-from mlops_assets.loop.failed_runs import lost_a_server, was_overtaken
+from mlops_assets.loop.failed_runs import was_interrupted
 from mlops_assets.resources.compute.kubernetes import Cluster
 from mlops_assets.resources.platform import Platform
 from mlops_assets.resources.settings import Settings
 from mlops_assets.retraining.requests import RunIdentity, TrainingRequest
+from mlops_assets.retraining.retries import end_without_verdict
 
 STATUS = {
     dg.DagsterRunStatus.SUCCESS: "FINISHED",
@@ -71,9 +72,7 @@ def run_status(blueprints: list[Blueprint], default_status: dg.DefaultSensorStat
         # The ledger and what holds a node's memory first: neither waits for an MLflow that cannot be reached.
         for project_context, run in trainings:
             with unrecorded.if_it_fails(run):
-                record_run_end(
-                    project_context, run, interrupted=lost_a_server(instance, run) or was_overtaken(instance, run)
-                )
+                record_run_end(project_context, run, interrupted=was_interrupted(instance, run))
         if Settings().runs_on == "kubernetes":
             for run in runs:
                 with unrecorded.if_it_fails(run):
@@ -148,7 +147,7 @@ def record_run_end(project_context: ProjectContext, run: dg.DagsterRun, *, inter
         interrupted: it failed because a server did not answer, or because something fell due before it began.
     """
     training_request, view = project_context.training_request(RunIdentity.of(run)), project_context.ledger_view()
-    if any(fact.run_id == run.run_id and fact.outcome != "TRAINED" for fact in view.ended):
+    if any(fact.run_id == run.run_id and fact.outcome != "TRAINED" for fact in view.ended_trainings):
         return
     if training_request.by == "hand" and not _promised(view, run.run_id):
         return
@@ -164,7 +163,7 @@ def record_end(
     project_context: ProjectContext, view: LedgerView, training_request: TrainingRequest, *, interrupted: bool
 ) -> None:
     """A training without an end in the ledger: judged, if its verdict stands; failed or interrupted, if it has none."""
-    started = next((fact for fact in view.started if fact.run_id == training_request.run_id), None)
+    started = next((fact for fact in view.started_trainings if fact.run_id == training_request.run_id), None)
     as_of = started.at if started is not None else project_context.now()
     verdict = next((fact for fact in view.verdicts if fact.run_id == training_request.run_id), None)
     if verdict is not None:
@@ -174,16 +173,17 @@ def record_end(
         )
         # As at the gate: a evaluation by hand is a person's.
         ended = ended.model_copy(update={"consumes": training_request.by != "bootstrap"})
-    elif interrupted:
-        ended = training_request.ended(
-            "INTERRUPTED", as_of, reason=f"Dagster run {training_request.run_id} lost a server, or was overtaken"
-        )
     else:
-        allowed = project_context.spec.retraining.attempts if training_request.by == "policy" else 1
-        before = view.attempts(training_request.decision) if training_request.decision is not None else []
-        failed = sum(fact.outcome == "FAILED" for fact in before) + 1
+        end = end_without_verdict(
+            view,
+            training_request.decision,
+            training_request.by,
+            project_context.spec.retraining,
+            interrupted=interrupted,
+        )
+        what = "was interrupted: a server did not answer, or other work fell due first" if interrupted else "failed"
         ended = training_request.ended(
-            "FAILED", as_of, reason=f"Dagster run {training_request.run_id} failed", final=failed >= allowed
+            end.outcome, as_of, reason=f"Dagster run {training_request.run_id} {what}", final=end.final
         )
     project_context.ledger.append(
         project_context.spec.name, *([] if started else [training_request.started(as_of)]), ended

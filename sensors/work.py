@@ -13,7 +13,7 @@ from mlops_assets.blueprint import Blueprint
 from mlops_assets.context import ProjectContext
 from mlops_assets.jobs import WITH_LABELS, WITHOUT_CHAMPION, WITHOUT_LABELS
 from mlops_assets.ledger.view import LedgerView
-from mlops_assets.loop.dagster_storage import holder_of
+from mlops_assets.loop.dagster_storage import lease_holder
 from mlops_assets.loop.failed_runs import LOOP_TAG, WORK_TAG, failed_runs
 from mlops_assets.loop.outstanding import (
     Collect,
@@ -24,14 +24,15 @@ from mlops_assets.loop.outstanding import (
     Score,
     Sensor,
     Work,
-    growing,
     outstanding,
-    watched_from,
+    monitored_from,
 )
 from mlops_assets.loop.replay import active_runs
 from mlops_assets.resources.platform import Platform
 from mlops_assets.retraining.requests import ATTEMPT_TAG, DECISION_TAG
+from mlops_assets.retraining.retries import LONGEST_PAUSE
 from mlops_assets.timeline import Window
+from mlops_assets.waiting import pause_after
 
 Jobs = Mapping[str, Any]
 """A project's jobs by name."""
@@ -64,7 +65,7 @@ def request(
 
 def lease_conflict(context: dg.SensorEvaluationContext, project_context: ProjectContext) -> dg.SkipReason | None:
     """Why nothing may be launched now: another Dagster carries out the project's loop, or a run of this one does."""
-    if (conflict := project_context.lease.take(holder_of(context.instance))) is not None:
+    if (conflict := project_context.lease.take(lease_holder(context.instance))) is not None:
         return dg.SkipReason(str(conflict))
     active = active_runs(context.instance, project_context.spec.name)
     return dg.SkipReason(f"{active[0].job_name} is running ({active[0].run_id})") if active else None
@@ -97,7 +98,7 @@ def attempt(
 def _pause(context: dg.SensorEvaluationContext, failed: list[dg.DagsterRun]) -> datetime | None:
     record = context.instance.get_run_record_by_id(failed[0].run_id)
     ended = datetime.fromtimestamp((record.end_time if record else None) or 0.0, UTC)
-    until = ended + growing(PAUSE, len(failed))
+    until = ended + pause_after(len(failed), PAUSE, LONGEST_PAUSE)
     return until if datetime.now(UTC) < until else None
 
 
@@ -145,7 +146,7 @@ def _observe(
     late: bool,
 ) -> dg.RunRequest:
     view = project_context.ledger_view()
-    since = watched_from(blueprint.timeline, view)
+    since = monitored_from(view)
     watched = since is not None and windows[-1].end > since
     names = WITH_LABELS if late else WITHOUT_LABELS
     if not watched:

@@ -16,7 +16,7 @@ from mlops_assets.component import definitions_of
 from mlops_assets.errors import Unreachable
 from mlops_assets.ledger.lease import LEASES
 from mlops_assets.loop.outstanding import outstanding
-from mlops_assets.loop.replay import advance, logged
+from mlops_assets.loop.replay import advance, log_unreachable
 from mlops_assets.resources.platform import Platform
 from mlops_assets.resources.project import ProjectResources
 from mlops_assets.resources.settings import Settings
@@ -145,9 +145,9 @@ class Harness:
             time.sleep(0.5)
         raise AssertionError("the loop does not settle")
 
-    def away(self, error: Unreachable) -> None:
+    def on_unreachable(self, error: Unreachable) -> None:
         """A server that a test takes away is waited for."""
-        logged(error)
+        log_unreachable(error)
 
     def advance(self, windows: int | None = None, until: datetime | None = None) -> list[datetime]:
         """Move the clock, settling at each moment."""

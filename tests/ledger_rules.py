@@ -14,10 +14,10 @@ import sqlalchemy as sa
 from mlops_assets.errors import LedgerError
 from mlops_assets.ledger.database import SCHEMA, VERSION_TABLE
 from mlops_assets.ledger.facts import ClockMoved
-from mlops_assets.ledger.lease import LENGTH, Holder, Lease, LeaseConflict
+from mlops_assets.ledger.lease import LEASE_SECONDS, LeaseHolder, Lease, LeaseConflict
 from mlops_assets.ledger.store import Ledger
 
-HERE, THERE = Holder("one", "in /srv/here on alpha"), Holder("two", "in /srv/there on beta")
+HERE, THERE = LeaseHolder("one", "in /srv/here on alpha"), LeaseHolder("two", "in /srv/there on beta")
 BEGUN = datetime(2026, 1, 1, tzinfo=UTC)
 WRITER = """
 import sys
@@ -134,9 +134,9 @@ class LedgerRules:
         ledger.append("tide", moved(1), moved(2), moved(3))
         assert ledger.position("forwarder", "tide") == 0
         (first, _), (second, _) = ledger.facts_after("tide", 0, 2)
-        ledger.forwarded("forwarder", "tide", first)
-        ledger.forwarded("forwarder", "tide", second)
-        ledger.forwarded("forwarder", "other", 0)
+        ledger.set_position("forwarder", "tide", first)
+        ledger.set_position("forwarder", "tide", second)
+        ledger.set_position("forwarder", "other", 0)
         assert Ledger(url).position("forwarder", "tide") == second
         assert [fact.at for _, fact in ledger.facts_after("tide", second, 9)] == [moved(3).at]
         assert ledger.count_after("tide", second) == 1
@@ -152,7 +152,7 @@ class LedgerRules:
         ledger = Ledger(url)
         assert schema(url) == wanted
         ledger.append("tide", moved(3))
-        ledger.forwarded("forwarder", "tide", 1)
+        ledger.set_position("forwarder", "tide", 1)
         assert [fact.at for fact in ledger.view("tide").facts] == [moved(hours).at for hours in (1, 2, 3)]
 
     def test_one_of_a_newer_platform_is_named_and_left_as_it_is(self, url: str) -> None:
@@ -195,7 +195,7 @@ class LedgerRules:
 
         def take(number: int) -> None:
             together.wait()
-            told.append(Lease(database, "tide").take(Holder(str(number), f"at {number}")))
+            told.append(Lease(database, "tide").take(LeaseHolder(str(number), f"at {number}")))
 
         together = threading.Barrier(6)
         takers = [threading.Thread(target=take, args=(number,)) for number in range(6)]
@@ -211,21 +211,21 @@ class LedgerRules:
         lease = Lease(Ledger(url).database, "tide")
         assert lease.conflict(THERE) is None
         assert lease.take(HERE) is None
-        silent(url, LENGTH - 30)
+        silent(url, LEASE_SECONDS - 30)
         found = lease.take(THERE)
         assert found is not None
-        assert LENGTH - 30 <= found.seconds <= LENGTH
+        assert LEASE_SECONDS - 30 <= found.seconds <= LEASE_SECONDS
         assert "in /srv/here on alpha" in str(found)
         assert lease.conflict(HERE) is None
         assert lease.take(HERE) is None
-        silent(url, LENGTH - 30)
+        silent(url, LEASE_SECONDS - 30)
         assert lease.conflict(THERE) is not None
         assert Lease(Ledger(url).database, "other").take(THERE) is None
 
     def test_a_lease_whose_holder_is_silent_is_taken_over_and_it_hears_of_it_when_it_is_back(self, url: str) -> None:
         lease = Lease(Ledger(url).database, "tide")
         assert lease.take(HERE) is None
-        silent(url, LENGTH + 1)
+        silent(url, LEASE_SECONDS + 1)
         assert lease.take(THERE) is None
         found = lease.take(HERE)
         assert found is not None

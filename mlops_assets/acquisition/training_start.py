@@ -9,7 +9,7 @@ from mlops_assets.context import ProjectContext, RunArtifacts, Snapshot
 from mlops_assets.errors import Refused, WorkOutstanding
 from mlops_assets.ledger.facts import WindowLabelled
 from mlops_assets.ledger.view import LedgerView
-from mlops_assets.loop.outstanding import before_training, outstanding
+from mlops_assets.loop.outstanding import outstanding, required_before_training
 from mlops_assets.retraining.requests import TrainingRequest, request_retraining
 from mlops_assets.timeline import iso
 
@@ -26,7 +26,7 @@ def start_training(
         Refused: when a person asks without enough unseen rows to judge on.
     """
     view, now = context.ledger_view(), context.now()
-    if training_request.decision is not None and view.acted_on(training_request.decision):
+    if training_request.decision is not None and view.is_closed(training_request.decision):
         consumed = f"the evidence of decision {training_request.decision} has been consumed meanwhile"
         context.ledger.append(
             context.spec.name, training_request.started(now), training_request.ended("SKIPPED", now, reason=consumed)
@@ -85,7 +85,7 @@ def _require_no_outstanding_work(context: ProjectContext, view: LedgerView, trai
     Answers that fell due between the launch of a training and now are no obstacle: the champion gives them before its
     successor takes its place. A clock that goes on by itself would overtake one training after the other.
     """
-    left = before_training(outstanding(context.timeline, view, context.now()), answers=training_request.by == "hand")
+    left = required_before_training(outstanding(context.timeline, view, context.now()), training_request.by)
     if left:
         raise WorkOutstanding(
             context.spec.name,

@@ -162,7 +162,7 @@ class Demo:
             return ["no retraining brought a version to serve"]
         deployment_period = next(r for r in view.deployment_periods if r.cause == "retraining")
         training = view.versions[deployment_period.version].training
-        started = next(f for f in view.started if f.training == training)
+        started = next(f for f in view.started_trainings if f.training == training)
         decision = view.decision(started.decision) if started.decision else None
         if decision is None or decision.by != "policy" or not decision.evidence or _only_age(decision.evidence):
             found.append("the retraining was not asked for by drift or degradation")

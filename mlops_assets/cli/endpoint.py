@@ -22,7 +22,7 @@ from mlops_assets.resources.settings import Settings
 from mlops_assets.resources.tracking.model_download import ModelArtifacts
 from mlops_assets.resources.tracking.versions import Origin, Versions
 from mlops_assets.spec import ProjectSpec
-from mlops_assets.waiting import waited_for
+from mlops_assets.waiting import wait_for_server
 
 UNREACHABLE = (LedgerError, RegistryError, OSError)
 """Ledger or registry cannot say what serves; a start from what served last is better than none."""
@@ -60,7 +60,7 @@ def _configured_later(first: Unreachable, ask: Callable[[], Path], host: str, po
     # the first process of a container hears of no signal that it does not ask for; the service sets its own
     signal.signal(signal.SIGTERM, lambda *_: os._exit(128 + signal.SIGTERM))
     with Probes(host, port, lambda: problem[0], CollectorRegistry()):
-        return waited_for(ask, away)
+        return wait_for_server(ask, away)
 
 
 def configure(spec: ProjectSpec, settings: Settings, host: str, port: int) -> Path:

@@ -12,7 +12,7 @@ import yaml
 from filelock import FileLock
 
 from mlops_assets.files import write_text
-from mlops_assets.loop.dagster_storage import asked
+from mlops_assets.loop.dagster_storage import translate_storage_errors
 from mlops_assets.resources.settings import ROOT, Settings
 
 EMBEDDED, ON_POSTGRESQL = ROOT, ROOT / "deploy" / "dagster"
@@ -40,7 +40,7 @@ def instance_of(settings: Settings) -> Iterator[dg.DagsterInstance]:
         DagsterError, DagsterUnreachable: the database of its storage refuses, or does not answer.
     """
     os.chdir(ROOT)
-    with asked("-"):
+    with translate_storage_errors("-"):
         opened = dg.DagsterInstance.from_config(str(dagster_home(settings)))
     with opened as instance:
         yield instance

@@ -16,7 +16,7 @@ from mlops_assets.loop.outstanding import Work
 from mlops_assets.loop.replay import DagsterLoop, advance
 from mlops_assets.resources.settings import Settings
 from mlops_assets.timeline import iso
-from mlops_assets.waiting import waited_for
+from mlops_assets.waiting import wait_for_server
 
 
 def replay_project(
@@ -48,10 +48,12 @@ def play(
         def told(error: Unreachable) -> None:
             console.print(str(error), markup=False, highlight=False)
 
-        loop = DagsterLoop(instance, project_context, watch=watch, told=told)
+        loop = DagsterLoop(instance, project_context, watch=watch, report_unreachable=told)
         for moment in advance(project_context, loop, windows=windows, until=bound):
             moments.append(iso(moment))
-            console.print(waited_for(partial(line_of, project_context, moment), loop.away), highlight=False)
+            console.print(
+                wait_for_server(partial(line_of, project_context, moment), loop.on_unreachable), highlight=False
+            )
     return moments
 
 

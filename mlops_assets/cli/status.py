@@ -13,7 +13,7 @@ from rich.table import Table
 from mlops_assets.context import ProjectContext
 from mlops_assets.errors import EndpointError
 from mlops_assets.ledger.view import LedgerView
-from mlops_assets.loop.outstanding import watched_from
+from mlops_assets.loop.outstanding import monitored_from
 from mlops_assets.monitoring.observation import predictions_frame
 from mlops_assets.monitoring.performance import compare_losses
 from mlops_assets.timeline import iso
@@ -31,7 +31,7 @@ def project_status(context: ProjectContext) -> dict[str, Any]:
         "endpoint": _endpoint(context),
         "windows": _windows(context, view),
         "events": _events(context, view),
-        "retrainings": sum(f.outcome == "JUDGED" and f.by in ("policy", "person") for f in view.ended),
+        "retrainings": sum(f.outcome == "JUDGED" and f.by in ("policy", "person") for f in view.ended_trainings),
         "decisions": [
             {
                 "id": d.id,
@@ -84,7 +84,7 @@ def _endpoint(context: ProjectContext) -> dict[str, Any]:
 
 
 def _windows(context: ProjectContext, view: LedgerView) -> dict[str, int]:
-    since = watched_from(context.timeline, view)
+    since = monitored_from(view)
     watched = [] if since is None else [w for w in context.timeline.ended_windows(context.now()) if w.end > since]
     return {
         "scored": sum(view.newest_report("health", window.id) is not None for window in watched),
@@ -105,7 +105,7 @@ def _events(context: ProjectContext, view: LedgerView) -> dict[str, int]:
 
 
 def _run_of(view: LedgerView, decision: str) -> str | None:
-    runs = [fact.run_id for fact in view.started if fact.decision == decision]
+    runs = [fact.run_id for fact in view.started_trainings if fact.decision == decision]
     return runs[-1] if runs else None
 
 
@@ -183,7 +183,7 @@ def render(name: str, facts: dict[str, Any]) -> RenderableType:
 
 def windows_table(context: ProjectContext, view: LedgerView) -> pd.DataFrame:
     """One row per watched window: start, losses, versions that served, decision and its reason."""
-    since, rows = watched_from(context.timeline, view), []
+    since, rows = monitored_from(view), []
     for window in context.timeline.ended_windows(context.now()):
         if since is None or window.end <= since:
             continue

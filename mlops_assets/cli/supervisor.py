@@ -20,7 +20,7 @@ from prometheus_client import CollectorRegistry, Gauge
 from mlops_assets.errors import Unreachable
 from mlops_assets.resources.runtime.probes import Probes
 from mlops_assets.resources.settings import ROOT
-from mlops_assets.waiting import answer_of
+from mlops_assets.waiting import retry_until_reachable
 
 STOP_WITHIN = 8.0
 """Seconds that the child may take to end by itself; then it and all that it started are killed."""
@@ -108,7 +108,7 @@ class Supervisor:
         for each in (signal.SIGTERM, signal.SIGINT):
             signal.signal(each, self._hand_on)
         with Probes(host, port, self.missing, self.registry):
-            answer_of(self.part.needs, self._wait_on, self._end)
+            retry_until_reachable(self.part.needs, self._wait_on, self._end)
             if self._end.is_set():
                 return 128 + signal.SIGTERM
             self._child = subprocess.Popen(

@@ -45,7 +45,7 @@ def champion(spec: ProjectSpec, outcome: Outcome, view: LedgerView) -> dict[str,
 
 
 def _decision(view: LedgerView, training: str) -> str:
-    decision = next((fact.decision for fact in view.started if fact.training == training), None)
+    decision = next((fact.decision for fact in view.started_trainings if fact.training == training), None)
     found = view.decision(decision) if decision else None
     return found.reason if found is not None else "none: asked for by a person"
 

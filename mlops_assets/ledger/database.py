@@ -1,4 +1,4 @@
-"""The ledger's database: reached with patience, its schema brought up to date, what is wrong with it said."""
+"""The ledger's database: connections with retries, schema migrations, and translation of errors."""
 
 from __future__ import annotations
 
@@ -14,44 +14,44 @@ import tenacity
 from mlops_assets.errors import LedgerError, LedgerUnreachable
 
 SCHEMA = "0003"
-"""The newest version that `migrations` knows."""
+"""The schema's version: that of the newest migration."""
 VERSION_TABLE = "ledger_version"
-"""Dagster's storage may lie in the same database, with an `alembic_version` of its own."""
-FIRST = (("forwarded", "0002"), ("facts", "0001"))
-"""What a database without a version is, by the newest table that it has: the first two versions did not note theirs."""
-PATIENCE = 6.0
-"""Seconds that a server may be away, as when it is restarted, before its user hears of it."""
-NOTICED = {
+"""Alembic's version table. Dagster's storage may use the same database and has its own `alembic_version` there."""
+UNVERSIONED_TABLES = (("forwarded", "0002"), ("facts", "0001"))
+"""The schema's version of a database without a version table, by its newest table: the first two did not store theirs."""
+RETRY_SECONDS = 6.0
+"""Seconds for which connecting is tried again, as while a server restarts."""
+LIBPQ_OPTIONS = {
     "connect_timeout": 5,
     "tcp_user_timeout": 10_000,
     "keepalives_idle": 5,
     "keepalives_interval": 2,
     "keepalives_count": 3,
 }
-"""How libpq notices within seconds that a host is gone without a word; by itself it would wait for minutes."""
+"""Make libpq notice within seconds that a host is gone; its defaults take minutes."""
 ENGINES: dict[str, sa.Engine] = {}
-"""Of this process, by URL."""
-LOCK = 0x6C6564676572
-"""PostgreSQL's advisory lock for migrations."""
-REFUSED = (
+"""The engines of this process, by URL."""
+MIGRATION_LOCK = 0x6C6564676572
+"""Key of PostgreSQL's advisory lock that is held while the schema is migrated."""
+PERMANENT_FAILURES = (
     "authentication failed",
     "no password supplied",
     "does not exist",
     "no pg_hba.conf entry",
     "permission denied",
 )
-"""What libpq says when trying again does not help; it has no codes for what goes wrong while connecting."""
+"""Parts of libpq's messages for which trying again does not help. libpq has no error codes for connecting."""
 
 
 class Database:
-    """Transactions on the ledger's database.
+    """Connections and transactions on the ledger's database. The schema is migrated when it is opened.
 
     Args:
-        url: a SQLAlchemy URL; the folder of an SQLite file is created.
+        url: a SQLAlchemy URL. The folder of an SQLite file is created.
 
     Raises:
-        LedgerError: it is refused, or of a version that this platform does not know.
-        LedgerUnreachable: it does not answer.
+        LedgerError: the database refuses a request, or its schema is newer than this platform.
+        LedgerUnreachable: the database does not answer.
     """
 
     def __init__(self, url: str) -> None:
@@ -68,65 +68,68 @@ class Database:
 
     @contextmanager
     def connect(self) -> Iterator[sa.Connection]:
-        """A connection to read from.
+        """Yield a connection to read from.
 
         Raises:
-            LedgerError: it is refused.
-            LedgerUnreachable: it did not answer for `PATIENCE` seconds.
+            LedgerError: the database refuses a request.
+            LedgerUnreachable: the database did not answer for `RETRY_SECONDS`.
         """
         try:
-            # giving the connection back ends its transaction, which needs the server too
+            # closing the connection ends its transaction, which can fail too
             with self._connection() as connection:
                 yield connection
         except sa.exc.DBAPIError as error:
-            raise (self._away if error.connection_invalidated else self._refused)(error) from error
+            raise (self._unreachable if error.connection_invalidated else self._refused)(error) from error
 
     @contextmanager
     def begin(self) -> Iterator[sa.Connection]:
-        """A transaction: all that is written in it, or nothing.
+        """Yield a connection with a transaction that is committed when the block ends without an error.
 
         Raises:
-            LedgerError, LedgerUnreachable: as `connect`. When the connection breaks as it is committed, it may have
-                been.
+            LedgerError: the database refuses a request.
+            LedgerUnreachable: the database did not answer for `RETRY_SECONDS`, or the connection broke. When it broke
+                during the commit, the transaction may have been committed.
         """
         with self.connect() as connection, connection.begin():
             yield connection
 
     def close(self) -> None:
-        """Give its idle connections back; who asks again gets a new one."""
+        """Close the idle connections. Later requests open new ones."""
         self.engine.dispose()
 
     def _connection(self) -> sa.Connection:
         retrying = tenacity.Retrying(
-            retry=tenacity.retry_if_exception(may_pass),
+            retry=tenacity.retry_if_exception(is_temporary),
             wait=tenacity.wait_random_exponential(0.2, max=2),
-            stop=tenacity.stop_after_delay(PATIENCE),
+            stop=tenacity.stop_after_delay(RETRY_SECONDS),
             reraise=True,
         )
         try:
             return retrying(self.engine.connect)
         except sa.exc.DBAPIError as error:
-            raise (self._away if may_pass(error) else self._refused)(error) from error
+            raise (self._unreachable if is_temporary(error) else self._refused)(error) from error
 
     def _refused(self, error: sa.exc.DBAPIError) -> LedgerError:
         settings = "MLOPS_ASSETS_DATABASE_URL, PGPASSWORD and PGPASSFILE" if self.postgresql else "MLOPS_ASSETS_HOME"
-        return LedgerError("-", self.place, f"it refuses: {words_of(error)}", f"look at {settings}, and at its rights")
+        return LedgerError(
+            "-", self.place, f"it refused a request: {driver_message(error)}", f"check {settings}, and the rights on it"
+        )
 
-    def _away(self, error: sa.exc.DBAPIError) -> LedgerUnreachable:
+    def _unreachable(self, error: sa.exc.DBAPIError) -> LedgerUnreachable:
         return LedgerUnreachable(
             "-",
             self.place,
-            f"it does not answer: {words_of(error)}",
-            "look at MLOPS_ASSETS_DATABASE_URL and at the server; what was asked may be asked again",
+            f"it does not answer: {driver_message(error)}",
+            "check MLOPS_ASSETS_DATABASE_URL and the server, then try again",
         )
 
     # The schema
 
     def _version(self, connection: sa.Connection) -> str | None:
-        """The schema's version; None: it has none.
+        """Return the schema's version; None for a database without a version table.
 
         Raises:
-            LedgerError: this platform does not know it.
+            LedgerError: the version is newer than this platform.
         """
         if not sa.inspect(connection).has_table(VERSION_TABLE):
             return None
@@ -135,19 +138,19 @@ class Database:
             raise LedgerError(
                 "-",
                 self.place,
-                f"its schema has version {version}, this platform knows those up to {SCHEMA}",
+                f"its schema has version {version}; this platform supports versions up to {SCHEMA}",
                 "use the version of the platform that wrote it, or another database",
             )
         return str(version)
 
     def _migrate(self) -> None:
-        """One process at a time, and wholly or not at all, whichever database it is."""
+        """Bring the schema up to date in one transaction, one process at a time."""
         from alembic import command
         from alembic.config import Config
 
         with self.connect() as connection:
             if self.postgresql:
-                connection.execute(sa.select(sa.func.pg_advisory_xact_lock(LOCK)))
+                connection.execute(sa.select(sa.func.pg_advisory_xact_lock(MIGRATION_LOCK)))
             else:
                 connection.exec_driver_sql("BEGIN IMMEDIATE")
             config = Config()
@@ -155,27 +158,27 @@ class Database:
             config.attributes["connection"] = connection
             if self._version(connection) is None:
                 tables = sa.inspect(connection).get_table_names()
-                unnoted = next((version for table, version in FIRST if table in tables), None)
-                if unnoted is not None:
-                    command.stamp(config, unnoted)
+                unversioned = next((version for table, version in UNVERSIONED_TABLES if table in tables), None)
+                if unversioned is not None:
+                    command.stamp(config, unversioned)
             command.upgrade(config, SCHEMA)
             connection.commit()
 
 
-def may_pass(error: BaseException) -> bool:
-    """Whether a server that did not answer, or that ended under a question, may answer later."""
+def is_temporary(error: BaseException) -> bool:
+    """Return whether the same request may succeed later: the server did not answer, or ended during the request."""
     if isinstance(error, sa.exc.DBAPIError) and error.connection_invalidated:
         return True
     if not isinstance(error, sa.exc.OperationalError) or isinstance(error.orig, sqlite3.Error):
         return False
-    return not any(each in str(error.orig) for each in REFUSED)
+    return not any(each in str(error.orig) for each in PERMANENT_FAILURES)
 
 
 def _engine(url: str) -> sa.Engine:
-    """One for the life of a process: to connect to PostgreSQL costs both sides more than all that is asked then."""
+    """Return the engine of a URL. It is kept for the process, because connecting to PostgreSQL costs more than a query."""
     if url not in ENGINES:
         if sa.engine.make_url(url).get_backend_name() == "postgresql":
-            engine = sa.create_engine(url, pool_size=1, max_overflow=8, pool_pre_ping=True, connect_args=NOTICED)
+            engine = sa.create_engine(url, pool_size=1, max_overflow=8, pool_pre_ping=True, connect_args=LIBPQ_OPTIONS)
         else:
             engine = sa.create_engine(url, poolclass=sa.pool.NullPool)
             sa.event.listen(engine, "connect", _prepare_sqlite)
@@ -188,12 +191,12 @@ def _forget_connections() -> None:
         engine.dispose(close=False)
 
 
-# a forked process must neither speak on its parent's connections nor close them
+# a forked process must neither use its parent's connections nor close them
 os.register_at_fork(after_in_child=_forget_connections)
 
 
-def words_of(error: sa.exc.DBAPIError) -> str:
-    """What the driver said, in one line."""
+def driver_message(error: sa.exc.DBAPIError) -> str:
+    """Return the message of the database driver in one line."""
     return " ".join(str(error.orig).split())
 
 

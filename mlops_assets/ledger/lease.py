@@ -1,8 +1,8 @@
-"""Who carries out a project's loop: a lease in the ledger's database, so that two Dagsters do not do the same work.
+"""The lease on a project's loop: only one Dagster at a time runs it.
 
-Dagster keeps its own daemons apart by its storage. Two storages over one ledger (two machines, or two DAGSTER_HOMEs)
-know nothing of each other: both would train for the same decision. The lease is no fact of the project's history: it
-says who is there now, and is overwritten.
+Dagster prevents two daemons over one storage. Two storages over one ledger (on two machines, or with two DAGSTER_HOMEs)
+do not know each other, and both would train for the same decision. So the one that runs the loop holds a lease in the
+ledger's database, and renews it. A lease is not a fact: it is overwritten.
 """
 
 from __future__ import annotations
@@ -15,21 +15,21 @@ from sqlalchemy.dialects import postgresql, sqlite
 from mlops_assets.ledger.database import Database
 
 LEASES = sa.table("leases", *map(sa.column, ("project", "holder", "place", "renewed")))
-LENGTH = 60
-"""Seconds after its holder's last sign of life in which nobody else gets it."""
-AHEAD = 5
-"""A sign of life that lies further in the future is none: the clock was set back since."""
+LEASE_SECONDS = 60
+"""Seconds that a lease is valid after its last renewal."""
+MAX_CLOCK_SKEW = 5
+"""Seconds that a renewal may lie in the future. One that lies further ahead is not valid: the clock was set back."""
 RENEW_AFTER = 15
-"""Seconds after which a holder gives a sign of life; it looks every few seconds, and need not write each time."""
+"""Seconds between two renewals; sensors run every few seconds and need not write each time."""
 
 
 @dataclass(frozen=True)
-class Holder:
-    """One that carries out loops.
+class LeaseHolder:
+    """A Dagster that can hold leases.
 
     Args:
-        id: the same after a restart, another one for everybody else.
-        place: where it runs, for people.
+        id: identifies its storage; it stays the same over restarts.
+        place: where it runs, for messages.
     """
 
     id: str
@@ -38,11 +38,11 @@ class Holder:
 
 @dataclass(frozen=True)
 class LeaseConflict:
-    """Somebody else has the lease.
+    """The lease is held by another Dagster.
 
     Args:
-        place: where it runs.
-        seconds: since its last sign of life.
+        place: where that one runs.
+        seconds: seconds since it renewed the lease.
     """
 
     place: str
@@ -50,8 +50,8 @@ class LeaseConflict:
 
     def __str__(self) -> str:
         return (
-            f"another Dagster ({self.place}) carries out this project's loop (last sign of life {self.seconds} s ago); "
-            f"end one of the two: {LENGTH} s after that one's last sign this one goes on"
+            f"another Dagster ({self.place}) runs this project's loop; it renewed its lease {self.seconds} s ago. "
+            f"Stop one of the two; this one takes over {LEASE_SECONDS} s after the other's last renewal"
         )
 
 
@@ -59,15 +59,15 @@ class Lease:
     """A project's lease.
 
     Args:
-        database: the ledger's. Every method may raise what its connections do.
-        project: its name.
+        database: the ledger's database. Every method may raise LedgerError and LedgerUnreachable.
+        project: the project's name.
     """
 
     def __init__(self, database: Database, project: str) -> None:
         self.database, self.project = database, project
 
-    def take(self, holder: Holder) -> LeaseConflict | None:
-        """Take it, or give a sign of life; who has it, if it is somebody else."""
+    def take(self, holder: LeaseHolder) -> LeaseConflict | None:
+        """Take or renew the lease; return the conflict if another Dagster holds it, else None."""
         with self.database.connect() as connection:
             row = self._row(connection)
         if row is not None and row.holder == holder.id and 0 <= row.seconds < RENEW_AFTER:
@@ -76,8 +76,8 @@ class Lease:
             return conflict
         insert = postgresql.insert if self.database.postgresql else sqlite.insert
         new = insert(LEASES).values(project=self.project, holder=holder.id, place=holder.place, renewed=self._clock)
-        silent = new.excluded.renewed - LEASES.c.renewed
-        free = sa.or_(LEASES.c.holder == holder.id, sa.not_(silent.between(-AHEAD, LENGTH)))
+        age = new.excluded.renewed - LEASES.c.renewed
+        free = sa.or_(LEASES.c.holder == holder.id, sa.not_(age.between(-MAX_CLOCK_SKEW, LEASE_SECONDS)))
         statement = new.on_conflict_do_update(
             index_elements=["project"],
             set_={name: new.excluded[name] for name in ("holder", "place", "renewed")},
@@ -87,8 +87,8 @@ class Lease:
             connection.execute(statement)
             return _conflict(self._row(connection), holder)
 
-    def conflict(self, holder: Holder) -> LeaseConflict | None:
-        """Who has it, if it is somebody else."""
+    def conflict(self, holder: LeaseHolder) -> LeaseConflict | None:
+        """Return the conflict if another Dagster holds the lease, else None. Nothing is written."""
         with self.database.connect() as connection:
             return _conflict(self._row(connection), holder)
 
@@ -99,13 +99,13 @@ class Lease:
 
     @property
     def _clock(self) -> sa.ColumnElement[int]:
-        """The database's, where it is a server: the clocks of two machines may differ."""
+        """The database's time in POSIX seconds: the clocks of two machines may differ."""
         if self.database.postgresql:
             return sa.cast(sa.func.date_part("epoch", sa.func.now()), sa.BigInteger)
         return sa.cast(sa.func.strftime("%s", "now"), sa.BigInteger)
 
 
-def _conflict(row: sa.Row[tuple[str, str, int]] | None, holder: Holder) -> LeaseConflict | None:
-    if row is None or row.holder == holder.id or not -AHEAD <= row.seconds <= LENGTH:
+def _conflict(row: sa.Row[tuple[str, str, int]] | None, holder: LeaseHolder) -> LeaseConflict | None:
+    if row is None or row.holder == holder.id or not -MAX_CLOCK_SKEW <= row.seconds <= LEASE_SECONDS:
         return None
     return LeaseConflict(row.place, max(0, row.seconds))

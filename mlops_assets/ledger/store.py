@@ -1,7 +1,7 @@
-"""The ledger: an append-only store of facts, and the one truth about a project's loop.
+"""The ledger: an append-only store of facts, and the source of truth about a project's loop.
 
-One table, one row a fact. `(project, kind, key)` is unique, so writing a fact twice leaves one: every writer may be
-killed and run again. Readers get a `LedgerView`, an immutable view that answers the loop's questions.
+It is one table with one row per fact. `(project, kind, key)` is unique, so a fact that is written twice is stored once,
+and every writer can be killed and run again. Readers get a `LedgerView`, which is immutable.
 """
 
 from __future__ import annotations
@@ -27,22 +27,22 @@ class Ledger:
     """The facts of all projects behind one SQLAlchemy URL.
 
     Args:
-        url: a SQLAlchemy URL; the folder of an SQLite file is created.
+        url: a SQLAlchemy URL. The folder of an SQLite file is created.
 
     Raises:
-        LedgerError: the database is refused, or of a version that this platform does not know. Every method may raise
-            LedgerUnreachable.
+        LedgerError: the database refuses a request, or its schema is newer than this platform. Every method may also
+            raise LedgerUnreachable.
     """
 
     def __init__(self, url: str) -> None:
         self.database = Database(url)
 
     def append(self, project: str, *facts: Fact) -> list[bool]:
-        """Write facts in one transaction; tells for each whether it was new."""
+        """Write facts in one transaction, and return for each whether it was new."""
         statement = self._insert(FACTS_TABLE).on_conflict_do_nothing(index_elements=["project", "kind", "key"])
         with self.database.begin() as connection:
             if self.database.postgresql:
-                # ids are given before a transaction commits: one after the other, so that no reader passes one over
+                # ids are assigned before a transaction commits. One writer at a time, so that no reader skips a fact.
                 connection.execute(sa.select(sa.func.pg_advisory_xact_lock(sa.func.hashtext(project))))
             return [connection.execute(statement.values(**_row(project, fact))).rowcount == 1 for fact in facts]
 
@@ -50,7 +50,7 @@ class Ledger:
         return postgresql.insert(table) if self.database.postgresql else sqlite.insert(table)
 
     def view(self, project: str) -> LedgerView:
-        """Everything that is known about a project, in the order of writing."""
+        """Return a view of all facts of a project, in the order in which they were written."""
         query = sa.select(FACTS_TABLE.c.body).where(FACTS_TABLE.c.project == project).order_by(FACTS_TABLE.c.id)
         with self.database.connect() as connection:
             return LedgerView(project, tuple(_fact(project, body) for body in connection.scalars(query)))
@@ -58,12 +58,12 @@ class Ledger:
     # Forwarding
 
     def facts_after(self, project: str, position: int, limit: int) -> list[tuple[int, AnyFact]]:
-        """A project's facts behind one that was read before, in the order of writing, each with its id.
+        """Return the facts of a project after a position, in the order in which they were written, each with its id.
 
         Args:
-            project: its name.
+            project: the project's name.
             position: id of the last fact that was read; 0 for none.
-            limit: at most so many.
+            limit: the largest number of facts to return.
         """
         query = (
             sa.select(FACTS_TABLE.c.id, FACTS_TABLE.c.body)
@@ -75,19 +75,19 @@ class Ledger:
             return [(int(number), _fact(project, body)) for number, body in connection.execute(query)]
 
     def count_after(self, project: str, position: int) -> int:
-        """How many facts a project has behind one that was read before."""
+        """Return how many facts a project has after a position."""
         query = sa.select(sa.func.count()).where(FACTS_TABLE.c.project == project, FACTS_TABLE.c.id > position)
         with self.database.connect() as connection:
             return int(connection.scalar(query) or 0)
 
     def position(self, consumer: str, project: str) -> int:
-        """Id of the last fact of a project that a consumer has; 0 for none."""
+        """Return the id of the last fact of a project that a consumer has processed; 0 for none."""
         query = sa.select(FORWARDED.c.position).where(FORWARDED.c.consumer == consumer, FORWARDED.c.project == project)
         with self.database.connect() as connection:
             return int(connection.scalar(query) or 0)
 
-    def forwarded(self, consumer: str, project: str, position: int) -> None:
-        """Keep which fact is the last one that a consumer has."""
+    def set_position(self, consumer: str, project: str, position: int) -> None:
+        """Store the id of the last fact of a project that a consumer has processed."""
         insert = self._insert(FORWARDED).values(consumer=consumer, project=project, position=position)
         statement = insert.on_conflict_do_update(
             index_elements=["consumer", "project"], set_={"position": insert.excluded.position}
@@ -96,7 +96,7 @@ class Ledger:
             connection.execute(statement)
 
     def projects(self) -> list[str]:
-        """Names of all projects that have facts."""
+        """Return the names of all projects that have facts."""
         with self.database.connect() as connection:
             return list(connection.scalars(sa.select(FACTS_TABLE.c.project).distinct().order_by(FACTS_TABLE.c.project)))
 
@@ -114,7 +114,7 @@ def _row(project: str, fact: Fact) -> dict[str, str]:
 
 @lru_cache(maxsize=50_000)
 def _fact(project: str, body: str) -> AnyFact:
-    """A fact from its row. Facts never change, so what one look at the ledger has read the next one need not."""
+    """Return a fact from its stored text. Facts never change, so parsed ones are cached."""
     try:
         return FACTS.validate_json(body)
     except ValidationError as error:
@@ -122,6 +122,6 @@ def _fact(project: str, body: str) -> AnyFact:
         raise LedgerError(
             project,
             f"ledger, a fact of kind {kind!r}",
-            f"this version of the platform cannot read it: {error.error_count()} field(s) do not fit",
+            f"this version of the platform cannot read it: {error.error_count()} invalid field(s)",
             "use the version of the platform that wrote the state folder, or start with an empty one",
         ) from error

@@ -1,76 +1,67 @@
-"""What a report says in numbers: typed summaries, kept in the ledger with the report's fact."""
+"""The numbers of a report: typed summaries, stored in the ledger with the report's fact."""
 
 from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import AwareDatetime, Field
+
+from mlops_assets.ledger.frozen import FrozenModel
 
 
-class Record(BaseModel):
-    """Base of all records: unknown fields are errors, values never change."""
-
-    # a field whose stored name is another one has that name as its alias: state folders of earlier releases stay readable
-    model_config = ConfigDict(
-        extra="forbid",
-        frozen=True,
-        use_attribute_docstrings=True,
-        validate_by_name=True,
-        validate_by_alias=True,
-        serialize_by_alias=True,
-    )
-
-
-class DriftSummary(Record):
-    """How far a deployment period's live rows lie from its version's own reference."""
+class DriftSummary(FrozenModel):
+    """Distance between the live rows of a deployment period and the reference of its version."""
 
     verdict: Literal["too young", "drift", "no drift"]
+    """`too young`: fewer rows than `monitoring.min_rows`, so nothing was compared."""
     rows: int
-    """Of the deployment period, within `monitoring.current`."""
+    """Rows of the deployment period within `monitoring.current`."""
     window_rows: int = 0
-    """Of the deployment period, in this window itself."""
+    """Rows of the deployment period in this window alone."""
     statistic: str
     threshold: float
     share: float | None = None
-    """Share of columns above the threshold; None when too young."""
+    """Share of columns above the threshold, from 0 to 1; None when too young."""
     columns: dict[str, float] = {}
-    """Distance per column."""
+    """Distance of each column."""
     prediction: dict[str, float] = {}
-    """Distance of the predictions, per statistic that the policy or the report needs."""
+    """Distance of the predictions, by each statistic that the policy or the report needs."""
 
 
-class PerformanceSummary(Record):
-    """The loss of one window, over the same events for served, shadow and baseline."""
+class PerformanceSummary(FrozenModel):
+    """The loss of one window, over the same events for champion, shadow and baseline."""
 
     pending: bool
-    """The labels are not there yet; all numbers are None."""
+    """The labels are not known yet; all numbers are None."""
     labels_at: AwareDatetime
+    """When all labels of the window are known."""
     metric: str
     rows: int = 0
-    """Labelled answers of the window."""
+    """Number of labelled predictions in the window."""
     deployment_period_rows: int = Field(0, alias="reign_rows")
-    """Those of them that the deployment period's version gave."""
+    """Number of those that the version of the deployment period made."""
     served: float | None = None
-    """Loss of all answers of the window, whoever gave them."""
+    """Loss of all predictions that were served in the window, whichever version made them."""
     deployment_period: float | None = Field(None, alias="reign")
-    """Loss of the deployment period's answers only; policies read this one."""
+    """Loss of the predictions of the deployment period's version; policies read this one."""
     shadow: float | None = None
     """Loss of the shadow over the same events as `served`."""
     baseline: float | None = None
     """Loss of the baseline over the same events as `served`."""
     realised_gain: float | None = None
-    """1 - deployment period / shadow over the deployment period so far, where a promotion had promised one."""
+    """1 - loss of the deployment period / loss of the shadow, over the deployment period so far; None unless its
+    promotion expected a gain."""
     promised_gain: float | None = None
-    """1 - candidate / the same shadow on the hold-out of the last promotion."""
+    """1 - candidate's loss / loss of the same shadow, on the hold-out of the last promotion."""
 
 
-class HealthSummary(Record):
-    """How the service did in one window."""
+class HealthSummary(FrozenModel):
+    """How the service worked in one window."""
 
     requests: int
     errors: int
     availability: float | None
-    """Answered / due events; None when nothing was due."""
+    """Share of due events with a prediction, from 0 to 1; None when no event was due."""
     late: int
     missed: int
     p50_ms: float | None

@@ -1,4 +1,4 @@
-"""What the ledger knows about one project, as an immutable view that answers the loop's questions."""
+"""A view of the facts of one project: windows, events, deployment periods, reports, decisions, trainings."""
 
 from __future__ import annotations
 
@@ -30,17 +30,17 @@ from mlops_assets.ledger.facts import (
     WindowPublished,
     WindowQuarantined,
 )
-from mlops_assets.spec.loop import Shadow
+from mlops_assets.spec.loop import ShadowChoice
 
 F = TypeVar("F", bound=Fact)
 
 
 class LedgerView:
-    """The facts of one project, in the order in which they were written.
+    """The facts of one project at one moment. It is immutable: a later fact is in a later view.
 
     Args:
-        project: its name.
-        facts: everything that the ledger holds about it.
+        project: the project's name.
+        facts: all facts of the project, in the order in which they were written.
     """
 
     def __init__(self, project: str, facts: tuple[AnyFact, ...]) -> None:
@@ -48,23 +48,26 @@ class LedgerView:
         self.facts = facts
 
     def of(self, kind: type[F]) -> list[F]:
-        """All facts of one kind, oldest first."""
+        """Return all facts of one kind, oldest first."""
         return [fact for fact in self.facts if isinstance(fact, kind)]
 
     # Time and windows
 
     @cached_property
     def clock(self) -> datetime | None:
-        """Where a replay clock was last moved to; None if it never was."""
+        """The time to which a replay clock was last moved; None when it was never moved."""
         return max((fact.at for fact in self.of(ClockMoved)), default=None)
 
     @cached_property
     def published(self) -> dict[str, WindowPublished]:
-        """The newest publication of each window; one that later reads badly stays published."""
+        """The newest publication of each window, by window id. A window stays published when a later version fails its audit."""
         return {fact.window: fact for fact in self.of(WindowPublished)}
 
     def edition(self, kind: type[WindowPublished] | type[WindowLabelled], window: str, version: str) -> int:
-        """Which edition of a window's rows or labels a version is: the newest one's again, or the next."""
+        """Return the edition number of a version of a window's rows or labels.
+
+        It is the newest edition's number when the version is the newest one's, else the next number.
+        """
         editions = [fact for fact in self.of(kind) if fact.window == window]
         if not editions:
             return 0
@@ -73,49 +76,49 @@ class LedgerView:
 
     @cached_property
     def labelled(self) -> dict[str, WindowLabelled]:
-        """The newest labels of each window."""
+        """The newest labels of each window, by window id."""
         return {fact.window: fact for fact in self.of(WindowLabelled)}
 
     @cached_property
     def quarantined(self) -> dict[str, WindowQuarantined]:
-        """The newest failed audit of each window whose rows, or whose labels, never passed."""
+        """The newest failed audit of each window whose rows or labels have never passed, by window id."""
         passed: dict[str, Collection[str]] = {"raw_data": self.published, "labels": self.labelled}
         return {f.window: f for f in self.of(WindowQuarantined) if f.window not in passed[f.table]}
 
     @cached_property
     def repaired(self) -> set[str]:
-        """Windows that had lain in quarantine before they were published."""
+        """Ids of windows whose rows or labels were quarantined before they were published."""
         rows = {fact.window for fact in self.of(WindowPublished) if fact.repaired}
         return rows | {fact.window for fact in self.of(WindowLabelled) if fact.repaired}
 
-    # Answers
+    # Events
 
     @cached_property
     def scored_through(self) -> datetime | None:
-        """Every event due by then was answered, missed, or is still asked for."""
+        """Every event that was due by then is predicted, missed or waiting; None before the first scoring."""
         return max((fact.through for fact in self.of(Scored)), default=None)
 
     @cached_property
     def waiting(self) -> list[str]:
-        """Ids of events that are asked for again at the next scoring."""
+        """Ids of events without a prediction that the next scoring tries again."""
         scored = self.of(Scored)
         return list(scored[-1].waiting) if scored else []
 
     @cached_property
     def missed(self) -> dict[str, EventMissed]:
-        """Events that nobody can answer any more, by id."""
+        """Events that have no prediction and will not get one, by id."""
         return {fact.event_id: fact for fact in self.of(EventMissed)}
 
     # Versions and deployment periods
 
     @cached_property
     def versions(self) -> dict[int, VersionTrained]:
-        """All trained versions, by number."""
+        """All registered versions, by number."""
         return {fact.version: fact for fact in self.of(VersionTrained)}
 
     @cached_property
     def deployment_periods(self) -> list[DeploymentPeriod]:
-        """All deployment periods, oldest first; the last one is open."""
+        """All deployment periods, oldest first; the last one has no end yet."""
         promoted = [fact for fact in self.of(PromotionStep) if fact.step == "PROMOTED"]
         ends = [*(fact.at for fact in promoted[1:]), None][: len(promoted)]
         return [
@@ -131,45 +134,46 @@ class LedgerView:
         return self.deployment_periods[-1] if self.deployment_periods else None
 
     def deployment_period_at(self, moment: datetime) -> DeploymentPeriod | None:
-        """The deployment period in force just before a moment: a window's report is about the deployment period in force at its end.
+        """Return the deployment period just before a moment; None before the first one.
 
-        A version that takes over at the very end of a window did not answer a single event of it.
+        A window's report is about the period that this returns for the window's end: a version that is promoted exactly
+        at that end predicted no event of the window.
         """
-        before = [
-            deployment_period for deployment_period in self.deployment_periods if deployment_period.start < moment
-        ]
+        before = [period for period in self.deployment_periods if period.start < moment]
         return before[-1] if before else None
 
     @property
     def first_version(self) -> int | None:
-        """The first champion ever, which goes on in the shadow."""
+        """The version of the first champion; None before the first promotion."""
         return self.deployment_periods[0].version if self.deployment_periods else None
 
     def previous_version(self) -> int | None:
-        """The champion before the present one, another version than it."""
+        """Return the last champion that was another version than the present one; None without one."""
         return None if self.deployment_period is None else self.shadow_of(self.deployment_period, "previous")
 
-    def shadow_of(self, deployment_period: DeploymentPeriod, shadow: Shadow) -> int | None:
-        """The version that a deployment period is compared with: the first champion ever, or the one before it."""
-        if shadow == "none":
+    def shadow_of(self, period: DeploymentPeriod, choice: ShadowChoice) -> int | None:
+        """Return the version that a deployment period is compared with, by the project's choice; None without one."""
+        if choice == "none":
             return None
-        if shadow == "first":
+        if choice == "first":
             return self.first_version
         before = [
-            r.version
-            for r in self.deployment_periods
-            if r.number < deployment_period.number and r.version != deployment_period.version
+            other.version
+            for other in self.deployment_periods
+            if other.number < period.number and other.version != period.version
         ]
         return before[-1] if before else None
 
-    def shadow_for(self, shadow: Shadow) -> int | None:
-        """Which version predicts unseen beside the champion; None if nobody does, or the champion itself would."""
-        wanted = None if self.deployment_period is None else self.shadow_of(self.deployment_period, shadow)
-        return None if self.deployment_period is None or wanted == self.deployment_period.version else wanted
+    def shadow_for(self, choice: ShadowChoice) -> int | None:
+        """Return the version that should predict in the shadow now; None without one, or when it is the champion."""
+        if self.deployment_period is None:
+            return None
+        version = self.shadow_of(self.deployment_period, choice)
+        return None if version == self.deployment_period.version else version
 
     @cached_property
     def open_promotion(self) -> PromotionStep | None:
-        """A promotion that was begun and neither completed nor undone."""
+        """The newest promotion that was begun and neither completed nor undone; None without one."""
         steps: dict[str, PromotionStep] = {}
         for fact in self.of(PromotionStep):
             steps[fact.promotion] = fact
@@ -178,7 +182,7 @@ class LedgerView:
 
     @cached_property
     def first_as_of(self) -> datetime | None:
-        """Events count from the first promotion's `as_of`."""
+        """`as_of` of the first champion: events that were due earlier are not counted. None before the first promotion."""
         return self.versions[self.deployment_periods[0].version].as_of if self.deployment_periods else None
 
     # Reports
@@ -188,15 +192,15 @@ class LedgerView:
         return {(fact.report, fact.window, fact.stage): fact for fact in self.of(Reported)}
 
     def report(self, report: str, window: str, stage: Stage) -> Reported | None:
-        """One report of one window at exactly one stage."""
+        """Return one report of one window at one stage; None without one."""
         return self._reports.get((report, window, stage))
 
     def newest_report(self, report: str, window: str) -> Reported | None:
-        """One report of one window at the latest stage there is."""
+        """Return one report of one window at its latest stage; None without one."""
         return self.report(report, window, "labelled") or self.report(report, window, "ended")
 
     def missing_reports(self, window: str, stage: Stage) -> list[str]:
-        """What must still be reported before a window is decided on; drift and health do not wait for labels."""
+        """Return the reports that are missing before a window is decided on. Drift and health do not need labels."""
         found = {
             "drift": self.newest_report("drift", window),
             "performance": self.report("performance", window, stage),
@@ -212,66 +216,61 @@ class LedgerView:
         return [fact.decision for fact in self.of(Decided)]
 
     def decision(self, decision_id: str) -> Decision | None:
-        """The decision of an id."""
+        """Return the decision with an id; None without one."""
         return next((decision for decision in self.decisions if decision.id == decision_id), None)
 
     def decision_for(self, window: str, stage: Stage) -> Decision | None:
-        """What the policy decided for a window at a stage."""
+        """Return the policy's decision for a window at a stage; None without one."""
         return next((d for d in self.decisions if d.window == window and d.stage == stage and d.by == "policy"), None)
 
     @cached_property
-    def ended(self) -> list[TrainingEnded]:
+    def ended_trainings(self) -> list[TrainingEnded]:
         """All trainings that ended, oldest first."""
         return self.of(TrainingEnded)
 
     @cached_property
-    def consuming(self) -> list[TrainingEnded]:
-        """Trainings whose verdict, or whose last failure, consumed the evidence and started the cooldown."""
-        return [fact for fact in self.ended if fact.consumes and (fact.outcome == "JUDGED" or fact.final)]
+    def consuming_trainings(self) -> list[TrainingEnded]:
+        """Trainings whose verdict or final failure cleared the active triggers and started the cooldown, oldest first."""
+        return [fact for fact in self.ended_trainings if fact.consumes and (fact.outcome == "JUDGED" or fact.final)]
 
-    def consumed_through(self, deployment_period: DeploymentPeriod) -> datetime | None:
-        """`as_of` of the last training that consumed evidence of a deployment period."""
-        within = [fact.as_of for fact in self.consuming if fact.as_of >= deployment_period.start]
+    def consumed_through(self, period: DeploymentPeriod) -> datetime | None:
+        """Return `as_of` of the last training that cleared the active triggers of a deployment period."""
+        within = [fact.as_of for fact in self.consuming_trainings if fact.as_of >= period.start]
         return max(within, default=None)
 
     @property
     def cooldown_from(self) -> datetime | None:
-        """Where the cooldown starts: the last judged training, last failed attempt, or rollback."""
-        moments = [fact.as_of for fact in self.consuming]
-        moments += [
-            deployment_period.start
-            for deployment_period in self.deployment_periods
-            if deployment_period.cause == "rollback"
-        ]
+        """The start of the cooldown: `as_of` of the last training with a verdict or a final failure, or the last rollback."""
+        moments = [fact.as_of for fact in self.consuming_trainings]
+        moments += [period.start for period in self.deployment_periods if period.cause == "rollback"]
         return max(moments, default=None)
 
-    def attempts(self, decision: str) -> list[TrainingEnded]:
-        """A decision's trainings without a verdict: failed, or interrupted by a server's absence."""
-        unjudged = ("FAILED", "INTERRUPTED")
-        return [fact for fact in self.ended if fact.decision == decision and fact.outcome in unjudged]
+    def is_closed(self, decision_id: str) -> bool:
+        """Return whether a RETRAIN needs no further training.
 
-    def acted_on(self, decision: str) -> bool:
-        """Whether a RETRAIN is settled: judged, skipped, failed for good, or its evidence consumed otherwise."""
-        closed = [f for f in self.ended if f.decision == decision and (f.outcome in ("JUDGED", "SKIPPED") or f.final)]
-        if closed:
+        It is closed by a verdict, by being skipped, by a final failure, by the end of its deployment period, or by
+        another training that cleared the active triggers since.
+        """
+        ends = [fact for fact in self.ended_trainings if fact.decision == decision_id]
+        if any(fact.outcome in ("JUDGED", "SKIPPED") or fact.final for fact in ends):
             return True
-        found = self.decision(decision)
-        if found is None or (found.by == "person" and not found.evidence):
+        decision = self.decision(decision_id)
+        if decision is None or (decision.by == "person" and not decision.evidence):
             return False
-        deployment_period = self.deployment_period
-        if deployment_period is None or found.deployment_period != deployment_period.number:
+        period = self.deployment_period
+        if period is None or decision.deployment_period != period.number:
             return True
-        consumed = self.consumed_through(deployment_period)
-        return consumed is not None and consumed >= found.at
+        consumed = self.consumed_through(period)
+        return consumed is not None and consumed >= decision.at
 
     @property
     def open_retrain(self) -> Decision | None:
-        """The oldest RETRAIN that still waits for a training."""
-        return next((d for d in self.decisions if d.outcome == "RETRAIN" and not self.acted_on(d.id)), None)
+        """The oldest RETRAIN that needs a training; None without one."""
+        return next((d for d in self.decisions if d.outcome == "RETRAIN" and not self.is_closed(d.id)), None)
 
     @property
     def open_collect(self) -> Decision | None:
-        """The oldest COLLECT of the present deployment period whose hook has not run."""
+        """The oldest COLLECT of the present deployment period whose hook has not run; None without one."""
         done = {fact.decision for fact in self.of(Collected)}
         number = self.deployment_period.number if self.deployment_period else None
         return next(
@@ -294,12 +293,12 @@ class LedgerView:
         return self.of(GateVerdict)
 
     @cached_property
-    def started(self) -> list[TrainingStarted]:
-        """All trainings that got their slot, oldest first."""
+    def started_trainings(self) -> list[TrainingStarted]:
+        """All trainings that began, oldest first."""
         return self.of(TrainingStarted)
 
     @cached_property
     def feasibility(self) -> FeasibilityChecked | None:
-        """The newest feasibility model."""
+        """The newest result of the feasibility model; None without one."""
         found = self.of(FeasibilityChecked)
         return found[-1] if found else None

@@ -1,4 +1,4 @@
-"""Dagster's storage: which one it is, and what is said when it does not answer, or refuses."""
+"""Dagster's storage: its id, and the translation of its errors."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ import sqlalchemy as sa
 from dagster._core.storage.runs import SqlRunStorage
 
 from mlops_assets.errors import DagsterError, DagsterUnreachable, PlatformError
-from mlops_assets.ledger.database import may_pass, words_of
-from mlops_assets.ledger.lease import Holder
+from mlops_assets.ledger.database import is_temporary, driver_message
+from mlops_assets.ledger.lease import LeaseHolder
 
-NAMING = threading.Lock()
-"""Dagster gives its storage an id when it is first asked for, and sensors tick in several threads."""
-NAMED: set[str] = set()
-"""Ids of storages that this process has looked at; each look is a login where Dagster's storage is on a server."""
+ID_LOCK = threading.Lock()
+"""Dagster makes the id of its storage at the first request for it, and sensors run in several threads."""
+CONFIRMED_IDS: set[str] = set()
+"""Ids of storages that this process has read twice."""
 
 
 @contextmanager
-def asked(project: str) -> Iterator[None]:
-    """Questions to Dagster's storage, which answers for itself in SQLAlchemy's words, or in its own around them.
+def translate_storage_errors(project: str) -> Iterator[None]:
+    """Translate database errors of Dagster's storage, which are SQLAlchemy's errors or wrap them.
 
     Args:
-        project: whose loop asks; `-` for none.
+        project: name of the project whose loop reads the storage; `-` for none.
 
     Raises:
-        DagsterError: its database refuses.
-        DagsterUnreachable: its database does not answer now.
+        DagsterError: the database refuses a request.
+        DagsterUnreachable: the database does not answer now.
     """
     try:
         yield
@@ -41,26 +41,29 @@ def asked(project: str) -> Iterator[None]:
         causes = [each for each in (error, error.__cause__) if isinstance(each, sa.exc.DBAPIError)]
         if not causes:
             raise
-        kind, found = (DagsterUnreachable, "does not answer") if may_pass(causes[0]) else (DagsterError, "refuses")
-        remedy = "look at the database that dagster.yaml names, and at DAGSTER_HOME"
-        raise kind(project, "Dagster's storage", f"its database {found}: {words_of(causes[0])}", remedy) from error
+        temporary = is_temporary(causes[0])
+        kind, found = (DagsterUnreachable, "does not answer") if temporary else (DagsterError, "refused a request")
+        remedy = "check the database that dagster.yaml names, and DAGSTER_HOME"
+        raise kind(
+            project, "Dagster's storage", f"its database {found}: {driver_message(causes[0])}", remedy
+        ) from error
 
 
-def holder_of(instance: dg.DagsterInstance) -> Holder:
-    """The Dagster of an instance, as one that carries out loops: all processes over one storage are the same one.
+def lease_holder(instance: dg.DagsterInstance) -> LeaseHolder:
+    """Return a Dagster instance as a lease holder. All processes over one storage are the same holder.
 
     Raises:
-        DagsterError: its storage has no id.
+        DagsterError: the storage has no id.
     """
     storage = instance.run_storage
     if not isinstance(storage, SqlRunStorage):
         remedy = "use Dagster's storage on SQLite or PostgreSQL"
-        raise DagsterError("-", "Dagster's storage", f"{type(storage).__name__} has no id to know it by", remedy)
-    with NAMING:
+        raise DagsterError("-", "Dagster's storage", f"{type(storage).__name__} has no id", remedy)
+    with ID_LOCK:
         found = storage.get_run_storage_id()
-        if found not in NAMED:
-            # of several ids that processes gave at once the first one stands, and only a second look is sure to see it
+        if found not in CONFIRMED_IDS:
+            # several processes may make an id at once; the first one written is kept, and only a second read sees it
             found = storage.get_run_storage_id()
-            NAMED.add(found)
-    where = f"started in {Path.cwd()} on {socket.gethostname()}, its own files in {instance.root_directory}"
-    return Holder(found, where)
+            CONFIRMED_IDS.add(found)
+    where = f"started in {Path.cwd()} on {socket.gethostname()}, DAGSTER_HOME {instance.root_directory}"
+    return LeaseHolder(found, where)

@@ -1,7 +1,7 @@
-"""What is left to do at a moment: pure, and the one definition of "settled".
+"""The work of a project's loop that is outstanding at a moment. Pure.
 
-Sensors ask it what to launch, a replay asks it whether the loop has come to rest, `dataset` asks it whether anything
-due by now is still open. The order of the answer is the order of the work within a moment.
+Sensors launch its first item, a replay waits until it is empty, and a training refuses to begin while earlier work is in
+it. The loop is idle when nothing is outstanding and no run is active.
 """
 
 from __future__ import annotations
@@ -11,44 +11,44 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal
 
-from mlops_assets.ledger.facts import Stage
+from mlops_assets.ledger.facts import RequestedBy, Stage
 from mlops_assets.ledger.view import LedgerView
+from mlops_assets.retraining.retries import next_attempt
 from mlops_assets.timeline import Timeline, Window, contiguous, iso
 
 Sensor = Literal["live_data", "late_labels", "retraining", "endpoint_health"]
-LONGEST_PAUSE = timedelta(minutes=5)
-"""So long at most, on the wall's clock, something that failed waits before it is tried again."""
+"""The sensor that launches an item of work."""
 
 
 @dataclass(frozen=True)
 class Heal:
-    """A promotion that was begun and neither completed nor undone."""
+    """Finish or undo a promotion that was begun and not ended."""
 
     promotion: str
     sensor: Sensor = "endpoint_health"
 
     @property
     def key(self) -> str:
-        """Run key, without project and attempt."""
+        """The run key, without project and attempt."""
         return f"heal:{self.promotion}"
 
 
 @dataclass(frozen=True)
 class Score:
-    """Answers that are due by `through`."""
+    """Request the predictions that are due by `through`."""
 
     through: datetime
     sensor: Sensor = "live_data"
 
     @property
     def key(self) -> str:
-        """Run key, without project and attempt."""
+        """The run key, without project and attempt."""
         return f"score:{iso(self.through)}"
 
 
 @dataclass(frozen=True)
 class Observe:
-    """Windows that ended, or whose labels came: a range without holes."""
+    """Publish and report windows that ended, or whose labels arrived. The windows follow each other without a gap."""
 
     windows: tuple[Window, ...]
     stage: Stage
@@ -56,13 +56,13 @@ class Observe:
 
     @property
     def key(self) -> str:
-        """Run key, without project and attempt."""
+        """The run key, without project and attempt."""
         return f"observe:{self.stage}:{self.windows[0].id}:{self.windows[-1].id}"
 
 
 @dataclass(frozen=True)
 class Repair:
-    """A quarantined window that is read again, once per window's length."""
+    """Read a quarantined window again. This is done once per length of a window."""
 
     window: Window
     since: datetime
@@ -70,103 +70,114 @@ class Repair:
 
     @property
     def key(self) -> str:
-        """Run key, without project and attempt."""
+        """The run key, without project and attempt."""
         return f"repair:{self.window.id}:{iso(self.since)}"
 
 
 @dataclass(frozen=True)
 class Collect:
-    """A COLLECT decision whose hook has not run."""
+    """Run the project's `collect` hook for a COLLECT decision."""
 
     decision: str
     sensor: Sensor = "retraining"
 
     @property
     def key(self) -> str:
-        """Run key, without project and attempt."""
+        """The run key, without project and attempt."""
         return f"collect:{self.decision}"
 
 
 @dataclass(frozen=True)
 class Retrain:
-    """A RETRAIN decision with attempts left."""
+    """Train for a RETRAIN decision."""
 
     decision: str
     attempt: int
     not_before: datetime | None
-    """Wall time before which a further attempt must not start."""
+    """Wall time before which a further attempt must not start; None for the first attempt."""
     sensor: Sensor = "retraining"
 
     @property
     def key(self) -> str:
-        """Run key, without project and attempt: a retraining's own attempt is part of it."""
+        """The run key, without the project. It contains the attempt, because a training counts its own attempts."""
         return f"{self.decision}:{self.attempt}"
 
 
 Work = Heal | Score | Observe | Repair | Collect | Retrain
+"""An item of outstanding work."""
 
 
 def outstanding(timeline: Timeline, view: LedgerView, now: datetime) -> list[Work]:
-    """All work that is due by now, in the order in which it must be done; empty when the loop has settled."""
+    """Return all work that is due by now, in the order in which it must be done."""
     work: list[Work] = []
     if (promotion := view.open_promotion) is not None:
         work.append(Heal(promotion.promotion))
     tick = timeline.last_tick(now)
-    begun = view.first_as_of
-    # nothing was due at a tick before the first version's data were snapped
-    if begun is not None and begun <= tick and (view.scored_through is None or view.scored_through < tick):
+    first = view.first_as_of
+    # events that were due before the first version's data were read are not counted
+    if first is not None and first <= tick and (view.scored_through is None or view.scored_through < tick):
         work.append(Score(tick))
     work += _observations(timeline, view, now)
     work += _repairs(timeline, view, now)
     if (collect := view.open_collect) is not None:
         work.append(Collect(collect.id))
     if (retrain := view.open_retrain) is not None:
-        work.append(_attempt(timeline, view, retrain.id))
+        attempt = next_attempt(view, retrain.id, timeline.spec.retraining)
+        work.append(Retrain(retrain.id, attempt.number, attempt.not_before))
     return work
 
 
-def before_training(work: list[Work], *, answers: bool) -> list[Work]:
-    """The part of the work that must be done before a dataset is snapped; `answers`: also those that are due."""
-    return [item for item in work if isinstance(item, Observe) or (answers and isinstance(item, Score))]
+def required_before_training(work: list[Work], by: RequestedBy) -> list[Work]:
+    """Return the part of the outstanding work that must be done before a training reads its data.
+
+    Windows must be published and reported. A training by hand also needs the predictions that are due. In the loop these
+    come first anyway, and by the wall clock new ones fall due while a training starts.
+    """
+    kinds = (Observe, Score) if by == "hand" else (Observe,)
+    return [item for item in work if isinstance(item, kinds)]
 
 
-def watched_from(timeline: Timeline, view: LedgerView) -> datetime | None:
-    """Windows that end after this moment are reported and decided on; None before the first promotion."""
+def monitored_from(view: LedgerView) -> datetime | None:
+    """Return the time after which windows must end to be reported and decided on; None before the first promotion."""
     return view.deployment_periods[0].start if view.deployment_periods else None
 
 
 def _observations(timeline: Timeline, view: LedgerView, now: datetime) -> list[Work]:
+    without_delay = timeline.spec.labels.delay == timedelta(0)
+    since = monitored_from(view)
     ended: list[Window] = []
     labelled: list[Window] = []
-    watched = watched_from(timeline, view)
     for window in timeline.ended_windows(now):
         if window.id in view.quarantined:
             continue
         labels_known = timeline.labels_at(window) <= now
-        reported = watched is not None and window.end > watched
+        monitored = _is_monitored(window, since)
         if window.id not in view.published:
-            (labelled if labels_known and timeline.spec.labels.delay == timedelta(0) else ended).append(window)
-        elif labels_known and not _complete(view, window, "labelled", reported):
+            (labelled if labels_known and without_delay else ended).append(window)
+        elif labels_known and not _is_complete(view, window, "labelled", monitored=monitored):
             labelled.append(window)
-        elif not labels_known and not _complete(view, window, "ended", reported):
+        elif not labels_known and not _is_complete(view, window, "ended", monitored=monitored):
             ended.append(window)
-    without_delay = timeline.spec.labels.delay == timedelta(0)
     late: Sensor = "live_data" if without_delay else "late_labels"
-    work: list[Work] = [Observe(group, "ended", "live_data") for group in _groups(ended, watched)]
-    return work + [Observe(group, "labelled", late) for group in _groups(labelled, watched)]
+    work: list[Work] = [Observe(group, "ended", "live_data") for group in _groups(ended, since)]
+    return work + [Observe(group, "labelled", late) for group in _groups(labelled, since)]
 
 
-def _groups(windows: list[Window], watched: datetime | None) -> Iterator[tuple[Window, ...]]:
-    """Runs without holes; of windows that are reported and decided on, or of others, never both."""
-    for reported in (False, True):
-        chosen = [window for window in windows if (watched is not None and window.end > watched) is reported]
+def _is_monitored(window: Window, since: datetime | None) -> bool:
+    return since is not None and window.end > since
+
+
+def _groups(windows: list[Window], since: datetime | None) -> Iterator[tuple[Window, ...]]:
+    """Yield groups of windows without gaps. The windows of a group are all monitored, or none is: their jobs differ."""
+    for monitored in (False, True):
+        chosen = [window for window in windows if _is_monitored(window, since) is monitored]
         yield from (tuple(group) for group in contiguous(chosen))
 
 
-def _complete(view: LedgerView, window: Window, stage: Stage, reported: bool) -> bool:
+def _is_complete(view: LedgerView, window: Window, stage: Stage, *, monitored: bool) -> bool:
     if stage == "labelled" and window.id not in view.labelled:
         return False
-    if not reported:
+    if not monitored:
         return True
     if view.missing_reports(window.id, stage):
         return False
@@ -180,17 +191,3 @@ def _repairs(timeline: Timeline, view: LedgerView, now: datetime) -> list[Work]:
         if fact.at + (window.end - window.start) <= now:
             work.append(Repair(window, fact.at))
     return work
-
-
-def _attempt(timeline: Timeline, view: LedgerView, decision: str) -> Retrain:
-    failed = view.attempts(decision)
-    if not failed:
-        return Retrain(decision, 1, None)
-    pause = growing(timeline.spec.retraining.pause, len(failed))
-    return Retrain(decision, len(failed) + 1, failed[-1].wall_time + pause)
-
-
-def growing(first: timedelta, failures: int) -> timedelta:
-    """The pause after so many failures in a row: it doubles, until it is `LONGEST_PAUSE`, or as long as the first."""
-    doubled: timedelta = first * 2 ** min(failures - 1, 20)
-    return min(doubled, max(first, LONGEST_PAUSE))

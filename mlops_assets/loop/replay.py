@@ -1,4 +1,4 @@
-"""Moving a replay clock: from moment to moment, letting the loop come to rest at each."""
+"""Advance a replay clock from moment to moment, and wait at each until the loop is idle."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from filelock import FileLock, Timeout
 
 from mlops_assets.context import ProjectContext
 from mlops_assets.errors import PlatformError, Refused, Unreachable
-from mlops_assets.ledger.lease import Holder
-from mlops_assets.loop.dagster_storage import asked, holder_of
+from mlops_assets.ledger.lease import LeaseHolder
+from mlops_assets.loop.dagster_storage import translate_storage_errors, lease_holder
 from mlops_assets.loop.failed_runs import LOOP_TAG, failed_runs, lost_a_server
 from mlops_assets.loop.outstanding import Work, outstanding
 from mlops_assets.timeline import iso
-from mlops_assets.waiting import Told, waited_for
+from mlops_assets.waiting import OnUnreachable, wait_for_server
 
 ACTIVE = [
     dg.DagsterRunStatus.QUEUED,
@@ -30,60 +30,61 @@ ACTIVE = [
     dg.DagsterRunStatus.STARTED,
     dg.DagsterRunStatus.CANCELING,
 ]
-ATTEMPTS = 4
-"""After so many failures of a run a replay stops: the sensors go on trying, but a person should look."""
-LOOK_EVERY = 0.3
-"""Seconds between two looks at whether the loop has come to rest."""
+MAX_FAILED_RUNS = 4
+"""A replay stops after so many failed runs of the same work. The sensors go on trying, but a person should look."""
+POLL_SECONDS = 0.3
+"""Seconds between two checks whether the loop is idle."""
 HEARTBEAT_WITHIN = timedelta(seconds=90)
+"""A daemon whose last heartbeat is older than this does not run."""
 
 log = logging.getLogger(__name__)
 
 
-def logged(error: Unreachable) -> None:
-    """Note that a server is waited for."""
+def log_unreachable(error: Unreachable) -> None:
+    """Log that a server does not answer."""
     log.warning(str(error))
 
 
 class ReplayStopped(PlatformError):  # noqa: N818 - what happened says more than `Error` would
-    """The loop cannot come to rest without a person."""
+    """The loop cannot become idle without a person."""
 
 
 class Loop(Protocol):
-    """Whatever carries out the work: Dagster's daemon, or a test that ticks the sensors itself."""
+    """Runs the loop's work: Dagster's daemon, or a test that ticks the sensors itself."""
 
     def run_until_idle(self) -> None:
-        """Return when nothing is outstanding and no run is active."""
+        """Return when no work is outstanding and no run is active."""
 
-    def away(self, error: Unreachable) -> None:
-        """Hear of a question that found no server, and is asked again."""
+    def on_unreachable(self, error: Unreachable) -> None:
+        """Handle the error of a request that found no server; the request is sent again."""
 
 
 def advance(
     project_context: ProjectContext, loop: Loop, *, windows: int | None = None, until: datetime | None = None
 ) -> Iterator[datetime]:
-    """Move a replay clock, yielding each moment once the loop has settled at it.
+    """Move a replay clock, and yield each moment when the loop is idle at it.
 
-    A server that is away is waited for: a history of hours does not end because of a restart.
+    When a server does not answer, it waits for the server: a replay of hours must not end because of a restart.
 
     Args:
-        project context: the project's resources.
-        loop: carries out the work, and hears of servers that are away.
-        windows: stop after so many ends of windows.
-        until: stop at this time; the clock then stands there.
+        project_context: the project and its resources.
+        loop: runs the work.
+        windows: stop when so many further windows have ended.
+        until: stop at this time; the clock is moved there.
 
     Raises:
-        Refused: for a wall clock, backwards, or when somebody else moves this clock now.
-        Stuck: when the loop cannot settle.
+        Refused: the clock is a wall clock, it would be moved backwards, or another replay moves it now.
+        ReplayStopped: the loop cannot become idle.
     """
     timeline = project_context.timeline
     try:
         held = FileLock(project_context.folder / "replay.lock").acquire(timeout=0)
     except Timeout as error:
         raise Refused(
-            project_context.spec.name, "clock", "it is being moved already", "wait for the other replay to end"
+            project_context.spec.name, "clock", "another replay is moving it", "wait until the other replay has ended"
         ) from error
     with held:
-        now = waited_for(project_context.now, loop.away)
+        now = wait_for_server(project_context.now, loop.on_unreachable)
         _idle_at(now if until is None else min(until, now), project_context, loop)
         passed = 0
         while windows is None or passed < windows:
@@ -98,47 +99,47 @@ def advance(
 
 
 def _idle_at(moment: datetime, project_context: ProjectContext, loop: Loop) -> datetime:
-    """Put the clock there and let the loop come to rest; where it stands already, that is no move."""
-    waited_for(lambda: project_context.clock.move(moment), loop.away)
-    waited_for(loop.run_until_idle, loop.away)
+    """Move the clock to a moment, wait until the loop is idle, and return the moment."""
+    wait_for_server(lambda: project_context.clock.move(moment), loop.on_unreachable)
+    wait_for_server(loop.run_until_idle, loop.on_unreachable)
     return moment
 
 
 @dataclass
 class DagsterLoop:
-    """The loop as Dagster's daemon carries it out; settling means watching it.
+    """The loop as Dagster's daemon runs it. This object only watches the daemon.
 
     Args:
         instance: Dagster's instance.
-        project context: the project's resources.
-        watch: called at each look with what is outstanding.
-        told: hears of each question that found no server.
+        context: the project and its resources.
+        watch: called at each check with the outstanding work.
+        report_unreachable: called with the error of each request that found no server.
     """
 
     instance: dg.DagsterInstance
     context: ProjectContext
     watch: Callable[[list[Work]], None] = lambda work: None
-    told: Told = logged
-    seen: dict[str, bool] = field(default_factory=dict, init=False)
-    """Failed runs that were looked at, and whether a server was away: a run's end does not change."""
+    report_unreachable: OnUnreachable = log_unreachable
+    lost_server_runs: dict[str, bool] = field(default_factory=dict, init=False)
+    """By id of a failed run, whether a server did not answer. This is read once: it does not change."""
     begun: datetime = field(default_factory=lambda: datetime.now(UTC), init=False)
-    last_away: datetime = field(default=datetime.fromtimestamp(0, UTC), init=False)
-    """When a question last found no server."""
+    last_unreachable: datetime = field(default=datetime.fromtimestamp(0, UTC), init=False)
+    """When a request last found no server."""
 
     def run_until_idle(self) -> None:
-        """Wait until nothing is outstanding and no run of the project's loop is active.
+        """Wait until no work is outstanding and no run of the project's loop is active.
 
         Raises:
-            Stuck: when another Dagster carries out the loop, a sensor that is needed is switched off, the daemon does
-                not run, or a run keeps failing.
+            ReplayStopped: another Dagster runs the loop, a sensor that is needed is off, the daemon does not run, or
+                a run keeps failing.
         """
-        while not waited_for(self._at_rest, self.away):
-            time.sleep(LOOK_EVERY)
+        while not wait_for_server(self._is_idle, self.on_unreachable):
+            time.sleep(POLL_SECONDS)
 
-    def _at_rest(self) -> bool:
-        with asked(self.context.spec.name):
+    def _is_idle(self) -> bool:
+        with translate_storage_errors(self.context.spec.name):
             self._require_lease()
-            # Runs first: only they write facts, so if none is active, what the ledger says next is the last word.
+            # Runs first: only runs write facts, so when none is active, the ledger does not change after it is read.
             active = active_runs(self.instance, self.context.spec.name)
             work = outstanding(self.context.timeline, self.context.ledger_view(), self.context.now())
             self.watch(work)
@@ -146,14 +147,14 @@ class DagsterLoop:
                 return True
             if work:
                 self._require_sensor(work[0])
-                self._require_attempts(work[0])
+                self._require_progress(work[0])
             self._require_daemon()
             return False
 
-    def away(self, error: Unreachable) -> None:
-        """As `Loop`: nor could the daemon give a sign of life meanwhile."""
-        self.last_away = datetime.now(UTC)
-        self.told(error)
+    def on_unreachable(self, error: Unreachable) -> None:
+        """Report the error, and note the time: the daemon may have been unable to write its heartbeat too."""
+        self.last_unreachable = datetime.now(UTC)
+        self.report_unreachable(error)
 
     def _require_sensor(self, work: Work) -> None:
         name = f"{self.context.spec.name}_{work.sensor}"
@@ -162,21 +163,21 @@ class DagsterLoop:
                 raise ReplayStopped(
                     self.context.spec.name,
                     f"sensor {name}",
-                    f"it is switched off, and {work.key} waits for it",
-                    "switch it on in the UI (Automation), then go on with the replay",
+                    f"it is off, and {work.key} needs it",
+                    "switch it on in the UI (Automation), then start the replay again",
                 )
 
-    def _require_attempts(self, work: Work) -> None:
+    def _require_progress(self, work: Work) -> None:
         failed = failed_runs(self.instance, self.context.spec.name, work.key)
         if not failed or not self._ended_since(failed[0]):
-            # somebody may have mended the cause before this replay was begun: the sensors' next attempt will tell
+            # the cause may have been repaired before this replay began: the sensors' next attempt shows it
             return
-        if len(failed) >= ATTEMPTS and sum(not self._lost_a_server(run) for run in failed) >= ATTEMPTS:
+        if sum(not self._lost_a_server(run) for run in failed) >= MAX_FAILED_RUNS:
             raise ReplayStopped(
                 self.context.spec.name,
                 f"run {failed[0].run_id}",
                 f"{work.key} has failed {len(failed)} times",
-                "look at it in the UI and mend the cause, then go on with the replay: it waits for the next attempt",
+                "look at the run in the UI and repair the cause, then start the replay again: it waits for the next attempt",
             )
 
     def _ended_since(self, run: dg.DagsterRun) -> bool:
@@ -184,13 +185,13 @@ class DagsterLoop:
         return record is not None and record.update_timestamp >= self.begun
 
     def _lost_a_server(self, run: dg.DagsterRun) -> bool:
-        if run.run_id not in self.seen:
-            self.seen[run.run_id] = lost_a_server(self.instance, run)
-        return self.seen[run.run_id]
+        if run.run_id not in self.lost_server_runs:
+            self.lost_server_runs[run.run_id] = lost_a_server(self.instance, run)
+        return self.lost_server_runs[run.run_id]
 
     @cached_property
-    def _holder(self) -> Holder:
-        return holder_of(self.instance)
+    def _holder(self) -> LeaseHolder:
+        return lease_holder(self.instance)
 
     def _require_lease(self) -> None:
         if (conflict := self.context.lease.conflict(self._holder)) is not None:
@@ -198,22 +199,22 @@ class DagsterLoop:
                 self.context.spec.name,
                 "the project's loop",
                 str(conflict),
-                "go on with the replay on the one that runs: DAGSTER_HOME names it, see `mlops-assets dagster-home`",
+                "start the replay with the DAGSTER_HOME of the Dagster that runs the loop, see `mlops-assets dagster-home`",
             )
 
     def _require_daemon(self) -> None:
         beats = [beat.timestamp for beat in self.instance.get_daemon_heartbeats().values()]
         newest = datetime.fromtimestamp(max(beats, default=0), UTC)
-        if datetime.now(UTC) - max(newest, self.last_away) > HEARTBEAT_WITHIN:
+        if datetime.now(UTC) - max(newest, self.last_unreachable) > HEARTBEAT_WITHIN:
             raise ReplayStopped(
                 self.context.spec.name,
                 "Dagster's daemon",
-                f"its last sign of life is of {iso(newest)}",
-                "start `dagster dev` in the project's folder, then go on with the replay; if it runs, it is one on "
-                "another state: start it with DAGSTER_HOME=$(mlops-assets dagster-home)",
+                f"its last heartbeat was at {iso(newest)}",
+                "start `dagster dev` in the project's folder, then start the replay again; if it runs already, it uses "
+                "another state folder: start it with DAGSTER_HOME=$(mlops-assets dagster-home)",
             )
 
 
 def active_runs(instance: dg.DagsterInstance, project: str) -> list[dg.DagsterRun]:
-    """Runs of a project's loop that have not ended."""
+    """Return the runs of a project's loop that have not ended."""
     return list(instance.get_runs(dg.RunsFilter(tags={LOOP_TAG: project}, statuses=ACTIVE)))

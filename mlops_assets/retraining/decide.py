@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Sequence
 from datetime import datetime
 
-from mlops_assets.ledger.facts import Decision, Evidence, Guard, Outcome, Stage
+from mlops_assets.ledger.facts import Decision, Evidence, Guard, DecisionOutcome, Stage
 from mlops_assets.retraining.evidence import LoopState, SignalRow, Signals, WindowEvidence
 from mlops_assets.retraining.wording import apart, number
 from mlops_assets.spec.duration import format_duration
@@ -59,7 +59,7 @@ def decide(
 
 def _outcome(
     signals: Signals, evidence: Sequence[Evidence], guards: Sequence[Guard], collecting: bool
-) -> tuple[Outcome, str]:
+) -> tuple[DecisionOutcome, str]:
     """The rules in their order: evidence, a training under way, what time lifts, enough data."""
     failed = {guard.name: guard.detail for guard in guards if not guard.passed}
     because = _because(evidence)
@@ -104,7 +104,9 @@ def person_decision(
     )
 
 
-def decision_id(state: LoopState, outcome: Outcome, evidence: Sequence[Evidence], window: str, stage: Stage) -> str:
+def decision_id(
+    state: LoopState, outcome: DecisionOutcome, evidence: Sequence[Evidence], window: str, stage: Stage
+) -> str:
     """The name of a policy's decision: RETRAIN and COLLECT are told apart by their evidence, WAIT by its window."""
     told_apart_by = [window, stage] if outcome == "WAIT" else sorted(item.identity for item in evidence)
     return _hash(state.project, str(state.deployment_period.number), outcome, *told_apart_by)

@@ -19,7 +19,7 @@ from pydantic import AwareDatetime, Field, FiniteFloat
 
 from mlops_assets.errors import Refused
 from mlops_assets.ledger.facts import Evidence, Stage
-from mlops_assets.ledger.summaries import Record
+from mlops_assets.ledger.frozen import FrozenModel
 from mlops_assets.retraining.wording import DAY, Leaf, apart, condition, days, subject, worse
 from mlops_assets.spec.loop import RetrainingSpec
 from mlops_assets.spec.policies import AgePolicy, AllPolicy, AnyPolicy, DriftPolicy, PerformancePolicy, Policy, leaves
@@ -28,7 +28,7 @@ from mlops_assets.timeline import iso, parse
 Loss = Annotated[FiniteFloat, Field(ge=0)]
 
 
-class WindowEvidence(Record):
+class WindowEvidence(FrozenModel):
     """What the newest reports say of one window of a deployment period."""
 
     window: str
@@ -46,7 +46,7 @@ class WindowEvidence(Record):
     """Share of drifted columns."""
 
 
-class DeploymentPeriodFacts(Record):
+class DeploymentPeriodFacts(FrozenModel):
     """The deployment period that is decided on, and its version."""
 
     number: int
@@ -59,7 +59,7 @@ class DeploymentPeriodFacts(Record):
     """After a rollback: losses of the version's first live windows, oldest first, from its first deployment period. Else None."""
 
 
-class LoopState(Record):
+class LoopState(FrozenModel):
     """What happened around the reports, as far as a decision depends on it."""
 
     project: str
@@ -84,7 +84,7 @@ class LoopState(Record):
     """`data.time_zone`: sentences name local dates."""
 
 
-class SignalRow(Record):
+class SignalRow(FrozenModel):
     """One condition of the policy as it stands now: a row of the decision's table."""
 
     signal: str

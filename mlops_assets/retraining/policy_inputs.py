@@ -77,7 +77,7 @@ def loop_state(
     fresh = [d for d in of_deployment_period if consumed is None or d.at > consumed]
     standing = {e.identity: e for decision in fresh for e in decision.evidence}
     # one of another deployment period may still be open: a person's request without evidence outlives a rollback
-    ours = [d for d in of_deployment_period if d.outcome == "RETRAIN" and not view.acted_on(d.id)]
+    ours = [d for d in of_deployment_period if d.outcome == "RETRAIN" and not view.is_closed(d.id)]
     return LoopState(
         project=view.project,
         deployment_period=_deployment_period_facts(timeline, view, deployment_period),
@@ -98,8 +98,8 @@ def _budgeted(view: LedgerView) -> list[datetime]:
 
     Skipped ones do not, nor those that a server's absence interrupted: an outage would spend it.
     """
-    free = {fact.run_id for fact in view.ended if fact.outcome in ("SKIPPED", "INTERRUPTED")}
-    return [fact.at for fact in view.started if fact.by == "policy" and fact.run_id not in free]
+    free = {fact.run_id for fact in view.ended_trainings if fact.outcome in ("SKIPPED", "INTERRUPTED")}
+    return [fact.at for fact in view.started_trainings if fact.by == "policy" and fact.run_id not in free]
 
 
 def _deployment_period_facts(

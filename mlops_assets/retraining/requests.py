@@ -5,17 +5,25 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Literal, Protocol
+from typing import Protocol
 
-from mlops_assets.ledger.facts import Decided, Decision, Evidence, TrainingEnded, TrainingStarted
+from mlops_assets.ledger.facts import (
+    Decided,
+    Decision,
+    Evidence,
+    RequestedBy,
+    TrainingEnded,
+    TrainingOutcome,
+    TrainingStarted,
+)
 from mlops_assets.ledger.store import Ledger
 from mlops_assets.ledger.view import LedgerView
 from mlops_assets.retraining.decide import person_decision
 from mlops_assets.retraining.evidence import find_evidence
 from mlops_assets.retraining.policy_inputs import loop_state, window_evidence
+from mlops_assets.retraining.retries import next_attempt_number
 from mlops_assets.timeline import Timeline
 
-By = Literal["policy", "person", "bootstrap", "hand"]
 DECISION_TAG, ATTEMPT_TAG = "decision", "attempt"
 
 
@@ -65,7 +73,7 @@ class TrainingRequest:
     training: str
     decision: str | None
     attempt: int
-    by: By
+    by: RequestedBy
     run_id: str
     force: bool = False
 
@@ -88,7 +96,7 @@ class TrainingRequest:
 
     def ended(
         self,
-        outcome: Literal["JUDGED", "FAILED", "INTERRUPTED", "SKIPPED", "TRAINED"],
+        outcome: TrainingOutcome,
         as_of: datetime,
         *,
         reason: str = "",
@@ -123,7 +131,7 @@ def identify_training_request(
         tags: its tags.
         project: the project's name.
     """
-    started = next((fact for fact in view.started if fact.run_id == run_id), None)
+    started = next((fact for fact in view.started_trainings if fact.run_id == run_id), None)
     force = tags.get("force") == "true"
     if started is not None:
         return TrainingRequest(started.training, started.decision, started.attempt, started.by, run_id, force)
@@ -132,8 +140,8 @@ def identify_training_request(
     decision_id = tags.get(DECISION_TAG)
     if job == f"{project}_retrain" and decision_id is not None:
         decision = view.decision(decision_id)
-        attempt = len(view.attempts(decision_id)) + 1
-        by: By = "policy" if decision is None else decision.by
+        attempt = next_attempt_number(view, decision_id)
+        by: RequestedBy = "policy" if decision is None else decision.by
         return TrainingRequest(f"{decision_id}:{attempt}", decision_id, attempt, by, run_id, force)
     if job == f"{project}_retrain":
         return TrainingRequest(f"person:{run_id[:8]}", None, 1, "person", run_id, force)

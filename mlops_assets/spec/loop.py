@@ -10,7 +10,7 @@ from pydantic import Field
 from mlops_assets.spec.duration import Duration, SpecModel
 from mlops_assets.spec.policies import DriftStatistic, Policy
 
-Shadow = Literal["none", "first", "previous"]
+ShadowChoice = Literal["none", "first", "previous"]
 
 
 class PromotionSpec(SpecModel):
@@ -31,7 +31,7 @@ class ServingSpec(SpecModel):
     give_up: Duration | None = None
     """How long an endpoint may be unable to answer before its events are missed; by default one window
     and an hour, since one in which the clocks go back is that much longer."""
-    shadow: Shadow = "first"
+    shadow: ShadowChoice = "first"
     """Which former champion goes on predicting unseen: none, the first, or the one before."""
     latency: Duration = timedelta(milliseconds=250)
     """p95 above which the check `latency` warns."""

@@ -17,8 +17,10 @@ import signal
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import prometheus_client as prometheus
@@ -30,7 +32,7 @@ from mlops_assets.resources.settings import Settings
 from mlops_assets.resources.telemetry.forwarding import Key, Logs, Source
 from mlops_assets.resources.telemetry.influx import Expired, Server, WrongToken, server_of
 from mlops_assets.resources.telemetry.points import line
-from mlops_assets.waiting import LONGEST_PAUSE, answer_of
+from mlops_assets.waiting import LONGEST_PAUSE, pause_after, retry_until_reachable
 
 if TYPE_CHECKING:
     from influxdb_client.client.influxdb_client import InfluxDBClient
@@ -90,26 +92,26 @@ class State:
 
 
 class Pauses:
-    """Pauses that grow from try to try, for each thing that is tried."""
+    """The pauses between attempts, by what is tried: they double with each failure in a row."""
 
     def __init__(self) -> None:
-        self._next: dict[object, float] = {}
+        self._failures: Counter[object] = Counter()
         self._until: dict[object, float] = {}
 
     def next(self, key: object) -> float:
-        """Begin the next pause; its seconds."""
-        pause = self._next.get(key, LOOK_EVERY)
-        self._next[key] = min(pause * 2, LONGEST_PAUSE)
+        """Begin the next pause, and return its length in seconds."""
+        self._failures[key] += 1
+        pause = pause_after(self._failures[key], timedelta(seconds=LOOK_EVERY), LONGEST_PAUSE).total_seconds()
         self._until[key] = time.monotonic() + pause
         return pause
 
     def waits(self, key: object) -> bool:
-        """Whether a pause is on."""
+        """Return whether a pause has not ended yet."""
         return time.monotonic() < self._until.get(key, 0.0)
 
     def reset(self, key: object) -> None:
-        """It went well."""
-        self._next.pop(key, None)
+        """Forget the failures after a success."""
+        self._failures.pop(key, None)
         self._until.pop(key, None)
 
 
@@ -254,7 +256,7 @@ def _told_to_end(stop: threading.Event) -> None:
 
 def _wait_for(server: Server, settings: Settings, forwarder: Forwarder, stop: threading.Event) -> None:
     """Check bucket and token once, as soon as the server answers."""
-    answer_of(lambda: server.check(settings.influx_retention), forwarder.away, stop)
+    retry_until_reachable(lambda: server.check(settings.influx_retention), forwarder.away, stop)
 
 
 if __name__ == "__main__":

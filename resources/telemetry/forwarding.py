@@ -200,7 +200,7 @@ class LedgerSource:
 
     def commit(self, position: int) -> None:
         """Keep the place."""
-        self.ledger.forwarded(CONSUMER, self.project, position)
+        self.ledger.set_position(CONSUMER, self.project, position)
 
     def backlog(self) -> int:
         """Facts behind the kept place."""

@@ -17,7 +17,7 @@ def test_a_candidate_by_hand_is_never_served_and_consumes_nothing(states: States
         succeeded(by_hand(harness, "candidate_model"))
         view, registry = harness.context.ledger_view(), harness.context.registry
 
-        (ended,) = [fact for fact in view.ended if fact.by == "hand"]
+        (ended,) = [fact for fact in view.ended_trainings if fact.by == "hand"]
         assert (ended.outcome, ended.consumes, ended.decision) == ("TRAINED", False, None)
         assert registry.alias("challenger") == 2 and registry.alias("champion") == 1
         assert harness.context.endpoint.serving() == 1 and len(view.of(PromotionStep)) == 2
@@ -38,7 +38,7 @@ def test_evaluation_and_champion_by_hand_take_the_challenger_through_the_whole_g
         assert verdict.rows == 48 and verdict.interval is not None
         assert (view.deployment_periods[-1].cause, view.deployment_periods[-1].version) == ("hand", 2)
         assert context.endpoint.serving() == 2 and context.registry.alias("champion") == 2
-        assert view.cooldown_from == context.now() and view.consuming[-1].by == "hand"
+        assert view.cooldown_from == context.now() and view.consuming_trainings[-1].by == "hand"
 
 
 def test_a_version_named_in_the_config_is_the_one_that_is_judged(states: States, tmp_path: Path) -> None:

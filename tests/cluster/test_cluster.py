@@ -126,7 +126,7 @@ def test_drift_retrains_in_jobs_in_spite_of_killed_pods_and_the_better_model_ans
     assert last["status"] == "SUCCESS"
     assert {run["runId"]: run["status"] for run in failed} == dict.fromkeys(killed, "FAILURE")
     assert len(killed) == len(KILLED) and not any(pods_of(run) for run in killed)
-    assert [fact.outcome for fact in found.ended if fact.run_id in killed] == ["FAILED", "FAILED"]
+    assert [fact.outcome for fact in found.ended_trainings if fact.run_id in killed] == ["FAILED", "FAILED"]
     (decision,) = {tag["value"] for run in (last, *failed) for tag in run["tags"] if tag["key"] == DECISION_TAG}
     assert found.started[-1].decision == decision and found.started[-1].by == "policy"
     measured["retraining"] = account(installed.dagster.state(last["runId"]))
@@ -223,7 +223,7 @@ def test_a_terminated_training_ends_its_pods(installed: Installed, served: Clien
     installed.dagster.terminate(run)
     assert installed.dagster.wait(run, 120)["status"] == "CANCELED"
     until(lambda: not pods_of(run), "the end of its pods")
-    (ended,) = until(lambda: [fact for fact in ledger.view(OTHER).ended if fact.run_id == run], "its end")
+    (ended,) = until(lambda: [fact for fact in ledger.view(OTHER).ended_trainings if fact.run_id == run], "its end")
     assert ended.outcome == "FAILED" and ledger.view(OTHER).deployment_period is None
     assert serving(served) is not None
 

@@ -118,7 +118,7 @@ def test_clicks_alone_bring_a_project_from_nothing_to_a_retrained_model_and_back
 
     view = project_context.ledger_view()
     assert [deployment_period.cause for deployment_period in view.deployment_periods] == ["bootstrap", "retraining"]
-    retrain = view.started[-1]
+    retrain = view.started_trainings[-1]
     assert retrain.by == "policy"
     runs = browser.ask(RUNS, filter={"pipelineName": "turning_retrain"})["runsOrError"]["results"]
     tags = {tag["key"]: tag["value"] for tag in runs[-1]["tags"]}

@@ -56,7 +56,7 @@ def test_somebody_who_moved_the_alias_by_hand_is_named_before_anything_changes(s
         assert "alias champion: it points to version None, the ledger says 1 serves" in failures(found)
         assert view.open_promotion is None and len(view.of(PromotionStep)) == 2
         assert harness.context.endpoint.serving() == 1
-        assert [end.outcome for end in view.ended if end.run_id == RUN] == ["FAILED"]
+        assert [end.outcome for end in view.ended_trainings if end.run_id == RUN] == ["FAILED"]
 
         harness.context.registry.set_alias("champion", 1)
         assert by_hand(harness, "champion").success

@@ -45,10 +45,10 @@ def test_a_run_killed_in_the_middle_of_its_training_leaves_nothing_half_written(
 
     with running_harness(home) as harness:
         view = harness.context.ledger_view()
-        assert list(view.versions) == [1] and len(view.started) == 2
+        assert list(view.versions) == [1] and len(view.started_trainings) == 2
         succeeded(retrain(harness))
         view = harness.context.ledger_view()
 
         assert not jvm.is_running()
         assert [v.version for v in view.of(VersionTrained)] == [1, 2] and harness.context.endpoint.serving() == 2
-        assert len([end for end in view.ended if end.decision]) == 1
+        assert len([end for end in view.ended_trainings if end.decision]) == 1

@@ -91,7 +91,7 @@ def test_a_promotion_that_dies_once_the_ledger_knows_of_it_is_completed(
         assert [(verdict.version, verdict.verdict) for verdict in view.verdicts if verdict.run_id == RUN] == [
             (2, "PROMOTE")
         ]
-        ends = [fact for fact in view.ended if fact.run_id == RUN]
+        ends = [fact for fact in view.ended_trainings if fact.run_id == RUN]
         assert [(end.outcome, end.attempt, end.consumes) for end in ends] == [("JUDGED", 1, True)]
         assert view.open_retrain is None and view.cooldown_from == project_context.now()
 
@@ -109,7 +109,7 @@ def test_a_promotion_that_dies_before_the_ledger_knows_of_it_has_not_been(
         assert served_version(harness) == 1 and project_context.registry.alias("champion") == 1
         status = project_context.endpoint.service.status()
         assert status is not None and status["standby"] is None
-        ends = [fact for fact in view.ended if fact.run_id == RUN]
+        ends = [fact for fact in view.ended_trainings if fact.run_id == RUN]
         assert [(end.outcome, end.attempt, end.final) for end in ends] == [("FAILED", 1, False)]
         left = outstanding(project_context.timeline, view, project_context.now())
         assert [(item.decision, item.attempt) for item in left if isinstance(item, Retrain)] == [

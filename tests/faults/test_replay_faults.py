@@ -28,8 +28,9 @@ from mlops_assets.errors import DagsterError, DagsterUnreachable, LedgerUnreacha
 from mlops_assets.loop import replay
 from mlops_assets.loop.dagster_storage import asked
 from mlops_assets.loop.failed_runs import lost_a_server
-from mlops_assets.loop.outstanding import LONGEST_PAUSE, Work, growing, outstanding
-from mlops_assets.loop.replay import ATTEMPTS, DagsterLoop, ReplayStopped, advance
+from mlops_assets.loop.outstanding import Work, outstanding
+from mlops_assets.loop.replay import MAX_FAILED_RUNS, DagsterLoop, ReplayStopped, advance
+from mlops_assets.retraining.retries import LONGEST_PAUSE
 from mlops_assets.resources.clock import Clock
 from mlops_assets.resources.project import ProjectResources
 from mlops_assets.resources.settings import Settings
@@ -44,7 +45,7 @@ class Still:
     def run_until_idle(self) -> None:
         """At once."""
 
-    def away(self, error: Unreachable) -> None:
+    def on_unreachable(self, error: Unreachable) -> None:
         """Nobody is asked."""
         raise AssertionError(error)
 
@@ -105,15 +106,15 @@ def test_a_replay_stops_and_names_a_run_that_keeps_failing(
         return runs[-1]
 
     loop = DagsterLoop(alive, project_context)
-    last = failing(ATTEMPTS)
-    with pytest.raises(ReplayStopped, match=f"run {last.run_id}: {work.key} has failed {ATTEMPTS} times"):
+    last = failing(MAX_FAILED_RUNS)
+    with pytest.raises(ReplayStopped, match=f"run {last.run_id}: {work.key} has failed {MAX_FAILED_RUNS} times"):
         list(advance(project_context, loop, windows=1))
     # begun again after the cause was mended, it waits for the next attempt
     again = DagsterLoop(alive, project_context)
-    again._require_attempts(work)
+    again._require_progress(work)
     failing(1)
-    with pytest.raises(ReplayStopped, match=f"has failed {ATTEMPTS + 1} times"):
-        again._require_attempts(work)
+    with pytest.raises(ReplayStopped, match=f"has failed {MAX_FAILED_RUNS + 1} times"):
+        again._require_progress(work)
 
 
 def test_a_replay_waits_for_a_server_that_is_away_however_often_the_run_fails(
@@ -130,29 +131,16 @@ def test_a_replay_waits_for_a_server_that_is_away_however_often_the_run_fails(
         with monkeypatch.context() as patch:
             patch.setattr(assets, "publish", away)
             patch.setattr(work, "PAUSE", timedelta(0))
-            for _ in range(ATTEMPTS + 3):
+            for _ in range(MAX_FAILED_RUNS + 3):
                 request = harness.tick("live_data")
                 assert isinstance(request, dg.RunRequest)
                 failed = harness.carry_out(request)
                 assert failed is not None and not failed.success
-        loop._require_attempts(work)
+        loop._require_progress(work)
         waiting = harness.tick("live_data")
         assert isinstance(waiting, dg.SkipReason)
         found = re.search(r"has failed 7 times, .* tried again at (\S+)$", str(waiting.skip_message))
         assert found and datetime.now(UTC) < datetime.fromisoformat(found[1]) < datetime.now(UTC) + LONGEST_PAUSE
-
-
-def test_the_pause_after_failures_doubles_until_it_is_the_longest() -> None:
-    first = timedelta(seconds=5)
-    assert [growing(first, failures).total_seconds() for failures in (1, 2, 3, 6, 7, 1000)] == [
-        5,
-        10,
-        20,
-        160,
-        300,
-        300,
-    ]
-    assert growing(timedelta(hours=1), 3) == timedelta(hours=1)
 
 
 def test_a_replay_stops_when_no_daemon_lives(project_context: ProjectResources, instance: dg.DagsterInstance) -> None:
@@ -183,7 +171,9 @@ def test_a_daemon_that_was_silent_while_its_storage_was_away_gets_time_to_come_b
     with pytest.raises(ReplayStopped, match="Dagster's daemon"):
         list(
             advance(
-                project_context, DagsterLoop(instance, project_context, watch=looks.append, told=told.append), windows=1
+                project_context,
+                DagsterLoop(instance, project_context, watch=looks.append, report_unreachable=told.append),
+                windows=1,
             )
         )
     assert [type(error) for error in told] == [DagsterUnreachable] * 2
@@ -203,7 +193,7 @@ def test_a_daemon_that_was_silent_while_the_clock_could_not_be_moved_gets_time_t
 
     monkeypatch.setattr(Clock, "move", move)
     monkeypatch.setattr(replay, "HEARTBEAT_WITHIN", timedelta(seconds=3))
-    loop = DagsterLoop(instance, project_context, watch=looks.append, told=told.append)
+    loop = DagsterLoop(instance, project_context, watch=looks.append, report_unreachable=told.append)
     with pytest.raises(ReplayStopped, match="Dagster's daemon"):
         list(advance(project_context, loop, windows=1))
     assert len(told) == 1

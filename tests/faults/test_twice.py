@@ -25,6 +25,7 @@ from mlops_assets.ledger.facts import GateVerdict, TrainingStarted
 from mlops_assets.resources.project import ProjectResources
 from mlops_assets.resources.telemetry.prediction_log import PredictionLog
 from mlops_assets.retraining.requests import request_retraining
+from mlops_assets.retraining.retries import unjudged_attempts
 from mlops_assets.sensors.run_status import Seen, record_run_end
 
 DAY = timedelta(days=1)
@@ -83,7 +84,7 @@ def test_of_two_triggers_at_once_one_is_judged_and_the_other_skipped(states: Sta
         view = project_context.ledger_view()
 
         assert late.success and not late.asset_materializations_for_node("tide__dataset")
-        ends = {end.decision: (end.outcome, end.reason) for end in view.ended if end.decision}
+        ends = {end.decision: (end.outcome, end.reason) for end in view.ended_trainings if end.decision}
         assert ends[policys.id][0] == "JUDGED"
         assert ends[persons.id] == ("SKIPPED", f"the evidence of decision {persons.id} has been consumed meanwhile")
         assert list(view.versions) == [1, 2] and len(view.of(GateVerdict)) == 2
@@ -103,7 +104,7 @@ def test_a_person_who_asks_again_when_nothing_is_new_is_refused_before_any_train
             again
         )
         assert [(d.by, d.evidence) for d in view.decisions][-1] == ("person", [])
-        assert [e.outcome for e in view.ended if e.run_id == again.run_id] == ["SKIPPED"]
+        assert [e.outcome for e in view.ended_trainings if e.run_id == again.run_id] == ["SKIPPED"]
         assert list(view.versions) == [1, 2]
 
 
@@ -118,7 +119,7 @@ def test_a_held_candidate_consumes_the_evidence_of_a_persons_request_too(states:
         view = project_context.ledger_view()
 
         assert view.verdicts[-1].verdict == "HOLD" and view.cooldown_from == ASKED
-        assert view.acted_on(persons.id) and view.open_retrain is None
+        assert view.is_closed(persons.id) and view.open_retrain is None
 
 
 def test_the_end_of_a_run_that_is_seen_twice_is_recorded_once(states: States, tmp_path: Path) -> None:
@@ -134,7 +135,7 @@ def test_the_end_of_a_run_that_is_seen_twice_is_recorded_once(states: States, tm
             harness.close_runs()
         view = harness.context.ledger_view()
 
-        assert [(e.outcome, e.attempt) for e in view.attempts(decision.id)] == [("FAILED", 1)]
+        assert [(e.outcome, e.attempt) for e in unjudged_attempts(view, decision.id)] == [("FAILED", 1)]
         assert len([fact for fact in view.of(TrainingStarted) if fact.run_id == run.run_id]) == 1
 
 
@@ -160,9 +161,11 @@ def test_a_run_whose_end_cannot_be_recorded_is_said_and_tried_again_and_keeps_no
             for _ in range(2):
                 said = harness.tick_run_status()
                 assert first.run_id in said and "a fact that nobody foresaw" in said and second.run_id not in said
-                assert [end.run_id for end in harness.context.ledger_view().attempts(decision.id)] == [second.run_id]
+                assert [end.run_id for end in unjudged_attempts(harness.context.ledger_view(), decision.id)] == [
+                    second.run_id
+                ]
         harness.close_runs()
-        ends = harness.context.ledger_view().attempts(decision.id)
+        ends = unjudged_attempts(harness.context.ledger_view(), decision.id)
         assert [(end.run_id, end.outcome) for end in ends] == [(second.run_id, "FAILED"), (first.run_id, "FAILED")]
         # settled once, and not looked at again
         monkeypatch.setattr("mlops_assets.sensors.run_status.settle_run", None)

@@ -9,7 +9,7 @@ import worlds
 from harness import SENSORS, Harness
 from ledger_rules import silent
 
-from mlops_assets.ledger.lease import LENGTH
+from mlops_assets.ledger.lease import LEASE_SECONDS
 from mlops_assets.loop.replay import DagsterLoop, ReplayStopped, advance
 
 
@@ -47,7 +47,7 @@ def test_a_replay_through_the_second_ends_and_names_the_first_before_it_moves_th
 
 
 def test_when_the_first_has_been_silent_for_long_the_second_goes_on(two: tuple[Harness, Harness]) -> None:
-    silent(two[0].context.settings.ledger, LENGTH + 1)
+    silent(two[0].context.settings.ledger, LEASE_SECONDS + 1)
     assert isinstance(two[1].tick("live_data"), dg.RunRequest)
     found = two[0].tick("live_data")
     assert isinstance(found, dg.SkipReason)

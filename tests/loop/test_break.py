@@ -52,7 +52,7 @@ def test_a_signal_that_waits_for_the_other_one_is_named_in_the_decisions_before(
 def test_the_sensor_launched_the_retraining_for_this_decision(broken: Play) -> None:
     decision = broken.decision(DECIDED)
     assert f"seeded:{decision.id}:1" in broken.harness.keys
-    (started,) = [fact for fact in broken.view.started if fact.by != "bootstrap"]
+    (started,) = [fact for fact in broken.view.started_trainings if fact.by != "bootstrap"]
     assert (started.by, started.decision, started.attempt) == ("policy", decision.id, 1)
 
 
@@ -168,4 +168,4 @@ def test_a_refusal_starts_the_cooldown_as_a_promotion_does(refusal: Refusal) -> 
 def test_a_persons_retraining_passes_the_cooldown_and_is_recorded_as_a_persons(refusal: Refusal) -> None:
     decision = refusal.after.decisions[-1]
     assert (decision.by, decision.outcome, decision.window) == ("person", "RETRAIN", None)
-    assert refusal.after.acted_on(decision.id)
+    assert refusal.after.is_closed(decision.id)

@@ -131,7 +131,7 @@ def test_with_too_few_unseen_rows_the_verdict_is_hold_before_automl_is_paid_for(
 
 def test_that_hold_consumes_its_evidence_and_starts_the_cooldown(at_once: Play) -> None:
     held = at_once.view.verdicts[1]
-    assert at_once.view.acted_on(at_once.decision(0, "ended").id)
+    assert at_once.view.is_closed(at_once.decision(0, "ended").id)
     for number in range(1, 4):
         decision = at_once.decision(number, "ended")
         assert decision.outcome == "WAIT"

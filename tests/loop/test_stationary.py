@@ -22,7 +22,7 @@ def steady(unbroken: Path) -> Iterator[Play]:
 
 
 def test_a_stationary_world_is_never_retrained(steady: Play) -> None:
-    assert [fact.by for fact in steady.view.started] == ["bootstrap"]
+    assert [fact.by for fact in steady.view.started_trainings] == ["bootstrap"]
     assert [(verdict.by, verdict.verdict) for verdict in steady.view.verdicts] == [("bootstrap", "PROMOTE")]
     assert len(steady.view.deployment_periods) == 1
 

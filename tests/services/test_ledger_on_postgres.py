@@ -12,7 +12,7 @@ from ledger_rules import LedgerRules, moved
 from servers import Postgres, free_port
 
 from mlops_assets.errors import LedgerError, LedgerUnreachable
-from mlops_assets.ledger.database import PATIENCE, Database
+from mlops_assets.ledger.database import RETRY_SECONDS, Database
 from mlops_assets.ledger.store import Ledger
 
 NUMBER = itertools.count()
@@ -62,7 +62,7 @@ def test_a_server_that_stays_away_is_named_with_its_setting_and_no_password(own:
     begun = time.monotonic()
     with pytest.raises(LedgerUnreachable, match=r"127\.0\.0\.1.*MLOPS_ASSETS_DATABASE_URL") as caught:
         ledger.append("tide", moved(1))
-    assert PATIENCE - 2.5 < time.monotonic() - begun < PATIENCE + 10
+    assert RETRY_SECONDS - 2.5 < time.monotonic() - begun < RETRY_SECONDS + 10
     assert Postgres.password not in str(caught.value)
     own.start()
     assert ledger.append("tide", moved(1)) == [True]

@@ -60,7 +60,9 @@ def test_a_history_during_which_postgresql_is_restarted_again_and_again_ends_as_
             with instance_of(settings) as instance, again_and_again(postgres.restart, every=RESTARTED_EVERY):
                 list(
                     advance(
-                        project_context, DagsterLoop(instance, project_context, told=heard.append), until=at(WINDOWS)
+                        project_context,
+                        DagsterLoop(instance, project_context, report_unreachable=heard.append),
+                        until=at(WINDOWS),
                     )
                 )
             view = project_context.ledger_view()
