@@ -24,8 +24,8 @@ from mlops_assets.loop.outstanding import (
     Score,
     Sensor,
     Work,
-    outstanding,
     monitored_from,
+    outstanding,
 )
 from mlops_assets.loop.replay import active_runs
 from mlops_assets.resources.platform import Platform

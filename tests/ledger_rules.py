@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from mlops_assets.errors import LedgerError
 from mlops_assets.ledger.database import SCHEMA, VERSION_TABLE
 from mlops_assets.ledger.facts import ClockMoved
-from mlops_assets.ledger.lease import LEASE_SECONDS, LeaseHolder, Lease, LeaseConflict
+from mlops_assets.ledger.lease import LEASE_SECONDS, Lease, LeaseConflict, LeaseHolder
 from mlops_assets.ledger.store import Ledger
 
 HERE, THERE = LeaseHolder("one", "in /srv/here on alpha"), LeaseHolder("two", "in /srv/there on beta")

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from dagster._core.storage.runs import SqlRunStorage
 
 from mlops_assets.errors import DagsterError, DagsterUnreachable, PlatformError
-from mlops_assets.ledger.database import is_temporary, driver_message
+from mlops_assets.ledger.database import driver_message, is_temporary
 from mlops_assets.ledger.lease import LeaseHolder
 
 ID_LOCK = threading.Lock()

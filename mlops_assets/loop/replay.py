@@ -17,7 +17,7 @@ from filelock import FileLock, Timeout
 from mlops_assets.context import ProjectContext
 from mlops_assets.errors import PlatformError, Refused, Unreachable
 from mlops_assets.ledger.lease import LeaseHolder
-from mlops_assets.loop.dagster_storage import translate_storage_errors, lease_holder
+from mlops_assets.loop.dagster_storage import lease_holder, translate_storage_errors
 from mlops_assets.loop.failed_runs import LOOP_TAG, failed_runs, lost_a_server
 from mlops_assets.loop.outstanding import Work, outstanding
 from mlops_assets.timeline import iso

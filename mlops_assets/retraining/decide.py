@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Sequence
 from datetime import datetime
 
-from mlops_assets.ledger.facts import Decision, Evidence, Guard, DecisionOutcome, Stage
+from mlops_assets.ledger.facts import Decision, DecisionOutcome, Evidence, Guard, Stage
 from mlops_assets.retraining.evidence import LoopState, SignalRow, Signals, WindowEvidence
 from mlops_assets.retraining.wording import apart, number
 from mlops_assets.spec.duration import format_duration

@@ -30,10 +30,10 @@ from mlops_assets.loop.dagster_storage import asked
 from mlops_assets.loop.failed_runs import lost_a_server
 from mlops_assets.loop.outstanding import Work, outstanding
 from mlops_assets.loop.replay import MAX_FAILED_RUNS, DagsterLoop, ReplayStopped, advance
-from mlops_assets.retraining.retries import LONGEST_PAUSE
 from mlops_assets.resources.clock import Clock
 from mlops_assets.resources.project import ProjectResources
 from mlops_assets.resources.settings import Settings
+from mlops_assets.retraining.retries import LONGEST_PAUSE
 from mlops_assets.spec import ProjectSpec
 
 DAY = timedelta(days=1)
