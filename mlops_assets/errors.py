@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import wraps
 from typing import Any
@@ -76,6 +76,14 @@ class LakeError(PlatformError):
 
 class LakeUnreachable(LakeError, Unreachable):  # noqa: N818 - same reason as for NotReady
     """The bucket does not answer now."""
+
+
+class DatasetError(PlatformError):
+    """Git or DVC could not store or read a training snapshot."""
+
+
+class DatasetUnreachable(DatasetError, Unreachable):  # noqa: N818 - same reason as for NotReady
+    """The bucket that DVC pushes to does not answer now."""
 
 
 class TrainingError(PlatformError):
@@ -170,3 +178,26 @@ def names_project(project: str) -> Callable[[Callable[..., Any]], Callable[..., 
         return iterated
 
     return decorate
+
+
+@contextmanager
+def translate_errors(translations: Mapping[type[Exception], Callable[[Any], PlatformError | None]]) -> Iterator[None]:
+    """Raise the platform's error in place of a client's error that the block raises.
+
+    Args:
+        translations: by class of the client's error, a function that makes the platform's error from it, or returns
+            None for an error that is to be raised unchanged. Classes are tried in order; the first that fits counts.
+            An error of no class in the mapping is raised unchanged.
+    """
+    try:
+        yield
+    except Exception as error:
+        translate = next((function for kind, function in translations.items() if isinstance(error, kind)), unchanged)
+        translated = translate(error)
+        if translated is None:
+            raise
+        raise translated from error
+
+
+def unchanged(_error: Exception) -> None:
+    """Return None: in `translate_errors`, the client's error is raised unchanged."""

@@ -41,7 +41,7 @@ def mlflow_run(registry: Registry, dagster_run: dg.DagsterRun, log: dg.DagsterLo
         "env": {"MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false"},
         "extra_tags": {"project": registry.project} | ({"decision": decision} if decision else {}),
     }
-    with registry.translate_errors("start a run"), warnings.catch_warnings():
+    with registry.connect("start a run"), warnings.catch_warnings():
         warnings.simplefilter("ignore", dg.BetaWarning)
         handle = cast(_StartRun, MlFlow)(_RunContext(log, dagster_run, dagster_run.run_id, config))
     try:
@@ -51,7 +51,7 @@ def mlflow_run(registry: Registry, dagster_run: dg.DagsterRun, log: dg.DagsterLo
             # an MLflow that does not answer must not hide the error; `run_status` ends the run
             handle.cleanup_on_error()
         raise
-    with registry.translate_errors("end a run"):
+    with registry.connect("end a run"):
         handle.end_run()
 
 

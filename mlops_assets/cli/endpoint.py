@@ -20,7 +20,7 @@ from mlops_assets.resources.scoring.config import CONFIG, ModelRef, ServiceConfi
 from mlops_assets.resources.scoring.service_process import SERVICE
 from mlops_assets.resources.settings import Settings
 from mlops_assets.resources.tracking.model_download import ModelArtifacts
-from mlops_assets.resources.tracking.versions import Origin, Versions
+from mlops_assets.resources.tracking.versions import BundleSource, Versions
 from mlops_assets.spec import ProjectSpec
 from mlops_assets.waiting import wait_for_server
 
@@ -119,7 +119,7 @@ def last_served(config: Path) -> Served:
     return serve, shadow
 
 
-def _origin(spec: ProjectSpec, settings: Settings) -> Origin:
+def _origin(spec: ProjectSpec, settings: Settings) -> BundleSource:
     if settings.mlflow_url:
         return ModelArtifacts(settings.mlflow_url, spec.name)
     try:

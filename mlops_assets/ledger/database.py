@@ -11,7 +11,7 @@ from pathlib import Path
 import sqlalchemy as sa
 import tenacity
 
-from mlops_assets.errors import LedgerError, LedgerUnreachable
+from mlops_assets.errors import LedgerError, LedgerUnreachable, translate_errors
 
 SCHEMA = "0003"
 """The schema's version: that of the newest migration."""
@@ -74,12 +74,12 @@ class Database:
             LedgerError: the database refuses a request.
             LedgerUnreachable: the database did not answer for `RETRY_SECONDS`.
         """
-        try:
-            # closing the connection ends its transaction, which can fail too
-            with self._connection() as connection:
-                yield connection
-        except sa.exc.DBAPIError as error:
-            raise (self._unreachable if error.connection_invalidated else self._refused)(error) from error
+        # closing the connection ends its transaction, which can fail too
+        with (
+            translate_errors({sa.exc.DBAPIError: lambda error: self._error(error, error.connection_invalidated)}),
+            self._connection() as connection,
+        ):
+            yield connection
 
     @contextmanager
     def begin(self) -> Iterator[sa.Connection]:
@@ -104,24 +104,16 @@ class Database:
             stop=tenacity.stop_after_delay(RETRY_SECONDS),
             reraise=True,
         )
-        try:
+        with translate_errors({sa.exc.DBAPIError: lambda error: self._error(error, is_temporary(error))}):
             return retrying(self.engine.connect)
-        except sa.exc.DBAPIError as error:
-            raise (self._unreachable if is_temporary(error) else self._refused)(error) from error
 
-    def _refused(self, error: sa.exc.DBAPIError) -> LedgerError:
+    def _error(self, error: sa.exc.DBAPIError, temporary: bool) -> LedgerError:
+        if temporary:
+            remedy = "check MLOPS_ASSETS_DATABASE_URL and the server, then try again"
+            return LedgerUnreachable("-", self.place, f"it does not answer: {driver_message(error)}", remedy)
         settings = "MLOPS_ASSETS_DATABASE_URL, PGPASSWORD and PGPASSFILE" if self.postgresql else "MLOPS_ASSETS_HOME"
-        return LedgerError(
-            "-", self.place, f"it refused a request: {driver_message(error)}", f"check {settings}, and the rights on it"
-        )
-
-    def _unreachable(self, error: sa.exc.DBAPIError) -> LedgerUnreachable:
-        return LedgerUnreachable(
-            "-",
-            self.place,
-            f"it does not answer: {driver_message(error)}",
-            "check MLOPS_ASSETS_DATABASE_URL and the server, then try again",
-        )
+        remedy = f"check {settings}, and the rights on it"
+        return LedgerError("-", self.place, f"it refused a request: {driver_message(error)}", remedy)
 
     # The schema
 

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import socket
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import dagster as dg
 import sqlalchemy as sa
 from dagster._core.storage.runs import SqlRunStorage
 
-from mlops_assets.errors import DagsterError, DagsterUnreachable, PlatformError
+from mlops_assets.errors import DagsterError, DagsterUnreachable, PlatformError, translate_errors, unchanged
 from mlops_assets.ledger.database import driver_message, is_temporary
 from mlops_assets.ledger.lease import LeaseHolder
 
@@ -22,8 +21,7 @@ CONFIRMED_IDS: set[str] = set()
 """Ids of storages that this process has read twice."""
 
 
-@contextmanager
-def translate_storage_errors(project: str) -> Iterator[None]:
+def translate_storage_errors(project: str) -> AbstractContextManager[None]:
     """Translate database errors of Dagster's storage, which are SQLAlchemy's errors or wrap them.
 
     Args:
@@ -33,20 +31,17 @@ def translate_storage_errors(project: str) -> Iterator[None]:
         DagsterError: the database refuses a request.
         DagsterUnreachable: the database does not answer now.
     """
-    try:
-        yield
-    except PlatformError:
-        raise
-    except Exception as error:
+
+    def translate(error: Exception) -> DagsterError | None:
         causes = [each for each in (error, error.__cause__) if isinstance(each, sa.exc.DBAPIError)]
         if not causes:
-            raise
+            return None
         temporary = is_temporary(causes[0])
         kind, found = (DagsterUnreachable, "does not answer") if temporary else (DagsterError, "refused a request")
         remedy = "check the database that dagster.yaml names, and DAGSTER_HOME"
-        raise kind(
-            project, "Dagster's storage", f"its database {found}: {driver_message(causes[0])}", remedy
-        ) from error
+        return kind(project, "Dagster's storage", f"its database {found}: {driver_message(causes[0])}", remedy)
+
+    return translate_errors({PlatformError: unchanged, Exception: translate})
 
 
 def lease_holder(instance: dg.DagsterInstance) -> LeaseHolder:

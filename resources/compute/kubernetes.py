@@ -1,29 +1,29 @@
-"""The Kubernetes API, as far as the platform asks it: apply, find, delete, and what keeps pods from being ready."""
+"""The Kubernetes API, as far as the platform needs it: apply, find, delete, and why pods are not ready."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from mlops_assets.errors import ClusterError, ClusterUnreachable
+from mlops_assets.errors import ClusterError, ClusterUnreachable, translate_errors
 
 Object = dict[str, Any]
-"""A manifest."""
+"""A manifest, or an object as the API returns it."""
 NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 MANAGER = "mlops-assets"
-"""The owner of the fields that are applied."""
-WITHIN = (5.0, 30.0)
-"""Seconds to connect, and to answer."""
+"""Field manager of server-side apply: the owner of the applied fields."""
+TIMEOUT = (5.0, 30.0)
+"""Seconds to connect, and to wait for a response."""
 
 
 class Cluster:
-    """A namespace of a cluster.
+    """One namespace of a cluster.
 
     Args:
-        namespace: where everything lies.
+        namespace: its name.
         client: a configured `kubernetes.client.ApiClient`.
     """
 
@@ -32,10 +32,10 @@ class Cluster:
 
     @classmethod
     def around(cls) -> Cluster:
-        """The cluster and namespace that this process runs in.
+        """Return the cluster and namespace in which this process runs.
 
         Raises:
-            ClusterError: when it runs in none.
+            ClusterError: it runs in no cluster.
         """
         from kubernetes import client, config
 
@@ -43,7 +43,10 @@ class Cluster:
             config.load_incluster_config()
         except config.ConfigException as error:
             raise ClusterError(
-                "-", "Kubernetes", f"this process runs in no cluster: {error}", "unset MLOPS_ASSETS_ENDPOINT_MANIFEST"
+                "-",
+                "Kubernetes",
+                f"this process does not run in a cluster: {error}",
+                "unset MLOPS_ASSETS_ENDPOINT_MANIFEST",
             ) from error
         return cls(NAMESPACE.read_text().strip(), client.ApiClient())
 
@@ -54,32 +57,34 @@ class Cluster:
         return DynamicClient(self.client)
 
     def apply(self, wanted: Object) -> None:
-        """Bring an object to what a manifest says (server-side apply); fields that it does not name are left alone.
+        """Create or update an object by server-side apply. Fields that the manifest does not name are not changed.
 
         Raises:
-            ClusterError, ClusterUnreachable: it is refused, or nobody answers.
+            ClusterError: the API refuses.
+            ClusterUnreachable: the API does not answer.
         """
-        with self._asking("apply", wanted):
+        with self._translate_errors("apply", wanted):
             self._kind(wanted).server_side_apply(
                 body=wanted,
                 namespace=self.namespace,
                 field_manager=MANAGER,
                 force_conflicts=True,
-                _request_timeout=WITHIN,
+                _request_timeout=TIMEOUT,
             )
 
     def find(self, wanted: Object) -> Object | None:
-        """An object as it is; None when it is not there.
+        """Return an object; None when it does not exist.
 
         Raises:
-            ClusterError, ClusterUnreachable: it is refused, or nobody answers.
+            ClusterError: the API refuses.
+            ClusterUnreachable: the API does not answer.
         """
         from kubernetes.dynamic.exceptions import NotFoundError
 
-        with self._asking("read", wanted):
+        with self._translate_errors("read", wanted):
             try:
                 found = self._kind(wanted).get(
-                    name=wanted["metadata"]["name"], namespace=self.namespace, _request_timeout=WITHIN
+                    name=wanted["metadata"]["name"], namespace=self.namespace, _request_timeout=TIMEOUT
                 )
             except NotFoundError:
                 return None
@@ -87,29 +92,31 @@ class Cluster:
             return answer
 
     def delete(self, wanted: Object) -> None:
-        """Delete an object and what it owns; one that is not there is no error.
+        """Delete an object and the objects that it owns. An absent object is no error.
 
         Raises:
-            ClusterError, ClusterUnreachable: it is refused, or nobody answers.
+            ClusterError: the API refuses.
+            ClusterUnreachable: the API does not answer.
         """
         from kubernetes.dynamic.exceptions import NotFoundError
 
-        with self._asking("delete", wanted):
+        with self._translate_errors("delete", wanted):
             try:
                 self._kind(wanted).delete(
                     name=wanted["metadata"]["name"],
                     namespace=self.namespace,
                     body={"propagationPolicy": "Foreground"},
-                    _request_timeout=WITHIN,
+                    _request_timeout=TIMEOUT,
                 )
             except NotFoundError:
                 return
 
     def delete_jobs(self, labels: Mapping[str, str]) -> list[str]:
-        """Delete all Jobs with these labels, and their pods; their names.
+        """Delete all Jobs with these labels and their pods, and return the Jobs' names.
 
         Raises:
-            ClusterError, ClusterUnreachable: it is refused, or nobody answers.
+            ClusterError: the API refuses.
+            ClusterUnreachable: the API does not answer.
         """
         jobs = self._listed({"apiVersion": "batch/v1", "kind": "Job"}, labels)
         for job in jobs:
@@ -117,50 +124,48 @@ class Cluster:
         return [job["metadata"]["name"] for job in jobs]
 
     def trouble(self, labels: Mapping[str, str]) -> str:
-        """Why the pods with these labels are not ready, in words: a waiting reason, or the end of a log.
+        """Return a message that says why the pods with these labels are not ready.
 
         Raises:
-            ClusterError, ClusterUnreachable: it is refused, or nobody answers.
+            ClusterError: the API refuses.
+            ClusterUnreachable: the API does not answer.
         """
         pods = self._listed({"apiVersion": "v1", "kind": "Pod"}, labels)
         return "; ".join(sentence for pod in pods for sentence in _troubles(pod)) or "it has no pod yet"
 
     def _listed(self, kind: Object, labels: Mapping[str, str]) -> list[Object]:
         selector = ",".join(f"{name}={value}" for name, value in labels.items())
-        with self._asking("list", {**kind, "metadata": {"name": selector}}):
-            found = self._kind(kind).get(namespace=self.namespace, label_selector=selector, _request_timeout=WITHIN)
+        with self._translate_errors("list", {**kind, "metadata": {"name": selector}}):
+            found = self._kind(kind).get(namespace=self.namespace, label_selector=selector, _request_timeout=TIMEOUT)
             items: list[Object] = found.to_dict()["items"]
             return items
 
     def _kind(self, wanted: Object) -> Any:
         return self._dynamic.resources.get(api_version=wanted["apiVersion"], kind=wanted["kind"])
 
-    @contextmanager
-    def _asking(self, verb: str, wanted: Object) -> Iterator[None]:
+    def _translate_errors(self, verb: str, wanted: Object) -> AbstractContextManager[None]:
+        """Return a context that raises `ClusterError` or `ClusterUnreachable` in place of the client's errors."""
         from kubernetes.client.exceptions import ApiException
         from urllib3.exceptions import HTTPError
 
         place = f"Kubernetes, namespace {self.namespace}: {verb} {wanted['kind']} {wanted['metadata']['name']}"
-        try:
-            yield
-        except ApiException as error:
+
+        def unreachable(found: str) -> ClusterUnreachable:
+            return ClusterUnreachable(
+                "-", place, f"its API does not answer: {found}", "check the cluster, then try again"
+            )
+
+        def status_error(error: ApiException) -> ClusterError:
             if error.status is None or error.status >= 500 or error.status == 429:
-                raise self._away(place, f"{error.status}: {error.reason}") from error
-            raise ClusterError(
-                "-",
-                place,
-                f"it refuses ({error.status}): {_words(error)}",
-                "look at the rights of this pod's ServiceAccount, and at the manifest",
-            ) from error
-        except HTTPError as error:
-            raise self._away(place, repr(error)) from error
+                return unreachable(f"{error.status}: {error.reason}")
+            found = f"it refuses the request ({error.status}): {_message(error)}"
+            return ClusterError("-", place, found, "check the rights of this pod's ServiceAccount, and the manifest")
 
-    def _away(self, place: str, found: str) -> ClusterUnreachable:
-        return ClusterUnreachable("-", place, f"its API does not answer: {found}", "look at the cluster; ask again")
+        return translate_errors({ApiException: status_error, HTTPError: lambda error: unreachable(repr(error))})
 
 
-def _words(error: Any) -> str:
-    """The message of the API's answer, without its headers."""
+def _message(error: Any) -> str:
+    """Return the message in the API's response, without its headers."""
     import json
 
     try:
@@ -173,7 +178,7 @@ def _troubles(pod: Object) -> Iterator[str]:
     name, status = pod["metadata"]["name"], pod.get("status", {})
     for condition in status.get("conditions", []):
         if condition["type"] == "PodScheduled" and condition["status"] != "True":
-            yield f"pod {name} has no node: {condition.get('message', condition.get('reason'))}"
+            yield f"pod {name} is not scheduled: {condition.get('message', condition.get('reason'))}"
     for container in status.get("containerStatuses", []):
         state = container.get("state", {})
         for kind in ("waiting", "terminated"):
@@ -181,4 +186,4 @@ def _troubles(pod: Object) -> Iterator[str]:
                 reason = state[kind].get("reason", kind)
                 yield f"pod {name}: {reason} {state[kind].get('message', '')}".rstrip()
         if "running" in state and not container.get("ready"):
-            yield f"pod {name} runs and is not ready"
+            yield f"pod {name} runs, but is not ready"

@@ -1,14 +1,15 @@
-"""Where the lake keeps bytes: a folder of files that are renamed into place, or a bucket of objects that appear whole.
+"""Storage of the lake's bytes by path: a folder of files, or a bucket of Google Cloud Storage.
 
-Both promise the same: what is read was written whole by one writer; and `swap` replaces an object only if it is still
-the one that its writer saw, so that of two writers the slower one hears of the other instead of undoing its work.
+Both give two guarantees. A reader sees only objects that one writer wrote completely. `swap` replaces an object only
+if it is still the one that the writer read; of two concurrent writers, the slower one gets an error and overwrites
+nothing.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -17,66 +18,76 @@ from filelock import FileLock
 from fsspec.config import conf as defaults
 from upath import UPath
 
-from mlops_assets.errors import LakeError, LakeUnreachable
+from mlops_assets.errors import LakeError, LakeUnreachable, translate_errors, unchanged
 from mlops_assets.files import write_bytes
 
 EMULATOR = "STORAGE_EMULATOR_HOST"
-"""Google's libraries send everything to this address instead; credentials are not asked for there."""
+"""Environment variable with the address of an emulator. Google's libraries send all requests there, without
+credentials."""
 ONE_REQUEST, ALL_TRIES = 20.0, 30.0
-"""Seconds for one try of Google's client, and for all of them with pauses that grow."""
+"""Timeouts of Google's client in seconds: of one attempt, and of all attempts with exponential back-off."""
 SILENCE = 120.0
-"""Seconds for which gcsfs may hear nothing of a bucket; a transfer takes as long as its bytes need."""
+"""Seconds for which gcsfs may receive no bytes from a bucket. A whole transfer has no limit."""
+CREDENTIALS = "check the application's default credentials, and their roles on the bucket"
 
 
 class Marked(NamedTuple):
-    """An object, and what tells it from any other that was or will be at its place."""
+    """An object that was read, with a mark that no other object at the same path has, before or after.
+
+    The mark is the generation of an object in a bucket, and the bytes themselves in a folder.
+    """
 
     data: bytes
     mark: object
 
 
 class Changed(Exception):  # noqa: N818 - what happened says more than `Error` would
-    """Somebody else replaced the object meanwhile."""
+    """Another writer replaced the object since it was read."""
 
 
 class Objects(Protocol):
-    """Bytes by path below a root."""
+    """Objects (bytes) by path below a root."""
 
     def read(self, path: str) -> bytes:
-        """An object's bytes.
+        """Return an object's bytes.
 
         Raises:
-            FileNotFoundError: when it is not there.
+            FileNotFoundError: it does not exist.
         """
 
     def read_all(self, paths: Sequence[str]) -> dict[str, bytes]:
-        """Several objects at once; those that are not there are left out."""
+        """Return the bytes of several objects by path. Objects that do not exist are left out."""
 
     def read_marked(self, path: str) -> Marked | None:
-        """An object with its mark; None when it is not there."""
+        """Return an object with its mark; None when it does not exist."""
 
     def put(self, path: str, data: bytes) -> None:
-        """Write an object whole, over whatever is there."""
+        """Write an object in one step; an existing one is replaced."""
 
     def swap(self, path: str, data: bytes, seen: Marked | None) -> None:
-        """Write an object if what is there is still what was seen.
+        """Write an object if the one at its path is still the one that was read.
+
+        Args:
+            path: where to write.
+            data: the new bytes.
+            seen: what `read_marked` returned; None: no object existed.
 
         Raises:
-            Changed: it is not; nothing is written then.
+            Changed: another writer replaced it; nothing is written.
         """
 
     def remove(self, path: str) -> None:
-        """Take an object away, if it is there."""
+        """Delete an object, if it exists."""
 
     def find(self, pattern: str) -> list[str]:
-        """Paths that match a glob pattern, in order."""
+        """Return the paths that match a glob pattern, sorted."""
 
 
 def objects_at(root: str | UPath) -> Objects:
-    """What keeps bytes at a folder, a `gs://` URL, or in memory (`memory://`, for tests).
+    """Return the storage at a folder, a `gs://` URL, or in memory (`memory://`, for tests).
 
     Raises:
-        LakeError: for another URL: whether of two writers of a window one is refused there, nobody has shown.
+        LakeError: the URL has another scheme. Whether `swap` could be guaranteed there is not known.
     """
     if str(root).startswith(("gs://", "gcs://")):
         return Bucket(str(root).partition("://")[2])
@@ -85,17 +96,17 @@ def objects_at(root: str | UPath) -> Objects:
         raise LakeError(
             "-",
             f"lake at {root}",
-            f"a folder or gs://bucket/folder was expected, not {folder.protocol}://",
-            "look at MLOPS_ASSETS_LAKE_URL",
+            f"a folder or gs://bucket/folder is expected, not {folder.protocol}://",
+            "check MLOPS_ASSETS_LAKE_URL",
         )
     return Folder(folder)
 
 
-def plain_buckets() -> None:
-    """Tell gcsfs, before it is used by whomever, what it cannot be told by all of its users.
+def configure_gcsfs() -> None:
+    """Set defaults of gcsfs for this process, also for its use inside DVC; call it before the first use of gcsfs.
 
-    No request is without a limit: a lost packet would hang a run. And it does not ask over gRPC what kind of bucket
-    there is: no emulator speaks that, which takes a minute to find out, and nothing here depends on it.
+    Every request gets a timeout, since a lost packet would hang a run. gcsfs does not ask over gRPC whether the bucket
+    is hierarchical: emulators do not answer that, it takes a minute to fail, and nothing here depends on it.
     """
     os.environ.setdefault("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")
     if "requests_timeout" not in (options := defaults.setdefault("gcs", {})):
@@ -105,7 +116,7 @@ def plain_buckets() -> None:
 
 
 class Folder:
-    """A file system that can rename: a local folder, or one in memory.
+    """Objects as files of a file system that can rename: a local folder, or one in memory.
 
     Args:
         root: the folder.
@@ -116,12 +127,16 @@ class Folder:
         self._local = "file" in self._files.protocol
 
     def read(self, path: str) -> bytes:
-        """As `Objects`."""
+        """Return an object's bytes.
+
+        Raises:
+            FileNotFoundError: it does not exist.
+        """
         data: bytes = self._files.cat_file(f"{self._root}/{path}")
         return data
 
     def read_all(self, paths: Sequence[str]) -> dict[str, bytes]:
-        """As `Objects`."""
+        """Return the bytes of several objects by path. Objects that do not exist are left out."""
         found = {}
         for path in paths:
             try:
@@ -131,7 +146,7 @@ class Folder:
         return found
 
     def read_marked(self, path: str) -> Marked | None:
-        """As `Objects`; the bytes are the mark."""
+        """Return an object; its bytes are its mark. None when it does not exist."""
         try:
             data = self.read(path)
         except FileNotFoundError:
@@ -147,7 +162,11 @@ class Folder:
             self._files.pipe_file(whole, data)
 
     def swap(self, path: str, data: bytes, seen: Marked | None) -> None:
-        """As `Objects`; one writer at a time, by a lock beside it."""
+        """Write an object if it has not changed since it was read; a lock file admits one writer at a time.
+
+        Raises:
+            Changed: another writer replaced it; nothing is written.
+        """
         whole = f"{self._root}/{path}"
         self._files.makedirs(whole.rpartition("/")[0], exist_ok=True)
         with FileLock(f"{whole}.lock") if self._local else nullcontext():
@@ -156,22 +175,23 @@ class Folder:
             self.put(path, data)
 
     def remove(self, path: str) -> None:
-        """As `Objects`."""
+        """Delete an object, if it exists."""
         try:
             self._files.rm_file(f"{self._root}/{path}")
         except FileNotFoundError:
             return
 
     def find(self, pattern: str) -> list[str]:
-        """As `Objects`."""
+        """Return the paths that match a glob pattern, sorted."""
         return sorted(path[len(self._root) + 1 :] for path in self._files.glob(f"{self._root}/{pattern}"))
 
 
 class Bucket:
-    """Google Cloud Storage: objects through gcsfs; those swapped, by generation, through Google's client.
+    """Objects of a bucket in Google Cloud Storage.
 
-    Credentials are the application's default ones. Before the first use the bucket is looked at: it must be there, and
-    keep versions, since a pointer that was overwritten by mistake is lost otherwise.
+    gcsfs reads and writes objects. `swap` uses Google's own client, which supports preconditions on generations.
+    Credentials are the application's default ones. Before the first use the bucket is checked: it must exist and have
+    object versioning, because a pointer that is overwritten by mistake would otherwise be lost.
 
     Args:
         root: `bucket`, or `bucket/folder`.
@@ -183,13 +203,17 @@ class Bucket:
         self.place = f"bucket gs://{self.name}"
 
     def read(self, path: str) -> bytes:
-        """As `Objects`."""
+        """Return an object's bytes.
+
+        Raises:
+            FileNotFoundError: it does not exist.
+        """
         with self._translate_errors():
             data: bytes = self._files.cat_file(self._whole(path))
         return data
 
     def read_all(self, paths: Sequence[str]) -> dict[str, bytes]:
-        """As `Objects`: many requests at once."""
+        """Return the bytes of several objects by path, with concurrent requests. Absent objects are left out."""
         if not paths:
             return {}
         with self._translate_errors():
@@ -201,21 +225,25 @@ class Bucket:
         return {path: data for path, data in by_path.items() if isinstance(data, bytes)}
 
     def read_marked(self, path: str) -> Marked | None:
-        """As `Objects`; the object's generation is the mark."""
+        """Return an object; its generation is its mark. None when it does not exist."""
         with self._translate_errors():
             blob = self._bucket.get_blob(self._prefix + path, timeout=ONE_REQUEST, retry=self._patience)
             if blob is None:
                 return None
-            # it knows its generation, and gets the bytes of that one, even if it has been replaced meanwhile
+            # the blob knows its generation: the bytes are of that one, even if it has been replaced since
             return Marked(blob.download_as_bytes(timeout=ONE_REQUEST, retry=self._patience), blob.generation)
 
     def put(self, path: str, data: bytes) -> None:
-        """As `Objects`: an object appears when its last byte is there."""
+        """Write an object; it appears when its last byte is written."""
         with self._translate_errors():
             self._files.pipe_file(self._whole(path), data)
 
     def swap(self, path: str, data: bytes, seen: Marked | None) -> None:
-        """As `Objects`: by a precondition, which the bucket itself keeps."""
+        """Write an object if it has not changed since it was read, by a precondition on its generation.
+
+        Raises:
+            Changed: another writer replaced it; nothing is written.
+        """
         from google.api_core.exceptions import PreconditionFailed
 
         blob = self._bucket.blob(self._prefix + path)
@@ -227,12 +255,12 @@ class Bucket:
                 )
         except PreconditionFailed as error:
             now = self.read_marked(path)
-            # a try whose answer was lost may have been the one that wrote it
+            # an earlier attempt may have written it although its response was lost
             if now is None or now.data != data:
                 raise Changed(path) from error
 
     def remove(self, path: str) -> None:
-        """As `Objects`."""
+        """Delete an object, if it exists."""
         with self._translate_errors():
             try:
                 self._files.rm_file(self._whole(path))
@@ -240,7 +268,7 @@ class Bucket:
                 return
 
     def find(self, pattern: str) -> list[str]:
-        """As `Objects`."""
+        """Return the paths that match a glob pattern, sorted."""
         with self._translate_errors():
             found = self._files.glob(self._whole(pattern))
         return sorted(path[len(self._whole("")) :] for path in found)
@@ -254,9 +282,9 @@ class Bucket:
     def _files(self) -> Any:
         from gcsfs import GCSFileSystem
 
-        assert self._bucket is not None  # looked at before its first use
+        assert self._bucket is not None  # reading it checks the bucket
         token = "anon" if os.environ.get(EMULATOR) else "google_default"
-        # others write, too: what was listed a moment ago does not count
+        # other processes write too: a cached listing would be stale
         return GCSFileSystem(token=token, use_listings_cache=False)
 
     @cached_property
@@ -266,17 +294,17 @@ class Bucket:
 
         with self._translate_errors():
             try:
-                # an object's bucket is enough: no project need be known
+                # a bucket's name is unique: no Google project is needed
                 bucket = Client(project=None).get_bucket(self.name, timeout=ONE_REQUEST, retry=self._patience)
             except NotFound as error:
                 raise LakeError(
-                    "-", self.place, "it is not there", "make it, or look at MLOPS_ASSETS_LAKE_URL"
+                    "-", self.place, "it does not exist", "create it, or check MLOPS_ASSETS_LAKE_URL"
                 ) from error
         if not bucket.versioning_enabled:
             raise LakeError(
                 "-",
                 self.place,
-                "it keeps no versions of objects, so that what is overwritten by mistake is lost",
+                "object versioning is off: an object that is overwritten by mistake would be lost",
                 f"gcloud storage buckets update gs://{self.name} --versioning",
             )
         return bucket
@@ -287,56 +315,73 @@ class Bucket:
 
         return DEFAULT_RETRY.with_timeout(ALL_TRIES)
 
-    @contextmanager
-    def _translate_errors(self) -> Iterator[None]:
-        """Name what is wrong with the bucket; not for objects that are not there, nor failed preconditions."""
-        plain_buckets()
+    def _translate_errors(self) -> AbstractContextManager[None]:
+        """Return a context that raises `LakeError` or `LakeUnreachable` in place of the clients' errors.
+
+        Objects that do not exist and failed preconditions are raised unchanged: callers handle them.
+        """
+        configure_gcsfs()
         import aiohttp
         import requests
         from gcsfs.retry import HttpError
         from google.api_core import exceptions as google
         from google.auth.exceptions import DefaultCredentialsError, GoogleAuthError, TransportError
 
-        credentials = "look at the application's default credentials, and at their roles on the bucket"
-        try:
-            yield
-        except (FileNotFoundError, google.NotFound, google.PreconditionFailed, LakeError):
-            raise
-        except (google.Forbidden, google.Unauthorized, DefaultCredentialsError) as error:
-            raise LakeError("-", self.place, f"it refuses: {_words(error)}", credentials) from error
-        except google.BadRequest as error:
-            remedy = "look at MLOPS_ASSETS_LAKE_URL"
-            raise LakeError("-", self.place, f"it cannot be asked so: {_words(error)}", remedy) from error
-        except (HttpError, OSError) as error:
-            code = getattr(error, "code", None)
-            if code in (401, 403) or str(error).startswith("Forbidden"):
-                raise LakeError("-", self.place, f"it refuses: {_words(error)}", credentials) from error
-            raise self._away(error) from error
-        except (TransportError, google.GoogleAPICallError, google.RetryError) as error:
-            raise self._away(error) from error
-        except (aiohttp.ClientError, requests.RequestException) as error:
-            raise self._away(error) from error
-        except GoogleAuthError as error:
-            if _nobody_gave_a_token(error):
-                raise self._away(error) from error
-            raise LakeError("-", self.place, f"no credentials: {_words(error)}", credentials) from error
+        return translate_errors(
+            {
+                FileNotFoundError: unchanged,
+                google.NotFound: unchanged,
+                google.PreconditionFailed: unchanged,
+                google.Forbidden: self._refused,
+                google.Unauthorized: self._refused,
+                DefaultCredentialsError: self._refused,
+                google.BadRequest: self._bad_request,
+                HttpError: self._http_error,
+                OSError: self._http_error,
+                TransportError: self._unreachable,
+                google.GoogleAPICallError: self._unreachable,
+                google.RetryError: self._unreachable,
+                aiohttp.ClientError: self._unreachable,
+                requests.RequestException: self._unreachable,
+                GoogleAuthError: self._no_credentials,
+            }
+        )
 
-    def _away(self, error: Exception) -> LakeUnreachable:
+    def _refused(self, error: Exception) -> LakeError:
+        return LakeError("-", self.place, f"it refuses the request: {_one_line(error)}", CREDENTIALS)
+
+    def _bad_request(self, error: Exception) -> LakeError:
+        found = f"it does not accept the request: {_one_line(error)}"
+        return LakeError("-", self.place, found, "check MLOPS_ASSETS_LAKE_URL")
+
+    def _http_error(self, error: Exception) -> LakeError:
+        refused = getattr(error, "code", None) in (401, 403) or str(error).startswith("Forbidden")
+        return self._refused(error) if refused else self._unreachable(error)
+
+    def _no_credentials(self, error: Exception) -> LakeError:
+        if _metadata_service_failed(error):
+            return self._unreachable(error)
+        return LakeError("-", self.place, f"no credentials: {_one_line(error)}", CREDENTIALS)
+
+    def _unreachable(self, error: Exception) -> LakeUnreachable:
         return LakeUnreachable(
             "-",
             self.place,
-            f"it does not answer, or is not able now: {type(error).__name__}: {_words(error)}",
-            f"look at MLOPS_ASSETS_LAKE_URL and the network ({EMULATOR} where there is one); then run this again",
+            f"it does not answer, or cannot answer now: {type(error).__name__}: {_one_line(error)}",
+            f"check MLOPS_ASSETS_LAKE_URL and the network (and {EMULATOR}, if it is set), then run this again",
         )
 
 
-def _nobody_gave_a_token(error: Exception) -> bool:
-    """Whether a node's metadata service was away or overloaded, which passes; one that refuses carries its answer."""
+def _metadata_service_failed(error: Exception) -> bool:
+    """Return whether a node's metadata service did not answer or was overloaded, which may pass.
+
+    When it refuses, the cause carries the service's response as a second argument.
+    """
     from google.auth.exceptions import TransportError
 
     cause = error.__cause__
     return isinstance(cause, TransportError) and len(cause.args) == 1
 
 
-def _words(error: Exception) -> str:
+def _one_line(error: Exception) -> str:
     return " ".join(str(error).split())

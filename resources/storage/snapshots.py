@@ -1,4 +1,4 @@
-"""Training snapshots: a file that DVC tracks and pushes, in a Git repository of its own, with a tag per snapshot."""
+"""Training snapshots: a file that DVC tracks and pushes, in its own Git repository, with one tag per snapshot."""
 
 from __future__ import annotations
 
@@ -13,9 +13,16 @@ import pandas as pd
 from filelock import FileLock
 
 from mlops_assets.context import Snapshot
-from mlops_assets.errors import LakeError, LakeUnreachable, NotReady, PlatformError, Unreachable
+from mlops_assets.errors import (
+    DatasetError,
+    DatasetUnreachable,
+    LakeError,
+    LakeUnreachable,
+    NotReady,
+    translate_errors,
+)
 from mlops_assets.files import write_bytes
-from mlops_assets.resources.storage.objects import EMULATOR, objects_at, plain_buckets
+from mlops_assets.resources.storage.objects import EMULATOR, configure_gcsfs, objects_at
 from mlops_assets.resources.storage.parquet import from_parquet, md5, to_parquet
 
 FILE, NOTE, REMOTE = "dataset.parquet", "snapshot.json", "storage"
@@ -30,20 +37,12 @@ AUTHOR = ("mlops-assets", "mlops-assets@localhost")
 Result = TypeVar("Result")
 
 
-class DatasetError(PlatformError):
-    """Git or DVC could not do what a snapshot needs."""
-
-
-class DatasetUnreachable(DatasetError, Unreachable):  # noqa: N818 - as NotReady
-    """The bucket that DVC pushes to does not answer now."""
-
-
 class Snapshots:
-    """All snapshots of one project.
+    """The training snapshots of one project.
 
     Args:
         project: its name.
-        folder: the Git and DVC repository; made when it is not there.
+        folder: the Git and DVC repository; it is created when it does not exist.
         remote: a folder or URL that DVC pushes to.
     """
 
@@ -59,18 +58,18 @@ class Snapshots:
         windows: dict[str, str],
         labels: dict[str, str],
     ) -> Snapshot:
-        """Keep rows for good: DVC add and push, Git commit and tag. The same rows again are the same snapshot.
+        """Store rows as a snapshot: DVC add and push, Git commit and tag. The same rows again give the same snapshot.
 
         Args:
-            rows: the training set.
-            as_of: the project's time.
+            rows: the labelled rows of the training.
+            as_of: the project's present time.
             trained_through: end of the newest row.
             windows: data version of each window of `raw_data` that the rows come from.
             labels: the same for `labels`.
 
         Raises:
-            DatasetError: when Git or DVC fails; the next call goes on where this one stopped.
-            DatasetUnreachable: when it failed because the bucket does not answer.
+            DatasetError: Git or DVC fails; the next call continues where this one stopped.
+            DatasetUnreachable: DVC fails because the bucket does not answer.
         """
         data = to_parquet(rows)
         name = md5(data)
@@ -96,10 +95,10 @@ class Snapshots:
         return snapshot
 
     def find(self, name: str) -> Snapshot:
-        """The snapshot of a tag, or of an md5 (or its first eight digits or more).
+        """Return the snapshot of a tag, or of an md5 (or its first eight digits or more).
 
         Raises:
-            NotReady: when there is none.
+            NotReady: there is none.
         """
         tag = name if name.startswith("dataset-") else self._tag_of(name)
         if tag is None or tag not in self.tags():
@@ -109,17 +108,17 @@ class Snapshots:
         return Snapshot.model_validate_json(self._git("show", f"{tag}:{NOTE}"))
 
     def tags(self) -> list[str]:
-        """The tags of all snapshots, oldest first."""
+        """Return the tags of all snapshots, oldest first."""
         if not (self.folder / ".git").exists():
             return []
         return self._git("tag", "--list", "dataset-*").split()
 
     def read(self, snapshot: Snapshot) -> pd.DataFrame:
-        """The rows of a snapshot, from DVC's cache or else from the remote.
+        """Return the rows of a snapshot, from DVC's cache or else from the remote.
 
         Raises:
-            DatasetError: when the bytes cannot be had, or are not those of its md5.
-            DatasetUnreachable: when the bucket that has them does not answer.
+            DatasetError: the bytes cannot be read, or their md5 is another one.
+            DatasetUnreachable: the bucket does not answer.
         """
         cached = self.folder / ".dvc" / "cache" / "files" / "md5" / snapshot.md5[:2] / snapshot.md5[2:]
         data = cached.read_bytes() if cached.exists() else self._pull(snapshot)
@@ -127,7 +126,7 @@ class Snapshots:
             raise DatasetError(
                 self.project,
                 f"snapshot {snapshot.tag}",
-                f"its bytes have md5 {md5(data)}, where {snapshot.md5} was expected",
+                f"its bytes have md5 {md5(data)}, but {snapshot.md5} was expected",
                 f"remove {cached}, so that it is read from {self.remote} again",
             )
         return from_parquet(data)
@@ -142,16 +141,16 @@ class Snapshots:
             self._git("init", "--quiet", "--initial-branch=main")
         if not (self.folder / ".dvc" / "config").exists():
             self._dvc(lambda repo_class: repo_class.init(str(self.folder), force=True).close())
-        # written anew each time, since the state folder may have been moved
+        # written each time, since the state folder may have been moved
         self._write(".dvc/config", CONFIG.format(remote=self.remote).encode())
-        # DVC's own notes lie in the repository, not in a folder that all users of a machine share
+        # DVC's site cache is in the repository, not in a folder that all users of a machine share
         local = f'[core]\n    site_cache_dir = "{self.folder}/.dvc/site"\n'
         options = "".join(f"    {name} = {value}\n" for name, value in self._options().items())
         self._write(".dvc/config.local", f"{local}['remote \"{REMOTE}\"']\n{options}".encode())
         self._write(".dvc/.gitignore", b"/config.local\n/tmp\n/cache\n/site\n")
 
     def _options(self) -> dict[str, str]:
-        """What DVC must be told beside the address: where an emulator is, for a bucket, if there is one."""
+        """Return DVC's options for the remote: the address of an emulator, if the remote is a bucket and one is set."""
         emulator = os.environ.get(EMULATOR)
         if not self.remote.startswith("gs://") or not emulator:
             return {}
@@ -170,7 +169,7 @@ class Snapshots:
         tracked = self._dvc(add_and_push)
         if tracked != name:
             raise DatasetError(
-                self.project, FILE, f"DVC tracks md5 {tracked}, where {name} was written", "let one run write at a time"
+                self.project, FILE, f"DVC tracks md5 {tracked}, but {name} was written", "let one run write at a time"
             )
 
     def _commit(self, snapshot: Snapshot) -> None:
@@ -193,7 +192,7 @@ class Snapshots:
     # Git and DVC
 
     def _git(self, *arguments: str) -> str:
-        """Run Git without anybody's configuration, hooks or signatures, whatever repository the caller runs in."""
+        """Run Git in the repository, without the user's configuration, hooks or signatures, and return its output."""
         environment = {key: value for key, value in os.environ.items() if not key.startswith("GIT_")}
         name, mail = AUTHOR
         environment |= {
@@ -209,16 +208,20 @@ class Snapshots:
         done = subprocess.run(command, cwd=self.folder, env=environment, capture_output=True, text=True, check=False)
         if done.returncode:
             found = f"git {' '.join(arguments[:2])} failed: {done.stderr.strip()}"
-            raise DatasetError(self.project, str(self.folder), found, "look at the repository; it is safe to delete")
+            raise DatasetError(self.project, str(self.folder), found, "check the repository; it is safe to delete")
         return done.stdout
 
     def _dvc(self, action: Callable[[Any], Result]) -> Result:
-        """Do something with DVC, again while another process holds its lock.
+        """Carry out an action with DVC; retry it while another process holds DVC's lock.
 
-        A `Repo` keeps what it has seen of the disk, so each action opens one of its own.
+        Args:
+            action: takes DVC's class `Repo` and opens one itself, since a `Repo` caches the state of the disk.
+
+        Raises:
+            DatasetError, DatasetUnreachable: the action fails.
         """
         os.environ.setdefault("DVC_NO_ANALYTICS", "1")
-        plain_buckets()
+        configure_gcsfs()
         from dvc.lock import LockError
         from dvc.repo import Repo
         from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
@@ -229,21 +232,23 @@ class Snapshots:
             wait=wait_random_exponential(max=10),
             reraise=True,
         )
-        try:
+        with translate_errors({Exception: self._error}):  # DVC raises errors of its remotes' libraries as they are
             return retrying(action, Repo)
-        except Exception as error:  # DVC lets through whatever its remotes' libraries raise, each of its own kind
-            away = self._away()
-            raise (DatasetUnreachable if away else DatasetError)(
-                self.project,
-                str(self.folder),
-                f"DVC could not finish: {away or f'{type(error).__name__}: {error}'}",
-                f"see that {self.remote} can be written (MLOPS_ASSETS_DVC_REMOTE), then materialize dataset again",
-            ) from error
 
-    def _away(self) -> str | None:
-        """Why the remote does not answer now, if it is a bucket that does not; of its failures DVC tells their number.
+    def _error(self, error: Exception) -> DatasetError:
+        why = self._why_unreachable()
+        return (DatasetUnreachable if why else DatasetError)(
+            self.project,
+            str(self.folder),
+            f"DVC failed: {why or f'{type(error).__name__}: {error}'}",
+            f"check that {self.remote} can be written (MLOPS_ASSETS_DVC_REMOTE), then materialize dataset again",
+        )
 
-        Asked when DVC has failed: a bucket that is back by then failed for no reason that is known.
+    def _why_unreachable(self) -> str | None:
+        """Return why the remote bucket does not answer now; None when it answers, refuses, or is a folder.
+
+        DVC's own errors do not tell: of the remote's failures it reports only their number. So the bucket is asked
+        after DVC has failed. A bucket that answers again by then counts as a failure without a known reason.
         """
         if not self.remote.startswith("gs://"):
             return None
@@ -251,6 +256,6 @@ class Snapshots:
             objects_at(self.remote).find("files")
         except LakeUnreachable as error:
             return error.found
-        except (LakeError, ValueError, IndexError):  # it refuses, or it is no bucket's name: DVC's own words count
+        except (LakeError, ValueError, IndexError):  # it refuses, or the name is not valid: DVC's own message says it
             return None
         return None

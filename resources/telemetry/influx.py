@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -14,7 +14,7 @@ import orjson
 import pandas as pd
 import tenacity
 
-from mlops_assets.errors import InfluxUnreachable, TelemetryError
+from mlops_assets.errors import InfluxUnreachable, TelemetryError, translate_errors
 from mlops_assets.prediction.records import (
     FEATURE_SET,
     Role,
@@ -72,21 +72,19 @@ class Server:
         ):
             yield client
 
-    @contextmanager
-    def translate_errors(self) -> Iterator[None]:
-        """Turn what the client raises into a `TelemetryError` that says what to do."""
+    def translate_errors(self) -> AbstractContextManager[None]:
+        """Return a context that raises a `TelemetryError` that says what to do in place of the client's errors."""
         from influxdb_client.rest import ApiException
         from urllib3.exceptions import HTTPError
 
-        try:
-            yield
-        except ApiException as error:
-            raise self.error(error.status or 0, _message(error)) from error
-        except HTTPError as error:
+        def unreachable(error: HTTPError) -> InfluxUnreachable:
             found = f"it does not answer: {type(error).__name__}"
-            raise InfluxUnreachable(
-                "-", self.place, found, "start it, or look at MLOPS_ASSETS_INFLUX_URL; this is tried again"
-            ) from error
+            remedy = "start it, or check MLOPS_ASSETS_INFLUX_URL; the request is retried"
+            return InfluxUnreachable("-", self.place, found, remedy)
+
+        return translate_errors(
+            {ApiException: lambda error: self.error(error.status or 0, _message(error)), HTTPError: unreachable}
+        )
 
     @property
     def place(self) -> str:

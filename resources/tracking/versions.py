@@ -1,4 +1,4 @@
-"""Local, digest-checked copies of model versions: the endpoint starts from them, with or without MLflow."""
+"""Local copies of model versions, checked against their digests; services start from them, also without MLflow."""
 
 from __future__ import annotations
 
@@ -13,42 +13,42 @@ from mlops_assets.ledger.store import Ledger
 from mlops_assets.prediction.predictor import MANIFEST, Manifest
 
 
-class Origin(Protocol):
-    """Where bundles come from: the registry, or what stands for it in a process without MLflow."""
+class BundleSource(Protocol):
+    """Provides model bundles: `Registry`, or `ModelArtifacts` in a process without MLflow."""
 
     @property
     def project(self) -> str:
-        """Whose versions."""
+        """Name of the project."""
 
     def download(self, version: int, folder: Path) -> Path:
-        """Fetch the bundle of a version into a folder; the bundle's path."""
+        """Download the bundle of a version into a folder, and return the bundle's path."""
 
 
 class Versions:
-    """A project's versions in a local folder.
+    """The model versions of a project in a local folder.
 
     Args:
-        folder: where copies are kept.
-        registry: where they come from.
-        ledger: knows the digest that each version had when it was trained.
+        folder: the folder of the copies.
+        registry: provides the bundles.
+        ledger: holds the digest that each version had when it was trained.
     """
 
-    def __init__(self, folder: Path, registry: Origin, ledger: Ledger) -> None:
+    def __init__(self, folder: Path, registry: BundleSource, ledger: Ledger) -> None:
         self.folder, self.registry, self.ledger = folder, registry, ledger
 
     def path(self, version: int) -> Path:
-        """The bundle of a version, fetched if it is not here yet.
+        """Return the folder of a version's bundle; it is downloaded if there is no local copy.
 
         Raises:
-            NotReady: when the ledger knows no such version.
-            ModelError: when what was fetched is not what was trained.
+            NotReady: the ledger has no such version.
+            ModelError: the downloaded bundle has another digest than the trained one.
         """
         known = self.ledger.view(self.registry.project).versions
         if version not in known:
             raise NotReady(
                 self.registry.project,
                 f"model version {version}",
-                f"the ledger knows versions {sorted(known)}",
+                f"the ledger has versions {sorted(known)}",
                 "materialize candidate_model first, or name one of these",
             )
         target = self.folder / str(version)
@@ -57,7 +57,7 @@ class Versions:
         return target
 
     def put(self, version: int, bundle: Path) -> None:
-        """Keep the bundle that was just trained, so that it need not be fetched."""
+        """Store the bundle of a version that was just trained, so that it need not be downloaded."""
         target = self.folder / str(version)
         if not target.exists():
             with creating_folder(target) as copy:
@@ -72,7 +72,7 @@ class Versions:
                 raise ModelError(
                     self.registry.project,
                     f"model version {version}",
-                    f"the registry's copy has digest {manifest.digest[:12]}, trained was {digest[:12]}",
+                    f"the registry's copy has digest {manifest.digest[:12]}, the trained bundle has {digest[:12]}",
                     "do not serve it: restore the artifacts, or retrain",
                 )
             bundle.rename(target)

@@ -10,9 +10,10 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from mlops_assets.errors import NotReady
+from mlops_assets.context import Snapshot
+from mlops_assets.errors import DatasetError, NotReady
 from mlops_assets.resources.storage.parquet import md5, to_parquet
-from mlops_assets.resources.storage.snapshots import DatasetError, Snapshot, Snapshots
+from mlops_assets.resources.storage.snapshots import Snapshots
 
 AS_OF = datetime(2011, 4, 2, 4, tzinfo=UTC)
 

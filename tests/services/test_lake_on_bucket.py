@@ -134,13 +134,13 @@ def test_one_that_stays_unable_is_named_and_what_was_published_stays(
 def test_a_bucket_without_versions_is_named_before_anything_is_written(gcs: Gcs, way: Way) -> None:
     name = f"plain-{next(NUMBER)}"
     gcs.create(name, versioned=False)
-    with pytest.raises(LakeError, match=rf"bucket gs://{name}: it keeps no versions.*gs://{name} --versioning"):
+    with pytest.raises(LakeError, match=rf"bucket gs://{name}: object versioning is off.*gs://{name} --versioning"):
         Lake(f"gs://{name}/lake").stage("p", "raw_data", WINDOW, rows())
     assert gcs.objects(name) == {}
 
 
 def test_a_bucket_that_is_not_there_or_forbidden_is_said_at_once(root: str, way: Way) -> None:
-    with pytest.raises(LakeError, match=r"it is not there.*MLOPS_ASSETS_LAKE_URL"):
+    with pytest.raises(LakeError, match=r"it does not exist.*MLOPS_ASSETS_LAKE_URL"):
         Lake("gs://no-such-bucket/lake").published("p", "raw_data")
     way.fate = lambda method, what: "forbid"
     with pytest.raises(LakeError, match=r"it refuses.*default credentials"):

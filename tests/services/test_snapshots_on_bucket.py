@@ -12,10 +12,11 @@ from faulty import way_to
 from fsspec.config import conf as defaults
 from servers import Gcs, free_port
 
-from mlops_assets.errors import Unreachable
+from mlops_assets.context import Snapshot
+from mlops_assets.errors import DatasetError, DatasetUnreachable, Unreachable
 from mlops_assets.resources.storage import objects
 from mlops_assets.resources.storage.parquet import md5
-from mlops_assets.resources.storage.snapshots import DatasetError, DatasetUnreachable, Snapshot, Snapshots
+from mlops_assets.resources.storage.snapshots import Snapshots
 
 AS_OF = datetime(2011, 4, 2, 4, tzinfo=UTC)
 ROWS = pd.DataFrame({"event_time": pd.date_range("2011-01-01T05:00Z", periods=100, freq="h").as_unit("ns"), "x": 1.0})
