@@ -9,14 +9,18 @@ from typing import Any, Literal
 
 import dagster as dg
 
+from mlops_assets.code_version import code_version
 from mlops_assets.errors import names_project
 from mlops_assets.spec import ProjectSpec
 from mlops_assets.timeline import Timeline, Window
 
 Phase = Literal["business", "acquisition", "modeling", "deployment", "monitoring"]
 Decorator = Callable[[Callable[..., Any]], dg.AssetsDefinition]
-CODE_VERSION = "1"
-"""Raised when an asset computes something else from the same inputs."""
+SERVICE = "mlops_assets.serving.app"
+COMPUTED_IN_SERVICE = ("endpoint", "predictions")
+"""Assets that change when the scoring service's code changes. Their functions do not import it."""
+READ_FROM_SOURCE = ("raw_data", "labels", "history")
+"""Assets that call the project's source function."""
 HEAVY = ("feasibility", "feature_definitions", "training_set", "candidate_model")
 """Assets whose steps get `resources.training`."""
 
@@ -58,7 +62,6 @@ class Blueprint:
             "group_name": f"{self.name}_{phase}",
             "owners": self.spec.owners or None,
             "tags": {"phase": phase, "project": self.name},
-            "code_version": CODE_VERSION,
         }
         if name in HEAVY and self.spec.resources.training is not None:
             container = {"container_config": {"resources": self.spec.resources.training.as_container()}}
@@ -66,8 +69,17 @@ class Blueprint:
         if windows:
             arguments["partitions_def"] = self.windows
             arguments["backfill_policy"] = dg.BackfillPolicy.single_run()
-        make: Decorator = dg.asset(**{**arguments, **more})
-        return lambda function: make(names_project(self.name)(function))
+
+        def decorate(function: Callable[..., Any]) -> dg.AssetsDefinition:
+            version = code_version(function, self._modules_behind(name))
+            return dg.asset(code_version=version, **{**arguments, **more})(names_project(self.name)(function))
+
+        return decorate
+
+    def _modules_behind(self, asset: str) -> list[str]:
+        """Return the modules that compute an asset and that its function does not import."""
+        source = [self.spec.data.source.rpartition(".")[0]] if asset in READ_FROM_SOURCE else []
+        return [*source, *([SERVICE] if asset in COMPUTED_IN_SERVICE else [])]
 
     def _dep(self, name: str, windows: bool) -> dg.AssetDep:
         if name in WINDOWED and not windows:
