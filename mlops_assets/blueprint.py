@@ -72,7 +72,8 @@ class Blueprint:
 
         def decorate(function: Callable[..., Any]) -> dg.AssetsDefinition:
             version = code_version(function, self._modules_behind(name))
-            return dg.asset(code_version=version, **{**arguments, **more})(names_project(self.name)(function))
+            make: Decorator = dg.asset(code_version=version, **{**arguments, **more})
+            return make(names_project(self.name)(function))
 
         return decorate
 

@@ -4,7 +4,8 @@ Dagster marks an asset as stale when its code version differs from the one that 
 version here is a digest of
 
 - the asset's function, and what it uses of its own module,
-- the source text of every module that the function uses, and of every module that these import, also inside functions,
+- the source text of every module that the function uses, and of every module that these import, also inside
+  functions,
 - the versions of the installed distributions that these modules import.
 
 `NOT_COMPUTING` names what is left out: it is imported by nearly everything, and a change there changes how an asset is
@@ -60,8 +61,8 @@ def code_version(function: Callable[..., Any], modules: Sequence[str] = ()) -> s
 
     Args:
         function: the asset's function, undecorated. It may be defined inside another function.
-        modules: names of modules that compute the asset and that the function does not import, such as the module of the
-            project's source function.
+        modules: names of modules that compute the asset and that the function does not import, such as the module of
+            the project's source function.
 
     Returns:
         Twelve hexadecimal digits.
@@ -302,4 +303,6 @@ def _definitions(tree: ast.Module) -> dict[str, list[Definition]]:
 
 def _first_line(node: Definition) -> int:
     """Return the line that a definition begins on, its decorators included."""
-    return min([node.lineno, *(each.lineno for each in getattr(node, "decorator_list", ()))])
+    if isinstance(node, ast.Assign | ast.AnnAssign):
+        return node.lineno
+    return min([node.lineno, *(decorator.lineno for decorator in node.decorator_list)])
