@@ -52,10 +52,14 @@ cluster: setup
 	tests/cluster/cluster.sh up
 	tests/cluster/cluster.sh run $(BIN)/python tests/cluster/install_chart.py
 
+# Style, layers, dead code, types; then the projects' YAML and all definitions. The tree is the package as it is installed.
 check: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy
+	.ci/source-tree
+	cd build/check && PYTHONPATH=. ../../$(BIN)/lint-imports ../../pyproject.toml
+	cd build/check && ../../$(BIN)/vulture --config ../../pyproject.toml mlops_assets definitions.py benchmarks
+	.ci/types
 	@# one by one: given several files of one component type, `dg check yaml` looks at the last one only
 	for project in mlops_assets/projects/*/; do $(BIN)/dg check yaml $$project || exit 1; done
 	$(BIN)/dg check defs
