@@ -30,7 +30,7 @@ from mlops_assets.prediction.records import PredictionRecord
 from mlops_assets.resources.scoring.config import ModelRef
 from mlops_assets.resources.scoring.endpoint_process import EndpointProcess
 from mlops_assets.resources.telemetry.forwarder import LINES
-from mlops_assets.resources.telemetry.forwarding import LogSource, behind
+from mlops_assets.resources.telemetry.forwarding import LogSource, forwarding_backlog
 from mlops_assets.resources.telemetry.prediction_log import PredictionLog, telemetry_path
 from mlops_assets.spec import ProjectSpec
 from mlops_assets.timeline import event_id
@@ -108,8 +108,8 @@ def plain_rate(influx: Influx, lines: list[str], records: int) -> float:
 def forwarded_rate(influx: Influx, home: Path, log: PredictionLog, records: int) -> float:
     """Records a second of the forwarder, from when it is ready."""
     with forwarding(home, influx.environment()):
-        begun, left = time.perf_counter(), behind(log)
-        wait_until(lambda: not behind(log), 600)
+        begun, left = time.perf_counter(), forwarding_backlog(log)
+        wait_until(lambda: not forwarding_backlog(log), 600)
         return left / (time.perf_counter() - begun)
 
 
@@ -184,7 +184,7 @@ def while_draining(
         assert found.process is not None
         process, begun = psutil.Process(found.process.pid), time.perf_counter()
         taken, memory = list[float](), list[float]()
-        while behind(log):
+        while forwarding_backlog(log):
             taken += asked(ask, bodies, 100)
             memory.append(process.memory_info().rss / 2**20)
         return taken, memory, time.perf_counter() - begun

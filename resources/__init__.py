@@ -1,1 +1,4 @@
-"""One module per outside system, configured here and handed in: assets and sensors do not know which one is there."""
+"""The systems outside the project's code, as settings configure them: stores, MLflow, telemetry, services, computation.
+
+Phases use them through the protocols of `mlops_assets.context`.
+"""

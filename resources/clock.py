@@ -1,4 +1,4 @@
-"""The one place that asks the system for the time where a project's time is meant."""
+"""The project's time. Only this module reads the system's clock for it."""
 
 from __future__ import annotations
 
@@ -11,41 +11,41 @@ from mlops_assets.timeline import Timeline, iso
 
 
 class Clock:
-    """A project's clock: the wall's, or a replay clock whose position is a fact of the ledger.
+    """A project's clock: the system's clock, or a replay clock whose position is a fact of the ledger.
 
     Args:
-        timeline: the project's time.
-        ledger: keeps a replay clock's position.
+        timeline: the project's windows; it says where a replay clock starts.
+        ledger: stores the position of a replay clock.
     """
 
     def __init__(self, timeline: Timeline, ledger: Ledger) -> None:
         self.timeline, self.ledger = timeline, ledger
 
     def now(self) -> datetime:
-        """The project's time."""
+        """Return the project's present time, in UTC."""
         start = self.timeline.clock_start
         if start is None:
             return datetime.now(UTC)
         return self.ledger.view(self.timeline.project).clock or start
 
     def move(self, to: datetime) -> None:
-        """Put a replay clock forward.
+        """Move a replay clock forward to a moment.
 
         Raises:
-            Refused: for a wall clock, or backwards.
+            Refused: the project uses the system's clock, or the moment is in its past.
         """
         if self.timeline.clock_start is None:
             raise Refused(
                 self.timeline.project,
                 "clock",
-                "this project lives by the wall's clock",
-                "declare clock: {type: replay, ...}",
+                "this project uses the system's clock, which cannot be moved",
+                "set clock: {type: replay, ...} in defs.yaml",
             )
         if to < self.now():
             raise Refused(
                 self.timeline.project,
                 "clock",
-                f"it stands at {iso(self.now())} and cannot go back to {iso(to)}",
-                "start with an empty state folder to play a history again",
+                f"it is at {iso(self.now())} and cannot go back to {iso(to)}",
+                "start with an empty state folder to replay from the beginning",
             )
         self.ledger.append(self.timeline.project, ClockMoved(at=to))

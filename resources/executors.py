@@ -1,4 +1,4 @@
-"""What executes the steps of a training: the run's own process, or a Kubernetes Job each."""
+"""The Dagster executor of trainings: the run's own process, or one Kubernetes Job per step."""
 
 from __future__ import annotations
 
@@ -7,16 +7,17 @@ from typing import Literal
 import dagster as dg
 
 STEP_WITHIN = 3600
-"""Seconds after which Kubernetes ends a step that nobody ended."""
+"""Seconds after which Kubernetes ends a step."""
 KEPT_FOR = 600
-"""Seconds that the Job of a step that ended can still be looked at."""
+"""Seconds after which Kubernetes deletes the Job of a step that has ended."""
 
 
 def steps_on(runs_on: Literal["processes", "kubernetes"]) -> dg.ExecutorDefinition | None:
-    """The executor of bootstraps and retrainings; None: the run's own process.
+    """Return the executor of the jobs bootstrap and retrain; None stands for the run's own process.
 
-    A pod costs seconds, so that only these have a Job for each step, with `resources.training` of the project's YAML.
-    A Job belongs to its run's pod: when that is deleted, so is the Job.
+    On Kubernetes each of their steps is a Job with the resources of `resources.training` in the project's `defs.yaml`.
+    Other jobs have no pods of their own per step, since starting a pod takes seconds. The run's pod owns the Jobs: they
+    are deleted with it.
     """
     if runs_on == "processes":
         return None

@@ -25,7 +25,7 @@ from mlops_assets.resources.settings import ROOT, Settings
 from mlops_assets.resources.storage.lake import Lake
 from mlops_assets.resources.storage.run_artifacts import RunArtifacts
 from mlops_assets.resources.storage.snapshots import Snapshots
-from mlops_assets.resources.telemetry.forwarding import behind
+from mlops_assets.resources.telemetry.forwarding import forwarding_backlog
 from mlops_assets.resources.telemetry.influx import InfluxPredictions, server_of
 from mlops_assets.resources.telemetry.prediction_log import PredictionLog, telemetry_path
 from mlops_assets.resources.tracking.registry import Registry
@@ -130,7 +130,7 @@ class ProjectResources:
     def telemetry(self) -> PredictionLog | InfluxPredictions:
         """Predictions and requests as reports read them: from InfluxDB if the settings name one, else from the log."""
         log, server = self.prediction_log, server_of(self.settings)
-        return log if server is None else InfluxPredictions(server, self.spec.name, lambda: behind(log))
+        return log if server is None else InfluxPredictions(server, self.spec.name, lambda: forwarding_backlog(log))
 
     @cached_property
     def endpoint(self) -> Endpoint:

@@ -1,1 +1,1 @@
-"""Where trainings are computed: H2O, executors of steps, Kubernetes."""
+"""Computation: H2O's JVM, and the Kubernetes API."""

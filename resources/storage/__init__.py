@@ -1,1 +1,1 @@
-"""Where rows, training snapshots, facts and the files of a run are stored."""
+"""Storage of rows, training snapshots and the files of a run."""

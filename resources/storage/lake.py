@@ -1,9 +1,9 @@
 """The lake: windows of rows as Parquet files, in a folder or a bucket.
 
-A window's rows are written under the md5 of their bytes and lie in quarantine until somebody publishes them; then a
-small pointer, replaced whole, names the version that readers see. A correction moves the pointer: the old version can
-still be read by its name. A writer that is killed leaves what was published as it was; one that was overtaken since it
-looked at the window publishes nothing and says so.
+A window's rows are written to a file named by the md5 of its bytes, first in quarantine. Publishing copies the file out
+of quarantine and replaces the window's pointer, a small file that names the version that readers see. A correction
+moves the pointer; the old version can still be read by its name. A writer that is killed changes nothing that was
+published. A writer gets an error and publishes nothing if another one published the window after it had looked at it.
 
     <project>/<table>/<window>/<version>.parquet
     <project>/<table>/<window>/current.json
@@ -38,7 +38,7 @@ class Lake:
         root: a folder, or `gs://bucket/lake` (`memory://lake` for tests).
 
     Raises:
-        LakeError: for another URL.
+        LakeError: the URL has another scheme.
     """
 
     def __init__(self, root: str | UPath) -> None:
@@ -47,21 +47,21 @@ class Lake:
     # Write, audit, publish
 
     def look(self, project: str, table: Table, window: str) -> WindowPointer:
-        """How a window stands, for a writer that begins its work; before it reads what it will write."""
+        """Return what readers see of a window now. A writer calls this before it reads what it will write."""
         pointer = self.objects.read_marked(_path(project, table, window, POINTER))
         return WindowPointer(None if pointer is None else json.loads(pointer.data)["version"], pointer)
 
     def stage(self, project: str, table: Table, window: str, frame: pd.DataFrame) -> str:
-        """Write a window's rows where no reader looks.
+        """Write a window's rows into quarantine, where readers do not see them.
 
         Args:
-            project: its name.
-            table: which rows.
-            window: the window's id.
-            frame: its rows.
+            project: name of the project.
+            table: kind of rows.
+            window: id of the window.
+            frame: the window's rows.
 
         Returns:
-            The data version: md5 of the bytes written, the same for equal rows.
+            The data version: the md5 of the written bytes. It is the same for equal rows.
         """
         data = to_parquet(frame)
         version = md5(data)
@@ -69,42 +69,42 @@ class Lake:
         return version
 
     def publish(self, project: str, table: Table, window: str, version: str, seen: WindowPointer) -> None:
-        """Show a staged version to readers, in one step.
+        """Make a staged version the one that readers see, in one step.
 
         Args:
-            project: its name.
-            table: which rows.
-            window: the window's id.
-            version: what `stage` gave.
-            seen: what `look` gave.
+            project: name of the project.
+            table: kind of rows.
+            window: id of the window.
+            version: the version that `stage` returned.
+            seen: the pointer that `look` returned.
 
         Raises:
-            Refused: somebody else published another version since then; readers go on to see that one.
+            Refused: another writer published another version since `look`; readers continue to see that one.
         """
         staged = _path(project, "quarantine", table, window, f"{version}.parquet")
         data = self.objects.read_all([staged]).get(staged)
         target = _path(project, table, window, f"{version}.parquet")
         if data is None:
-            # another writer of the same rows was quicker, or this is done a second time
+            # another writer published the same rows first, or this is a repetition
             rows = len(self.read_window(project, table, window, version))
         else:
             rows = len(from_parquet(data))
             self.objects.put(target, data)
         pointer = json.dumps({"version": version, "rows": rows}, sort_keys=True).encode()
-        found = self._swapped(_path(project, table, window, POINTER), pointer, seen)
+        found = self._swap_pointer(_path(project, table, window, POINTER), pointer, seen)
         if found != pointer:
             now = None if found is None else json.loads(found)["version"]
             raise Refused(
                 project,
                 f"{table} of window {window}",
-                f"somebody else published version {now} of it while version {version} was made from {seen.version}",
-                f"let one process at a time write it; materialize {table} of it again if it should be read anew",
+                f"another process published version {now} while version {version} was made from {seen.version}",
+                f"let one process at a time write it; materialize {table} of this window again to read its rows again",
             )
         self.objects.remove(_path(project, "quarantine", table, window, REASONS))
         self.objects.remove(staged)
 
-    def _swapped(self, path: str, pointer: bytes, seen: WindowPointer) -> bytes | None:
-        """Put a pointer in the place of the one that was seen; what readers find then, this one or somebody else's."""
+    def _swap_pointer(self, path: str, pointer: bytes, seen: WindowPointer) -> bytes | None:
+        """Replace the pointer that was seen. Return the pointer that readers see now: this one or another writer's."""
         if seen.pointer is None or seen.pointer.data != pointer:
             with suppress(Changed):
                 self.objects.swap(path, pointer, seen.pointer)
@@ -112,70 +112,70 @@ class Lake:
         return self.objects.read_all([path]).get(path)
 
     def quarantine(self, project: str, table: Table, window: str, version: str, reasons: Sequence[str]) -> None:
-        """Say why a staged version is not published; a version published before stays."""
+        """Record why a staged version is not published. A version that was published before stays published."""
         found = json.dumps({"reasons": list(reasons), "version": version}, sort_keys=True)
         self.objects.put(_path(project, "quarantine", table, window, REASONS), found.encode())
 
-    def write_predictions(self, project: str, window: str, answers: pd.DataFrame, seen: WindowPointer) -> str:
-        """Publish a window's answers; inputs, features and probabilities are kept as JSON text.
+    def write_predictions(self, project: str, window: str, predictions: pd.DataFrame, seen: WindowPointer) -> str:
+        """Publish a window's predictions. Inputs, features and probabilities are stored as JSON text.
 
         Args:
-            project: its name.
-            window: the window's id.
-            answers: rows of telemetry.
-            seen: how the window stood before they were read.
+            project: name of the project.
+            window: id of the window.
+            predictions: rows of telemetry, one per prediction.
+            seen: the pointer that `look` returned before the rows were read.
 
         Returns:
-            Their data version.
+            The data version.
 
         Raises:
-            Refused: somebody published others since.
+            Refused: another writer published other rows since `look`.
         """
-        version = self.stage(project, "predictions", window, answers)
+        version = self.stage(project, "predictions", window, predictions)
         self.publish(project, "predictions", window, version, seen)
         return version
 
     # Read
 
     def published(self, project: str, table: Table) -> dict[str, str]:
-        """The version that readers see of each published window, oldest window first."""
+        """Return the version that readers see of each published window, oldest window first."""
         read = self.objects.read_all(self.objects.find(_path(project, table, "*", POINTER)))
         return {_window_id(path.split("/")[-2]): json.loads(read[path])["version"] for path in sorted(read)}
 
     def version(self, project: str, table: Table, window: str) -> str | None:
-        """The version of one window that readers see; None when it is not published."""
+        """Return the version of one window that readers see; None when it is not published."""
         pointer = self._pointer(project, table, window)
         return None if pointer is None else str(pointer["version"])
 
     def row_count(self, project: str, table: Table, window: str) -> int | None:
-        """How many rows a published window has; None when it is not published."""
+        """Return how many rows a published window has; None when it is not published."""
         pointer = self._pointer(project, table, window)
         return None if pointer is None else int(pointer["rows"])
 
     def read_window(self, project: str, table: Table, window: str, version: str | None = None) -> pd.DataFrame:
-        """The rows of a window.
+        """Return the rows of a window.
 
         Args:
-            project: its name.
-            table: which rows.
-            window: the window's id.
-            version: one that was published at some time; by default the one published now.
+            project: name of the project.
+            table: kind of rows.
+            window: id of the window.
+            version: a version that was published at some time; by default the one published now.
 
         Raises:
-            NotReady: when the window, or that version of it, is not published.
+            NotReady: the window, or this version of it, is not published.
         """
         return from_parquet(next(iter(self._bytes(project, table, {window: version}).values())))
 
     def read(self, project: str, table: Table, windows: Mapping[str, str] | Iterable[str]) -> pd.DataFrame:
-        """The rows of several windows after each other.
+        """Return the rows of several windows, one window after the other.
 
         Args:
-            project: its name.
-            table: which rows.
-            windows: ids, for the versions published now; or ids with the versions that are meant.
+            project: name of the project.
+            table: kind of rows.
+            windows: ids of windows, for the versions published now; or the version to read, by window id.
 
         Raises:
-            NotReady: when one of them is not published.
+            NotReady: one of them is not published.
         """
         versions = windows if isinstance(windows, Mapping) else dict.fromkeys(windows)
         parts = [from_parquet(data) for data in self._bytes(project, table, versions).values()]
@@ -183,15 +183,15 @@ class Lake:
         return pd.concat(filled, ignore_index=True) if filled else pd.DataFrame()
 
     def quarantined(self, project: str, table: Table) -> dict[str, list[str]]:
-        """Why each window lies in quarantine that does, oldest first."""
+        """Return the reasons of each quarantined window by window id, oldest first."""
         read = self.objects.read_all(self.objects.find(_path(project, "quarantine", table, "*", REASONS)))
         return {_window_id(path.split("/")[-2]): json.loads(read[path])["reasons"] for path in sorted(read)}
 
     def read_quarantined(self, project: str, table: Table, window: str) -> pd.DataFrame:
-        """The rows of a window that lie in quarantine.
+        """Return the rows of a quarantined window.
 
         Raises:
-            NotReady: when there are none.
+            NotReady: the window is not in quarantine.
         """
         try:
             version = json.loads(self.objects.read(_path(project, "quarantine", table, window, REASONS)))["version"]
@@ -207,10 +207,10 @@ class Lake:
         return None if data is None else json.loads(data)
 
     def _bytes(self, project: str, table: Table, versions: Mapping[str, str | None]) -> dict[str, bytes]:
-        """The Parquet file of each window, all read at once.
+        """Return the bytes of each window's Parquet file by window id. All files are read at once.
 
         Raises:
-            NotReady: when one of them is not there.
+            NotReady: one of them is not in the lake.
         """
         unnamed = {window: _path(project, table, window, POINTER) for window, found in versions.items() if not found}
         pointers = self.objects.read_all(list(unnamed.values()))
@@ -228,7 +228,7 @@ class Lake:
 
 
 def _not_ready(project: str, table: Table, window: str, found: str) -> NotReady:
-    return NotReady(project, f"{table} of window {window}", found, f"materialize {table} of it first")
+    return NotReady(project, f"{table} of window {window}", found, f"materialize {table} of this window first")
 
 
 def _path(project: str, *parts: str) -> str:
@@ -236,7 +236,7 @@ def _path(project: str, *parts: str) -> str:
 
 
 def _folder(part: str) -> str:
-    """A window's id without colons, which not every file system takes; anything else as it is."""
+    """Return a window's id without colons, which not every file system allows; any other text unchanged."""
     return parse(part).strftime(COMPACT) if part.endswith("Z") and ":" in part else part
 
 

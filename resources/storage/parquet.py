@@ -1,4 +1,4 @@
-"""Rows as Parquet bytes: equal rows give equal bytes, so that an md5 names what is in them."""
+"""Rows as Parquet bytes. Equal rows give equal bytes, so their md5 identifies the rows."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ import pandas as pd
 
 
 def to_parquet(frame: pd.DataFrame) -> bytes:
-    """Write rows without index, pandas' notes or times of writing.
+    """Return rows as a Parquet file, without index, pandas metadata or time of writing.
 
     Args:
-        frame: columns of numbers, booleans, times or text. Missing values become nulls; what is neither of these
-            types is written as text.
+        frame: columns of numbers, booleans, timestamps or text. Missing values become nulls. Values of other types are
+            written as text.
 
     Returns:
-        Parquet, the same bytes for the same rows, columns and types (and the same release of pyarrow).
+        The bytes of the file: the same for equal rows, columns and types, with the same release of pyarrow.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -31,7 +31,10 @@ def to_parquet(frame: pd.DataFrame) -> bytes:
 
 
 def from_parquet(data: bytes) -> pd.DataFrame:
-    """The rows of `to_parquet`: integers and booleans with nulls become Int64 and boolean, text becomes objects."""
+    """Return the rows of a file that `to_parquet` wrote.
+
+    Integers and booleans with nulls get the dtypes Int64 and boolean, text gets dtype object.
+    """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -45,7 +48,7 @@ def from_parquet(data: bytes) -> pd.DataFrame:
 
 
 def md5(data: bytes) -> str:
-    """The name of bytes, as DVC has it."""
+    """Return the md5 of bytes in hexadecimal, by which DVC names a file."""
     return hashlib.md5(data, usedforsecurity=False).hexdigest()
 
 
@@ -54,7 +57,7 @@ def _column(column: pd.Series) -> Any:
 
     if column.dtype == object or isinstance(column.dtype, pd.CategoricalDtype):
         return pa.array([_text(value) for value in column], type=pa.string())
-    # as an array of its own, so that a frame's blocks leave no trace
+    # one array per column: the file must not depend on how pandas groups columns into blocks
     return pa.array(column.array, from_pandas=True)
 
 

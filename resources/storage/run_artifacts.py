@@ -1,4 +1,4 @@
-"""Files that the assets of one training hand on: each run has a folder, and a lone asset finds the newest."""
+"""Files that the assets of one training hand on to each other, in one folder per run."""
 
 from __future__ import annotations
 
@@ -11,12 +11,14 @@ from mlops_assets.files import replacing, write_text
 
 
 class RunArtifacts:
-    """The trainings of one project.
+    """The files of one run's training.
+
+    An asset that is materialized alone, in a run of its own, reads the newest file of any run.
 
     Args:
-        folder: holds a folder per run.
-        project: for messages.
-        run_id: the run that asks.
+        folder: the project's folder of trainings, with one folder per run.
+        project: name of the project, for errors.
+        run_id: id of the run.
     """
 
     def __init__(self, folder: Path, project: str, run_id: str) -> None:
@@ -24,31 +26,35 @@ class RunArtifacts:
 
     @property
     def own(self) -> Path:
-        """This run's folder."""
+        """The folder of this run; it is created when it does not exist."""
         path = self.folder / self.run_id
         path.mkdir(parents=True, exist_ok=True)
         return path
 
     @contextmanager
     def writing(self, name: str) -> Iterator[Path]:
-        """A path to write to; it appears under its name when the block ends well, whole or not at all."""
+        """Yield a path to write to. The file appears under its name when the block ends without an error."""
         with replacing(self.own / name) as path:
             yield path
 
     def put(self, name: str, text: str) -> None:
-        """Write a small file whole or not at all."""
+        """Write a small text file atomically."""
         write_text(self.own / name, text)
 
     def find(self, name: str, asset: str) -> Path:
-        """This run's file, else the newest of any run.
+        """Return the path of this run's file, else of the newest one of any run.
+
+        Args:
+            name: name of the file.
+            asset: the asset that writes it, for the error.
 
         Raises:
-            NotReady: naming the asset to materialize first.
+            NotReady: there is none.
         """
         mine = self.folder / self.run_id / name
         if mine.exists():
             return mine
         found = sorted(self.folder.glob(f"*/{name}"), key=lambda path: (path.stat().st_mtime_ns, str(path)))
         if not found:
-            raise NotReady(self.project, name, "no run has made it yet", f"materialize {asset} first")
+            raise NotReady(self.project, name, "no run has written it yet", f"materialize {asset} first")
         return found[-1]

@@ -1,4 +1,4 @@
-"""What is forwarded: a state folder's logs, record by record as points, and the place up to which they are there."""
+"""The logs of a state folder as points of InfluxDB, and the position up to which each log has been forwarded."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from mlops_assets.resources.telemetry.points import (
     FeatureSet,
     PredictionLines,
     fact_lines,
+    feature_set_line,
     label_lines,
     request_line,
-    set_line,
 )
 from mlops_assets.resources.telemetry.prediction_log import Log, PredictionLog, telemetry_path
 
@@ -28,17 +28,17 @@ CURSORS = "forwarded.sqlite"
 TABLES: tuple[Log, ...] = ("answers", "requests")
 CONSUMER = "influxdb"
 Key = tuple[str, str]
-"""Project and name of a log."""
+"""Project, and name of one of its logs."""
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Records of one log as points.
+    """Some records of one log as points.
 
     Attributes:
-        lines: in the line protocol.
-        records: how many records they come from.
-        position: where the log was read to.
+        lines: the points in InfluxDB's line protocol.
+        records: the number of records.
+        position: number of the last record.
     """
 
     lines: list[str]
@@ -46,39 +46,41 @@ class Batch:
     position: int
 
 
-class Source(Protocol):
+class ForwardingSource(Protocol):
     """A log that is forwarded."""
 
     @property
     def project(self) -> str:
-        """Whose."""
+        """Name of the project."""
 
     @property
     def name(self) -> str:
-        """Which log."""
+        """Name of the log."""
 
     def batch(self, limit: int) -> Batch:
-        """What comes next; no records when there is nothing."""
+        """Return the next records as points; a batch without records when there are none."""
 
     def commit(self, position: int) -> None:
-        """Keep the place up to which InfluxDB has it."""
+        """Store the position up to which the log has been forwarded."""
 
     def backlog(self) -> int:
-        """Records that InfluxDB does not have."""
+        """Return how many records have not been forwarded yet."""
 
 
 class Cursors:
-    """Up to which row InfluxDB has each log of a project; a file beside the log, so that no answer waits for it.
+    """The position up to which each table of a project's prediction log has been forwarded.
+
+    Positions are in a file of their own, so that the service's writes do not wait for the forwarder's.
 
     Args:
-        log: the answer log's file.
+        log: path of the prediction log.
     """
 
     def __init__(self, log: Path) -> None:
         self.path = log.with_name(CURSORS)
 
     def position(self, table: Log) -> int:
-        """Number of the newest row that is there; 0 for none."""
+        """Return the number of the last forwarded row; 0 when there is none."""
         if not self.path.exists():
             return 0
         with self._open() as connection:
@@ -86,7 +88,7 @@ class Cursors:
         return int(row[0]) if row else 0
 
     def commit(self, table: Log, row: int) -> None:
-        """Keep a place."""
+        """Store the number of the last forwarded row."""
         with self._open() as connection:
             connection.execute(
                 "INSERT INTO forwarded VALUES (?, ?) ON CONFLICT (log) DO UPDATE SET row = excluded.row", (table, row)
@@ -97,7 +99,7 @@ class Cursors:
 
 
 class _Connection:
-    """A connection that commits and closes."""
+    """An SQLite connection that commits and closes at the end of a `with` block."""
 
     def __init__(self, path: Path) -> None:
         self.connection = sqlite3.connect(path, timeout=30)
@@ -112,19 +114,19 @@ class _Connection:
         self.connection.close()
 
 
-def behind(log: PredictionLog) -> int:
-    """How many records of a service's log InfluxDB does not have."""
+def forwarding_backlog(log: PredictionLog) -> int:
+    """Return how many records of a prediction log have not been forwarded to InfluxDB yet."""
     cursors = Cursors(log.path)
     return sum(log.newest(table) - cursors.position(table) for table in TABLES)
 
 
 class LogSource:
-    """One log of a project's service.
+    """One table of a project's prediction log.
 
     Args:
-        project: its name.
-        telemetry: the service's file.
-        table: which of its logs.
+        project: name of the project.
+        telemetry: the prediction log.
+        table: the table.
     """
 
     def __init__(self, project: str, telemetry: PredictionLog, table: Log) -> None:
@@ -135,17 +137,17 @@ class LogSource:
         self._lines = PredictionLines({})
 
     def batch(self, limit: int) -> Batch:
-        """Rows behind the kept place, as points."""
+        """Return the next rows as points."""
         rows = self.telemetry.after(self.table, self._position, limit)
         if not rows:
             return Batch([], 0, self._position)
-        lines = self._answers(rows) if self.table == "answers" else self._requests(rows)
+        lines = self._predictions(rows) if self.table == "answers" else self._requests(rows)
         return Batch(lines, len(rows), rows[-1][0])
 
     def _requests(self, rows: Sequence[tuple[int, tuple[object, ...]]]) -> list[str]:
         return [request_line(self.project, row, values) for row, values in rows]
 
-    def _answers(self, rows: Sequence[tuple[int, tuple[object, ...]]]) -> list[str]:
+    def _predictions(self, rows: Sequence[tuple[int, tuple[object, ...]]]) -> list[str]:
         at, used = FIELDS.index("event_time"), FIELDS.index("feature_set")
         newest: dict[int, int] = {}
         for _, values in rows:
@@ -154,27 +156,27 @@ class LogSource:
         if not newest.keys() <= self._sets.keys():
             self._sets = {number: FeatureSet(text) for number, text in self.telemetry.feature_sets().items()}
             self._lines = PredictionLines(self._sets)
-        # in each batch anew: a bucket that forgets keeps the definition as long as what refers to it
-        lines = [set_line(self.project, self._sets[number], moment) for number, moment in newest.items()]
+        # written in each batch: with a retention period the definition is kept as long as the points that refer to it
+        lines = [feature_set_line(self.project, self._sets[number], moment) for number, moment in newest.items()]
         return lines + [text for row, values in rows for text in self._lines.of(row, values)]
 
     def commit(self, position: int) -> None:
-        """Keep the place."""
+        """Store the position up to which the table has been forwarded."""
         self.cursors.commit(self.table, position)
         self._position = position
 
     def backlog(self) -> int:
-        """Rows behind the kept place."""
+        """Return how many rows have not been forwarded yet."""
         return self.telemetry.newest(self.table) - self._position
 
 
 class LedgerSource:
-    """A project's facts, and with each window's labels these themselves.
+    """A project's facts, and the labels of each window whose labels arrived.
 
     Args:
-        project: its name.
-        ledger: keeps the place, too.
-        lake: where labels are.
+        project: name of the project.
+        ledger: the store of facts; it also stores the position.
+        lake: returns the lake, from which labels are read.
     """
 
     name = "ledger"
@@ -183,7 +185,7 @@ class LedgerSource:
         self.project, self.ledger, self.lake = project, ledger, lake
 
     def batch(self, limit: int) -> Batch:
-        """Facts behind the kept place, as points."""
+        """Return the next facts as points."""
         position = self.ledger.position(CONSUMER, self.project)
         facts = self.ledger.facts_after(self.project, position, limit)
         lines: list[str] = []
@@ -199,19 +201,19 @@ class LedgerSource:
         return label_lines(self.project, labels.to_dict("records"), target)  # type: ignore[arg-type]
 
     def commit(self, position: int) -> None:
-        """Keep the place."""
+        """Store the position up to which the facts have been forwarded."""
         self.ledger.set_position(CONSUMER, self.project, position)
 
     def backlog(self) -> int:
-        """Facts behind the kept place."""
+        """Return how many facts have not been forwarded yet."""
         return self.ledger.count_after(self.project, self.ledger.position(CONSUMER, self.project))
 
 
-class Logs:
+class ForwardingSources:
     """Finds the logs of a state folder.
 
     Args:
-        settings: where they are.
+        settings: where the state folder, the ledger and the lake are.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -220,17 +222,17 @@ class Logs:
 
     @cached_property
     def ledger(self) -> Ledger:
-        """Opened when first asked: its server may not be there yet."""
+        """The ledger; it is opened at its first use, since its server may not run yet."""
         return Ledger(self.settings.ledger)
 
     @cached_property
     def lake(self) -> Lake:
-        """Where labels are; opened when the first are read."""
+        """The lake; it is opened when the first labels are read."""
         return Lake(self.settings.lake)
 
-    def __call__(self) -> dict[Key, Source]:
-        """All sources there are now."""
-        found: dict[Key, Source] = {
+    def __call__(self) -> dict[Key, ForwardingSource]:
+        """Return all logs that exist now, by project and name."""
+        found: dict[Key, ForwardingSource] = {
             (project, "ledger"): LedgerSource(project, self.ledger, lambda: self.lake)
             for project in self.ledger.projects()
         }

@@ -1,4 +1,4 @@
-"""InfluxDB 2: where a forwarder brings telemetry to, and where reports and predictions read it from."""
+"""InfluxDB 2: a forwarder writes telemetry there, and reports and the asset `predictions` read it."""
 
 from __future__ import annotations
 
@@ -32,24 +32,26 @@ if TYPE_CHECKING:
     from influxdb_client.client.influxdb_client import InfluxDBClient
 
 TIMEOUT_MS = 20_000
+"""Timeout of a request, in milliseconds."""
 SLICE = timedelta(days=7)
-"""Project time that one query reads: neither side ever holds a whole history."""
-SETTLE_WITHIN = 120.0
-"""Seconds that a reader waits for the forwarder to have brought what the service had logged before."""
-SETTLE_EVERY = 0.05
+"""Project time that one query reads; it bounds the memory that server and reader need."""
+WAIT_WITHIN = 120.0
+"""Seconds that a reader waits for the forwarder to write what the service had logged before."""
+WAIT_INTERVAL = 0.05
+"""Seconds between two looks at the forwarder's backlog."""
 TRIES = 6
 PAUSE = tenacity.wait_exponential(multiplier=0.2, max=10)
 
 
 @dataclass(frozen=True)
 class Server:
-    """An InfluxDB, its bucket, and how to get at it.
+    """An InfluxDB server and one of its buckets.
 
     Args:
-        url: of the server.
+        url: address of the server.
         org: the organisation.
         bucket: the bucket.
-        token: gives the token; asked anew at each connection, so that it can be replaced.
+        token: returns the token; called for each connection, so that the token can be replaced.
     """
 
     url: str
@@ -59,10 +61,10 @@ class Server:
 
     @contextmanager
     def client(self) -> Iterator[InfluxDBClient]:
-        """A connection.
+        """Yield a client.
 
         Raises:
-            TelemetryError: what goes wrong with it in the block, in words.
+            TelemetryError: a request of the block fails.
         """
         from influxdb_client.client.influxdb_client import InfluxDBClient
 
@@ -88,30 +90,30 @@ class Server:
 
     @property
     def place(self) -> str:
-        """How errors name it."""
+        """The server and bucket, as errors name them."""
         return f"InfluxDB at {self.url}, bucket {self.bucket}"
 
     def error(self, status: int, message: str) -> TelemetryError:
-        """What a refusal means."""
+        """Return the error for a response's status and message."""
         if status in (401, 403):
             return WrongToken("-", self.place, f"it refuses the token ({status}: {message})", REMEDIES["token"])
         if status == 404:
-            return WrongToken("-", self.place, f"it is not there ({message})", REMEDIES["bucket"])
+            return WrongToken("-", self.place, f"it does not exist ({message})", REMEDIES["bucket"])
         if "field type conflict" in message:
             return Conflict("-", self.place, message, REMEDIES["conflict"])
         if "retention" in message:
             return Expired("-", self.place, message, REMEDIES["retention"])
         if status in (429, 500, 502, 503, 504):
             return InfluxUnreachable(
-                "-", self.place, f"it is not able now ({status}: {message})", "this is tried again"
+                "-", self.place, f"it cannot answer now ({status}: {message})", "the request is retried"
             )
-        return TelemetryError("-", self.place, f"it refuses ({status}: {message})", REMEDIES["other"])
+        return TelemetryError("-", self.place, f"it refuses the request ({status}: {message})", REMEDIES["other"])
 
     def write(self, client: InfluxDBClient, lines: Sequence[str]) -> None:
-        """Write points, at once and once; writing them again changes nothing.
+        """Write points in one request. Writing the same points again changes nothing.
 
         Raises:
-            TelemetryError: when they are not, or not all, written.
+            TelemetryError: not all of them are written.
         """
         from influxdb_client.client.write_api import SYNCHRONOUS
 
@@ -119,11 +121,11 @@ class Server:
             api.write(self.bucket, self.org, "\n".join(lines).encode())
 
     def query(self, flux: str, **parameters: str) -> Iterator[dict[str, Any]]:
-        """The rows of a query, as they come.
+        """Yield the rows of a query as they arrive.
 
         Args:
-            flux: after `from(bucket)`; `{name}` stands for a parameter, quoted as a string of Flux.
-            parameters: by name.
+            flux: the query after `from(bucket)`; `{name}` stands for a parameter, quoted as a Flux string.
+            parameters: values by name.
         """
         text = f"from(bucket: {quoted(self.bucket)}) " + flux.format(**{k: quoted(v) for k, v in parameters.items()})
         with self.client() as client:
@@ -131,10 +133,13 @@ class Server:
                 yield record.values
 
     def check(self, retention: timedelta | None) -> None:
-        """Look once whether bucket and token are as they should be, and set the retention.
+        """Check that the bucket exists and the token may read it, and set the bucket's retention.
+
+        Args:
+            retention: how long the bucket keeps points; None leaves it unchanged.
 
         Raises:
-            TelemetryError: naming what is not.
+            TelemetryError: the check fails; the error says why.
         """
         from influxdb_client.domain.bucket_retention_rules import BucketRetentionRules
 
@@ -142,7 +147,7 @@ class Server:
             api = client.buckets_api()
             found: Any = api.find_bucket_by_name(self.bucket)  # type: ignore[no-untyped-call]
             if found is None:
-                raise self.error(404, "no such bucket, or the token may not see it")
+                raise self.error(404, "no such bucket, or the token may not read it")
             kept = found.retention_rules[0].every_seconds if found.retention_rules else 0
             if retention is not None and kept != int(retention.total_seconds()):
                 seconds = int(retention.total_seconds())
@@ -151,28 +156,28 @@ class Server:
 
 
 class WrongToken(TelemetryError):  # noqa: N818 - what happened says more than `Error` would
-    """It knows no such token or bucket; asking again does not help."""
+    """InfluxDB refuses the token or has no such bucket; a retry does not help."""
 
 
-class Conflict(TelemetryError):  # noqa: N818 - as WrongToken
-    """A field has another type there."""
+class Conflict(TelemetryError):  # noqa: N818 - same reason as for WrongToken
+    """InfluxDB has points in which a field has another type."""
 
 
-class Expired(TelemetryError):  # noqa: N818 - as WrongToken
-    """Points are older than what the bucket keeps; the others were written."""
+class Expired(TelemetryError):  # noqa: N818 - same reason as for WrongToken
+    """Some points are older than the bucket's retention; the others were written."""
 
 
 REMEDIES = {
     "token": "give a token that may read and write this bucket (MLOPS_ASSETS_INFLUX_TOKEN, or ..._TOKEN_FILE)",
-    "bucket": "make the bucket, or look at MLOPS_ASSETS_INFLUX_BUCKET and MLOPS_ASSETS_INFLUX_ORG",
-    "conflict": "somebody else wrote this field as another type: delete those points, or use a bucket of one's own",
-    "retention": "make the bucket keep points longer (MLOPS_ASSETS_INFLUX_RETENTION), or take this as it is",
-    "other": "see its log",
+    "bucket": "create the bucket, or check MLOPS_ASSETS_INFLUX_BUCKET and MLOPS_ASSETS_INFLUX_ORG",
+    "conflict": "another program wrote this field with another type: delete those points, or use another bucket",
+    "retention": "set a longer retention (MLOPS_ASSETS_INFLUX_RETENTION) if these points are needed",
+    "other": "see InfluxDB's log",
 }
 
 
 def quoted(text: str) -> str:
-    """A string of Flux."""
+    """Return a text as a Flux string literal."""
     return '"' + text.replace("\\", "\\\\").replace('"', '\\"').replace("${", "\\${") + '"'
 
 
@@ -183,7 +188,7 @@ def _message(error: Any) -> str:
         return str(error.reason)
 
 
-EVER = "|> range(start: 0, stop: 2200-01-01T00:00:00Z)"
+ALL_TIME = "|> range(start: 0, stop: 2200-01-01T00:00:00Z)"
 POINTS = """|> range(start: time(v: {start}), stop: time(v: {stop}))
     |> filter(fn: (r) => r._measurement == {measurement} and r.project == {project} and r._field =~ /^record/)"""
 RECORDS = f"""{POINTS}
@@ -193,33 +198,33 @@ SERIES = ("ns", "role", "model_version", "entity", "status")
 
 
 class InfluxPredictions:
-    """A project's telemetry as InfluxDB has it; the counterpart of reading the service's own log.
+    """A project's telemetry in InfluxDB, with the same methods as `PredictionLog` for reading.
 
-    What a service logged before a question is in the answer: readers wait until the forwarder has brought it.
+    A reader sees everything that the service logged before the call: it waits until the forwarder has written it.
 
     Args:
-        server: the InfluxDB.
-        project: whose.
-        behind: how many records of the service's log are not there yet.
-        settle_within: seconds that a reader waits for them.
+        server: the InfluxDB server and bucket.
+        project: name of the project.
+        backlog: returns how many records of the prediction log have not been forwarded yet.
+        wait_within: seconds that a reader waits for them.
     """
 
     def __init__(
-        self, server: Server, project: str, behind: Callable[[], int], settle_within: float = SETTLE_WITHIN
+        self, server: Server, project: str, backlog: Callable[[], int], wait_within: float = WAIT_WITHIN
     ) -> None:
-        self.server, self.project, self.behind, self.settle_within = server, project, behind, settle_within
+        self.server, self.project, self.backlog, self.wait_within = server, project, backlog, wait_within
 
-    def _settle(self) -> None:
-        deadline = time.monotonic() + self.settle_within
-        while left := self.behind():
+    def _wait_for_forwarder(self) -> None:
+        deadline = time.monotonic() + self.wait_within
+        while left := self.backlog():
             if time.monotonic() > deadline:
                 raise TelemetryError(
                     self.project,
                     "forwarder",
-                    f"{left} records of the service's log are not in {self.server.place} in {self.settle_within:.0f} s",
-                    "start it (mlops-assets serve forwarder), or look at its log",
+                    f"{left} records of the log are not in {self.server.place} after {self.wait_within:.0f} s",
+                    "start it (mlops-assets serve forwarder), or see its log",
                 )
-            time.sleep(SETTLE_EVERY)
+            time.sleep(WAIT_INTERVAL)
 
     def _rows(self, flux: str, **parameters: str) -> list[dict[str, Any]]:
         retrying = tenacity.Retrying(
@@ -231,10 +236,10 @@ class InfluxPredictions:
         return retrying(lambda: list(self.server.query(flux, project=self.project, **parameters)))
 
     def _records(self, measurement: str, start: datetime, end: datetime, roles: Sequence[str] = ()) -> Iterator[str]:
-        """The whole records of points with start <= time < end, slice by slice in the order of time."""
+        """Yield the records of points with start <= time < end by time; each slice is read in one query."""
         chosen = " or ".join(f"r.role == {quoted(role)}" for role in roles)
         flux = f"{RECORDS} |> filter(fn: (r) => {chosen})" if roles else RECORDS
-        start, end = self._filled(measurement, start, end)
+        start, end = self._bounds_of_points(measurement, start, end)
         while start < end:
             stop = min(start + SLICE, end)
             whole: dict[tuple[Any, ...], dict[str, str]] = {}
@@ -247,8 +252,8 @@ class InfluxPredictions:
                 yield "".join(parts[name] for name in names)
             start = stop
 
-    def _filled(self, measurement: str, start: datetime, end: datetime) -> tuple[datetime, datetime]:
-        """The part of a long time that has points at all, so that nobody walks through empty centuries."""
+    def _bounds_of_points(self, measurement: str, start: datetime, end: datetime) -> tuple[datetime, datetime]:
+        """Return the part of a long interval that has points, so that empty slices are not queried."""
         if end - start <= SLICE:
             return start, end
         where = {"measurement": measurement, "start": iso(start), "stop": iso(end)}
@@ -260,16 +265,16 @@ class InfluxPredictions:
     def predictions(
         self, project: str, start: datetime, end: datetime, roles: Sequence[Role] = ("champion",)
     ) -> pd.DataFrame:
-        """Answers to events with start <= event time < end, as `PredictionLog.answers` gives them."""
-        self._settle()
+        """Return the predictions for events with start <= event time < end, as `PredictionLog.predictions` does."""
+        self._wait_for_forwarder()
         return self._frame(self._records("answer", start, end, roles))
 
     def prediction_records_of(self, ids: Sequence[str]) -> pd.DataFrame:
-        """All answers to a few events, whoever gave them and whenever: looks through the whole bucket."""
-        self._settle()
+        """Return all predictions for these events, by any version and role. The query searches the whole bucket."""
+        self._wait_for_forwarder()
         names = {f"id{number}": event for number, event in enumerate(ids)}
         chosen = " or ".join(f"r._value == {{{name}}}" for name in names)
-        flux = f"""{EVER}
+        flux = f"""{ALL_TIME}
             |> filter(fn: (r) => r._measurement == "answer" and r.project == {{project}} and r._field == "event_id")
             |> filter(fn: (r) => {chosen}) |> keep(columns: ["_time"]) |> group()"""
         moments = sorted({row["_time"] for row in self._rows(flux, **names)}) if names else []
@@ -280,24 +285,27 @@ class InfluxPredictions:
     def _frame(self, records: Iterable[str]) -> pd.DataFrame:
         rows = sorted(map(from_record, records), key=lambda row: (row[1][6], row[1][5] or "", *row[1][1:3], row[0]))
         sets = {name: self._set(name) for name in {values[FEATURE_SET] for _, values in rows}}
-        answers = [from_row(values) for _, values in rows]
-        return frame_of(answers, {name: (found.names, found.levels) for name, found in sets.items()})
+        predictions = [from_row(values) for _, values in rows]
+        return frame_of(predictions, {name: (found.names, found.levels) for name, found in sets.items()})
 
     def _set(self, name: str) -> FeatureSet:
-        flux = f"""{EVER}
+        flux = f"""{ALL_TIME}
             |> filter(fn: (r) => r._measurement == "feature_set" and r.project == {{project}} and r.set == {{name}})
             |> last()"""
         found = self._rows(flux, name=name)
         if not found:
             raise TelemetryError(
-                self.project, self.server.place, f"it has no feature set {name}", "let the forwarder bring the log anew"
+                self.project,
+                self.server.place,
+                f"it has no feature set {name}",
+                "delete forwarded.sqlite beside the prediction log, so that the forwarder writes it again",
             )
         return FeatureSet(str(found[0]["_value"]))
 
     def counts(self, project: str) -> dict[str, int]:
-        """How many events have an answer that stands, and how many of these were late."""
-        self._settle()
-        flux = f"""{EVER}
+        """Return how many events have a prediction by a champion, and how many of these were late."""
+        self._wait_for_forwarder()
+        flux = f"""{ALL_TIME}
             |> filter(fn: (r) => r._measurement == "answer" and r.project == {{project}} and r.role == "champion")
             |> filter(fn: (r) => r._field == "late" and {{condition}}) |> group() |> count()"""
         found = {
@@ -307,23 +315,22 @@ class InfluxPredictions:
         return {name: int(rows[0]["_value"]) if rows else 0 for name, rows in found.items()}
 
     def requests(self, start: datetime, end: datetime) -> pd.DataFrame:
-        """The request log of start <= project time < end, as `PredictionLog.requests` gives it."""
-        self._settle()
+        """Return the request log of start <= project time < end, in the form of `PredictionLog.requests`."""
+        self._wait_for_forwarder()
         spread = timedelta(microseconds=PER_MOMENT // 1000)
         rows = sorted(orjson.loads(text) for text in self._records("request", start, end + spread))
         frame = requests_frame([row[1:] for row in rows if row[2] is not None])
         return frame[(frame["now"] >= start) & (frame["now"] < end)].reset_index(drop=True)
 
     def health(self, start: datetime, end: datetime) -> ServiceHealth:
-        """How the service did in start <= project time < end."""
+        """Return the service's health in start <= project time < end."""
         return health_of(self.requests(start, end))
 
 
 def token_from(token: str | None, file: Path | None) -> Callable[[], str]:
-    """How a token is had: from a file, read anew each time, or as it was given.
+    """Return a function that returns the token: the content of a file, read at each call, or a fixed token.
 
-    Raises:
-        TelemetryError: when asked, if the file is absent or empty.
+    The function raises `TelemetryError` when the file is absent or empty.
     """
 
     def read() -> str:
@@ -340,7 +347,7 @@ def token_from(token: str | None, file: Path | None) -> Callable[[], str]:
 
 
 def server_of(settings: Settings) -> Server | None:
-    """The InfluxDB that the settings name; None where there is none."""
+    """Return the InfluxDB server and bucket that the settings name; None when they name none."""
     if settings.influx_url is None:
         return None
     given = None if settings.influx_token is None else settings.influx_token.get_secret_value()

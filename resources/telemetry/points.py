@@ -1,8 +1,8 @@
-"""Answers, requests and facts as points of InfluxDB, in its line protocol.
+"""Predictions, requests and facts as points of InfluxDB, in its line protocol.
 
-Times are the project's, so that a replayed history can be looked at as if it had been live; two points never share
-series and time unless they are the same record, so that writing one twice leaves one. Nothing that grows without bound
-is a tag: ids of events and of decisions are fields.
+The time of a point is project time, so a replay looks like live operation in the dashboards. Two points have the same
+series and time only if they are the same record, so writing a record twice leaves one point. Tags have bounded
+cardinality: ids of events and of decisions are fields.
 """
 
 from __future__ import annotations
@@ -34,45 +34,45 @@ from mlops_assets.timeline import parse
 
 Value = float | int | str | bool | None
 RECORD_PART = 30_000
-"""Characters of a record in one field: InfluxDB takes strings up to 64 KiB."""
+"""Characters of a record per field: InfluxDB accepts strings of up to 64 KiB."""
 PER_MOMENT = 1_000_000
-"""Nanoseconds over which records of one moment are spread by their number."""
+"""Nanoseconds over which records with the same time are spread, by their number."""
 INPUTS, FEATURE_SET, FEATURES = FIELDS.index("inputs"), FIELDS.index("feature_set"), FIELDS.index("features")
 
 
 @dataclass(frozen=True)
 class FeatureSet:
-    """A list of features as answers refer to it.
+    """A list of features, to which predictions refer by its id.
 
     Attributes:
-        definition: JSON: names in order, levels of the categories among them.
+        definition: JSON with the names in order, and the levels of the categorical features.
     """
 
     definition: str
 
     @property
     def id(self) -> str:
-        """Names the same list in every log."""
+        """The id, a digest of the definition: it is the same in every log."""
         return hashlib.sha256(self.definition.encode()).hexdigest()[:16]
 
     @property
     def names(self) -> list[str]:
-        """The features, in order."""
+        """The names of the features, in order."""
         names: list[str] = orjson.loads(self.definition)["names"]
         return names
 
     @property
     def levels(self) -> dict[str, list[str]]:
-        """Of each category among them, what its codes stand for."""
+        """By name of a categorical feature, the values that its codes 0, 1, ... stand for."""
         levels: dict[str, list[str]] = orjson.loads(self.definition)["levels"]
         return levels
 
 
 class PredictionLines:
-    """Rows of the answer log as lines.
+    """Rows of a prediction log as lines of the line protocol.
 
     Args:
-        sets: the feature sets of the log, by their number there.
+        sets: the feature sets of the log, by their number in the log.
     """
 
     def __init__(self, sets: Mapping[int, FeatureSet]) -> None:
@@ -84,11 +84,11 @@ class PredictionLines:
         }
 
     def of(self, row: int, values: Sequence[Any]) -> Iterator[str]:
-        """The lines of one row.
+        """Return the lines of one row.
 
         Args:
-            row: its number in the log.
-            values: as `resources.answers.FIELDS` names them.
+            row: number of the row in the log.
+            values: the row's values, in the order of `prediction.records.FIELDS`.
         """
         stored = dict(zip(FIELDS, values, strict=True))
         tags = {
@@ -99,7 +99,7 @@ class PredictionLines:
             "entity": stored["entity"],
         }
         at = stored["event_time"] * 1000
-        if stored["role"] == "ad_hoc":  # the same event may be asked about many times
+        if stored["role"] == "ad_hoc":  # there may be many requests for the same event
             at = stored["answered_at"] * 1000 + row % PER_MOMENT
         fields: dict[str, Value] = {
             "event_id": stored["event_id"],
@@ -121,14 +121,14 @@ class PredictionLines:
         parts = []
         for position, (key, value) in enumerate(zip(self._keys[number], values, strict=True)):
             if not math.isfinite(value):
-                continue  # missing; the record has it to the bit
+                continue  # a missing value; the record holds it exactly
             known = levels.get(position)
             parts.append(f"{key}={value!r}" if known is None else f"{key}={_text(known[int(value)])}")
         return ",".join(parts)
 
 
 def to_record(row: int, values: Sequence[Any], feature_set: str) -> str:
-    """A row of the answer log as JSON, to the bit; its number first."""
+    """Return a row of the prediction log as JSON, without loss; its number comes first."""
     kept = list(values)
     kept[INPUTS], kept[FEATURES] = (base64.b64encode(values[at]).decode() for at in (INPUTS, FEATURES))
     kept[FEATURE_SET] = feature_set
@@ -136,19 +136,19 @@ def to_record(row: int, values: Sequence[Any], feature_set: str) -> str:
 
 
 def from_record(text: str) -> tuple[int, tuple[Any, ...]]:
-    """The inverse of `to_record`: the row's number, and its values with the feature set's id in place of its number."""
+    """Return the number and values of a row from `to_record`; the feature set's id replaces its number."""
     row, *kept = orjson.loads(text)
     kept[INPUTS], kept[FEATURES] = (base64.b64decode(kept[at]) for at in (INPUTS, FEATURES))
     return int(row), tuple(kept)
 
 
-def set_line(project: str, found: FeatureSet, at: int) -> str:
-    """The definition that answers of about this time refer to."""
+def feature_set_line(project: str, found: FeatureSet, at: int) -> str:
+    """Return the line of a feature set's definition, at the time of predictions that refer to it."""
     return line("feature_set", {"project": project, "set": found.id}, {"definition": found.definition}, at)
 
 
 def request_line(project: str, row: int, values: Sequence[Any]) -> str:
-    """A line of the request log: at the project's time as far as the service knew it."""
+    """Return the line of a request. Its time is project time if the request had one, else system time."""
     at, now, status, latency, role, rows, rss = values
     fields: dict[str, Value] = {
         "latency_ms": float(latency),
@@ -161,12 +161,12 @@ def request_line(project: str, row: int, values: Sequence[Any]) -> str:
 
 
 def label_lines(project: str, labels: Iterable[Mapping[str, Any]], target: str) -> Iterator[str]:
-    """The labels of a window.
+    """Return the lines of a window's labels.
 
     Args:
-        project: its name.
-        labels: rows with `event_time`, the target, and `entity` where there are several series.
-        target: name of the target.
+        project: name of the project.
+        labels: rows with `event_time`, the label, and `entity` where there are several series.
+        target: name of the label's column.
     """
     for row in labels:
         tags = {"project": project, "entity": row.get("entity")}
@@ -174,11 +174,11 @@ def label_lines(project: str, labels: Iterable[Mapping[str, Any]], target: str) 
 
 
 def fact_lines(project: str, number: int, fact: AnyFact) -> Iterator[str]:
-    """A fact of the ledger; most kinds say nothing that a dashboard shows.
+    """Return the lines of a fact. Kinds that no dashboard shows have none.
 
     Args:
-        project: its name.
-        number: the fact's id in the ledger.
+        project: name of the project.
+        number: id of the fact in the ledger.
         fact: the fact.
     """
     base = {"project": project}
@@ -242,13 +242,14 @@ def _report_lines(project: str, fact: Reported) -> Iterator[str]:
 
 
 def line(measurement: str, tags: Mapping[str, str | None], fields: Mapping[str, Value], at: int) -> str:
-    """One point; tags and fields without a value are left out.
+    """Return one point as a line. Tags and fields without a value are left out.
 
     Args:
-        measurement: its name.
-        tags: strings.
-        fields: a float is written as such, an int as an integer; at least one has a value.
-        at: nanoseconds since 1970, UTC.
+        measurement: name of the measurement.
+        tags: values by name of the tag.
+        fields: values by name of the field, of which at least one is not None. A float is written as a float field,
+            an int as an integer field.
+        at: time in nanoseconds since 1970, UTC.
     """
     kept = ",".join(f"{_key(name)}={_field(value)}" for name, value in fields.items() if _has(value))
     return f"{measurement}{_tags(tags)} {kept} {at}"
@@ -259,7 +260,7 @@ def _has(value: Value) -> bool:
 
 
 def _tags(tags: Mapping[str, str | None]) -> str:
-    # sorted: InfluxDB takes them fastest so
+    # InfluxDB writes sorted tags fastest
     return "".join(f",{name}={_key(tags[name] or '')}" for name in sorted(tags) if tags[name])
 
 
@@ -281,7 +282,7 @@ def _text(text: str) -> str:
 
 
 def _value(value: Any, name: str) -> dict[str, Value]:
-    """A number under its name, a class as a label."""
+    """Return the field of a value: a number under the given name, a class label as `label`."""
     return {"label": value} if isinstance(value, str) else {name: float(value)}
 
 

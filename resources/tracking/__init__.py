@@ -1,1 +1,1 @@
-"""MLflow: runs, the model registry, and local copies of model versions."""
+"""MLflow's runs and model registry, and local copies of model versions."""

@@ -170,7 +170,7 @@ def test_replay_wants_either_windows_or_a_date(command: Any, tmp_path: Path) -> 
 def test_replay_backwards_is_refused(command: Any, turned: Path) -> None:
     found = command(turned, "replay", "tide", "--until", "2020-01-25")
     assert found.exit_code == 1
-    assert "it stands at 2020-01-28T00:00:00Z and cannot go back to 2020-01-25T00:00:00Z" in " ".join(
+    assert "it is at 2020-01-28T00:00:00Z and cannot go back to 2020-01-25T00:00:00Z" in " ".join(
         found.stderr.split()
     )
 

@@ -110,5 +110,5 @@ def test_an_answer_knows_the_past_up_to_its_due_moment(alive: Play) -> None:
 
 
 def test_it_cannot_be_replayed(alive: Play) -> None:
-    with pytest.raises(Refused, match="lives by the wall's clock"):
+    with pytest.raises(Refused, match="uses the system's clock"):
         list(advance(alive.context, alive.harness, until=datetime.now(UTC) + timedelta(days=1)))

@@ -89,7 +89,7 @@ def test_bytes_that_are_not_those_of_the_md5_are_refused(snapshots: Snapshots) -
     cached = snapshots.folder / ".dvc/cache/files/md5" / snapshot.md5[:2] / snapshot.md5[2:]
     cached.chmod(0o644)
     cached.write_bytes(to_parquet(rows(99)))
-    with pytest.raises(DatasetError, match=f"where {snapshot.md5} was expected"):
+    with pytest.raises(DatasetError, match=f"but {snapshot.md5} was expected"):
         snapshots.read(snapshot)
 
 
@@ -117,7 +117,7 @@ def test_a_snapshot_that_broke_off_at_any_step_is_completed_by_the_next(
 
 def test_a_remote_that_cannot_be_written_is_an_error_and_leaves_no_tag(snapshots: Snapshots, tmp_path: Path) -> None:
     (tmp_path / "remote").write_text("a file where a folder should be")
-    with pytest.raises(DatasetError, match=r"see that .*remote can be written"):
+    with pytest.raises(DatasetError, match=r"check that .*remote can be written"):
         take(snapshots)
     assert snapshots.tags() == []
     (tmp_path / "remote").unlink()

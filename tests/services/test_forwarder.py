@@ -18,7 +18,7 @@ from mlops_assets.ledger.facts import WindowLabelled
 from mlops_assets.ledger.store import Ledger
 from mlops_assets.prediction.records import RequestLine
 from mlops_assets.resources.settings import Settings
-from mlops_assets.resources.telemetry.forwarding import behind
+from mlops_assets.resources.telemetry.forwarding import forwarding_backlog
 from mlops_assets.resources.telemetry.influx import InfluxPredictions, Server
 from mlops_assets.resources.telemetry.prediction_log import PredictionLog
 
@@ -34,7 +34,7 @@ def own(tmp_path: Path) -> Iterator[Influx]:
 
 def reader(influx: Influx, log: PredictionLog, project: str, within: float = 60.0) -> InfluxPredictions:
     server = Server(influx.url, ORG, BUCKET, lambda: influx.token)
-    return InfluxPredictions(server, project, lambda: behind(log), within)
+    return InfluxPredictions(server, project, lambda: forwarding_backlog(log), within)
 
 
 def there(influx: Influx, log: PredictionLog, project: str) -> int:
@@ -123,11 +123,11 @@ def test_a_field_of_another_type_holds_its_own_log_back_and_is_named(own: Influx
     with open_log(tmp_path, "typed") as log, forwarding(tmp_path, own.environment()) as found:
         log.record(answers(log, "typed", 0, 10))
         log.record_requests([RequestLine(T0, T0, 200, 1.5, "champion", 10)] * 7, rss=None)
-        wait_until(lambda: behind(log) == 10, 20)  # the log of requests goes on
+        wait_until(lambda: forwarding_backlog(log) == 10, 20)  # the log of requests goes on
         wait_until(lambda: not found.ready(), 20)
         problem = found.get("/readyz").json()["problem"]  # type: ignore[union-attr]
         assert "field type conflict" in problem and "prediction" in problem
-        assert behind(log) == 10  # nothing is lost: it goes on when somebody has mended it
+        assert forwarding_backlog(log) == 10  # nothing is lost: it goes on when somebody has mended it
 
 
 def test_metrics_say_how_far_behind_it_is_and_it_ends_in_time(influx: Influx, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from servers import BUCKET, ORG, Influx
 
 from mlops_assets.errors import TelemetryError
 from mlops_assets.resources.telemetry.forwarder import Forwarder
-from mlops_assets.resources.telemetry.forwarding import TABLES, LogSource, behind
+from mlops_assets.resources.telemetry.forwarding import TABLES, LogSource, forwarding_backlog
 from mlops_assets.resources.telemetry.influx import InfluxPredictions, Server
 from mlops_assets.resources.telemetry.prediction_log import PredictionLog
 
@@ -30,7 +30,7 @@ def forward(log: PredictionLog, project: str, influx: Influx) -> None:
     forwarder = Forwarder(server_at(influx), lambda: {(project, t): LogSource(project, log, t) for t in TABLES}, stop)
     thread = threading.Thread(target=forwarder.run)
     thread.start()
-    InfluxPredictions(server_at(influx), project, lambda: behind(log)).counts(project)
+    InfluxPredictions(server_at(influx), project, lambda: forwarding_backlog(log)).counts(project)
     stop.set()
     thread.join()
 
@@ -49,7 +49,7 @@ def both(
     with open_log(tmp_path_factory.mktemp(project), project) as log:
         fill(log, project, HOURS, text=request.param == "classes")
         forward(log, project, influx)
-        yield log, InfluxPredictions(server_at(influx), project, lambda: behind(log)), project
+        yield log, InfluxPredictions(server_at(influx), project, lambda: forwarding_backlog(log)), project
 
 
 def test_answers_are_the_same_to_the_bit_and_in_the_same_order(
@@ -98,7 +98,7 @@ def test_a_reader_waits_for_what_the_service_had_logged_and_says_so_when_nobody_
 ) -> None:
     with open_log(tmp_path, "waits") as log:
         log.record(answers(log, "waits", 0, 3))
-        read = InfluxPredictions(server_at(influx), "waits", lambda: behind(log), settle_within=0.3)
+        read = InfluxPredictions(server_at(influx), "waits", lambda: forwarding_backlog(log), wait_within=0.3)
         with pytest.raises(TelemetryError, match="3 records of the service's log are not in InfluxDB") as caught:
             read.predictions("waits", T0, T0 + HOUR)
         assert "start it" in str(caught.value)
