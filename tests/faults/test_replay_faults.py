@@ -203,7 +203,7 @@ def test_a_daemon_that_was_silent_while_the_clock_could_not_be_moved_gets_time_t
 @pytest.mark.parametrize("kind", [sa.exc.InterfaceError, sa.exc.DatabaseError, sa.exc.OperationalError])
 def test_a_connection_that_broke_is_an_outage_whatever_the_driver_calls_it(kind: type[sa.exc.DBAPIError]) -> None:
     broken = kind("SELECT 1", {}, psycopg2.InterfaceError("connection already closed"), connection_invalidated=True)
-    with pytest.raises(DagsterUnreachable, match="connection already closed"), asked("tide"):
+    with pytest.raises(DagsterUnreachable, match="connection already closed"), translate_storage_errors("tide"):
         raise broken
 
 
