@@ -60,5 +60,5 @@ def play(
 def line_of(project_context: ProjectContext, moment: datetime) -> str:
     """What was decided at a moment, in one line."""
     decisions = [d for d in project_context.ledger_view().decisions if d.at == moment]
-    text = f"{decisions[-1].outcome}: {decisions[-1].reason}" if decisions else "nothing to decide"
+    text = decisions[-1].text if decisions else "nothing to decide"
     return f"{iso(moment)}  {text}"

@@ -18,7 +18,7 @@ SCHEMA = "0003"
 VERSION_TABLE = "ledger_version"
 """Alembic's version table. Dagster's storage may use the same database and has its own `alembic_version` there."""
 UNVERSIONED_TABLES = (("forwarded", "0002"), ("facts", "0001"))
-"""The schema's version of a database without a version table, by its newest table: the first two did not store theirs."""
+"""The schema's version by the newest table of a database without a version table: releases once stored no version."""
 RETRY_SECONDS = 6.0
 """Seconds for which connecting is tried again, as while a server restarts."""
 LIBPQ_OPTIONS = {
@@ -167,7 +167,7 @@ def is_temporary(error: BaseException) -> bool:
 
 
 def _engine(url: str) -> sa.Engine:
-    """Return the engine of a URL. It is kept for the process, because connecting to PostgreSQL costs more than a query."""
+    """Return the process's engine for a URL. It is kept, because connecting to PostgreSQL costs more than a query."""
     if url not in ENGINES:
         if sa.engine.make_url(url).get_backend_name() == "postgresql":
             engine = sa.create_engine(url, pool_size=1, max_overflow=8, pool_pre_ping=True, connect_args=LIBPQ_OPTIONS)

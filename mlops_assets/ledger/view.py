@@ -60,7 +60,7 @@ class LedgerView:
 
     @cached_property
     def published(self) -> dict[str, WindowPublished]:
-        """The newest publication of each window, by window id. A window stays published when a later version fails its audit."""
+        """The newest publication of each window, by id. A window stays published when a later version fails its audit."""
         return {fact.window: fact for fact in self.of(WindowPublished)}
 
     def edition(self, kind: type[WindowPublished] | type[WindowLabelled], window: str, version: str) -> int:
@@ -200,7 +200,7 @@ class LedgerView:
         return self.report(report, window, "labelled") or self.report(report, window, "ended")
 
     def missing_reports(self, window: str, stage: Stage) -> list[str]:
-        """Return the reports that are missing before a window is decided on. Drift and health do not need labels."""
+        """Return the reports that a decision on a window still lacks. Drift and health do not need labels."""
         found = {
             "drift": self.newest_report("drift", window),
             "performance": self.report("performance", window, stage),
@@ -230,7 +230,7 @@ class LedgerView:
 
     @cached_property
     def consuming_trainings(self) -> list[TrainingEnded]:
-        """Trainings whose verdict or final failure cleared the active triggers and started the cooldown, oldest first."""
+        """Trainings with a verdict or a final failure that cleared the active triggers, oldest first."""
         return [fact for fact in self.ended_trainings if fact.consumes and (fact.outcome == "JUDGED" or fact.final)]
 
     def consumed_through(self, period: DeploymentPeriod) -> datetime | None:
@@ -240,7 +240,7 @@ class LedgerView:
 
     @property
     def cooldown_from(self) -> datetime | None:
-        """The start of the cooldown: `as_of` of the last training with a verdict or a final failure, or the last rollback."""
+        """Start of the cooldown: the last rollback, or `as_of` of the last training that cleared the active triggers."""
         moments = [fact.as_of for fact in self.consuming_trainings]
         moments += [period.start for period in self.deployment_periods if period.cause == "rollback"]
         return max(moments, default=None)

@@ -1,7 +1,7 @@
 """The work of a project's loop that is outstanding at a moment. Pure.
 
-Sensors launch its first item, a replay waits until it is empty, and a training refuses to begin while earlier work is in
-it. The loop is idle when nothing is outstanding and no run is active.
+Sensors launch its first item, a replay waits until it is empty, and a training refuses to begin while earlier work is
+outstanding. The loop is idle when nothing is outstanding and no run is active.
 """
 
 from __future__ import annotations
@@ -130,8 +130,8 @@ def outstanding(timeline: Timeline, view: LedgerView, now: datetime) -> list[Wor
 def required_before_training(work: list[Work], by: RequestedBy) -> list[Work]:
     """Return the part of the outstanding work that must be done before a training reads its data.
 
-    Windows must be published and reported. A training by hand also needs the predictions that are due. In the loop these
-    come first anyway, and by the wall clock new ones fall due while a training starts.
+    Windows must be published and reported. A training by hand also needs the predictions that are due. In the loop
+    these come first anyway, and by the wall clock new ones fall due while a training starts.
     """
     kinds = (Observe, Score) if by == "hand" else (Observe,)
     return [item for item in work if isinstance(item, kinds)]

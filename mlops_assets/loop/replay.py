@@ -177,7 +177,7 @@ class DagsterLoop:
                 self.context.spec.name,
                 f"run {failed[0].run_id}",
                 f"{work.key} has failed {len(failed)} times",
-                "look at the run in the UI and repair the cause, then start the replay again: it waits for the next attempt",
+                "look at the run in the UI and repair the cause, then start the replay again",
             )
 
     def _ended_since(self, run: dg.DagsterRun) -> bool:
@@ -199,7 +199,7 @@ class DagsterLoop:
                 self.context.spec.name,
                 "the project's loop",
                 str(conflict),
-                "start the replay with the DAGSTER_HOME of the Dagster that runs the loop, see `mlops-assets dagster-home`",
+                "start the replay with the DAGSTER_HOME of the Dagster that runs the loop (mlops-assets dagster-home)",
             )
 
     def _require_daemon(self) -> None:

@@ -94,7 +94,7 @@ def assets(blueprint: Blueprint) -> list[dg.AssetsDefinition]:
         decided = [(each, each.decide()) for each in observed(context, platform)]
         for each, found in decided:
             context.add_asset_metadata(metadata.decision(each, found), partition_key=each.context.key(each.window))
-            context.log.info(found.reason if found is not None else f"{each.window.id}: repaired, no decision")
+            context.log.info(found.text if found is not None else f"{each.window.id}: repaired, no decision")
         yield dg.MaterializeResult(metadata=metadata.decision_numbers(decided[-1][1]))
 
     return [drift, performance, health, decision]

@@ -1,1 +1,1 @@
-"""Evidence in, decision out; and the ledger, which holds every fact of the loop."""
+"""The retraining policy: its evidence, its decisions, their wording, and when a training is tried again."""

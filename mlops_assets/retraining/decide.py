@@ -1,4 +1,4 @@
-"""From evidence to a decision: RETRAIN, WAIT or COLLECT. Pure: the same arguments give the same decision and id."""
+"""Decide from the evidence: RETRAIN, WAIT or COLLECT. Pure: the same arguments give the same decision and id."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from datetime import datetime
 
 from mlops_assets.ledger.facts import Decision, DecisionOutcome, Evidence, Guard, Stage
 from mlops_assets.retraining.evidence import LoopState, SignalRow, Signals, WindowEvidence
-from mlops_assets.retraining.wording import apart, number
+from mlops_assets.retraining.wording import Leaf, compared, subject
 from mlops_assets.spec.duration import format_duration
 from mlops_assets.spec.loop import RetrainingSpec
 
 HOLDING = ("held_back", "cooldown", "warm_up", "budget")
-"""Guards that time lifts; `min_new_rows` asks for data instead, `in_progress` for patience."""
+"""Guards that hold a retraining back until some time; `min_new_rows` and `in_progress` have rules of their own."""
 
 
 def decide(
@@ -29,14 +29,14 @@ def decide(
 
     Args:
         policy: the project's `retraining`.
-        windows: one entry per window of the deployment period up to the one decided on, the newest stage known.
-        history: what happened around them, without this very decision.
+        windows: one entry per window of the deployment period up to the one decided on, each at its latest stage.
+        state: the state of the loop, without this decision.
         now: the project's time.
         window: id of the window that is decided on.
-        stage: its stage.
+        stage: the stage of that window.
 
     Raises:
-        Refused: when a window has not ended yet.
+        Refused: a window has not ended by `now`.
     """
     signals = Signals(policy, windows, state, now)
     evidence, guards = signals.evidence(), _guards(signals)
@@ -60,36 +60,35 @@ def decide(
 def _outcome(
     signals: Signals, evidence: Sequence[Evidence], guards: Sequence[Guard], collecting: bool
 ) -> tuple[DecisionOutcome, str]:
-    """The rules in their order: evidence, a training under way, what time lifts, enough data."""
-    failed = {guard.name: guard.detail for guard in guards if not guard.passed}
-    because = _because(evidence)
+    """Apply the rules in their order: evidence, a retraining in progress, guards that hold back, enough data."""
     if not evidence:
-        return "WAIT", f"Wait: {_no_breach(signals)}."
+        return "WAIT", _without_evidence(signals)
+    failed = {guard.name: guard.detail for guard in guards if not guard.passed}
+    triggers = _triggers(evidence)
     if "in_progress" in failed:
-        return "WAIT", f"Wait: {failed['in_progress']}; {because}."
+        return "WAIT", f"{failed['in_progress']}. {triggers}."
     held = [failed[name] for name in HOLDING if name in failed]
     if held:
-        return "WAIT", f"Wait: {because}; held back by {' and by '.join(held)}."
+        return "WAIT", f"held back by {' and by '.join(held)}. {triggers}."
     if "min_new_rows" not in failed:
-        return "RETRAIN", f"Retrain: {because}."
+        return "RETRAIN", f"{_sentences(evidence)}."
     if collecting:
-        return "WAIT", f"Wait: collecting, since {failed['min_new_rows']}; {because}."
-    return "COLLECT", f"Collect: {because}, but {failed['min_new_rows']}."
+        return "WAIT", f"data collection was requested: only {failed['min_new_rows']}. {triggers}."
+    return "COLLECT", f"only {failed['min_new_rows']}. {triggers}."
 
 
 def person_decision(
     project: str, deployment_period: int, request: str, evidence: Sequence[Evidence], now: datetime
 ) -> Decision:
-    """The RETRAIN that a person asks for; it is given all standing evidence, and its verdict consumes it.
+    """Return the RETRAIN that a person asks for. Its verdict consumes all active evidence.
 
     Args:
         project: the project's name.
-        deployment period: number of the present deployment period.
-        request: what tells this request from other ones; asking twice with the same one leaves one decision.
-        evidence: what stands now (`find_evidence`).
+        deployment_period: number of the present deployment period.
+        request: identifies the request; the same request twice gives the same decision.
+        evidence: the active evidence (`find_evidence`).
         now: the project's time.
     """
-    stands = f"evidence stands: {_because(evidence)}" if evidence else "no evidence stands"
     return Decision(
         id=request_id(project, request),
         project=project,
@@ -98,7 +97,7 @@ def person_decision(
         window=None,
         stage=None,
         at=now,
-        reason=f"Retrain: a person asked for it; {stands}.",
+        reason=f"a person asked for it. {_triggers(evidence) if evidence else 'No active trigger'}.",
         evidence=list(evidence),
         by="person",
     )
@@ -107,13 +106,17 @@ def person_decision(
 def decision_id(
     state: LoopState, outcome: DecisionOutcome, evidence: Sequence[Evidence], window: str, stage: Stage
 ) -> str:
-    """The name of a policy's decision: RETRAIN and COLLECT are told apart by their evidence, WAIT by its window."""
-    told_apart_by = [window, stage] if outcome == "WAIT" else sorted(item.identity for item in evidence)
-    return _hash(state.project, str(state.deployment_period.number), outcome, *told_apart_by)
+    """Return the id of a policy's decision.
+
+    RETRAIN and COLLECT are identified by their evidence, so that they are recorded once. WAIT is identified by its
+    window and stage. Neither numbers nor wording are part of an id.
+    """
+    identity = [window, stage] if outcome == "WAIT" else sorted(item.identity for item in evidence)
+    return _hash(state.project, str(state.deployment_period.number), outcome, *identity)
 
 
 def request_id(project: str, request: str) -> str:
-    """The name of the decision that a person's request becomes."""
+    """Return the id of the decision for a person's request."""
     return _hash(project, "person", request)
 
 
@@ -125,27 +128,27 @@ def _hash(*parts: str) -> str:
 
 
 def _guards(signals: Signals) -> list[Guard]:
-    policy, history = signals.policy, signals.state
-    enough = history.new_rows >= policy.min_new_rows
+    policy, state = signals.policy, signals.state
     return [
         Guard(
             name="in_progress",
-            passed=history.in_progress is None,
-            detail=f"retraining {history.in_progress} is in progress" if history.in_progress else "none is in progress",
+            passed=state.in_progress is None,
+            detail=f"retraining {state.in_progress} is in progress"
+            if state.in_progress
+            else "no retraining is in progress",
         ),
         Guard(
             name="held_back",
-            passed=not history.held,
-            detail="a person, who holds retrainings back" if history.held else "no person holds retrainings back",
+            passed=not state.held,
+            detail="a person (mlops-assets hold)" if state.held else "no person holds retrainings back",
         ),
         _cooldown(signals),
         _warm_up(signals),
         _budget(signals),
         Guard(
             name="min_new_rows",
-            passed=enough,
-            detail=f"{'' if enough else 'only '}{history.new_rows} labelled rows are new since the champion's "
-            f"training, of at least {policy.min_new_rows}",
+            passed=state.new_rows >= policy.min_new_rows,
+            detail=f"{state.new_rows} new labelled rows since the champion's training, {policy.min_new_rows} required",
         ),
     ]
 
@@ -153,7 +156,7 @@ def _guards(signals: Signals) -> list[Guard]:
 def _cooldown(signals: Signals) -> Guard:
     start, length = signals.state.cooldown_from, signals.policy.cooldown
     if start is None:
-        return Guard(name="cooldown", passed=True, detail="no training has been judged yet")
+        return Guard(name="cooldown", passed=True, detail="no training has a verdict yet")
     until = start + length
     return Guard(
         name="cooldown",
@@ -173,39 +176,44 @@ def _warm_up(signals: Signals) -> Guard:
 
 def _budget(signals: Signals) -> Guard:
     budget = signals.policy.budget
-    spent = sorted(training for training in signals.state.trainings if training > signals.now - budget.per)
+    counted = sorted(training for training in signals.state.trainings if training > signals.now - budget.per)
     what = f"the budget of {budget.runs} trainings per {format_duration(budget.per)}"
-    if len(spent) < budget.runs:
-        return Guard(name="budget", passed=True, detail=f"{what}, {len(spent)} of them spent")
-    until = spent[len(spent) - budget.runs] + budget.per
+    if len(counted) < budget.runs:
+        return Guard(name="budget", passed=True, detail=f"{what}, {len(counted)} used")
+    until = counted[len(counted) - budget.runs] + budget.per
     return Guard(name="budget", passed=False, detail=f"{what} until {signals.moment(until)}")
 
 
 # Reasons
 
 
-def _because(evidence: Sequence[Evidence]) -> str:
-    return ", and ".join(item.sentence for item in evidence)
+def _sentences(evidence: Sequence[Evidence]) -> str:
+    return "; ".join(item.sentence for item in evidence)
 
 
-def _no_breach(signals: Signals) -> str:
-    rows = signals.table()
-    apart_from = [row for row in rows if row.since is None]
-    if len(apart_from) < len(rows):
-        stands = _because([signals.standing[leaf] for leaf in signals.names if leaf in signals.standing])
-        return f"not all signals that are needed together are in breach; {stands}; {_nearest(apart_from)}"
-    return f"no signal is in breach; {_nearest(rows)}"
+def _triggers(evidence: Sequence[Evidence]) -> str:
+    return f"Active trigger{'s' if len(evidence) > 1 else ''}: {_sentences(evidence)}"
 
 
-def _nearest(rows: Sequence[SignalRow]) -> str:
-    """The condition that comes nearest to a breach, as a share of its threshold."""
-    valued = [(row.value, row.threshold, row) for row in rows if row.value is not None and row.threshold is not None]
+def _without_evidence(signals: Signals) -> str:
+    active = [signals.active[leaf] for leaf in signals.names if leaf in signals.active]
+    inactive = [(leaf, row) for leaf, row in signals.leaf_rows() if leaf not in signals.active]
+    if active:
+        return f"not all required triggers are active. {_triggers(active)}. {_closest(inactive)}."
+    return f"no trigger. {_closest(inactive)}."
+
+
+def _closest(rows: Sequence[tuple[Leaf, SignalRow]]) -> str:
+    """Return the condition that is closest to a breach, by its value as a share of its threshold."""
+    valued = [
+        (row.value, row.threshold, leaf, row)
+        for leaf, row in rows
+        if row.value is not None and row.threshold is not None
+    ]
     if not valued:
-        return f"no value yet: {', '.join(f'{row.condition} ({row.note})' for row in rows)}"
-    value, threshold, row = max(valued, key=lambda item: _share(item[0], item[1]))
-    value_text, threshold_text = apart(value, threshold) if value != threshold else (number(value), number(threshold))
-    note = f" ({row.note})" if row.note else ""
-    return f"nearest is {row.condition}, at {value_text} of {threshold_text}{note}"
+        return f"No value yet: {', '.join(f'{subject(leaf)} ({row.note})' for leaf, row in rows)}"
+    value, threshold, leaf, row = max(valued, key=lambda item: _share(item[0], item[1]))
+    return f"Closest: {compared(leaf, value, threshold)}{f' ({row.note})' if row.note else ''}"
 
 
 def _share(value: float, threshold: float) -> float:

@@ -1,8 +1,9 @@
-"""What stands against a deployment period: breaches of the policy's signals, latched until they are consumed. Pure.
+"""The evidence of a deployment period: breaches of the policy's conditions. Pure.
 
-Each condition of a policy is read on every prefix of the deployment period's windows, oldest first, and the first prefix in breach
-gives the evidence. So evidence needs no memory of its own: a breach that heals later is found again at the same window,
-also for a member of `all` that no decision has recorded because the other members were missing.
+Evidence stays active until a training with a verdict, or with a final failure, consumes it. Each condition is evaluated
+on every prefix of the period's windows, oldest first, and the first prefix in breach gives the evidence. So evidence
+needs no memory: a breach that has passed since is found again at the same window. This also holds for a member of `all`
+that no decision has recorded, because other members were missing.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from pydantic import AwareDatetime, Field, FiniteFloat
 from mlops_assets.errors import Refused
 from mlops_assets.ledger.facts import Evidence, Stage
 from mlops_assets.ledger.frozen import FrozenModel
-from mlops_assets.retraining.wording import DAY, Leaf, apart, condition, days, subject, worse
+from mlops_assets.retraining.wording import DAY, Leaf, condition, days, drift_breach, performance_breach
 from mlops_assets.spec.loop import RetrainingSpec
 from mlops_assets.spec.policies import AgePolicy, AllPolicy, AnyPolicy, DriftPolicy, PerformancePolicy, Policy, leaves
 from mlops_assets.timeline import iso, parse
@@ -29,21 +30,22 @@ Loss = Annotated[FiniteFloat, Field(ge=0)]
 
 
 class WindowEvidence(FrozenModel):
-    """What the newest reports say of one window of a deployment period."""
+    """The numbers of one window of a deployment period, from its newest reports."""
 
     window: str
     end: AwareDatetime
     stage: Stage
     too_few_rows: bool
-    """It holds fewer than `monitoring.min_rows` of the deployment period's answers: it neither continues nor ends a breach."""
+    """The period's version made fewer than `monitoring.min_rows` predictions in the window. Such a window neither
+    continues nor ends a breach."""
     rows: int
-    """Labelled answers of the deployment period."""
+    """Number of labelled predictions of the period's version."""
     loss: Loss | None
-    """Their loss; None while labels are pending, or with too few rows."""
+    """Loss of these predictions; None while labels are missing, or with too few rows."""
     prediction_drift: dict[str, FiniteFloat]
-    """Distance of the predictions, per statistic."""
+    """Distance of the predictions to the reference, by statistic."""
     data_drift_share: FiniteFloat | None
-    """Share of drifted columns."""
+    """Share of drifted columns, from 0 to 1; None when nothing was compared."""
 
 
 class DeploymentPeriodFacts(FrozenModel):
@@ -53,55 +55,66 @@ class DeploymentPeriodFacts(FrozenModel):
     version: int
     start: AwareDatetime
     version_as_of: AwareDatetime
+    """The project's time at which the version's training data were read."""
     holdout_loss: Loss | None
-    """None where it was measured by another metric than the YAML names now."""
+    """None when it was measured by another metric than the YAML names now."""
     first_losses: list[Loss] | None
-    """After a rollback: losses of the version's first live windows, oldest first, from its first deployment period. Else None."""
+    """After a rollback: losses of the first windows in the version's first deployment period, oldest first.
+    Otherwise None."""
 
 
 class LoopState(FrozenModel):
-    """What happened around the reports, as far as a decision depends on it."""
+    """What a policy is told about the loop, besides the reports."""
 
     project: str
     deployment_period: DeploymentPeriodFacts
     consumed_through: AwareDatetime | None
-    """`as_of` of this deployment period's last training whose verdict, or whose last failure, consumed the evidence."""
+    """`as_of` of the last training in this deployment period that consumed evidence."""
     cooldown_from: AwareDatetime | None
-    """`as_of` of the last judged or finally failed training, or moment of the last rollback, in any deployment period."""
+    """Start of the cooldown: `as_of` of the last training with a verdict or a final failure, or the time of the last
+    rollback, in any deployment period."""
     trainings: list[AwareDatetime]
-    """`as_of` of each training attempt that was started; failed ones count."""
+    """`as_of` of each training that counts against the budget; failed ones count."""
     standing: list[Evidence]
-    """Evidence recorded by earlier decisions and not consumed, oldest first."""
+    """Evidence that earlier decisions recorded and that is not consumed, oldest first."""
     in_progress: str | None
-    """Id of a RETRAIN that was recorded for evidence that still stands."""
+    """Id of the RETRAIN that acts on the active evidence; None without one."""
     collected: list[str]
-    """Ids of the COLLECT decisions recorded."""
+    """Ids of the recorded COLLECT decisions."""
     new_rows: int
-    """Labelled rows since the champion's training."""
+    """Number of labelled rows since the champion's training."""
     held: bool = False
     """A person holds the policy's retrainings back."""
     zone: str = "UTC"
-    """`data.time_zone`: sentences name local dates."""
+    """`data.time_zone`: texts contain local dates."""
 
 
 class SignalRow(FrozenModel):
-    """One condition of the policy as it stands now: a row of the decision's table."""
+    """One condition of the policy with its present value: a row of the decision's table."""
 
     signal: str
     condition: str
-    """What would be a breach, in words."""
+    """When the condition is in breach, in words."""
     value: float | None
-    """Today's value, in the unit of the loss, the distance, a share or days; None while there is none."""
+    """The present value: a loss, a distance, a share from 0 to 1, or days; None while there is none."""
     threshold: float | None
     since: str | None
-    """First window of the evidence that stands; None without."""
+    """Id of the first window of the active evidence; None without evidence."""
     note: str
-    """What the value still lacks, or why there is none."""
+    """What is missing for a breach, or why there is no value; empty when nothing is."""
 
 
 @dataclass(frozen=True)
 class Reading:
-    """A condition on one prefix of the windows; `breach` is the first window of its breach, None without one."""
+    """The value of a condition on one prefix of the windows.
+
+    Attributes:
+        value: a loss, a distance, a share from 0 to 1, or days.
+        threshold: the limit, in the same unit.
+        breach: id of the first window of the breach; None without one.
+        sentence: the breach in words; empty without one.
+        note: what is missing for a breach.
+    """
 
     value: float
     threshold: float
@@ -113,16 +126,16 @@ class Reading:
 def find_evidence(
     policy: RetrainingSpec, windows: Sequence[WindowEvidence], state: LoopState, now: datetime
 ) -> list[Evidence]:
-    """All evidence that stands now, in the policy's order: what earlier decisions latched, and breaches found now.
+    """Return all active evidence, in the policy's order: recorded by earlier decisions, or found now.
 
     Args:
         policy: the project's `retraining`.
-        windows: one entry per window of the deployment period, the newest stage known.
-        history: what happened around them.
+        windows: one entry per window of the deployment period, in any order, each at its latest stage.
+        state: the state of the loop.
         now: the project's time.
 
     Raises:
-        Refused: when a window has not ended yet.
+        Refused: a window has not ended by `now`.
     """
     return Signals(policy, windows, state, now).evidence()
 
@@ -130,14 +143,25 @@ def find_evidence(
 def signal_table(
     policy: RetrainingSpec, windows: Sequence[WindowEvidence], state: LoopState, now: datetime
 ) -> list[SignalRow]:
-    """Every condition of the policy with its threshold and today's value; arguments as of `find_evidence`."""
+    """Return every condition of the policy with its threshold and present value.
+
+    Args:
+        policy: the project's `retraining`.
+        windows: one entry per window of the deployment period, in any order, each at its latest stage.
+        state: the state of the loop.
+        now: the project's time.
+
+    Raises:
+        Refused: a window has not ended by `now`.
+    """
     return Signals(policy, windows, state, now).table()
 
 
 def signal_names(policy: Policy) -> dict[Leaf, str]:
-    """The name of each condition: its signal, numbered where several conditions share one (`age`, `age#2`).
+    """Return the name of each condition: its signal, numbered when several conditions share one (`age`, `age#2`).
 
-    Evidence latches per name; without the number the milder of two performance conditions would speak for both.
+    Evidence is recorded by name. Without the number, evidence of the milder of two performance conditions would count
+    for both.
     """
     seen: Counter[str] = Counter()
     names: dict[Leaf, str] = {}
@@ -149,7 +173,17 @@ def signal_names(policy: Policy) -> dict[Leaf, str]:
 
 
 class Signals:
-    """The policy's conditions, read on the windows of a deployment period; arguments as of `find_evidence`."""
+    """The policy's conditions, evaluated on the windows of a deployment period.
+
+    Args:
+        policy: the project's `retraining`.
+        windows: one entry per window of the deployment period, in any order, each at its latest stage.
+        state: the state of the loop.
+        now: the project's time.
+
+    Raises:
+        Refused: a window has not ended by `now`.
+    """
 
     def __init__(
         self, policy: RetrainingSpec, windows: Sequence[WindowEvidence], state: LoopState, now: datetime
@@ -165,35 +199,43 @@ class Signals:
             )
         self.names = signal_names(policy.when)
         self.readings = {leaf: self._read(leaf) for leaf in self.names}
-        self.standing = self._standing()
+        self.active = self._active()
+
+    def leaf_rows(self) -> list[tuple[Leaf, SignalRow]]:
+        """Return each condition together with its row."""
+        return [(leaf, self._row(leaf)) for leaf in self.names]
 
     def evidence(self) -> list[Evidence]:
-        """What stands and is asked for by the policy as a whole."""
-        return list({evidence.identity: evidence for evidence in self._asked_by(self.policy.when)}.values())
+        """Return the active evidence that fulfils the policy as a whole; empty when it is not fulfilled."""
+        return list({evidence.identity: evidence for evidence in self._fulfilling(self.policy.when)}.values())
 
     def table(self) -> list[SignalRow]:
-        """Each condition, as it stands now."""
+        """Return a row for each condition, in the policy's order."""
         return [self._row(leaf) for leaf in self.names]
 
-    def _asked_by(self, policy: Policy) -> list[Evidence]:
+    def _fulfilling(self, policy: Policy) -> list[Evidence]:
         if isinstance(policy, AnyPolicy | AllPolicy):
-            members = [self._asked_by(member) for member in policy.of]
+            members = [self._fulfilling(member) for member in policy.of]
             if isinstance(policy, AllPolicy) and not all(members):
                 return []
             return [evidence for member in members for evidence in member]
-        return [self.standing[policy]] if policy in self.standing else []
+        return [self.active[policy]] if policy in self.active else []
 
-    def _standing(self) -> dict[Leaf, Evidence]:
+    def _active(self) -> dict[Leaf, Evidence]:
         found: dict[Leaf, Evidence] = {}
         for leaf, name in self.names.items():
-            latched = [evidence for evidence in self.state.standing if self._still_latched(evidence, name)]
-            evidence = latched[0] if latched else self._breach(leaf)
+            recorded = [evidence for evidence in self.state.standing if self._is_active(evidence, name)]
+            evidence = recorded[0] if recorded else self._breach(leaf)
             if evidence is not None:
                 found[leaf] = evidence
         return found
 
-    def _still_latched(self, evidence: Evidence, name: str) -> bool:
-        """A decision made while a training ran records evidence that its verdict then consumes: ask the window."""
+    def _is_active(self, evidence: Evidence, name: str) -> bool:
+        """Return whether recorded evidence is still active.
+
+        A decision that is made while a training runs can record evidence which that training then consumes. So the end
+        of the evidence's window decides, not the time of the decision.
+        """
         ends = {window.window: window.end for window in self.windows}
         end = ends.get(evidence.window)
         consumed = end is not None and not self._unconsumed(end)
@@ -222,12 +264,12 @@ class Signals:
             signal=self.names[leaf],
             condition=condition(leaf),
             value=newest.value if newest else None,
-            threshold=newest.threshold if newest else self._bare_threshold(leaf),
-            since=self.standing[leaf].window if leaf in self.standing else None,
+            threshold=newest.threshold if newest else self._threshold_without_value(leaf),
+            since=self.active[leaf].window if leaf in self.active else None,
             note=newest.note if newest else self._why_no_reading(leaf),
         )
 
-    # Reading: one entry per prefix of the windows, oldest first
+    # Readings: one per prefix of the windows, oldest first
 
     def _unconsumed(self, end: datetime) -> bool:
         return self.state.consumed_through is None or end > self.state.consumed_through
@@ -238,7 +280,7 @@ class Signals:
         return self._read_drift(leaf) if isinstance(leaf, DriftPolicy) else [self._read_age(leaf)]
 
     def _performance_spans(self, leaf: PerformancePolicy) -> tuple[list[float], list[WindowEvidence]]:
-        """Losses that make the reference, and the windows that may be held against it: never the same window."""
+        """Return the losses that make the reference, and the windows that are compared with it, without overlap."""
         counting = [window for window in self.windows if not window.too_few_rows and window.loss is not None]
         if leaf.against == "holdout":
             held_out = self.state.deployment_period.holdout_loss
@@ -266,7 +308,7 @@ class Signals:
             value, newest = fmean(recent), live[stop - 1].window
             breach = newest if value > threshold else None
             readings.append(
-                Reading(value, threshold, breach, f"{worse(leaf, value, reference)}, since {self.window_of(newest)}")
+                Reading(value, threshold, breach, f"{performance_breach(leaf, value, reference)}, {self.since(newest)}")
             )
         return readings
 
@@ -279,47 +321,43 @@ class Signals:
                 continue
             run = [*run, window.window] if value > leaf.threshold else []
             breach = run[0] if len(run) >= leaf.for_ else None
-            value_text, limit_text = apart(value, leaf.threshold)
-            sentence = (
-                f"the {subject(leaf)} ({value_text}) is above the {limit_text} allowed"
-                f"{f' for {leaf.for_} windows in a row' if leaf.for_ > 1 else ''}, since {self.window_of(breach)}"
-                if breach is not None
-                else ""
-            )
+            sentence = "" if breach is None else f"{drift_breach(leaf, value)}, {self.since(breach)}"
             note = f"{len(run)} of {leaf.for_} windows in a row" if run and breach is None else ""
             readings.append(Reading(value, leaf.threshold, breach, sentence, note))
         return readings
 
     def _read_age(self, leaf: AgePolicy) -> Reading:
-        # After a HOLD the data are as old as before: counted from as_of alone, age would ask again after each cooldown.
+        # After a HOLD the data are as old as before. Counted from the version's as_of alone, age would be in breach
+        # again after each cooldown.
         since = max(filter(None, [self.state.deployment_period.version_as_of, self.state.consumed_through]))
         old_at = since + leaf.max
-        # Its window is the one in which it grew too old; where rows arrive late, the newest one may have ended before.
+        # The breach is named by the window in which the limit was reached. When rows arrive late, the newest window may
+        # have ended before that.
         fresh = [window for window in self.windows if self._unconsumed(window.end)]
         window = next((window for window in fresh if window.end >= old_at), fresh[-1] if fresh else None)
         breach = window.window if window is not None and self.now >= old_at else None
         age = self.now - since
-        allowed = f"at least the {days(leaf.max)} allowed"
+        limit = f"limit {days(leaf.max)} days"
         sentence = (
-            f"the model's data of {self.moment(since)} are {days(age)} days old, {allowed}"
+            f"training data of {self.moment(since)} are {days(age)} days old, {limit}"
             if since == self.state.deployment_period.version_as_of
-            else f"the last training, as of {self.moment(since)}, is {days(age)} days ago, {allowed}"
+            else f"last training, as of {self.moment(since)}, was {days(age)} days ago, {limit}"
         )
         return Reading(age / DAY, leaf.max / DAY, breach, sentence, "" if window is not None else "no window yet")
 
-    # Words
+    # Texts
 
     def moment(self, moment: datetime) -> str:
-        """A time as people of the project write it: the date, with the hour where it is not midnight."""
+        """Return a time in the project's time zone: the date, and the time of day when it is not midnight."""
         local = moment.astimezone(ZoneInfo(self.state.zone))
         return local.strftime("%Y-%m-%d" if (local.hour, local.minute) == (0, 0) else "%Y-%m-%d %H:%M")
 
-    def window_of(self, window: str) -> str:
-        """A window in a sentence."""
-        return f"the window of {self.moment(parse(window))}"
+    def since(self, window: str) -> str:
+        """Return `since the window of <date>` for a window's id."""
+        return f"since the window of {self.moment(parse(window))}"
 
-    def _bare_threshold(self, leaf: Leaf) -> float | None:
-        """The threshold of a condition that has no value yet."""
+    def _threshold_without_value(self, leaf: Leaf) -> float | None:
+        """Return the threshold of a condition that has no value yet; None when the reference is not known either."""
         if isinstance(leaf, PerformancePolicy):
             reference = self._reference(leaf)
             return None if reference is None else _limit(leaf, reference)
@@ -329,11 +367,11 @@ class Signals:
         if isinstance(leaf, PerformancePolicy):
             reference, live = self._performance_spans(leaf)
             if self._reference(leaf) is None and leaf.against == "holdout":
-                return "its hold-out was measured by another metric"
+                return "the hold-out loss was measured by another metric"
             if self._reference(leaf) is None:
-                return f"{len(reference)} of the {leaf.first} first windows"
-            return f"{len(live)} of the {leaf.last} last windows"
-        return "no window old enough"
+                return f"{len(reference)} of {leaf.first} first windows"
+            return f"{len(live)} of {leaf.last} last windows"
+        return "no window has enough rows"
 
 
 def _limit(leaf: PerformancePolicy, reference: float) -> float:
@@ -341,7 +379,7 @@ def _limit(leaf: PerformancePolicy, reference: float) -> float:
 
 
 def _distance(leaf: DriftPolicy, window: WindowEvidence) -> float | None:
-    """The value that a window adds to a drift condition; None where the window does not count for it."""
+    """Return a window's value for a drift condition; None when the window does not count for it."""
     if window.too_few_rows:
         return None
     return window.data_drift_share if leaf.statistic is None else window.prediction_drift.get(leaf.statistic)

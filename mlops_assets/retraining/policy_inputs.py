@@ -1,10 +1,10 @@
-"""From the ledger to `decide`: the evidence of a deployment period and what happened around it. Pure."""
+"""The inputs of a policy, read from the ledger: evidence of a deployment period, and the loop's state. Pure."""
 
 from __future__ import annotations
 
 from datetime import datetime
 
-from mlops_assets.ledger.facts import DeploymentPeriod, Stage
+from mlops_assets.ledger.facts import DeploymentPeriod
 from mlops_assets.ledger.summaries import DriftSummary, PerformanceSummary
 from mlops_assets.ledger.view import LedgerView
 from mlops_assets.retraining.evidence import DeploymentPeriodFacts, LoopState, WindowEvidence
@@ -12,47 +12,47 @@ from mlops_assets.timeline import Timeline, Window
 
 
 def window_evidence(
-    timeline: Timeline, view: LedgerView, deployment_period: DeploymentPeriod, until: Window
+    timeline: Timeline, view: LedgerView, period: DeploymentPeriod, until: Window
 ) -> list[WindowEvidence]:
-    """What the reports say of each window of a deployment period up to (and with) one window, oldest first.
+    """Return the numbers of each reported window of a deployment period, oldest first.
 
-    A repaired window's report is shown, but never decides anything: it stays out.
+    Windows that were quarantined are left out: their reports are shown, but no decision depends on them.
+
+    Args:
+        timeline: the project's time.
+        view: the project's ledger.
+        period: the deployment period.
+        until: the last window.
     """
-    if deployment_period.start >= until.end:
-        return []  # a history that ends has no window from there on
+    if period.start >= until.end:
+        return []  # a period that begins at the end of the data has no windows
     found = []
-    for window in timeline.windows(timeline.window_at(deployment_period.start).start, until.end):
-        if window.id not in view.repaired and window.end > deployment_period.start:
-            evidence = _of_window(timeline, view, deployment_period, window)
+    for window in timeline.windows(timeline.window_at(period.start).start, until.end):
+        if window.id not in view.repaired and window.end > period.start:
+            evidence = _of_window(timeline, view, period, window)
             if evidence is not None:
                 found.append(evidence)
     return found
 
 
-def _of_window(
-    timeline: Timeline, view: LedgerView, deployment_period: DeploymentPeriod, window: Window
-) -> WindowEvidence | None:
+def _of_window(timeline: Timeline, view: LedgerView, period: DeploymentPeriod, window: Window) -> WindowEvidence | None:
     drift = view.newest_report("drift", window.id)
     performance = view.newest_report("performance", window.id)
-    if (
-        drift is None
-        or performance is None
-        or drift.deployment_period != deployment_period.number
-        or performance.deployment_period != deployment_period.number
-    ):
+    if drift is None or performance is None:
+        return None
+    if {drift.deployment_period, performance.deployment_period} != {period.number}:
         return None
     distance, loss = drift.typed, performance.typed
     if not isinstance(distance, DriftSummary) or not isinstance(loss, PerformanceSummary):
-        raise TypeError(f"reports of window {window.id} carry the summaries of other reports")
-    # losses by another metric, which the YAML named when they were reported, cannot be held against today's
+        raise TypeError(f"the reports of window {window.id} have summaries of other reports")
+    # a loss by a metric that the YAML named earlier cannot be compared with the present one
     comparable = loss.metric == timeline.spec.problem.metric
-    # a window of few rows may count for its loss though drift, over all of `monitoring.current`, has not enough yet
+    # a window with few rows can count for its loss while drift, over `monitoring.current`, has not enough rows yet
     too_few_rows = distance.window_rows < timeline.spec.monitoring.min_rows
-    stage: Stage = performance.stage
     return WindowEvidence(
         window=window.id,
         end=window.end,
-        stage=stage,
+        stage=performance.stage,
         too_few_rows=too_few_rows,
         rows=loss.deployment_period_rows,
         loss=loss.deployment_period if comparable else None,
@@ -61,62 +61,58 @@ def _of_window(
     )
 
 
-def loop_state(
-    timeline: Timeline, view: LedgerView, deployment_period: DeploymentPeriod, *, new_rows: int
-) -> LoopState:
-    """What `decide` must know beside the reports.
+def loop_state(timeline: Timeline, view: LedgerView, period: DeploymentPeriod, *, new_rows: int) -> LoopState:
+    """Return what a policy is told about the loop, besides the reports.
 
     Args:
         timeline: the project's time.
-        history: the project's ledger.
-        deployment period: the present deployment period.
-        new_rows: labelled rows since the champion's training.
+        view: the project's ledger.
+        period: the present deployment period.
+        new_rows: number of labelled rows since the champion's training.
     """
-    consumed = view.consumed_through(deployment_period)
-    of_deployment_period = [d for d in view.decisions if d.deployment_period == deployment_period.number]
-    fresh = [d for d in of_deployment_period if consumed is None or d.at > consumed]
+    consumed = view.consumed_through(period)
+    decisions = [d for d in view.decisions if d.deployment_period == period.number]
+    fresh = [d for d in decisions if consumed is None or d.at > consumed]
     standing = {e.identity: e for decision in fresh for e in decision.evidence}
-    # one of another deployment period may still be open: a person's request without evidence outlives a rollback
-    ours = [d for d in of_deployment_period if d.outcome == "RETRAIN" and not view.is_closed(d.id)]
+    # a RETRAIN of an earlier period may still be open: a person's request without evidence stays open over a rollback
+    open_retrains = [d for d in decisions if d.outcome == "RETRAIN" and not view.is_closed(d.id)]
     return LoopState(
         project=view.project,
-        deployment_period=_deployment_period_facts(timeline, view, deployment_period),
+        deployment_period=_period_facts(timeline, view, period),
         consumed_through=consumed,
         cooldown_from=view.cooldown_from,
-        trainings=_budgeted(view),
+        trainings=_trainings_in_budget(view),
         standing=list(standing.values()),
-        in_progress=ours[0].id if ours else None,
-        collected=[d.id for d in of_deployment_period if d.outcome == "COLLECT"],
+        in_progress=open_retrains[0].id if open_retrains else None,
+        collected=[d.id for d in decisions if d.outcome == "COLLECT"],
         new_rows=new_rows,
         held=view.held,
         zone=timeline.spec.data.time_zone,
     )
 
 
-def _budgeted(view: LedgerView) -> list[datetime]:
-    """Moments of the trainings that count against the budget: the policy's, failed ones too.
+def _trainings_in_budget(view: LedgerView) -> list[datetime]:
+    """Return `as_of` of the trainings that count against the budget: those of the policy, failed ones included.
 
-    Skipped ones do not, nor those that a server's absence interrupted: an outage would spend it.
+    Skipped and interrupted ones do not count: an outage must not use up the budget.
     """
     free = {fact.run_id for fact in view.ended_trainings if fact.outcome in ("SKIPPED", "INTERRUPTED")}
     return [fact.at for fact in view.started_trainings if fact.by == "policy" and fact.run_id not in free]
 
 
-def _deployment_period_facts(
-    timeline: Timeline, view: LedgerView, deployment_period: DeploymentPeriod
-) -> DeploymentPeriodFacts:
-    version = view.versions[deployment_period.version]
+def _period_facts(timeline: Timeline, view: LedgerView, period: DeploymentPeriod) -> DeploymentPeriodFacts:
+    version = view.versions[period.version]
     first_losses: list[float] | None = None
-    if deployment_period.cause == "rollback":
-        first_deployment_period = next(r for r in view.deployment_periods if r.version == deployment_period.version)
-        ended = timeline.ended_windows(deployment_period.start)
-        windows = window_evidence(timeline, view, first_deployment_period, ended[-1]) if ended else []
+    if period.cause == "rollback":
+        first_period = next(other for other in view.deployment_periods if other.version == period.version)
+        ended = timeline.ended_windows(period.start)
+        windows = window_evidence(timeline, view, first_period, ended[-1]) if ended else []
         first_losses = [w.loss for w in windows if w.loss is not None] or None
     comparable = version.metric in (None, timeline.spec.problem.metric)
     return DeploymentPeriodFacts(
-        number=deployment_period.number,
-        version=deployment_period.version,
-        start=deployment_period.start,
+        number=period.number,
+        version=period.version,
+        start=period.start,
         version_as_of=version.as_of,
         holdout_loss=version.holdout_loss if comparable else None,
         first_losses=first_losses,

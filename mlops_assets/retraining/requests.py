@@ -1,4 +1,4 @@
-"""Who asked for a training, which attempt it is, and how it ends in the ledger."""
+"""Requests for trainings: who asked, which attempt it is, and the facts about their start and end."""
 
 from __future__ import annotations
 
@@ -59,15 +59,15 @@ class RunIdentity:
 
 @dataclass(frozen=True)
 class TrainingRequest:
-    """A training's identity, the same in every asset of its run.
+    """Who asked for a training, and which attempt it is. It is the same in every asset of the training's run.
 
     Attributes:
         training: `<decision or cause>:<attempt>`.
         decision: id of the decision behind it, if there is one.
         attempt: counted from 1.
         by: who asked.
-        run_id: the Dagster run.
-        force: a person wants it although the feasibility model or the success criterion says no.
+        run_id: id of the Dagster run.
+        force: a person wants the training although the feasibility model or the success criterion is against it.
     """
 
     training: str
@@ -79,11 +79,11 @@ class TrainingRequest:
 
     @property
     def consumes(self) -> bool:
-        """Whether its verdict consumes evidence and starts the cooldown."""
+        """Whether its verdict clears the active triggers and starts the cooldown."""
         return self.by in ("policy", "person")
 
     def started(self, as_of: datetime) -> TrainingStarted:
-        """The fact that it got its slot."""
+        """Return the fact that the training began."""
         return TrainingStarted(
             at=as_of,
             training=self.training,
@@ -102,7 +102,14 @@ class TrainingRequest:
         reason: str = "",
         final: bool = False,
     ) -> TrainingEnded:
-        """The fact that it ended."""
+        """Return the fact that the training ended.
+
+        Args:
+            outcome: how it ended.
+            as_of: the project's time at which its data were read.
+            reason: a sentence for people.
+            final: whether a failed training is not tried again.
+        """
         return TrainingEnded(
             at=as_of,
             training=self.training,
@@ -122,13 +129,13 @@ class TrainingRequest:
 def identify_training_request(
     view: LedgerView, run_id: str, job: str, tags: Mapping[str, str], project: str
 ) -> TrainingRequest:
-    """Read a run's training request off its job, tags and what the ledger already holds about it.
+    """Return the training request of a run, from its job and tags and from the facts about it.
 
     Args:
-        history: the project's ledger.
-        run_id: the Dagster run.
-        job: its job's name; anything but the project's own jobs is a person materializing by hand.
-        tags: its tags.
+        view: the project's ledger.
+        run_id: id of the Dagster run.
+        job: name of the run's job. With any other job than the project's own, a person materialized assets by hand.
+        tags: the run's tags.
         project: the project's name.
     """
     started = next((fact for fact in view.started_trainings if fact.run_id == run_id), None)
@@ -148,24 +155,25 @@ def identify_training_request(
     return TrainingRequest(f"hand:{run_id[:8]}", None, 1, "hand", run_id, force)
 
 
-def standing_evidence(timeline: Timeline, view: LedgerView, now: datetime) -> list[Evidence]:
-    """All evidence that stands against the present deployment period; what a person's retraining is given."""
-    deployment_period = view.deployment_period
+def active_evidence(timeline: Timeline, view: LedgerView, now: datetime) -> list[Evidence]:
+    """Return all active evidence of the present deployment period; empty before the first promotion."""
+    period = view.deployment_period
     ended = timeline.ended_windows(now)
-    if deployment_period is None or not ended:
+    if period is None or not ended:
         return []
-    windows = window_evidence(timeline, view, deployment_period, ended[-1])
-    facts = loop_state(timeline, view, deployment_period, new_rows=0)
-    return find_evidence(timeline.spec.retraining, windows, facts, now)
+    windows = window_evidence(timeline, view, period, ended[-1])
+    state = loop_state(timeline, view, period, new_rows=0)
+    return find_evidence(timeline.spec.retraining, windows, state, now)
 
 
 def request_retraining(ledger: Ledger, timeline: Timeline, request: str, now: datetime) -> Decision:
-    """Record that a person asks for a retraining; the same request twice leaves one decision.
+    """Record that a person asks for a retraining, and return the decision.
 
     Args:
-        ledger: where it is recorded.
-        timeline: the project's time.
-        request: what tells this request from others: a run's id, or one made up on the command line.
+        ledger: the store of facts.
+        timeline: the project's windows and due times.
+        request: identifies the request: a run's id, or an id made by the command line. The same request twice is
+            recorded once.
         now: the project's time.
     """
     view = ledger.view(timeline.project)
@@ -174,7 +182,7 @@ def request_retraining(ledger: Ledger, timeline: Timeline, request: str, now: da
         timeline.project,
         deployment_period.number if deployment_period else 0,
         request,
-        standing_evidence(timeline, view, now),
+        active_evidence(timeline, view, now),
         now,
     )
     ledger.append(timeline.project, Decided(at=now, decision=decision))

@@ -65,7 +65,7 @@ def test_decisions_name_the_evidence_that_a_person_holds_back(held: Held) -> Non
         decision = held.play.decision(number)
         assert decision.outcome == "WAIT"
         assert decision.evidence[0].window == held.play.window(BREAK).id
-        assert "held back by a person, who holds retrainings back" in decision.reason
+        assert "held back by a person (mlops-assets hold)" in decision.reason
         assert "held_back" in held.failing(number)
 
 

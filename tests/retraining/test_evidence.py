@@ -267,7 +267,7 @@ def test_the_table_shows_each_condition_with_todays_value_and_threshold():
     windows = [window(i, loss, prediction_drift={"psi": 0.3}) for i, loss in enumerate([40, 44, 50])]
     rows = {row.signal: row for row in signal_table(policy(PERFORMANCE, PSI, SHARE, AGE), windows, history(), after(3))}
     performance = rows["performance:first_live_windows"]
-    assert (performance.value, performance.since, performance.note) == (None, None, "1 of the 2 last windows")
+    assert (performance.value, performance.since, performance.note) == (None, None, "1 of 2 last windows")
     assert performance.threshold == pytest.approx(1.3 * 42)
     assert (rows["drift:prediction:psi"].value, rows["drift:prediction:psi"].since) == (0.3, week(0))
     assert rows["drift:data"].condition == "share of drifted columns > 0.5"
@@ -276,33 +276,35 @@ def test_the_table_shows_each_condition_with_todays_value_and_threshold():
 
 def test_the_table_says_what_a_condition_still_lacks():
     rows = signal_table(policy(PERFORMANCE, PSI), drifting(0.3), history(), after(1))
-    assert [row.note for row in rows] == ["1 of the 2 first windows", "1 of 2 windows in a row"]
+    assert [row.note for row in rows] == ["1 of 2 first windows", "1 of 2 windows in a row"]
     rows = signal_table(policy(PERFORMANCE, PSI), [window(0, None, too_few_rows=True)], history(), after(1))
-    assert [row.note for row in rows] == ["0 of the 2 first windows", "no window old enough"]
+    assert [row.note for row in rows] == ["0 of 2 first windows", "no window has enough rows"]
 
 
 def test_the_sentence_gives_numbers_and_the_local_date():
     (breach,) = found(policy(PERFORMANCE), losing(41.9, 41.9, 61.2, 61.2))
     assert breach.sentence == (
-        "the loss of the last 2 windows (61.2) is 1.46 times that of the model's first 2 live windows (41.9), "
-        "above the 1.3 allowed, since the window of 2011-04-23"
+        "loss of the last 2 windows (61.2) is 1.46 times the loss of the model's first 2 live windows (41.9), "
+        "limit 1.3 times, since the window of 2011-04-23"
     )
     (breach,) = found(policy(PSI), drifting(0.31, 0.28), history(zone="UTC"))
     assert breach.sentence == (
-        "the psi distance of the predictions (0.28) is above the 0.2 allowed for 2 windows in a row, "
-        "since the window of 2011-04-02 04:00"
+        "prediction drift (psi) 0.28, limit 0.2, in 2 windows in a row, since the window of 2011-04-02 04:00"
     )
 
 
 def test_a_value_just_above_its_threshold_is_written_with_the_digits_that_show_it():
     (breach,) = found(policy(PSI | {"for": 1}), drifting(0.200004))
-    assert "(0.200004) is above the 0.2 allowed" in breach.sentence
+    assert "prediction drift (psi) 0.200004, limit 0.2" in breach.sentence
 
 
 def test_a_perfect_reference_makes_any_loss_a_breach_and_is_put_into_words():
     spec = policy({"type": "performance", "ratio": 1.3, "first": 1, "last": 1})
     (breach,) = found(spec, losing(0, 0.1))
-    assert "(0.1) is above that of the model's first live window (0)" in breach.sentence
+    assert (
+        "loss of the last window (0.1) is above the loss of the model's first live window (0), limit 1.3 times that loss"
+        in breach.sentence
+    )
 
 
 # Refusals

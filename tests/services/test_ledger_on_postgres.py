@@ -80,7 +80,7 @@ def test_what_trying_again_does_not_help_is_said_at_once(
     if password is not None:
         monkeypatch.setenv("PGPASSWORD", password)
     begun = time.monotonic()
-    with pytest.raises(LedgerError, match=r"refuses.*PGPASSWORD") as caught:
+    with pytest.raises(LedgerError, match=r"refused.*PGPASSWORD") as caught:
         Ledger(address.format(url=postgres.url, other=postgres.url_of("no_such")))
     assert not isinstance(caught.value, LedgerUnreachable)
     assert time.monotonic() - begun < 2
