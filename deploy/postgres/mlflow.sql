@@ -1,2 +1,2 @@
--- MLflow's tables lie in a database of their own, beside the platform's.
+-- MLflow's tables are in a database of their own.
 CREATE DATABASE mlflow;

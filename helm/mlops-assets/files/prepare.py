@@ -1,4 +1,4 @@
-"""Makes what the chart's small servers begin with; what is there already is left alone."""
+"""Prepares the small servers of the chart. What exists already is not changed."""
 
 import os
 
@@ -14,7 +14,7 @@ import tenacity
     reraise=True,
 )
 def prepare() -> None:
-    """Make databases, InfluxDB's user, bucket and token, and the lake's bucket."""
+    """Create the databases, InfluxDB's user, bucket and token, and the lake's bucket."""
     if os.environ["POSTGRESQL"] == "true":
         server = os.environ["MLOPS_ASSETS_DATABASE_URL"].rpartition("/")[0]
         connection = psycopg2.connect(f"{server}/postgres")
@@ -29,14 +29,14 @@ def prepare() -> None:
         with httpx.Client(base_url=os.environ["MLOPS_ASSETS_INFLUX_URL"], timeout=10) as client:
             if client.get("/api/v2/setup").raise_for_status().json()["allowed"]:
                 token = os.environ["MLOPS_ASSETS_INFLUX_TOKEN"]
-                asked = {
+                setup = {
                     "username": "mlops",
                     "password": token,
                     "token": token,
                     "org": os.environ["MLOPS_ASSETS_INFLUX_ORG"],
                     "bucket": os.environ["MLOPS_ASSETS_INFLUX_BUCKET"],
                 }
-                client.post("/api/v2/setup", json=asked).raise_for_status()
+                client.post("/api/v2/setup", json=setup).raise_for_status()
     if url := os.environ.get("STORAGE_EMULATOR_HOST"):
         with httpx.Client(base_url=url, timeout=10) as client:
             if client.get(f"/storage/v1/b/{os.environ['BUCKET']}").status_code == 404:

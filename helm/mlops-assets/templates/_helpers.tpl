@@ -30,7 +30,7 @@ postgresql://{{ .Values.postgresql.postgresqlUsername }}@{{ $host }}:{{ .Values.
 {{ ternary "mlops" .Values.bucket.name .Values.bucket.emulator.enabled }}
 {{- end }}
 
-{{/* What all pods are: nobody special, without any right on the node. */}}
+{{/* All pods run as an unprivileged user, without any rights on the node. */}}
 {{- define "mlops-assets.podSecurity" -}}
 runAsNonRoot: true
 runAsUser: 1000
@@ -62,7 +62,7 @@ capabilities: {drop: [ALL]}
 - {name: endpoint, mountPath: /etc/mlops-assets}
 {{- end }}
 
-{{/* Pods are replaced when what they are configured with changes. */}}
+{{/* Pods are replaced when their configuration changes. */}}
 {{- define "mlops-assets.checksum" -}}
 checksum/config: {{ include (print .Template.BasePath "/config.yaml") . | sha256sum }}
 {{- end }}
