@@ -1,1 +1,1 @@
-"""Grafana's dashboards and provisioning as code: project specs in, JSON and YAML out."""
+"""Grafana's dashboards and provisioning as code: JSON and YAML files, made from the projects' specs."""

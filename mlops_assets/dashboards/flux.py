@@ -1,7 +1,7 @@
-"""Flux queries as text: each function takes what the one before returned, and adds its steps.
+"""Flux queries as text. `read` begins a query; the other functions take a query and append steps.
 
 Grafana fills in `v.timeRangeStart`, `v.timeRangeStop`, `v.windowPeriod` and `v.defaultBucket`, and template variables.
-A result with `_time` and `_value` is a time series to it, any other result a table.
+Grafana shows a result with `_time` and `_value` as a time series, and any other result as a table.
 """
 
 from __future__ import annotations
@@ -13,20 +13,20 @@ from typing import Any
 
 BEGINNING = "1970-01-01T00:00:00Z"
 ENTITY = "r.entity =~ /^${entity:regex}$/"
-"""Condition: the entities that were chosen on the dashboard."""
+"""Condition for the entities that are chosen on the dashboard."""
 
 
 def read(
     measurement: str, project: str, *conditions: str, since: str = "v.timeRangeStart", until: str = "v.timeRangeStop"
 ) -> str:
-    """Points of a project, within the dashboard's time range if nothing else is said.
+    """Return a query for points of a project, by default within the dashboard's time range.
 
     Args:
-        measurement: which.
-        project: whose.
-        conditions: further ones, as `fields` and `tag` give them; empty ones are passed over.
-        since: where to begin, as Flux; `BEGINNING` for all there are.
-        until: where to end.
+        measurement: name of the measurement.
+        project: name of the project.
+        conditions: further conditions, as `fields` and `tag` return them; empty ones are ignored.
+        since: start of the time range, as Flux; `BEGINNING` for all points.
+        until: end of the time range, as Flux.
     """
     wanted = [f'r._measurement == "{measurement}" and r.project == "{project}"', *filter(None, conditions)]
     steps = [f"range(start: {since}, stop: {until})", *(f"filter(fn: (r) => {each})" for each in wanted)]
@@ -34,29 +34,29 @@ def read(
 
 
 def fields(*names: str) -> str:
-    """Condition: one of these fields."""
+    """Return the condition for points of these fields."""
     return " or ".join(f'r._field == "{name}"' for name in names)
 
 
 def tag(name: str, *values: str) -> str:
-    """Condition: a tag is one of these values."""
+    """Return the condition for points in which a tag has one of these values."""
     return " or ".join(f'r.{name} == "{value}"' for value in values)
 
 
 def per_period(query: str, how: str, by: Sequence[str] = ()) -> str:
-    """One value per period of the time axis.
+    """Return a query for one value per period of the time axis.
 
     Args:
-        query: points of one field.
-        how: Flux's `mean`, `sum`, `last`, ...
-        by: labels that tell series apart; without any there is one series.
+        query: a query for points of one field.
+        how: Flux function that aggregates the points of a period: `mean`, `sum`, `last`, ...
+        by: labels by which the result is split into series; without any there is one series.
     """
     labels = ", ".join(f'"{name}"' for name in by)
     kept = ", ".join(f'"{name}"' for name in ("_time", "_value", *by))
     return _piped(
         query,
         f"group(columns: [{labels}])",
-        # of two stages of a report at one time, `labelled` comes last, and is the one that `last` takes
+        # of two stages of a report at the same time, `labelled` comes last, so that `last` takes it
         'sort(columns: ["_time", "stage"])',
         f'aggregateWindow(every: v.windowPeriod, fn: {how}, createEmpty: false, timeSrc: "_start")',
         f"keep(columns: [{kept}])",
@@ -64,27 +64,27 @@ def per_period(query: str, how: str, by: Sequence[str] = ()) -> str:
 
 
 def newest(query: str, value: str = "r._value") -> str:
-    """The newest point's value alone; `value` may be another expression of its row `r`."""
+    """Return a query for the newest point's value; `value` is an expression of the point's row `r`."""
     one_row = f"map(fn: (r) => ({{value: {value}}}))"
     return _piped(query, "last()", "group()", 'sort(columns: ["_time"])', "last()", one_row)
 
 
 def of_each(query: str, how: str) -> str:
-    """The newest value of each series, put together by Flux's `sum`, `max`, ..."""
+    """Return a query for the newest values of all series, aggregated by a Flux function (`sum`, `max`, ...)."""
     return _piped(query, "last()", "group()", f"{how}()", 'keep(columns: ["_value"])')
 
 
 def counted(query: str, condition: str) -> str:
-    """How many points per period meet a condition on the row `r`; 0 where none does."""
+    """Return a query for the number of points per period that meet a condition on their row `r`."""
     return per_period(_piped(query, f"map(fn: (r) => ({{r with _value: if {condition} then 1 else 0}}))"), "sum")
 
 
 def events(query: str, **columns: str) -> str:
-    """A table, the newest first: a column per expression of the row `r`, beside its time.
+    """Return a query for a table, newest row first, with the time and one column per expression.
 
     Args:
-        query: points, all fields that the expressions name; each becomes a column of `r`.
-        columns: name to expression.
+        query: a query for points with all fields that the expressions use; each field becomes a column of the row `r`.
+        columns: expressions of the row `r` by name of the column.
     """
     made = ", ".join(f"{name}: {expression}" for name, expression in columns.items())
     return _piped(
@@ -97,22 +97,22 @@ def events(query: str, **columns: str) -> str:
 
 
 def numbers(query: str) -> str:
-    """Without the texts among the values."""
+    """Return the query without points whose values are texts."""
     return 'import "types"\n' + _piped(query, 'filter(fn: (r) => types.isType(v: r._value, type: "float"))')
 
 
 def texts(query: str) -> str:
-    """Without the numbers among the values."""
+    """Return the query without points whose values are numbers."""
     return 'import "types"\n' + _piped(query, 'filter(fn: (r) => types.isType(v: r._value, type: "string"))')
 
 
 def around(query: str, error: str, edge: str) -> str:
-    """A band's edge: a prediction and the error that is usual, as far as a loss was measured yet.
+    """Return a query for one edge of the error band; it has no rows while no loss has been measured.
 
     Args:
-        query: the predictions, one series.
-        error: query of `newest` for a loss.
-        edge: the edge as an expression of the prediction `r._value` and of the loss `loss.value`.
+        query: a query for predictions, one series.
+        error: a query of `newest` for a loss.
+        edge: the edge as an expression of the prediction `r._value` and the loss `loss.value`.
     """
     found = f"loss = {error}\n  |> findRecord(fn: (key) => true, idx: 0)"
     return f"{found}\n" + _piped(
@@ -121,12 +121,12 @@ def around(query: str, error: str, edge: str) -> str:
 
 
 def renamed(query: str, **names: str) -> str:
-    """Columns under other names: `_field="feature"`."""
+    """Return the query with renamed columns: `_field="feature"` renames `_field` to `feature`."""
     return _piped(query, "rename(columns: {" + ", ".join(f'{old}: "{new}"' for old, new in names.items()) + "})")
 
 
 def tag_values(name: str, measurement: str, project: str) -> str:
-    """Query of a template variable: the values of a tag."""
+    """Return the query of a template variable for the values of a tag."""
     where = f'r._measurement == "{measurement}" and r.project == "{project}"'
     return (
         'import "influxdata/influxdb/schema"\n'
@@ -136,7 +136,7 @@ def tag_values(name: str, measurement: str, project: str) -> str:
 
 
 def flux_queries(dashboard: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """(title of the panel, annotation or variable; query) of a dashboard's JSON, all that it asks InfluxDB."""
+    """Return all queries in a dashboard's JSON, each with the title of its panel, annotation or variable."""
     found = [
         (str(panel["title"]), str(target["query"]))
         for panel in dashboard["panels"]
@@ -154,20 +154,20 @@ def with_range(
     bucket: str = "mlops",
     variables: Mapping[str, str] | None = None,
 ) -> str:
-    """A query as Grafana would send it, for InfluxDB itself.
+    """Return a query with Grafana's variables filled in, as Grafana sends it to InfluxDB.
 
     Args:
-        query: of `flux_queries`.
-        start: left edge of the time axis.
-        stop: right edge.
-        period: length of a period, whole seconds.
-        bucket: the data source's.
-        variables: regular expressions of template variables; all values where none is given.
+        query: a query of `flux_queries`.
+        start: start of the time axis.
+        stop: end of the time axis.
+        period: length of a period, in whole seconds.
+        bucket: the data source's bucket.
+        variables: regular expressions of template variables by name; others match all values.
     """
     fills = variables or {}
     filled = re.sub(r"\$\{(\w+):regex\}", lambda found: fills.get(found[1], ".*"), query)
     lines = filled.splitlines()
-    # an import comes before everything else
+    # Flux requires imports first
     imports = [line for line in lines if line.startswith("import ")]
     rest = [line for line in lines if not line.startswith("import ")]
     option = (

@@ -1,7 +1,6 @@
-"""What lies in InfluxDB: measurements, their tags and fields. The forwarder writes them, dashboards read them.
+"""The measurements in InfluxDB, with their tags and fields. The forwarder writes them, dashboards read them.
 
-All have the tag `project`. Their time axis is the project's, so that a replayed history can be looked at; only
-`forwarder`'s is the wall's.
+All have the tag `project`. Their time is project time, also in a replay; only `forwarder` has system time.
 """
 
 from __future__ import annotations
@@ -14,9 +13,9 @@ class Measurement:
     """One measurement.
 
     Attributes:
-        tags: beside `project`; `entity` only where a project has several series.
-        fields: by name; a point holds those it has a value for.
-        open_fields: fields are named by the project, too: features, or `probability_<class>`.
+        tags: names of the tags besides `project`; `entity` only if a project has several series.
+        fields: names of the fields; a point has those for which there is a value.
+        open_fields: whether there are further fields that depend on the project: features, or `probability_<class>`.
     """
 
     tags: tuple[str, ...]
@@ -24,12 +23,12 @@ class Measurement:
     open_fields: bool = False
 
 
-_OF_ANSWERS = ("role", "model_version", "dataset_version", "entity")
+_PREDICTION_TAGS = ("role", "model_version", "dataset_version", "entity")
 MEASUREMENTS = {
     "answer": Measurement(
-        _OF_ANSWERS, ("event_id", "prediction", "label", "late", "entity_known", "record"), open_fields=True
+        _PREDICTION_TAGS, ("event_id", "prediction", "label", "late", "entity_known", "record"), open_fields=True
     ),
-    "feature": Measurement(_OF_ANSWERS, (), open_fields=True),
+    "feature": Measurement(_PREDICTION_TAGS, (), open_fields=True),
     "request": Measurement(("role", "status"), ("latency_ms", "rows", "rss", "record")),
     "truth": Measurement(("entity",), ("value", "label")),
     "drift": Measurement(("column", "statistic", "stage", "model_version"), ("distance", "threshold")),

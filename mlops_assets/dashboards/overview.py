@@ -1,4 +1,4 @@
-"""One dashboard of all projects: who serves, what was decided last, whether it pays, what is in trouble."""
+"""The dashboard of all projects: served version, last decision, losses and failures of each."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ _SOURCE = "${__field.labels.source}"
 
 
 def overview_dashboard(specs: Sequence[ProjectSpec]) -> dict[str, Any]:
-    """The overview as JSON. Each project's numbers are its newest, whatever its time is."""
+    """Return the dashboard as JSON. It shows each project's newest numbers, for any project time."""
     from grafana_foundation_sdk.builders import dashboard as builders
 
-    made = builders.Dashboard("All projects").uid(UID).description("The newest numbers of every project.")
+    made = builders.Dashboard("All projects").uid(UID).description("The newest numbers of each project.")
     dashboard = made.tags(["mlops-assets"]).timezone("browser").time("now-6h", "now").refresh("30s").build()
     shown: list[Panel | RowPanel] = []
     for spec in specs:
         shown += [panels.row(spec.name), *_numbers(spec)]
-    behind = [
+    backlogs = [
         Line(per_period(read("forwarder", spec.name, fields("backlog")), "max", ["source"]), f"{spec.name} {_SOURCE}")
         for spec in specs
     ]
-    shown += [panels.row("Forwarder"), panels.curves("Records waiting", behind, least=0, width=panels.GRID)]
+    shown += [panels.row("Forwarder"), panels.curves("Records not forwarded yet", backlogs, least=0, width=panels.GRID)]
     dashboard.panels = panels.laid_out(shown)
     dashboard.annotations.list_val, dashboard.templating.list_val = [], []
     return panels.as_json(dashboard)
@@ -58,10 +58,10 @@ def _numbers(spec: ProjectSpec) -> list[Panel | RowPanel]:
     return [
         panels.stat("Served version", [Line(served)], link=link, width=3),
         panels.stat("Last decision", [Line(decided)], link=link, width=3),
-        panels.stat(f"Loss of the newest window: {spec.problem.metric}", losses, link=link, width=6),
+        panels.stat(f"Loss in the newest window ({spec.problem.metric})", losses, link=link, width=6),
         panels.stat(
             "Drifted columns", [Line(share)], unit="percentunit", limit=spec.monitoring.drift.share, link=link, width=4
         ),
         backlog(spec, link=link),
-        panels.stat("Trouble in the newest window", failures, limit=1, link=link),
+        panels.stat("Failures in the newest window", failures, limit=1, link=link),
     ]

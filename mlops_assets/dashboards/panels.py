@@ -1,4 +1,4 @@
-"""Panels, and how they lie on a dashboard; by Grafana's own models, so that their JSON is what Grafana expects."""
+"""Panels and their layout on a dashboard, built with Grafana's own models, so that Grafana can read their JSON."""
 
 from __future__ import annotations
 
@@ -22,25 +22,26 @@ if TYPE_CHECKING:
     )
 
 DATA_SOURCE = "mlops-influxdb"
-"""The data source's uid; provisioning makes it."""
-TRUTH = "text"
-"""Grafana's name of the colour that reads on its dark and on its light page."""
+"""The uid of the data source, which provisioning creates."""
+TEXT_COLOUR = "text"
+"""Grafana's name of the text colour, which can be read on a dark and on a light page."""
 CLASS_COLOURS = [SKY, ORANGE, GREEN, ROSE, YELLOW, BLUE, ALARM, GREY]
 GRID = 24
-"""Columns of a dashboard."""
+"""Width of a dashboard, in columns."""
 HEIGHT = 8
+"""Height of a panel, in rows."""
 
 
 @dataclass(frozen=True)
 class Line:
-    """A query of a panel, and how what it returns is shown.
+    """A query of a panel, and how its result is drawn.
 
     Attributes:
-        query: Flux.
-        name: of its series; `${__field.labels.column}` names each by a label; empty: as Grafana names it.
-        colour: empty: Grafana picks one.
-        dashed: whether the line is broken.
-        width: of the line, in pixels.
+        query: the query, in Flux.
+        name: name of the series; `${__field.labels.column}` names each series by a label. Empty: Grafana's own name.
+        colour: colour of the line. Empty: Grafana chooses one.
+        dashed: whether the line is dashed.
+        width: width of the line, in pixels.
         fill_to: name of the line down to which the area is filled.
     """
 
@@ -52,7 +53,7 @@ class Line:
     fill_to: str = ""
 
     def properties(self) -> dict[str, Any]:
-        """What differs from the panel's other lines, by Grafana's names."""
+        """Return the properties that differ from the panel's defaults, by Grafana's names."""
         found: dict[str, Any] = {"displayName": self.name} if self.name else {}
         if self.colour:
             found["color"] = {"mode": "fixed", "fixedColor": self.colour}
@@ -66,14 +67,14 @@ class Line:
 
 
 def source() -> DataSourceRef:
-    """InfluxDB, as panels name it."""
+    """Return the reference to the data source InfluxDB."""
     from grafana_foundation_sdk.models.dashboard import DataSourceRef
 
     return DataSourceRef(type_val="influxdb", uid=DATA_SOURCE)
 
 
 def target(query: str, ref: str) -> Any:
-    """A query as Grafana keeps it; the SDK has no model of its own for InfluxDB."""
+    """Return a query as a panel's target; the SDK has no model for InfluxDB's."""
     from grafana_foundation_sdk.cog.runtime import UnknownDataquery
 
     return UnknownDataquery(
@@ -92,17 +93,17 @@ def curves(
     least: float | None = None,
     width: int = 12,
 ) -> Panel:
-    """Values over time.
+    """Return a panel with values over time.
 
     Args:
-        title: of the panel.
-        lines: what is drawn, the first one undermost.
-        unit: Grafana's name of it.
-        description: how to read it.
-        limit: a threshold, drawn as a line.
-        interval: the shortest period that values are put together over, as `1h`.
-        least: where the axis begins at the latest.
-        width: of the dashboard's 24 columns.
+        title: title of the panel.
+        lines: what is drawn, from back to front.
+        unit: Grafana's name of the unit.
+        description: how to read the panel.
+        limit: a threshold, drawn as a dashed line.
+        interval: the shortest period over which values are aggregated, as `1h`.
+        least: the value axis starts at this value or below.
+        width: width in columns, of 24.
     """
     from grafana_foundation_sdk.builders import common, timeseries
     from grafana_foundation_sdk.models import common as models
@@ -119,11 +120,11 @@ def curves(
         panel = panel.interval(interval)
     if least is not None:
         panel = panel.axis_soft_min(least)
-    return _asking(panel.build(), lines)
+    return _with_queries(panel.build(), lines)
 
 
 def states(title: str, lines: Sequence[Line], values: Sequence[str], *, interval: str = "", width: int = GRID) -> Panel:
-    """Classes over time, a strip per line, each class in its colour."""
+    """Return a panel with classes over time: one strip per line, one colour per class."""
     from grafana_foundation_sdk.builders import common, statetimeline
     from grafana_foundation_sdk.models import common as models
     from grafana_foundation_sdk.models.dashboard import ValueMap, ValueMappingResult
@@ -135,7 +136,7 @@ def states(title: str, lines: Sequence[Line], values: Sequence[str], *, interval
     panel = statetimeline.Panel().title(title).span(width).height(HEIGHT).interval(interval)
     panel = panel.show_value(models.VisibilityMode.NEVER).merge_values(True).row_height(0.8)
     panel = panel.legend(common.VizLegendOptions().show_legend(True)).mappings([ValueMap(options=colours)])
-    return _asking(panel.build(), lines)
+    return _with_queries(panel.build(), lines)
 
 
 def stat(
@@ -148,13 +149,13 @@ def stat(
     description: str = "",
     width: int = 4,
 ) -> Panel:
-    """The newest values, large; in the colour of alarm from a limit on."""
+    """Return a panel with the newest values in large type; values at or above the limit have the alarm colour."""
     from grafana_foundation_sdk.builders import common, stat
     from grafana_foundation_sdk.builders import dashboard as builders
     from grafana_foundation_sdk.models import common as models
 
     panel = stat.Panel().title(title).description(description).unit(unit).span(width).height(4).no_value("-")
-    # texts and numbers alike
+    # all fields: the default shows numbers only
     panel = panel.reduce_options(common.ReduceDataOptions().calcs(["lastNotNull"]).fields("/.*/").values(False))
     panel = panel.graph_mode(models.BigValueGraphMode.NONE).color_mode(models.BigValueColorMode.VALUE)
     panel = panel.text_mode(
@@ -163,36 +164,36 @@ def stat(
     panel = panel.thresholds(_limit(limit, "text"))
     if link:
         panel = panel.links([builders.DashboardLink(title).url(link)])
-    return _asking(panel.build(), lines)
+    return _with_queries(panel.build(), lines)
 
 
 def table(title: str, query: str, *, description: str = "", width: int = 12) -> Panel:
-    """Facts, a row each."""
+    """Return a panel with a table, one row per fact."""
     from grafana_foundation_sdk.builders import table
 
     panel = table.Panel().title(title).description(description).span(width).height(HEIGHT).show_header(True)
-    return _asking(panel.build(), [Line(query)])
+    return _with_queries(panel.build(), [Line(query)])
 
 
 def row(title: str) -> RowPanel:
-    """The heading of the panels that follow."""
+    """Return the heading of the panels that follow."""
     from grafana_foundation_sdk.models.dashboard import RowPanel
 
     return RowPanel(title=title)
 
 
 def annotation(name: str, query: str, colour: str) -> AnnotationQuery:
-    """Moments marked in all curves: `time` and `text` of a table's rows."""
+    """Return an annotation: it marks a moment in all curves for each row (`time` and `text`) of a query."""
     from grafana_foundation_sdk.builders import dashboard as builders
 
     made = builders.AnnotationQuery().name(name).datasource(source()).enable(True).icon_color(colour).build()
-    # the SDK's model knows the targets of Grafana's own annotations only
+    # the SDK's model has targets of Grafana's own annotations only
     made.target = cast(Any, target(query, "Anno"))
     return made
 
 
 def choice(name: str, label: str, query: str, chosen: Sequence[str] = ()) -> VariableModel:
-    """A template variable: one or more of the values that a query returns; all, or those that are named, at first."""
+    """Return a template variable over the values that a query returns. At first all, or `chosen`, are selected."""
     from grafana_foundation_sdk.builders import dashboard as builders
     from grafana_foundation_sdk.models.dashboard import VariableOption, VariableRefresh, VariableSort
 
@@ -207,7 +208,7 @@ def choice(name: str, label: str, query: str, chosen: Sequence[str] = ()) -> Var
 
 
 def laid_out(panels: Sequence[Panel | RowPanel]) -> list[Panel | RowPanel]:
-    """Panels from left to right, top to bottom, with ids of their own."""
+    """Place panels from left to right and top to bottom, and number them."""
     from grafana_foundation_sdk.models.dashboard import GridPos, RowPanel
 
     x = y = tallest = 0
@@ -223,7 +224,7 @@ def laid_out(panels: Sequence[Panel | RowPanel]) -> list[Panel | RowPanel]:
 
 
 def as_json(dashboard: Dashboard) -> dict[str, Any]:
-    """A dashboard as Grafana reads it."""
+    """Return a dashboard as JSON that Grafana reads."""
     from grafana_foundation_sdk.cog.encoder import JSONEncoder
 
     made: dict[str, Any] = json.loads(JSONEncoder().encode(dashboard))
@@ -231,15 +232,15 @@ def as_json(dashboard: Dashboard) -> dict[str, Any]:
 
 
 def uid_of(name: str) -> str:
-    """A dashboard's address in Grafana, which takes 40 characters at most."""
+    """Return a dashboard's uid in Grafana, which has at most 40 characters."""
     from hashlib import sha256
 
     plain = f"mlops-{name.replace('_', '-')}"
     return plain if len(plain) <= 40 else f"mlops-{sha256(name.encode()).hexdigest()[:32]}"
 
 
-def _asking(panel: Panel, lines: Sequence[Line]) -> Panel:
-    """A panel with its queries, and what is particular to each."""
+def _with_queries(panel: Panel, lines: Sequence[Line]) -> Panel:
+    """Set a panel's queries and the display properties of each, and return the panel."""
     from grafana_foundation_sdk.models.dashboard import (
         DashboardFieldConfigSourceOverrides,
         DynamicConfigValue,

@@ -1,4 +1,4 @@
-"""The dashboard of one project: what was predicted and came true, the model, decisions, the service."""
+"""The dashboard of one project: predictions and labels, model, decisions, service, missing data."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from mlops_assets.dashboards.flux import (
     tag_values,
     texts,
 )
-from mlops_assets.dashboards.panels import TRUTH, Line
+from mlops_assets.dashboards.panels import TEXT_COLOUR, Line
 from mlops_assets.evaluation.error_band import IN_FLUX
 from mlops_assets.spec import ProjectSpec
 from mlops_assets.spec.policies import DriftPolicy, leaves
@@ -34,17 +34,17 @@ from mlops_assets.timeline import Timeline, iso
 if TYPE_CHECKING:
     from grafana_foundation_sdk.models.dashboard import Panel, RowPanel
 
-LOWER = "usual error, lower edge"
+LOWER = "error band, lower edge"
 SHOWN_FEATURES = 6
-"""Features that a new visitor sees; the others are a choice away."""
+"""Number of features that are shown at first; others can be chosen on the dashboard."""
 LABELLED = tag("stage", "labelled")
 
 
 def project_dashboard(spec: ProjectSpec) -> dict[str, Any]:
-    """A project's dashboard as JSON.
+    """Return a project's dashboard as JSON.
 
-    Its time axis is the project's: a replayed project opens on its history, another one on the last seven days and as
-    far ahead as answers are given.
+    Its time axis is project time. With a replay clock it opens on the project's whole time range, otherwise on the last
+    seven days and the horizon of predictions.
     """
     from grafana_foundation_sdk.builders import dashboard as builders
     from grafana_foundation_sdk.models.dashboard import DashboardCursorSync
@@ -63,7 +63,7 @@ def project_dashboard(spec: ProjectSpec) -> dict[str, Any]:
             *decisions(spec),
             panels.row("Service"),
             *service(spec),
-            panels.row("What is missing"),
+            panels.row("Missing data"),
             *gaps(spec),
         ]
     )
@@ -73,9 +73,9 @@ def project_dashboard(spec: ProjectSpec) -> dict[str, Any]:
 
 
 def time_range(spec: ProjectSpec) -> tuple[str, str]:
-    """From and to, as Grafana's time picker takes them."""
+    """Return the start and end of the time range at first, in Grafana's notation."""
     if not isinstance(spec.clock, ReplayClock):
-        # answers are given ahead of their events
+        # predictions are made before their events
         ahead = int(spec.data.horizon.total_seconds())
         return "now-7d", f"now+{ahead}s" if ahead else "now"
     timeline = Timeline(spec)
@@ -83,20 +83,20 @@ def time_range(spec: ProjectSpec) -> tuple[str, str]:
 
 
 def predictions(spec: ProjectSpec) -> list[Panel | RowPanel]:
-    """What was predicted and what came, and what the model saw."""
+    """Return the panels of predictions, labels and features."""
     known = spec.features.known
     shown: list[Panel | RowPanel] = []
     shown += [forecast(spec)] if spec.problem.task == "regression" else [classes(spec), probabilities(spec)]
     seen = read("feature", spec.name, tag("role", "champion"), "r._field =~ /^${feature:regex}$/", _entity(spec))
     lines = [Line(per_period(renamed(numbers(seen), _field="feature"), "mean", ["feature"]), _labelled("feature"))]
-    note = "what the model was given; more under `feature` above"
+    note = "features that the champion received; choose others under `feature` above"
     shown.append(panels.curves("Live features", lines, interval=_every(spec), description=note))
     if any(spec.data.columns[name].dtype == "category" for name in known):
         categories = per_period(renamed(texts(seen), _field="feature"), "last", ["feature"])
         values = sorted({str(value) for name in known for value in spec.data.columns[name].isin or []})
         shown.append(
             panels.states(
-                "Live features that are categories",
+                "Live categorical features",
                 [Line(categories, _labelled("feature"))],
                 values,
                 interval=_every(spec),
@@ -107,53 +107,53 @@ def predictions(spec: ProjectSpec) -> list[Panel | RowPanel]:
 
 
 def forecast(spec: ProjectSpec) -> Panel:
-    """Numbers that were predicted, over those that came; around them the error that is usual."""
-    served, shadow = (_answers(spec, role, "prediction", "mean") for role in ("champion", "shadow"))
+    """Return the panel of predicted numbers and labels over time, with the error band."""
+    served, shadow = (_predicted(spec, role, "prediction", "mean") for role in ("champion", "shadow"))
     loss = newest(read("performance", spec.name, LABELLED, fields("served"), since=BEGINNING))
     half = IN_FLUX[spec.problem.metric]
-    truth = per_period(read("truth", spec.name, fields("value"), _entity(spec)), "mean")
+    label = per_period(read("truth", spec.name, fields("value"), _entity(spec)), "mean")
     lines = [
         Line(around(served, loss, f"r._value - {half}"), LOWER, SKY, width=0),
-        Line(around(served, loss, f"r._value + {half}"), "usual error, upper edge", SKY, width=0, fill_to=LOWER),
+        Line(around(served, loss, f"r._value + {half}"), "error band, upper edge", SKY, width=0, fill_to=LOWER),
         Line(shadow, "shadow model", ORANGE),
-        Line(truth, "truth", TRUTH, width=2),
+        Line(label, "label", TEXT_COLOUR, width=2),
         Line(served, "served", BLUE, width=2),
     ]
-    note = "the band: the served loss of the newest labelled window around the prediction"
+    note = "error band: the prediction plus and minus the served loss in the newest labelled window"
     return panels.curves(
-        f"Predictions and truth: {spec.problem.target}",
+        f"Predictions and labels: {spec.problem.target}",
         lines,
-        description=note + ("; the mean of the chosen series" if spec.data.entity else ""),
+        description=note + ("; mean of the chosen series" if spec.data.entity else ""),
         interval=_every(spec),
         width=panels.GRID,
     )
 
 
 def classes(spec: ProjectSpec) -> Panel:
-    """Classes that were predicted, over those that came."""
+    """Return the panel of predicted classes and labels over time."""
     by = ["entity"] if spec.data.entity else []
     of = " ${__field.labels.entity}" if by else ""
-    truth = per_period(read("truth", spec.name, fields("label"), _entity(spec)), "last", by)
+    label = per_period(read("truth", spec.name, fields("label"), _entity(spec)), "last", by)
     lines = [
-        Line(truth, f"truth{of}"),
-        Line(_answers(spec, "champion", "label", "last", by), f"served{of}"),
-        Line(_answers(spec, "shadow", "label", "last", by), f"shadow model{of}"),
+        Line(label, f"label{of}"),
+        Line(_predicted(spec, "champion", "label", "last", by), f"served{of}"),
+        Line(_predicted(spec, "shadow", "label", "last", by), f"shadow model{of}"),
     ]
-    title = f"Predicted and true class: {spec.problem.target}"
+    title = f"Predicted classes and labels: {spec.problem.target}"
     return panels.states(title, lines, spec.classes, interval=_every(spec))
 
 
 def probabilities(spec: ProjectSpec) -> Panel:
-    """How sure the model was of each class."""
+    """Return the panel of the predicted probability of each class."""
     lines = [
-        Line(_answers(spec, "champion", f"probability_{name}", "mean"), name, panels.CLASS_COLOURS[n % 8])
+        Line(_predicted(spec, "champion", f"probability_{name}", "mean"), name, panels.CLASS_COLOURS[n % 8])
         for n, name in enumerate(spec.classes)
     ]
     return panels.curves("Probability of each class", lines, unit="percentunit", interval=_every(spec), least=0)
 
 
 def model(spec: ProjectSpec) -> list[Panel | RowPanel]:
-    """How far from its reference, how good, and whether retraining has paid."""
+    """Return the panels of losses, gain and drift."""
     chosen = spec.monitoring.drift
     distance, limit = (
         read("drift", spec.name, tag("statistic", chosen.statistic), 'r.column != "prediction"', fields(field))
@@ -178,11 +178,16 @@ def model(spec: ProjectSpec) -> list[Panel | RowPanel]:
     ]
     gains = [
         Line(per_period(read("performance", spec.name, LABELLED, fields(field)), "last"), name, colour)
-        for field, name, colour in (("promised_gain", "promised", GREY), ("realised_gain", "realised", GREEN))
+        for field, name, colour in (("promised_gain", "expected", GREY), ("realised_gain", "actual", GREEN))
     ]
     return [
-        panels.curves(f"Loss per window: {spec.problem.metric}", losses, least=0),
-        panels.curves("What the last promotion has bought", gains, unit="percentunit"),
+        panels.curves(f"Loss per window ({spec.problem.metric})", losses, least=0),
+        panels.curves(
+            "Gain since last promotion (expected and actual)",
+            gains,
+            unit="percentunit",
+            description="1 - loss / loss of the shadow model: expected on the hold-out, actual since the promotion",
+        ),
         panels.curves(f"Drift per column ({chosen.statistic})", columns, least=0),
         panels.curves("Share of drifted columns", shares, unit="percentunit", least=0, width=6),
         _prediction_drift(spec),
@@ -193,17 +198,17 @@ def _prediction_drift(spec: ProjectSpec) -> Panel:
     limits = [each for each in leaves(spec.retraining.when) if isinstance(each, DriftPolicy) and each.statistic]
     distance = read("drift", spec.name, tag("column", "prediction"), fields("distance"))
     return panels.curves(
-        "Drift of the predictions",
+        "Drift of predictions",
         [Line(per_period(distance, "last", ["statistic"]), _labelled("statistic"))],
         limit=limits[0].threshold if limits else None,
-        description="the threshold is the retraining policy's" if limits else "no policy reads it",
+        description="threshold of the retraining policy" if limits else "no retraining policy uses it",
         least=0,
         width=6,
     )
 
 
 def decisions(spec: ProjectSpec) -> list[Panel | RowPanel]:
-    """What the loop decided, trained, judged and promoted, and why."""
+    """Return the tables of decisions, verdicts, promotions and trainings, with their reasons."""
     decided = events(
         read("decision", spec.name, fields("id", "reason", "window", "signals")),
         decision="r.outcome",
@@ -213,7 +218,7 @@ def decisions(spec: ProjectSpec) -> list[Panel | RowPanel]:
         by="r.by",
         id="r.id",
     )
-    judged = events(
+    verdicts = events(
         read("verdict", spec.name, fields("version", "candidate_loss", "champion_loss", "baseline_loss", "reason")),
         verdict="r.verdict",
         version="r.version",
@@ -239,21 +244,21 @@ def decisions(spec: ProjectSpec) -> list[Panel | RowPanel]:
     )
     return [
         panels.table("Decisions of the policy", decided, width=panels.GRID),
-        panels.table("Verdicts of the gate", judged, width=panels.GRID),
+        panels.table("Verdicts of the gate", verdicts, width=panels.GRID),
         panels.table("Promotions and rollbacks", promoted),
         panels.table("Trainings", trained),
     ]
 
 
 def service(spec: ProjectSpec) -> list[Panel | RowPanel]:
-    """How the endpoint did, and how far the forwarder is behind."""
-    asked = 'r.role != "shadow"'
-    answered = read("request", spec.name, fields("latency_ms"), asked, "r.status =~ /^2/")
+    """Return the panels of the service's requests and memory, and of the forwarder's backlog."""
+    not_shadow = 'r.role != "shadow"'
+    answered = read("request", spec.name, fields("latency_ms"), not_shadow, "r.status =~ /^2/")
     latency = [
         Line(per_period(answered, f"(column, tables=<-) => tables |> quantile(q: {q}, column: column)"), name, colour)
         for q, name, colour in (("0.5", "p50", BLUE), ("0.95", "p95", ORANGE))
     ]
-    rows = read("request", spec.name, fields("rows"), asked)
+    rows = read("request", spec.name, fields("rows"), not_shadow)
     failures = [
         Line(counted(rows, f"r.status =~ /^{first}/"), name, colour)
         for first, name, colour in (("5", "failed (5xx)", ALARM), ("4", "refused (4xx)", GREY))
@@ -266,42 +271,48 @@ def service(spec: ProjectSpec) -> list[Panel | RowPanel]:
         panels.curves(
             "Throughput",
             [Line(per_period(rows, "sum", ["role"]), _labelled("role"))],
-            description="rows asked for, per period of the time axis",
+            description="requested rows per period of the time axis",
             least=0,
             width=8,
         ),
         panels.curves("Errors", failures, description="requests per period of the time axis", least=0, width=8),
-        panels.curves("Availability", [availability], unit="percentunit", description="answered of due", width=8),
+        panels.curves(
+            "Availability",
+            [availability],
+            unit="percentunit",
+            description="share of due events that have a prediction",
+            width=8,
+        ),
         panels.curves("Memory", [memory], unit="bytes", least=0, width=8),
         backlog(spec, width=8),
     ]
 
 
 def backlog(spec: ProjectSpec, width: int = 4, link: str = "") -> Panel:
-    """What the forwarder has still to bring to InfluxDB; as of now, by the wall's clock."""
+    """Return the panel of the records that have not been forwarded yet, now in system time."""
     waiting, oldest = (
         of_each(read("forwarder", spec.name, fields(field), since="-1h", until="now()"), how)
         for field, how in (("backlog", "sum"), ("oldest_s", "max"))
     )
     return panels.stat(
-        "Forwarder: records waiting",
-        [Line(waiting, "records"), Line(oldest, "oldest, seconds")],
+        "Records not forwarded yet",
+        [Line(waiting, "records"), Line(oldest, "waiting time, s")],
         link=link,
-        description="of the last hour by the wall's clock, whatever the dashboard's time range",
+        description="newest values of the last hour of system time, for any time range of the dashboard",
         width=width,
     )
 
 
 def gaps(spec: ProjectSpec) -> list[Panel | RowPanel]:
-    """Events that nobody answered, and windows that lie in quarantine."""
+    """Return the tables of events without a prediction, and of windows in quarantine."""
     missed = events(read("missed", spec.name, fields("event_id", "reason")), event="r.event_id", reason="r.reason")
-    # a column `table` would be taken for Flux's own
+    # a column named `table` would clash with Flux's own
     held = events(read("quarantined", spec.name, fields("reason")), data="r.table", reason="r.reason")
     return [panels.table("Missed events", missed), panels.table("Windows in quarantine", held)]
 
 
 def marks(spec: ProjectSpec) -> list[Any]:
-    """Retrainings that were decided and promotions that were done, marked in all curves."""
+    """Return the annotations that mark decisions to retrain and promotions in all curves."""
     retrained = events(
         read("decision", spec.name, tag("outcome", "RETRAIN"), fields("reason", "signals")), text="r.reason"
     )
@@ -316,7 +327,7 @@ def marks(spec: ProjectSpec) -> list[Any]:
 
 
 def choices(spec: ProjectSpec) -> list[Any]:
-    """Which features are drawn, and of which series."""
+    """Return the template variables: the features that are shown, and the series."""
     found = [
         panels.choice(
             "feature",
@@ -333,7 +344,7 @@ def choices(spec: ProjectSpec) -> list[Any]:
     return found
 
 
-def _answers(spec: ProjectSpec, role: str, field: str, how: str, by: list[str] | None = None) -> str:
+def _predicted(spec: ProjectSpec, role: str, field: str, how: str, by: list[str] | None = None) -> str:
     return per_period(read("answer", spec.name, tag("role", role), fields(field), _entity(spec)), how, by or [])
 
 
@@ -342,10 +353,10 @@ def _entity(spec: ProjectSpec) -> str:
 
 
 def _labelled(name: str) -> str:
-    """A series' name by one of its labels."""
+    """Return the series name that Grafana takes from a label."""
     return f"${{__field.labels.{name}}}"
 
 
 def _every(spec: ProjectSpec) -> str:
-    """The shortest period of the time axis: the project's own step."""
+    """Return the shortest period of the time axis: the interval between the project's events."""
     return f"{spec.data.every // timedelta(seconds=1)}s"

@@ -1,4 +1,4 @@
-"""Files that make Grafana know the data source and find the dashboards; written with the dashboards themselves."""
+"""Grafana's provisioning files for the data source and the dashboards, written with the dashboards."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from mlops_assets.spec import ProjectSpec
 
 OVERVIEW = "overview"
 FOLDER = "MLOPS_ASSETS_DASHBOARDS"
-"""Environment variable of Grafana that names the folder of the dashboards' files."""
+"""Environment variable of Grafana with the folder of the dashboards' files."""
 
 
 def data_sources(org: str, bucket: str) -> dict[str, Any]:
-    """InfluxDB as a data source; Grafana takes address and token from its own environment.
+    """Return the data source InfluxDB. Grafana reads address and token from its own environment.
 
     Args:
         org: InfluxDB's organisation.
-        bucket: its bucket; queries name it as the default one.
+        bucket: InfluxDB's bucket, the default bucket of queries.
     """
     return {
         "apiVersion": 1,
@@ -46,7 +46,7 @@ def data_sources(org: str, bucket: str) -> dict[str, Any]:
 
 
 def providers() -> dict[str, Any]:
-    """Where Grafana finds the dashboards' files."""
+    """Return the provider that loads the dashboards' files."""
     return {
         "apiVersion": 1,
         "providers": [
@@ -64,22 +64,22 @@ def providers() -> dict[str, Any]:
 
 
 def write(folder: Path, specs: Sequence[ProjectSpec], org: str, bucket: str) -> list[Path]:
-    """Write dashboards and provisioning.
+    """Write dashboards and provisioning files.
 
     Args:
-        folder: gets `dashboards/` and `provisioning/`; files of the same names are replaced.
+        folder: the folder of `dashboards/` and `provisioning/`; files of the same names are replaced.
         specs: the projects.
         org: InfluxDB's organisation.
-        bucket: its bucket.
+        bucket: InfluxDB's bucket.
 
     Returns:
-        What was written.
+        The paths of the written files.
 
     Raises:
-        Refused: when a project is named as the overview is.
+        Refused: a project has the name of the overview.
     """
     if any(spec.name == OVERVIEW for spec in specs):
-        raise Refused(OVERVIEW, "dashboards", "this name is the overview's", "name the project otherwise")
+        raise Refused(OVERVIEW, "dashboards", "the overview dashboard has this name", "give the project another name")
     files: dict[str, str] = {
         f"dashboards/{spec.name}.json": json.dumps(project_dashboard(spec), indent=2) for spec in specs
     }

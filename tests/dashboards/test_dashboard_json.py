@@ -133,7 +133,7 @@ def panel(dashboard: dict[str, Any], title: str) -> dict[str, Any]:
 
 
 def test_a_number_is_drawn_with_a_band_and_a_class_as_states() -> None:
-    forecast = panel(DASHBOARDS["rentals"], "Predictions and truth")
+    forecast = panel(DASHBOARDS["rentals"], "Predictions and labels")
     names = {
         p["value"] for o in forecast["fieldConfig"]["overrides"] for p in o["properties"] if p["id"] == "displayName"
     }
@@ -144,9 +144,9 @@ def test_a_number_is_drawn_with_a_band_and_a_class_as_states() -> None:
         if p["id"].endswith("fillBelowTo")
     ]
     assert forecast["type"] == "timeseries"
-    assert {"served", "truth", "shadow model", *to} <= names
+    assert {"served", "label", "shadow model", *to} <= names
     assert len(to) == 1
-    states = panel(DASHBOARDS["prices"], "Predicted and true class")
+    states = panel(DASHBOARDS["prices"], "Predicted classes and labels")
     assert states["type"] == "state-timeline"
     assert set(states["fieldConfig"]["defaults"]["mappings"][0]["options"]) == {"UP", "DOWN"}
 
@@ -162,7 +162,7 @@ def test_series_can_be_chosen_where_there_are_several() -> None:
     chosen = {name: [each["name"] for each in d["templating"]["list"]] for name, d in DASHBOARDS.items()}
     assert chosen["prices"] == ["feature", "entity"]
     assert chosen["rentals"] == ["feature"]
-    truth = panel(DASHBOARDS["prices"], "Predicted and true class")["targets"][0]["query"]
+    truth = panel(DASHBOARDS["prices"], "Predicted classes and labels")["targets"][0]["query"]
     assert "${entity:regex}" in truth
 
 
