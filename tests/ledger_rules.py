@@ -60,7 +60,7 @@ def silent(url: str, seconds: int) -> None:
 class LedgerRules:
     """Tests over a fixture `url`, the address of an empty database."""
 
-    def test_a_fact_is_written_once_and_read_in_order(self, url: str) -> None:
+    def test_fact_is_written_once_and_read_in_order(self, url: str) -> None:
         ledger = Ledger(url)
         assert ledger.append("tide", moved(2), moved(1)) == [True, True]
         assert ledger.append("tide", moved(1), moved(3)) == [False, True]
@@ -68,7 +68,7 @@ class LedgerRules:
         assert [fact.at for fact in Ledger(url).view("tide").facts] == [moved(hours).at for hours in (2, 1, 3)]
         assert ledger.projects() == ["other", "tide"]
 
-    def test_facts_of_one_call_are_all_written_or_none(self, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_facts_of_one_call_are_written_all_or_none(self, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
         ledger = Ledger(url)
 
         def rows(project: str, fact: ClockMoved, real: Any = ledger.append.__globals__["_row"]) -> dict[str, str]:
@@ -82,7 +82,7 @@ class LedgerRules:
             ledger.append("tide", moved(1), moved(2))
         assert ledger.view("tide").facts == ()
 
-    def test_processes_that_open_an_empty_one_and_write_at_once_lose_and_double_nothing(self, url: str) -> None:
+    def test_concurrent_writers_of_a_new_ledger_write_each_fact_once(self, url: str) -> None:
         """The second writer's hours overlap the first one's; one who follows misses none of them."""
         writers = [subprocess.Popen([sys.executable, "-c", WRITER, url, str(first)]) for first in (0, 20)]
         followed: list[tuple[int, datetime]] = []
@@ -100,9 +100,7 @@ class LedgerRules:
         assert sorted(moment for _, moment in followed) == sorted(moments)
         assert [fact.at for fact in Ledger(url).view("tide").facts] == [moment for _, moment in followed]
 
-    def test_a_reader_passes_over_nothing_that_is_still_being_written(
-        self, url: str, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    def test_reader_skips_no_fact_of_an_open_transaction(self, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
         """Its rows have numbers before they can be seen; what is written meanwhile must not get behind them."""
         ledger, midway, go_on = Ledger(url), threading.Event(), threading.Event()
 
@@ -129,7 +127,7 @@ class LedgerRules:
         seen += ledger.facts_after("tide", seen[-1][0] if seen else 0, 9)
         assert [fact.at for _, fact in seen] == [moved(hours).at for hours in (1, 2, 3)]
 
-    def test_a_consumer_goes_on_behind_what_it_has(self, url: str) -> None:
+    def test_consumer_continues_after_its_position(self, url: str) -> None:
         ledger = Ledger(url)
         ledger.append("tide", moved(1), moved(2), moved(3))
         assert ledger.position("forwarder", "tide") == 0
@@ -142,9 +140,7 @@ class LedgerRules:
         assert ledger.count_after("tide", second) == 1
 
     @pytest.mark.parametrize("tables", [("facts",), ("facts", "forwarded")])
-    def test_one_from_before_versions_were_noted_is_brought_up_to_date_with_its_facts(
-        self, url: str, tables: tuple[str, ...]
-    ) -> None:
+    def test_ledger_without_schema_version_is_migrated_with_its_facts(self, url: str, tables: tuple[str, ...]) -> None:
         Ledger(url).append("tide", moved(1), moved(2))
         wanted = schema(url)
         gone = {"forwarded", "leases"} - set(tables)
@@ -155,7 +151,7 @@ class LedgerRules:
         ledger.set_position("forwarder", "tide", 1)
         assert [fact.at for fact in ledger.view("tide").facts] == [moved(hours).at for hours in (1, 2, 3)]
 
-    def test_one_of_a_newer_platform_is_named_and_left_as_it_is(self, url: str) -> None:
+    def test_ledger_of_a_newer_platform_is_refused_and_unchanged(self, url: str) -> None:
         Ledger(url)
         execute(url, f"UPDATE {VERSION_TABLE} SET version_num = '9999'")
         with pytest.raises(LedgerError, match=rf"version 9999.*up to {SCHEMA}.*wrote it"):
@@ -163,9 +159,7 @@ class LedgerRules:
         execute(url, f"UPDATE {VERSION_TABLE} SET version_num = '{SCHEMA}'")
         assert Ledger(url).projects() == []
 
-    def test_one_whose_migration_was_broken_off_is_as_before_and_migrates_at_the_next_opening(
-        self, url: str, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    def test_interrupted_migration_is_rolled_back_and_repeated(self, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
         from alembic import command
 
         upgrade = command.upgrade
@@ -181,7 +175,7 @@ class LedgerRules:
         assert sa.inspect(sa.create_engine(url)).get_table_names() == []
         assert Ledger(url).append("tide", moved(1)) == [True]
 
-    def test_an_open_at_the_same_moment_migrates_once(self, url: str) -> None:
+    def test_two_concurrent_openings_migrate_once(self, url: str) -> None:
         opening = [
             subprocess.Popen([sys.executable, "-c", OPEN, url], stdout=subprocess.PIPE, text=True) for _ in range(3)
         ]
@@ -189,7 +183,7 @@ class LedgerRules:
         with sa.create_engine(url).connect() as connection:
             assert list(connection.scalars(sa.text(f"SELECT version_num FROM {VERSION_TABLE}"))) == [SCHEMA]
 
-    def test_of_many_that_take_a_lease_at_once_one_gets_it(self, url: str) -> None:
+    def test_one_of_many_concurrent_takers_gets_the_lease(self, url: str) -> None:
         database = Ledger(url).database
         told: list[LeaseConflict | None] = []
 
@@ -207,7 +201,7 @@ class LedgerRules:
         assert (len(told), len(others)) == (6, 5)
         assert len({each.place for each in others}) == 1
 
-    def test_a_lease_is_its_holders_as_long_as_it_gives_signs_of_life_and_a_minute_more(self, url: str) -> None:
+    def test_lease_belongs_to_its_holder_while_it_is_renewed(self, url: str) -> None:
         lease = Lease(Ledger(url).database, "tide")
         assert lease.conflict(THERE) is None
         assert lease.take(HERE) is None
@@ -222,7 +216,7 @@ class LedgerRules:
         assert lease.conflict(THERE) is not None
         assert Lease(Ledger(url).database, "other").take(THERE) is None
 
-    def test_a_lease_whose_holder_is_silent_is_taken_over_and_it_hears_of_it_when_it_is_back(self, url: str) -> None:
+    def test_expired_lease_is_taken_over_and_former_holder_is_told(self, url: str) -> None:
         lease = Lease(Ledger(url).database, "tide")
         assert lease.take(HERE) is None
         silent(url, LEASE_SECONDS + 1)
@@ -231,7 +225,7 @@ class LedgerRules:
         assert found is not None
         assert "beta" in str(found)
 
-    def test_a_sign_of_life_from_before_the_clock_was_set_back_is_given_anew_or_is_none(self, url: str) -> None:
+    def test_renewal_from_before_the_clock_was_set_back_does_not_count(self, url: str) -> None:
         lease = Lease(Ledger(url).database, "tide")
         assert lease.take(HERE) is None
         silent(url, -86_400)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from lab import CHART, HOME, NAMESPACE, RELEASE, TRIAL, Dagster, helm, kubectl
+from cluster_client import CHART, HOME, NAMESPACE, RELEASE, TRIAL, Dagster, helm, kubectl
 
 STATE = HOME / "run" / "state"
 """The volume's folder on the node, this machine."""

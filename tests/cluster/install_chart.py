@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import sys
 
+from cluster_client import RELEASE, address
 from conftest import TOKEN, come_up
-from lab import RELEASE, address
 
 if __name__ == "__main__":
     come_up()

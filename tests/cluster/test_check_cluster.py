@@ -7,8 +7,8 @@ import sys
 from pathlib import Path
 
 import pytest
+from cluster_client import NAMESPACE, RELEASE, kubectl, objects, run
 from conftest import Installed
-from lab import NAMESPACE, RELEASE, kubectl, objects, run
 
 IMAGE = "docker.io/mlops-assets/platform:test"
 ABSENT = "docker.io/mlops-assets/platform:never"
@@ -19,42 +19,42 @@ def check(*arguments: str) -> str:
     return run(*command, "--namespace", NAMESPACE, *arguments, check=False)
 
 
-def test_where_all_is_as_it_should_be_nothing_is_said_against_it(installed: Installed) -> None:
+def test_check_of_a_working_installation_finds_nothing(installed: Installed) -> None:
     said = check("--image", IMAGE)
     assert "NO" not in said and "??" not in said
     assert said.count("ok  ") == 4
 
 
-def test_a_wrong_context_is_named_with_those_there_are(installed: Installed) -> None:
+def test_wrong_context_is_reported_with_the_existing_ones(installed: Installed) -> None:
     said = check("--context", "nowhere")
     assert "NO  there is no context 'nowhere'" in said and "choose one of mlops-assets" in said
 
 
-def test_a_namespace_or_secret_that_is_not_there_is_named(installed: Installed) -> None:
+def test_missing_namespace_or_secret_is_reported(installed: Installed) -> None:
     assert "there is no namespace elsewhere" in check("--namespace", "elsewhere")
     assert "kubectl create secret generic other" in check("--secret", "other")
 
 
-def test_an_image_that_no_node_can_pull_is_named_and_the_pod_that_tried_is_gone(installed: Installed) -> None:
+def test_image_that_cannot_be_pulled_is_reported_and_trial_pod_removed(installed: Installed) -> None:
     said = check("--image", IMAGE, "--image", ABSENT)
     assert f"ok  image {IMAGE}: a node holds it" in said
     assert f"NO  image {ABSENT}: no node can pull it (ErrImagePull" in said
     assert not [pod for pod in objects("pods") if pod["metadata"]["name"].startswith("check-image-")]
 
 
-def test_the_findings_are_facts_for_other_tools(installed: Installed) -> None:
+def test_findings_are_printed_as_json(installed: Installed) -> None:
     (found,) = json.loads(check("--context", "nowhere", "--json"))["findings"]
     assert found["stops"] and "nowhere" in found["what"] and "mlops-assets" in found["remedy"]
 
 
-def test_a_cluster_that_does_not_answer_is_named(installed: Installed, tmp_path: Path) -> None:
+def test_unreachable_cluster_is_reported(installed: Installed, tmp_path: Path) -> None:
     config = kubeconfig(tmp_path, server="https://127.0.0.1:9")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("KUBECONFIG", str(config))
         assert "its API does not answer" in check()
 
 
-def test_missing_rights_are_named(installed: Installed, tmp_path: Path) -> None:
+def test_missing_rights_are_reported(installed: Installed, tmp_path: Path) -> None:
     token = kubectl("create", "token", f"{RELEASE}-services").strip()
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("KUBECONFIG", str(kubeconfig(tmp_path, token=token)))

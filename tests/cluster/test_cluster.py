@@ -13,8 +13,8 @@ from typing import Any
 
 import httpx
 import pytest
+from cluster_client import CHART, ENDED, RELEASE, TRIAL, Client, address, helm, kubectl, objects, until
 from conftest import STATE, Installed
-from lab import CHART, ENDED, RELEASE, TRIAL, Client, address, helm, kubectl, objects, until
 
 from mlops_assets.ledger.facts import Scored
 from mlops_assets.ledger.store import Ledger
@@ -80,7 +80,7 @@ def serving(client: Client) -> int | None:
     return client.versions[-1] if client.answered > before else None
 
 
-def test_the_first_model_serves_and_each_training_step_was_a_job_of_its_own(
+def test_first_model_serves_and_each_training_step_was_a_job(
     installed: Installed, served: Client, ledger: Ledger
 ) -> None:
     assert history(ledger).deployment_period is not None
@@ -95,7 +95,7 @@ def test_the_first_model_serves_and_each_training_step_was_a_job_of_its_own(
     assert asked[f"{PROJECT}__evaluation"] != asked[f"{PROJECT}__candidate_model"]
 
 
-def test_light_runs_are_one_pod(installed: Installed, served: Client, measured: dict[str, object]) -> None:
+def test_runs_without_training_have_one_pod(installed: Installed, served: Client, measured: dict[str, object]) -> None:
     run = week(installed)
     assert installed.dagster.wait(run, 600)["status"] == "SUCCESS"
     for job in ("score", "observe"):
@@ -104,12 +104,12 @@ def test_light_runs_are_one_pod(installed: Installed, served: Client, measured: 
         measured[job] = account(installed.dagster.state(found))
 
 
-def test_an_unknown_caller_gets_nothing(served: Client) -> None:
+def test_request_without_token_is_refused(served: Client) -> None:
     answer = httpx.post(f"{served.url}/invocations", json={"dataframe_records": [served.record]}, trust_env=False)
     assert answer.status_code == 401
 
 
-def test_drift_retrains_in_jobs_in_spite_of_killed_pods_and_the_better_model_answers_without_a_failed_request(
+def test_drift_leads_to_promotion_in_spite_of_killed_pods(
     installed: Installed, served: Client, ledger: Ledger, measured: dict[str, object]
 ) -> None:
     """The first attempt loses its run worker, the second the pod that trains; the third promotes."""
@@ -174,7 +174,7 @@ def worker_of(run: str) -> str:
     return str(pod["metadata"]["name"])
 
 
-def test_a_rollback_fails_no_request(
+def test_rollback_fails_no_request(
     installed: Installed, served: Client, ledger: Ledger, measured: dict[str, object]
 ) -> None:
     begun = served.answered
@@ -187,7 +187,7 @@ def test_a_rollback_fails_no_request(
     measured["requests during the rollback"] = served.answered - begun
 
 
-def test_a_deleted_deployment_is_healed(installed: Installed, served: Client) -> None:
+def test_deleted_deployment_is_recreated(installed: Installed, served: Client) -> None:
     before = {run["runId"] for run in installed.dagster.runs(f"{PROJECT}_heal")}
     kubectl("delete", "deployment", ENDPOINT, "--wait", "--cascade=foreground")
 
@@ -201,7 +201,7 @@ def test_a_deleted_deployment_is_healed(installed: Installed, served: Client) ->
 
 
 @pytest.mark.parametrize("part", ["daemon", "code", "webserver", "endpoint", "forwarder"])
-def test_a_part_that_is_deleted_while_a_week_is_played_costs_nothing(
+def test_deleted_pod_during_a_replayed_week_loses_no_prediction(
     installed: Installed, served: Client, ledger: Ledger, part: str
 ) -> None:
     before = history(ledger).scored_through
@@ -217,7 +217,7 @@ def test_a_part_that_is_deleted_while_a_week_is_played_costs_nothing(
     assert until(lambda: serving(served) is not None, "an endpoint that serves")
 
 
-def test_a_terminated_training_ends_its_pods(installed: Installed, served: Client, ledger: Ledger) -> None:
+def test_terminated_training_ends_its_pods(installed: Installed, served: Client, ledger: Ledger) -> None:
     run = installed.dagster.launch(f"{OTHER}_bootstrap")
     until(lambda: training_pod(run, OTHER), "the candidate's step", 300)
     installed.dagster.terminate(run)
@@ -228,7 +228,7 @@ def test_a_terminated_training_ends_its_pods(installed: Installed, served: Clien
     assert serving(served) is not None
 
 
-def test_each_event_has_its_answer_in_the_log(installed: Installed, ledger: Ledger, served: Client) -> None:
+def test_each_event_has_its_prediction_in_the_log(installed: Installed, ledger: Ledger, served: Client) -> None:
     found = history(ledger)
     with PredictionLog(telemetry_path(STATE / "projects", PROJECT)) as log:
         counts = log.counts(PROJECT)
@@ -241,7 +241,7 @@ def test_all_runs_have_ended(installed: Installed, served: Client) -> None:
         assert all(run["status"] in ENDED for run in installed.dagster.runs(f"{PROJECT}_{job}")), job
 
 
-def test_the_chart_tests_itself(installed: Installed) -> None:
+def test_helm_test_succeeds(installed: Installed) -> None:
     assert "Succeeded" in helm("test", RELEASE)
 
 
@@ -254,13 +254,13 @@ def test_the_chart_tests_itself(installed: Installed) -> None:
         ("codeLocation.resources.limits.memory=lots", "/codeLocation/resources/limits/memory"),
     ],
 )
-def test_values_that_make_no_sense_are_refused_by_name(installed: Installed, values: str, said: str) -> None:
+def test_invalid_values_are_refused_by_name(installed: Installed, values: str, said: str) -> None:
     revision = json.loads(helm("status", RELEASE, "-o", "json"))["version"]
     assert said in helm("upgrade", RELEASE, str(CHART), "-f", str(TRIAL), "--set", values, check=False)
     assert json.loads(helm("status", RELEASE, "-o", "json"))["version"] == revision
 
 
-def test_nothing_may_more_than_it_needs(installed: Installed) -> None:
+def test_service_accounts_have_only_the_rights_they_need(installed: Installed) -> None:
     services = f"system:serviceaccount:{RELEASE}:{RELEASE}-services"
     assert "no" in kubectl("auth", "can-i", "list", "pods", f"--as={services}", check=False)
     platform = f"system:serviceaccount:{RELEASE}:{RELEASE}"
@@ -269,5 +269,5 @@ def test_nothing_may_more_than_it_needs(installed: Installed) -> None:
         assert "no" in kubectl("auth", "can-i", verb, kind, f"--as={platform}", check=False)
 
 
-def test_the_chart_is_clean() -> None:
+def test_helm_lint_finds_nothing() -> None:
     assert "0 chart(s) failed" in helm("lint", "--strict", str(CHART), "-f", str(TRIAL))

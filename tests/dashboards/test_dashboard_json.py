@@ -49,7 +49,7 @@ every_dashboard = pytest.mark.parametrize("name", DASHBOARDS)
 
 
 @every_dashboard
-def test_ids_are_unique_and_nothing_lies_on_top_of_another(name: str) -> None:
+def test_panel_ids_are_unique_and_panels_do_not_overlap(name: str) -> None:
     panels = DASHBOARDS[name]["panels"]
     assert max(Counter(panel["id"] for panel in panels).values()) == 1
     cells: Counter[tuple[int, int]] = Counter()
@@ -69,7 +69,7 @@ def test_uids_are_unique_and_short_enough_for_grafana() -> None:
 
 
 @every_dashboard
-def test_every_panel_but_a_heading_asks_influxdb(name: str) -> None:
+def test_every_panel_except_headings_queries_influxdb(name: str) -> None:
     for panel in DASHBOARDS[name]["panels"]:
         if panel["type"] == "row":
             continue
@@ -80,7 +80,7 @@ def test_every_panel_but_a_heading_asks_influxdb(name: str) -> None:
 
 
 @every_dashboard
-def test_queries_name_only_what_the_forwarder_writes(name: str) -> None:
+def test_queries_use_only_measurements_that_the_forwarder_writes(name: str) -> None:
     for title, query in flux_queries(DASHBOARDS[name]):
         for measurement, part in parts(query):
             known, spec = MEASUREMENTS[measurement], SPECS[project_of(part)]
@@ -114,7 +114,7 @@ def test_the_dashboards_show_every_measurement() -> None:
 
 
 @every_dashboard
-def test_grafanas_own_models_read_them_and_write_them_the_same(name: str) -> None:
+def test_grafana_models_read_and_write_dashboards_unchanged(name: str) -> None:
     from grafana_foundation_sdk.cog.encoder import JSONEncoder
     from grafana_foundation_sdk.models.dashboard import Dashboard
 
@@ -132,7 +132,7 @@ def panel(dashboard: dict[str, Any], title: str) -> dict[str, Any]:
     return found
 
 
-def test_a_number_is_drawn_with_a_band_and_a_class_as_states() -> None:
+def test_regression_has_an_error_band_and_classification_a_state_timeline() -> None:
     forecast = panel(DASHBOARDS["rentals"], "Predictions and labels")
     names = {
         p["value"] for o in forecast["fieldConfig"]["overrides"] for p in o["properties"] if p["id"] == "displayName"
@@ -151,14 +151,14 @@ def test_a_number_is_drawn_with_a_band_and_a_class_as_states() -> None:
     assert set(states["fieldConfig"]["defaults"]["mappings"][0]["options"]) == {"UP", "DOWN"}
 
 
-def test_retrainings_and_promotions_are_marked() -> None:
+def test_retrainings_and_promotions_are_annotated() -> None:
     marks = {each["name"]: each["target"]["query"] for each in DASHBOARDS["rentals"]["annotations"]["list"]}
     assert set(marks) == {"Retrainings", "Promotions"}
     assert 'r.outcome == "RETRAIN"' in marks["Retrainings"]
     assert 'r.step == "PROMOTED"' in marks["Promotions"]
 
 
-def test_series_can_be_chosen_where_there_are_several() -> None:
+def test_projects_with_several_series_have_a_variable_for_them() -> None:
     chosen = {name: [each["name"] for each in d["templating"]["list"]] for name, d in DASHBOARDS.items()}
     assert chosen["prices"] == ["feature", "entity"]
     assert chosen["rentals"] == ["feature"]
@@ -166,7 +166,7 @@ def test_series_can_be_chosen_where_there_are_several() -> None:
     assert "${entity:regex}" in truth
 
 
-def test_a_replayed_project_opens_on_its_history_and_another_on_its_last_week() -> None:
+def test_replay_opens_on_its_whole_range_and_others_on_the_last_week() -> None:
     assert DASHBOARDS["bike_demand"]["time"] == {"from": "2011-01-01T05:00:00Z", "to": "2013-01-01T05:00:00Z"}
     assert DASHBOARDS["rentals"]["time"] == {"from": "2011-01-01T00:00:00Z", "to": "now"}
     assert DASHBOARDS["prices"]["time"] == {"from": "now-7d", "to": "now"}
@@ -174,7 +174,7 @@ def test_a_replayed_project_opens_on_its_history_and_another_on_its_last_week() 
     assert project_dashboard(ahead)["time"] == {"from": "now-7d", "to": "now+86400s"}
 
 
-def test_a_query_gets_its_range_and_its_choices() -> None:
+def test_query_gets_time_range_and_variables() -> None:
     start = datetime(2011, 1, 1, tzinfo=UTC)
     query = 'import "types"\nfrom(bucket: v.defaultBucket) |> filter(fn: (r) => r._field =~ /^${feature:regex}$/)'
     asked = with_range(query, start, start + timedelta(days=1), timedelta(hours=1), "mine", {"feature": "(a|b)"})
@@ -187,7 +187,7 @@ def test_a_query_gets_its_range_and_its_choices() -> None:
 
 
 @pytest.mark.parametrize("metric", sorted(REGRESSION_METRICS))
-def test_the_band_in_flux_is_the_one_in_numbers(metric: Any) -> None:
+def test_error_band_in_flux_equals_the_one_in_python(metric: Any) -> None:
     prediction = np.array([-4.0, 9.0])
     for value, expected in zip(prediction, error_band(metric, 2.25, prediction), strict=True):
         text = IN_FLUX[metric].replace("loss.value", "2.25").replace("r._value", str(value)).replace("^", "**")
@@ -195,7 +195,7 @@ def test_the_band_in_flux_is_the_one_in_numbers(metric: Any) -> None:
         assert eval(text) == pytest.approx(expected)
 
 
-def test_the_command_writes_dashboards_and_provisioning_without_a_secret(
+def test_command_writes_dashboards_and_provisioning_without_secrets(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MLOPS_ASSETS_INFLUX_URL", "http://influx:8086")
@@ -212,13 +212,13 @@ def test_the_command_writes_dashboards_and_provisioning_without_a_secret(
     assert not [name for name, text in files.items() if "a-secret-token" in text]
 
 
-def test_a_project_named_as_the_overview_is_refused(tmp_path: Path) -> None:
+def test_project_with_the_name_of_the_overview_is_refused(tmp_path: Path) -> None:
     spec: ProjectSpec = rentals_spec(name="overview")
     with pytest.raises(Refused):
         write(tmp_path, [spec], "mlops", "mlops")
 
 
-def test_what_the_forwarder_writes_is_what_the_dashboards_read() -> None:
+def test_dashboards_read_what_the_forwarder_writes() -> None:
     """Each kind of line that the forwarder makes, held against the names that queries may use."""
     lines = [*facts_of_every_kind(), request_line("rentals", 1, (1, 2, 200, 1.5, "champion", 1, 5))]
     for value in (3.5, "UP"):

@@ -39,7 +39,7 @@ def snapshots(tmp_path: Path) -> Snapshots:
     return Snapshots("small", tmp_path / "state" / "dataset", str(tmp_path / "remote"))
 
 
-def test_dvc_pull_at_the_tag_in_an_empty_clone_gives_the_same_bytes(snapshots: Snapshots, tmp_path: Path) -> None:
+def test_dvc_pull_at_tag_restores_the_same_bytes(snapshots: Snapshots, tmp_path: Path) -> None:
     old, new = take(snapshots), take(snapshots, 120, AS_OF + timedelta(days=7))
     shutil.rmtree(snapshots.folder / ".dvc" / "cache")  # the bytes must come from the remote
     for snapshot, count in ((old, 100), (new, 120)):
@@ -57,7 +57,7 @@ def pull(clone: Path) -> None:
         repo.pull()
 
 
-def test_the_tag_names_moment_and_bytes_and_the_note_names_the_windows(snapshots: Snapshots) -> None:
+def test_tag_has_time_and_md5_and_note_has_window_versions(snapshots: Snapshots) -> None:
     snapshot = take(snapshots)
     assert snapshot.tag == f"dataset-20110402T040000Z-{snapshot.md5[:8]}"
     assert git(snapshots.folder, "cat-file", "-t", snapshot.tag) == "tag"
@@ -67,7 +67,7 @@ def test_the_tag_names_moment_and_bytes_and_the_note_names_the_windows(snapshots
         snapshots.find("123")
 
 
-def test_the_same_rows_again_are_the_same_snapshot_without_a_commit(snapshots: Snapshots) -> None:
+def test_same_rows_give_the_same_snapshot_without_a_commit(snapshots: Snapshots) -> None:
     first = take(snapshots)
     head = git(snapshots.folder, "rev-parse", "HEAD")
     again = take(snapshots, as_of=AS_OF + timedelta(days=1))
@@ -76,7 +76,7 @@ def test_the_same_rows_again_are_the_same_snapshot_without_a_commit(snapshots: S
     assert snapshots.tags() == [first.tag]
 
 
-def test_an_older_snapshot_is_read_as_it_was(snapshots: Snapshots) -> None:
+def test_older_snapshot_is_read_unchanged(snapshots: Snapshots) -> None:
     old, new = take(snapshots), take(snapshots, 120, AS_OF + timedelta(days=7))
     pd.testing.assert_frame_equal(snapshots.read(old), rows(100))
     shutil.rmtree(snapshots.folder / ".dvc" / "cache")
@@ -84,7 +84,7 @@ def test_an_older_snapshot_is_read_as_it_was(snapshots: Snapshots) -> None:
     pd.testing.assert_frame_equal(snapshots.read(new), rows(120))
 
 
-def test_bytes_that_are_not_those_of_the_md5_are_refused(snapshots: Snapshots) -> None:
+def test_bytes_with_another_md5_are_refused(snapshots: Snapshots) -> None:
     snapshot = take(snapshots)
     cached = snapshots.folder / ".dvc/cache/files/md5" / snapshot.md5[:2] / snapshot.md5[2:]
     cached.chmod(0o644)
@@ -94,7 +94,7 @@ def test_bytes_that_are_not_those_of_the_md5_are_refused(snapshots: Snapshots) -
 
 
 @pytest.mark.parametrize("step", ["add", "commit", "tag"])
-def test_a_snapshot_that_broke_off_at_any_step_is_completed_by_the_next(
+def test_interrupted_snapshot_is_completed_by_the_next_attempt(
     snapshots: Snapshots, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
     take(snapshots, 50)
@@ -115,7 +115,7 @@ def test_a_snapshot_that_broke_off_at_any_step_is_completed_by_the_next(
     assert f"md5: {snapshot.md5}" in git(snapshots.folder, "show", f"{snapshot.tag}:dataset.parquet.dvc")
 
 
-def test_a_remote_that_cannot_be_written_is_an_error_and_leaves_no_tag(snapshots: Snapshots, tmp_path: Path) -> None:
+def test_unwritable_remote_raises_and_leaves_no_tag(snapshots: Snapshots, tmp_path: Path) -> None:
     (tmp_path / "remote").write_text("a file where a folder should be")
     with pytest.raises(DatasetError, match=r"check that .*remote can be written"):
         take(snapshots)
@@ -124,7 +124,7 @@ def test_a_remote_that_cannot_be_written_is_an_error_and_leaves_no_tag(snapshots
     assert snapshots.tags() == [] and take(snapshots).rows == 100
 
 
-def test_nobodys_git_configuration_or_surrounding_repository_plays_a_part(
+def test_git_configuration_of_user_and_outer_repository_is_ignored(
     snapshots: Snapshots, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     home = tmp_path / "home"
@@ -146,7 +146,7 @@ def test_nobodys_git_configuration_or_surrounding_repository_plays_a_part(
     assert not (tmp_path / "elsewhere").exists()
 
 
-def test_a_lock_that_another_process_holds_is_waited_for(snapshots: Snapshots) -> None:
+def test_lock_of_another_process_is_waited_for(snapshots: Snapshots) -> None:
     take(snapshots, 50)
     from dvc.repo import Repo
 

@@ -40,9 +40,7 @@ def record_in(state: Path) -> JVMRecord:
     return JVMRecord.model_validate_json(path.read_text())
 
 
-def test_a_cluster_is_reached_from_here_only_and_with_the_password(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_cluster_is_reachable_locally_with_password_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")  # nobody is there
     with H2OCluster(tmp_path, "hourly", "200m").cluster() as connection:
@@ -60,7 +58,7 @@ def test_a_cluster_is_reached_from_here_only_and_with_the_password(
             pass
 
 
-def test_the_next_cluster_starts_after_an_error_which_comes_through_as_it_is_and_leaves_nothing(tmp_path: Path) -> None:
+def test_error_in_block_is_raised_unchanged_and_cluster_is_removed(tmp_path: Path) -> None:
     with pytest.raises(ZeroDivisionError), H2OCluster(tmp_path, "hourly", "200m").cluster():
         record = record_in(tmp_path)
         assert abs(psutil.Process(record.pid).create_time() - record.started) < 1
@@ -71,7 +69,7 @@ def test_the_next_cluster_starts_after_an_error_which_comes_through_as_it_is_and
     assert not list((tmp_path / "pids").iterdir())
 
 
-def test_a_jvm_that_cannot_start_says_why_in_its_own_words(tmp_path: Path) -> None:
+def test_error_of_failed_start_has_the_output_of_the_jvm(tmp_path: Path) -> None:
     words = r"\[hourly\] start of H2O: the JVM ended \(exit 1\).*Too small"
     with pytest.raises(TrainingError, match=words) as caught, H2OCluster(tmp_path, "hourly", "1m").cluster():
         pass
@@ -79,7 +77,7 @@ def test_a_jvm_that_cannot_start_says_why_in_its_own_words(tmp_path: Path) -> No
     assert not list((tmp_path / "pids").iterdir())
 
 
-def test_a_jvm_killed_during_automl_is_a_training_error_that_says_so(tmp_path: Path) -> None:
+def test_jvm_killed_during_automl_raises_training_error(tmp_path: Path) -> None:
     chance = np.random.default_rng(0)
     rows = pd.DataFrame(chance.normal(size=(1500, 20)), columns=[f"x{number}" for number in range(20)])
     rows["y"] = rows["x0"] * rows["x1"] + chance.normal(size=1500)
@@ -126,7 +124,7 @@ def other(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
         process.kill()
 
 
-def test_an_orphan_is_ended_and_only_an_orphan(other: subprocess.Popen[str], tmp_path: Path) -> None:
+def test_only_orphaned_jvms_are_ended(other: subprocess.Popen[str], tmp_path: Path) -> None:
     assert other.stdout is not None
     address = other.stdout.readline().strip()
     theirs, pids = record_in(tmp_path), tmp_path / "pids"

@@ -31,11 +31,11 @@ def lake(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Lake]:
     UPath(root).fs.rm(UPath(root).path, recursive=True)
 
 
-class TestInAFolder(LakeRules):
-    """The embedded default, and one in memory."""
+class TestFolder(LakeRules):
+    """The rules for a lake in a local folder (the default), and for one in memory."""
 
 
-def test_equal_rows_are_equal_bytes_however_the_frame_was_made() -> None:
+def test_equal_rows_give_equal_bytes() -> None:
     built = rows()
     assembled = pd.concat([rows().iloc[:2], rows().iloc[2:]]).sort_values("event_time")
     assembled.index = pd.Index(range(10, 15))
@@ -56,20 +56,20 @@ def test_equal_rows_are_equal_bytes_however_the_frame_was_made() -> None:
         pd.Series([None, None, None], dtype=object),
     ],
 )
-def test_values_and_missing_ones_survive(column: pd.Series[Any]) -> None:
+def test_values_and_missing_values_are_read_as_they_were_written(column: pd.Series[Any]) -> None:
     frame = pd.DataFrame({"c": column})
     pd.testing.assert_frame_equal(from_parquet(to_parquet(frame)), frame)
 
 
-@pytest.mark.parametrize("step", ["pipe_file 1", "mv 1", "pipe_file 2", "mv 2", "pipe_file 3", "mv 3"])
-def test_a_writer_killed_half_way_through_a_write_or_before_a_rename_leaves_readers_what_they_had(
-    tmp_path: Path, step: str
-) -> None:
+@pytest.mark.parametrize("number", [1, 2, 3])
+@pytest.mark.parametrize("call", ["write_bytes", "replace"])
+def test_killed_writer_changes_nothing_that_was_published(tmp_path: Path, call: str, number: int) -> None:
+    """The writer is killed in the middle of a write, or before the rename that follows it."""
     lake = Lake(str(tmp_path))
     old = publish(lake, pd.DataFrame({"x": [1.0]}))
     writer = os.fork()
     if not writer:
-        publish_and_die(lake, *step.split())
+        publish_and_die(lake, call, number)
     assert os.waitstatus_to_exitcode(os.waitpid(writer, 0)[1]) == -signal.SIGKILL
     assert lake.published("p", "raw_data") == {WINDOW: old}
     assert lake.read_window("p", "raw_data", WINDOW)["x"].tolist() == [1.0]
@@ -77,25 +77,25 @@ def test_a_writer_killed_half_way_through_a_write_or_before_a_rename_leaves_read
     assert lake.read_window("p", "raw_data", WINDOW)["x"].tolist() == [2.0]
 
 
-def publish_and_die(lake: Lake, name: str, number: str) -> None:
-    """Publish, and be killed in the call of that name and number; without it, exit as if nothing had been."""
-    calls, call = itertools.count(1), getattr(lake.objects._files, name)
+def publish_and_die(lake: Lake, name: str, number: int) -> None:
+    """Publish, and be killed in the nth call of a method of `Path`; exit with 0 if there is no such call."""
+    calls, call = itertools.count(1), getattr(Path, name)
 
-    def killed(path: str, what: Any) -> None:
-        if next(calls) == int(number):
-            if isinstance(what, bytes):
-                call(path, what[: len(what) // 2])
+    def killed(self: Path, argument: Any) -> Any:
+        if next(calls) == number:
+            if isinstance(argument, bytes):
+                call(self, argument[: len(argument) // 2])
             os.kill(os.getpid(), signal.SIGKILL)
-        call(path, what)
+        return call(self, argument)
 
-    setattr(lake.objects._files, name, killed)
+    setattr(Path, name, killed)
     try:
         publish(lake, pd.DataFrame({"x": [2.0]}))
     finally:
         os._exit(0)
 
 
-def test_a_year_of_weeks_is_read_in_half_a_second(tmp_path: Path) -> None:
+def test_52_windows_are_read_in_half_a_second_of_cpu_time(tmp_path: Path) -> None:
     lake = Lake(str(tmp_path))
     start = datetime(2011, 1, 1, tzinfo=UTC)
     for week in range(52):
@@ -106,6 +106,6 @@ def test_a_year_of_weeks_is_read_in_half_a_second(tmp_path: Path) -> None:
     assert time.process_time() - begin < 0.5
 
 
-def test_a_url_where_two_writers_could_not_be_told_apart_is_refused_with_its_setting() -> None:
+def test_url_with_unsupported_scheme_is_refused() -> None:
     with pytest.raises(LakeError, match=r"not s3://.*MLOPS_ASSETS_LAKE_URL"):
         Lake("s3://bucket/lake")

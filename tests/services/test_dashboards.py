@@ -70,7 +70,7 @@ def rows(client: Any, query: str, start: datetime, stop: datetime, period: timed
 
 
 @pytest.mark.parametrize("name", ALL)
-def test_every_query_of_a_projects_dashboard_finds_its_points(influx: Any, name: str) -> None:
+def test_every_query_of_a_project_dashboard_returns_rows(influx: Any, name: str) -> None:
     spec: ProjectSpec = ALL[name]
     start = Timeline(spec).start
     asked = flux_queries(project_dashboard(spec))
@@ -82,7 +82,7 @@ def test_every_query_of_a_projects_dashboard_finds_its_points(influx: Any, name:
     assert not [title for (title, _), records in found.items() if not records]
 
 
-def test_every_query_of_the_overview_finds_every_project(influx: Any) -> None:
+def test_every_query_of_the_overview_returns_rows_of_each_project(influx: Any) -> None:
     now, shown = datetime.now(UTC), list(ALL.values())
     asked = flux_queries(overview_dashboard(shown))
     found = [
@@ -94,7 +94,7 @@ def test_every_query_of_the_overview_finds_every_project(influx: Any) -> None:
     assert {records[0]["value"] for title, records in found if title == "Last decision"} == {"RETRAIN"}
 
 
-def test_a_young_project_has_tables_with_gaps_and_no_errors(influx: Any) -> None:
+def test_queries_work_for_a_project_without_losses_and_windows(influx: Any) -> None:
     """Only a bootstrap and a person's request lie behind it: no former champion, no window, no losses."""
     spec = rentals_spec(name="young")
     start = Timeline(spec).start
@@ -113,7 +113,7 @@ def test_a_young_project_has_tables_with_gaps_and_no_errors(influx: Any) -> None
     assert [row.get("reason") for row in found["Trainings"]] == [None]
 
 
-def test_the_band_is_the_newest_loss_around_the_prediction(influx: Any) -> None:
+def test_error_band_is_the_newest_loss_around_the_prediction(influx: Any) -> None:
     spec = ALL["rentals"]
     start = Timeline(spec).start
     asked = [query for title, query in flux_queries(project_dashboard(spec)) if title.startswith("Predictions and")]
@@ -127,14 +127,14 @@ def test_the_band_is_the_newest_loss_around_the_prediction(influx: Any) -> None:
     assert [a - b for a, b in zip(lower, served, strict=True)] == [-5.0] * STEPS
 
 
-def test_no_band_is_drawn_before_a_loss_was_measured(influx: Any) -> None:
+def test_error_band_is_empty_without_a_loss(influx: Any) -> None:
     spec = ALL["rentals"]
     start = Timeline(spec).start
     asked = flux_queries(project_dashboard(spec.model_copy(update={"name": "unknown"})))
     assert not rows(influx, asked[0][1], start, start + timedelta(days=1), spec.data.every)
 
 
-def test_errors_are_counted_by_whose_fault_they_are(influx: Any) -> None:
+def test_4xx_and_5xx_responses_are_counted_separately(influx: Any) -> None:
     spec = ALL["rentals"]
     start = Timeline(spec).start
     asked = [query for title, query in flux_queries(project_dashboard(spec)) if title == "Errors"]
@@ -145,7 +145,7 @@ def test_errors_are_counted_by_whose_fault_they_are(influx: Any) -> None:
     assert failed[7] == refused[8] == 1
 
 
-def test_a_labelled_report_is_shown_in_place_of_the_ended_one(influx: Any) -> None:
+def test_labelled_report_replaces_the_ended_one(influx: Any) -> None:
     spec = ALL["rentals"]
     start = Timeline(spec).start
     asked = [query for title, query in flux_queries(project_dashboard(spec)) if title.startswith("Share of drifted")]

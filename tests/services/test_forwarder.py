@@ -42,7 +42,7 @@ def there(influx: Influx, log: PredictionLog, project: str) -> int:
     return reader(influx, log, project).counts(project)["answered"]
 
 
-def test_killed_at_twenty_moments_it_loses_and_doubles_nothing(influx: Influx, tmp_path: Path) -> None:
+def test_forwarder_killed_20_times_writes_each_record_once(influx: Influx, tmp_path: Path) -> None:
     draw = random.Random(1)
     with open_log(tmp_path, "killed") as log:
         found = ForwarderProcess(tmp_path, influx.environment())
@@ -56,9 +56,7 @@ def test_killed_at_twenty_moments_it_loses_and_doubles_nothing(influx: Influx, t
             assert there(influx, log, "killed") == log.counts("killed")["answered"] == 60 * CHUNK
 
 
-def test_an_influxdb_that_is_killed_while_it_is_written_to_has_everything_in_the_end(
-    own: Influx, tmp_path: Path
-) -> None:
+def test_influxdb_killed_during_writes_has_all_records_at_the_end(own: Influx, tmp_path: Path) -> None:
     with open_log(tmp_path, "down") as log, forwarding(tmp_path, own.environment()) as found:
         for number in range(6):
             log.record(answers(log, "down", number * CHUNK, (number + 1) * CHUNK))
@@ -75,7 +73,7 @@ def test_an_influxdb_that_is_killed_while_it_is_written_to_has_everything_in_the
         wait_until(found.ready, 30)
 
 
-def test_a_server_that_is_not_there_yet_is_named_and_waited_for(own: Influx, tmp_path: Path) -> None:
+def test_absent_influxdb_is_reported_and_waited_for(own: Influx, tmp_path: Path) -> None:
     environment = own.environment()
     own.stop()
     with open_log(tmp_path, "early") as log:
@@ -96,7 +94,7 @@ def test_a_server_that_is_not_there_yet_is_named_and_waited_for(own: Influx, tmp
     assert all(line["level"] == "WARNING" and own.url in line["message"] for line in waits)
 
 
-def test_a_wrong_token_ends_it_at_once_in_words_that_do_not_hold_the_token(influx: Influx, tmp_path: Path) -> None:
+def test_wrong_token_ends_forwarder_and_is_not_logged(influx: Influx, tmp_path: Path) -> None:
     wrong = {**influx.environment(), "MLOPS_ASSETS_INFLUX_TOKEN": "somebody-elses-secret"}
     found = ForwarderProcess(tmp_path, wrong)
     found.start()
@@ -106,14 +104,14 @@ def test_a_wrong_token_ends_it_at_once_in_words_that_do_not_hold_the_token(influ
     assert "somebody-elses-secret" not in said
 
 
-def test_a_bucket_that_is_not_there_is_named_at_once(influx: Influx, tmp_path: Path) -> None:
+def test_missing_bucket_ends_forwarder_with_a_message(influx: Influx, tmp_path: Path) -> None:
     found = ForwarderProcess(tmp_path, {**influx.environment(), "MLOPS_ASSETS_INFLUX_BUCKET": "another"})
     found.start()
     assert found.process is not None and found.process.wait(20) == 1
     assert "MLOPS_ASSETS_INFLUX_BUCKET" in found.log.read_text()
 
 
-def test_a_field_of_another_type_holds_its_own_log_back_and_is_named(own: Influx, tmp_path: Path) -> None:
+def test_field_type_conflict_pauses_only_its_own_log(own: Influx, tmp_path: Path) -> None:
     taken = httpx.post(
         f"{own.url}/api/v2/write?org={ORG}&bucket={BUCKET}",
         content=b'answer,project=typed,role=champion prediction="a text" 1301716800000000000',
@@ -130,7 +128,7 @@ def test_a_field_of_another_type_holds_its_own_log_back_and_is_named(own: Influx
         assert forwarding_backlog(log) == 10  # nothing is lost: it goes on when somebody has mended it
 
 
-def test_metrics_say_how_far_behind_it_is_and_it_ends_in_time(influx: Influx, tmp_path: Path) -> None:
+def test_metrics_have_the_backlog_and_sigterm_ends_forwarder_in_time(influx: Influx, tmp_path: Path) -> None:
     with open_log(tmp_path, "measured") as log, forwarding(tmp_path, influx.environment()) as found:
         log.record(answers(log, "measured", 0, 50))
         assert there(influx, log, "measured") == 50
@@ -142,7 +140,7 @@ def test_metrics_say_how_far_behind_it_is_and_it_ends_in_time(influx: Influx, tm
         assert time.monotonic() - began < 10
 
 
-def test_the_tags_of_answers_are_bounded(influx: Influx, tmp_path: Path) -> None:
+def test_tags_of_predictions_have_bounded_cardinality(influx: Influx, tmp_path: Path) -> None:
     with open_log(tmp_path, "tagged") as log, forwarding(tmp_path, influx.environment()):
         log.record(answers(log, "tagged", 0, 30))
         read = reader(influx, log, "tagged")
@@ -155,7 +153,7 @@ def test_the_tags_of_answers_are_bounded(influx: Influx, tmp_path: Path) -> None
     assert columns == {"project", "role", "model_version", "dataset_version", "set", "source"}
 
 
-def test_a_fact_whose_labels_are_gone_holds_its_ledger_back_and_nothing_else(influx: Influx, tmp_path: Path) -> None:
+def test_fact_without_its_labels_pauses_only_the_ledger(influx: Influx, tmp_path: Path) -> None:
     lost = WindowLabelled(at=T0, window="2011-04-02T04:00:00Z", data_version="0" * 32, rows=1)
     with open_log(tmp_path, "kept") as log, forwarding(tmp_path, influx.environment()) as found:
         Ledger(Settings(home=tmp_path).ledger).append("gone", lost)

@@ -52,7 +52,7 @@ def both(
         yield log, InfluxPredictions(server_at(influx), project, lambda: forwarding_backlog(log)), project
 
 
-def test_answers_are_the_same_to_the_bit_and_in_the_same_order(
+def test_predictions_are_identical_and_in_the_same_order(
     both: tuple[PredictionLog, InfluxPredictions, str],
 ) -> None:
     log, read, project = both
@@ -63,7 +63,7 @@ def test_answers_are_the_same_to_the_bit_and_in_the_same_order(
         require_same(here, there)
 
 
-def test_all_answers_to_an_event_are_found_whoever_gave_them(
+def test_predictions_of_all_versions_for_an_event_are_found(
     both: tuple[PredictionLog, InfluxPredictions, str],
 ) -> None:
     log, read, project = both
@@ -73,7 +73,7 @@ def test_all_answers_to_an_event_are_found_whoever_gave_them(
     require_same(here, there)
 
 
-def test_counts_requests_and_health_are_the_same(both: tuple[PredictionLog, InfluxPredictions, str]) -> None:
+def test_counts_requests_and_health_are_identical(both: tuple[PredictionLog, InfluxPredictions, str]) -> None:
     log, read, project = both
     assert read.counts(project) == log.counts(project) == {"answered": HOURS, "late": 58}
     start, end = T0 + 2 * HOUR, T0 + 99 * HOUR
@@ -82,7 +82,7 @@ def test_counts_requests_and_health_are_the_same(both: tuple[PredictionLog, Infl
     assert read.health(start, end).requests == 4 * 97
 
 
-def test_a_log_that_is_forwarded_again_changes_nothing(
+def test_forwarding_a_log_again_changes_nothing(
     both: tuple[PredictionLog, InfluxPredictions, str], influx: Influx
 ) -> None:
     log, read, project = both
@@ -93,9 +93,7 @@ def test_a_log_that_is_forwarded_again_changes_nothing(
     assert read.counts(project)["answered"] == HOURS
 
 
-def test_a_reader_waits_for_what_the_service_had_logged_and_says_so_when_nobody_brings_it(
-    influx: Influx, tmp_path: Path
-) -> None:
+def test_reader_waits_for_forwarder_and_reports_its_absence(influx: Influx, tmp_path: Path) -> None:
     with open_log(tmp_path, "waits") as log:
         log.record(answers(log, "waits", 0, 3))
         read = InfluxPredictions(server_at(influx), "waits", lambda: forwarding_backlog(log), wait_within=0.3)

@@ -64,7 +64,7 @@ class TestInABucket(LakeRules):
     """Google Cloud Storage, as fake-gcs-server plays it."""
 
 
-def test_two_processes_that_write_a_window_leave_the_rows_of_one_of_them_at_every_moment(root: str, way: Way) -> None:
+def test_two_writing_processes_never_mix_their_rows(root: str, way: Way) -> None:
     writers = [
         subprocess.Popen(
             [sys.executable, "-c", WRITER, root, base], text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE
@@ -93,7 +93,7 @@ def test_two_processes_that_write_a_window_leave_the_rows_of_one_of_them_at_ever
     assert lake.row_count("p", "raw_data", WINDOW) == 5
 
 
-def test_a_write_whose_answer_is_lost_counts(lake: Lake, way: Way) -> None:
+def test_write_whose_response_is_lost_succeeds(lake: Lake, way: Way) -> None:
     """It is tried again, and refused then, since what is there is its own."""
     publish(lake, rows(1.0))
     way.fail("lose", 1, "POST", "current.json")
@@ -104,7 +104,7 @@ def test_a_write_whose_answer_is_lost_counts(lake: Lake, way: Way) -> None:
     assert lake.version("p", "raw_data", WINDOW) == version
 
 
-def test_a_bucket_that_is_not_able_for_a_while_is_waited_for(lake: Lake, way: Way) -> None:
+def test_overloaded_bucket_is_retried(lake: Lake, way: Way) -> None:
     for method, part in (("GET", "current.json"), ("POST", "current.json"), ("POST", "/upload/"), ("GET", "parquet")):
         way.fail("refuse", 1, method, part)
         value = float(next(NUMBER))
@@ -114,7 +114,7 @@ def test_a_bucket_that_is_not_able_for_a_while_is_waited_for(lake: Lake, way: Wa
         way.seen.clear()
 
 
-def test_one_that_stays_unable_is_named_and_what_was_published_stays(
+def test_bucket_outage_raises_and_keeps_published_windows(
     lake: Lake, way: Way, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     publish(lake, rows(1.0))
@@ -131,7 +131,7 @@ def test_one_that_stays_unable_is_named_and_what_was_published_stays(
     assert lake.version("p", "raw_data", WINDOW) == version
 
 
-def test_a_bucket_without_versions_is_named_before_anything_is_written(gcs: Gcs, way: Way) -> None:
+def test_bucket_without_versioning_is_refused_before_the_first_write(gcs: Gcs, way: Way) -> None:
     name = f"plain-{next(NUMBER)}"
     gcs.create(name, versioned=False)
     with pytest.raises(LakeError, match=rf"bucket gs://{name}: object versioning is off.*gs://{name} --versioning"):
@@ -139,7 +139,7 @@ def test_a_bucket_without_versions_is_named_before_anything_is_written(gcs: Gcs,
     assert gcs.objects(name) == {}
 
 
-def test_a_bucket_that_is_not_there_or_forbidden_is_said_at_once(root: str, way: Way) -> None:
+def test_missing_or_forbidden_bucket_raises_at_once(root: str, way: Way) -> None:
     with pytest.raises(LakeError, match=r"it does not exist.*MLOPS_ASSETS_LAKE_URL"):
         Lake("gs://no-such-bucket/lake").published("p", "raw_data")
     way.fate = lambda method, what: "forbid"
@@ -148,7 +148,7 @@ def test_a_bucket_that_is_not_there_or_forbidden_is_said_at_once(root: str, way:
     assert len([fate for _, _, fate in way.seen if fate == "forbid"]) == 1
 
 
-def test_missing_credentials_are_said_at_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_missing_credentials_raise_at_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.delenv("STORAGE_EMULATOR_HOST", raising=False)
     monkeypatch.setenv("CLOUDSDK_CONFIG", str(tmp_path))  # nobody's own
     monkeypatch.delenv("GOOGLE_APPLICATION_CREDENTIALS", raising=False)
@@ -193,7 +193,7 @@ def metadata_service(status: int) -> Iterator[str]:
 
 
 @pytest.mark.parametrize(("status", "error"), [(503, LakeUnreachable), (404, LakeError)])
-def test_an_overloaded_metadata_service_passes_and_an_account_that_is_not_there_does_not(
+def test_overloaded_metadata_service_is_unreachable_missing_account_is_not(
     tmp_path: Path, status: int, error: type[LakeError]
 ) -> None:
     own = ("STORAGE_EMULATOR_HOST", "GOOGLE_APPLICATION_CREDENTIALS", "NO_GCE_CHECK")
@@ -206,14 +206,14 @@ def test_an_overloaded_metadata_service_passes_and_an_account_that_is_not_there_
     assert done.stdout.strip() == error.__name__, done.stderr
 
 
-def test_a_bucket_where_nobody_listens_is_unreachable(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bucket_without_a_server_is_unreachable(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(objects, "ALL_TRIES", 2.0)
     monkeypatch.setenv("STORAGE_EMULATOR_HOST", f"http://127.0.0.1:{free_port()}")
     with pytest.raises(LakeUnreachable, match="does not answer"):
         Lake("gs://mlops/lake").published("p", "raw_data")
 
 
-def test_a_pointer_that_was_overwritten_can_be_had_again_from_the_bucket(lake: Lake) -> None:
+def test_overwritten_pointer_can_be_restored_from_the_bucket(lake: Lake) -> None:
     """What versioning is asked for."""
     from google.cloud.storage import Client
 
@@ -226,7 +226,7 @@ def test_a_pointer_that_was_overwritten_can_be_had_again_from_the_bucket(lake: L
     assert first in Client().bucket(name).blob(path, generation=seen.pointer.mark).download_as_text()
 
 
-def test_a_forbidden_write_names_the_credentials(lake: Lake, way: Way) -> None:
+def test_forbidden_write_names_the_credentials(lake: Lake, way: Way) -> None:
     publish(lake, rows(1.0))
     seen = lake.look("p", "raw_data", WINDOW)
     way.fail("forbid", 10, "POST", "/upload/")

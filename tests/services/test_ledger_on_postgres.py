@@ -36,7 +36,7 @@ def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Postgres]:
         yield server
 
 
-def test_a_restart_of_the_server_is_waited_for(own: Postgres) -> None:
+def test_restart_of_postgresql_is_waited_for(own: Postgres) -> None:
     ledger = Ledger(own.url)
     own.stop()
     restarting = threading.Timer(2.0, own.start)
@@ -48,7 +48,7 @@ def test_a_restart_of_the_server_is_waited_for(own: Postgres) -> None:
     assert len(ledger.view("tide").facts) == 1
 
 
-def test_a_server_that_ends_between_a_read_and_the_end_of_its_transaction_is_away(own: Postgres) -> None:
+def test_server_that_ends_within_a_transaction_is_unreachable(own: Postgres) -> None:
     database = Database(own.url)
     with pytest.raises(LedgerUnreachable), database.connect() as connection:
         connection.execute(sa.text("select 1"))
@@ -56,7 +56,7 @@ def test_a_server_that_ends_between_a_read_and_the_end_of_its_transaction_is_awa
     assert Ledger(own.url).append("tide", moved(1)) == [True]
 
 
-def test_a_server_that_stays_away_is_named_with_its_setting_and_no_password(own: Postgres) -> None:
+def test_absent_server_is_reported_with_setting_and_without_password(own: Postgres) -> None:
     ledger = Ledger(own.url)
     own.stop()
     begun = time.monotonic()
@@ -73,7 +73,7 @@ def test_a_server_that_stays_away_is_named_with_its_setting_and_no_password(own:
     [("wrong", "{url}"), (Postgres.password, "{other}"), (None, "{url}")],
     ids=["wrong password", "no such database", "no password"],
 )
-def test_what_trying_again_does_not_help_is_said_at_once(
+def test_permanent_refusal_raises_without_a_retry(
     postgres: Postgres, monkeypatch: pytest.MonkeyPatch, password: str | None, address: str
 ) -> None:
     monkeypatch.delenv("PGPASSWORD", raising=False)
@@ -87,6 +87,6 @@ def test_what_trying_again_does_not_help_is_said_at_once(
     assert Postgres.password not in str(caught.value)
 
 
-def test_an_address_where_nobody_listens_is_unreachable() -> None:
+def test_address_without_a_server_is_unreachable() -> None:
     with pytest.raises(LedgerUnreachable, match="does not answer"):
         Ledger(f"postgresql://mlops@127.0.0.1:{free_port()}/mlops")

@@ -15,7 +15,7 @@ SOON = 20.0
 pytestmark = pytest.mark.timeout(400)
 
 
-def test_a_server_that_is_away_is_named_with_its_setting() -> None:
+def test_absent_server_is_reported_with_its_setting() -> None:
     begun = time.monotonic()
     with pytest.raises(RegistryUnreachable, match=r"MLflow at http://127\.0\.0\.1.*MLOPS_ASSETS_MLFLOW_URL"):
         Registry(f"http://127.0.0.1:{free_port()}", "tide").ensure_experiment()
@@ -23,7 +23,7 @@ def test_a_server_that_is_away_is_named_with_its_setting() -> None:
 
 
 @pytest.mark.parametrize("password", ["wrong", None])
-def test_wrong_credentials_are_said_at_once_without_the_password(
+def test_wrong_credentials_raise_at_once_without_the_password(
     mlflow_server: MLflowServer, monkeypatch: pytest.MonkeyPatch, password: str | None
 ) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", mlflow_server.user)

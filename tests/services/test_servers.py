@@ -15,7 +15,7 @@ def write(influx: Influx, token: str, bucket: str = BUCKET) -> int:
     ).status_code
 
 
-def test_postgres_keeps_its_data_when_it_is_killed_or_restarted(tmp_path: Path) -> None:
+def test_postgres_keeps_its_data_after_kill_and_restart(tmp_path: Path) -> None:
     with Postgres(tmp_path / "postgres") as server:
         server.create("one")
         server.kill()
@@ -27,7 +27,7 @@ def test_postgres_keeps_its_data_when_it_is_killed_or_restarted(tmp_path: Path) 
         assert {"mlops", "one", "two"} <= set(names)
 
 
-def test_influx_takes_its_token_in_its_bucket_only_also_after_a_kill(tmp_path: Path) -> None:
+def test_influx_token_is_valid_for_its_bucket_only(tmp_path: Path) -> None:
     with Influx(tmp_path / "influx") as server:
         assert write(server, server.token) == 204
         assert write(server, server.token, "_monitoring") == 403
@@ -37,7 +37,7 @@ def test_influx_takes_its_token_in_its_bucket_only_also_after_a_kill(tmp_path: P
         assert write(server, server.token) == 204
 
 
-def test_gcs_keeps_objects_and_refuses_a_generation_that_is_not_the_present_one(tmp_path: Path) -> None:
+def test_gcs_keeps_objects_and_refuses_a_stale_generation(tmp_path: Path) -> None:
     with Gcs(tmp_path / "gcs") as server:
         server.create("plain", versioned=False)
         server.put("mlops", "a/b", b"1")
@@ -52,7 +52,7 @@ def test_gcs_keeps_objects_and_refuses_a_generation_that_is_not_the_present_one(
 
 
 @pytest.mark.timeout(400)
-def test_mlflow_asks_for_a_password(mlflow_server: MLflowServer) -> None:
+def test_mlflow_requires_a_password(mlflow_server: MLflowServer) -> None:
     where = f"{mlflow_server.url}/api/2.0/mlflow/experiments/get?experiment_id=0"
     assert httpx.get(where, timeout=30).status_code == 401
     assert httpx.get(where, auth=(mlflow_server.user, mlflow_server.password), timeout=30).status_code == 200

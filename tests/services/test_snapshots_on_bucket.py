@@ -32,7 +32,7 @@ def snapshots(gcs: Gcs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Snap
     return Snapshots("small", tmp_path / "state" / "dataset", f"gs://{gcs.bucket}/dvc-{tmp_path.name}")
 
 
-def test_a_snapshot_is_pushed_to_the_bucket_and_read_from_there(snapshots: Snapshots, gcs: Gcs) -> None:
+def test_snapshot_is_pushed_to_the_bucket_and_read_from_there(snapshots: Snapshots, gcs: Gcs) -> None:
     snapshot = take(snapshots)
     folder = snapshots.remote.removeprefix(f"gs://{gcs.bucket}/")
     kept = {name: data for name, data in gcs.objects(gcs.bucket).items() if name.startswith(f"{folder}/")}
@@ -41,9 +41,7 @@ def test_a_snapshot_is_pushed_to_the_bucket_and_read_from_there(snapshots: Snaps
     pd.testing.assert_frame_equal(snapshots.read(snapshot), ROWS)
 
 
-def test_dvc_pull_at_the_tag_in_an_empty_clone_gives_the_same_bytes(
-    snapshots: Snapshots, gcs: Gcs, tmp_path: Path
-) -> None:
+def test_dvc_pull_at_tag_restores_the_same_bytes(snapshots: Snapshots, gcs: Gcs, tmp_path: Path) -> None:
     from dvc.repo import Repo
 
     snapshot, clone = take(snapshots), tmp_path / "clone"
@@ -70,7 +68,7 @@ def absent(request: pytest.FixtureRequest, gcs: Gcs) -> Iterator[str]:
         yield way.url
 
 
-def test_a_bucket_that_is_away_is_an_outage_leaves_no_tag_and_the_next_try_goes_on(
+def test_bucket_outage_leaves_no_tag_and_next_attempt_continues(
     snapshots: Snapshots, absent: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as away:
@@ -86,7 +84,7 @@ def test_a_bucket_that_is_away_is_an_outage_leaves_no_tag_and_the_next_try_goes_
     assert snapshots.tags() == [snapshot.tag]
 
 
-def test_a_bucket_that_refuses_dvc_is_no_outage(
+def test_bucket_that_refuses_dvc_is_not_reported_as_unreachable(
     snapshots: Snapshots, gcs: Gcs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with way_to(gcs.url) as way:

@@ -101,7 +101,7 @@ def start(tmp_path: Path) -> Iterator[Starter]:
             each.end()
 
 
-def test_dagsters_parts_run_each_alone_and_end_when_told(start: Starter) -> None:
+def test_dagster_processes_start_separately_and_end_on_sigterm(start: Starter) -> None:
     """One life of all three, since each start costs seconds."""
     port, ui = free_ports(2)
     code = ["--code", f"127.0.0.1:{port}"]
@@ -140,7 +140,7 @@ def test_dagsters_parts_run_each_alone_and_end_when_told(start: Starter) -> None
         assert {"at", "level", "message"} <= set(each.lines()[0])
 
 
-def test_a_part_that_dies_ends_with_its_own_status(start: Starter) -> None:
+def test_exit_code_is_that_of_the_child(start: Starter) -> None:
     (port,) = free_ports(1)
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", port))
@@ -167,7 +167,7 @@ run(Part("stubborn", ["-c", {STUBBORN!r}], {{}}, lambda _: None), "127.0.0.1", i
 """
 
 
-def test_a_child_that_does_not_end_is_killed_with_all_that_it_started(start: Starter) -> None:
+def test_child_that_ignores_sigterm_is_killed_with_its_children(start: Starter) -> None:
     part = start("stubborn", command=[sys.executable, "-c", SUPERVISE])
     part.wait_until_ready()
     while len(part.lines()) < 3:
@@ -202,7 +202,7 @@ run(Part("late", ["-c", "import time; time.sleep(60)"], {}, lambda _: None, need
 """
 
 
-def test_a_server_that_is_not_there_yet_is_named_and_waited_for(start: Starter, tmp_path: Path) -> None:
+def test_absent_server_is_logged_and_waited_for(start: Starter, tmp_path: Path) -> None:
     server = tmp_path / "server"
     part = start(str(server), command=[sys.executable, "-c", LATE])
     deadline = time.monotonic() + 60
@@ -222,14 +222,14 @@ def test_a_server_that_is_not_there_yet_is_named_and_waited_for(start: Starter, 
     assert next(line["level"] for line in part.lines() if "does not answer" in str(line["message"])) == "WARNING"
 
 
-def test_one_that_waits_for_a_server_ends_when_told(start: Starter, tmp_path: Path) -> None:
+def test_sigterm_ends_a_process_that_waits_for_a_server(start: Starter, tmp_path: Path) -> None:
     part = start(str(tmp_path / "server"), command=[sys.executable, "-c", LATE])
     while "does not answer" not in part.log.read_text():
         time.sleep(0.05)
     assert part.end() == 128 + signal.SIGTERM
 
 
-def test_a_probe_is_asked_once_a_second_at_most() -> None:
+def test_probe_runs_at_most_once_per_second() -> None:
     asked: list[float] = []
     supervisor = Supervisor(Part("waiting", [], {}, lambda started: asked.append(started) or "not yet"))
     supervisor._child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])

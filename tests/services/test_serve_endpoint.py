@@ -144,7 +144,7 @@ def with_mlflow(settings: Settings, url: str) -> Settings:
     return settings.model_copy(update={"mlflow_url": url})
 
 
-def test_it_starts_with_what_the_ledger_says_and_the_registry_holds(
+def test_service_starts_with_versions_of_ledger_and_registry(
     home: Settings, mlflow_url: str, rentals: dict[int, Version]
 ) -> None:
     path = configure(rentals[1].spec, with_mlflow(home, mlflow_url), "127.0.0.1", 0)
@@ -157,7 +157,9 @@ def test_it_starts_with_what_the_ledger_says_and_the_registry_holds(
         assert names == {p.relative_to(folder): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
 
 
-def test_runs_take_it_for_their_own_service(home: Settings, mlflow_url: str, rentals: dict[int, Version]) -> None:
+def test_runs_recognize_the_service_as_the_project_s_own(
+    home: Settings, mlflow_url: str, rentals: dict[int, Version]
+) -> None:
     """A run that looks for the project's service leaves one alone that has the same settings."""
     settings = with_mlflow(home, mlflow_url)
     path = configure(rentals[1].spec, settings, settings.host, 8080)
@@ -169,7 +171,7 @@ def test_runs_take_it_for_their_own_service(home: Settings, mlflow_url: str, ren
     assert fingerprint(ServiceConfig.model_validate_json(path.read_text())) == fingerprint(wanted)
 
 
-def test_without_ledger_or_registry_it_starts_with_what_served_last(
+def test_without_ledger_or_registry_the_last_served_version_starts(
     home: Settings, mlflow_url: str, rentals: dict[int, Version], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     spec = rentals[1].spec
@@ -189,9 +191,7 @@ def test_without_ledger_or_registry_it_starts_with_what_served_last(
         configure(spec, empty, "127.0.0.1", 0)
 
 
-def test_a_bundle_that_is_not_what_was_trained_is_never_served(
-    home: Settings, mlflow_url: str, rentals: dict[int, Version]
-) -> None:
+def test_bundle_with_another_digest_is_not_served(home: Settings, mlflow_url: str, rentals: dict[int, Version]) -> None:
     other = Settings(home=home.home.with_name("other"))
     ledger, spec = Ledger(other.ledger), rentals[1].spec
     facts = Ledger(home.ledger).view("rentals")
@@ -204,7 +204,7 @@ def test_a_bundle_that_is_not_what_was_trained_is_never_served(
         configure(spec, with_mlflow(other, mlflow_url), "127.0.0.1", 0)
 
 
-def test_what_the_registry_hands_out_is_the_same_without_mlflows_package(
+def test_download_without_mlflow_gives_the_same_bundle(
     mlflow_url: str, tmp_path: Path, rentals: dict[int, Version]
 ) -> None:
     fetched = ModelArtifacts(mlflow_url, "rentals").download(2, tmp_path)
@@ -213,7 +213,7 @@ def test_what_the_registry_hands_out_is_the_same_without_mlflows_package(
         ModelArtifacts(mlflow_url, "rentals").download(77, tmp_path / "other")
 
 
-def test_the_command_becomes_the_service_and_ends_when_told(tmp_path: Path) -> None:
+def test_serve_endpoint_starts_the_service_and_ends_on_sigterm(tmp_path: Path) -> None:
     port, log = free_port(), tmp_path / "log"
     command = [sys.executable, "-c", "from mlops_assets.cli import app; app()", "serve", "endpoint", "bike_demand"]
     with log.open("wb") as output:
@@ -237,7 +237,7 @@ def test_the_command_becomes_the_service_and_ends_when_told(tmp_path: Path) -> N
     assert all("message" in json.loads(line) for line in log.read_text().splitlines())
 
 
-def test_what_starts_it_loads_neither_dagster_nor_mlflow_nor_pyarrow_by_itself() -> None:
+def test_start_imports_neither_dagster_nor_mlflow_nor_pyarrow() -> None:
     code = (
         "import sys; sys.modules['pyarrow'] = None\n"
         "from mlops_assets.cli import app\n"

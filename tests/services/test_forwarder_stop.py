@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 
-def test_a_forwarder_whose_request_hangs_ends_within_ten_seconds_of_being_told(tmp_path: Path) -> None:
+def test_forwarder_with_a_hanging_request_ends_10_s_after_sigterm(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as deaf, socket.create_server(("127.0.0.1", 0)) as free:
         deaf.settimeout(60)
         port = free.getsockname()[1]

@@ -49,7 +49,7 @@ def own(tmp_path: Path) -> Iterator[Postgres]:
         yield server
 
 
-def test_the_daemon_waits_for_postgresql_and_keeps_its_state_there(own: Postgres, tmp_path: Path) -> None:
+def test_daemon_waits_for_postgresql_and_stores_its_state_there(own: Postgres, tmp_path: Path) -> None:
     environment = {**own.environment(), "MLOPS_ASSETS_HOME": str(tmp_path / "state")}
     own.stop()
     port = free_port()
@@ -65,7 +65,7 @@ def test_the_daemon_waits_for_postgresql_and_keeps_its_state_there(own: Postgres
     assert not (tmp_path / "state" / "dagster" / "storage").exists()
 
 
-def test_a_wrong_password_ends_it_at_once_in_words(own: Postgres, tmp_path: Path) -> None:
+def test_wrong_password_ends_the_daemon_with_a_message(own: Postgres, tmp_path: Path) -> None:
     environment = {**own.environment(), "MLOPS_ASSETS_HOME": str(tmp_path / "state"), "PGPASSWORD": "somebody-elses"}
     with served(tmp_path / "log", environment, "daemon", "--health-port", str(free_port())) as process:
         assert process.wait(60) == 1
@@ -74,7 +74,7 @@ def test_a_wrong_password_ends_it_at_once_in_words(own: Postgres, tmp_path: Path
     assert "somebody-elses" not in said
 
 
-def test_an_endpoint_whose_servers_are_not_there_yet_waits_for_them_in_words(own: Postgres, tmp_path: Path) -> None:
+def test_endpoint_waits_for_its_servers_and_logs_it(own: Postgres, tmp_path: Path) -> None:
     environment = {**own.environment(), "MLOPS_ASSETS_HOME": str(tmp_path / "state")}
     own.stop()
     port = free_port()

@@ -161,7 +161,7 @@ def kill_endpoint(play: Play) -> int:
     return record.pid
 
 
-def test_the_history_is_the_same_to_the_byte(embedded: Play, on_servers: Play) -> None:
+def test_records_on_servers_are_identical_to_embedded_ones(embedded: Play, on_servers: Play) -> None:
     found = [canonical(play.context) for play in (embedded, on_servers)]
     for records in found:
         for report in records["reports"]:
@@ -171,14 +171,14 @@ def test_the_history_is_the_same_to_the_byte(embedded: Play, on_servers: Play) -
     assert differences(*found) == []
 
 
-def test_the_loop_has_turned(on_servers: Play) -> None:
+def test_loop_has_retrained_and_promoted(on_servers: Play) -> None:
     """The history is worth comparing."""
     history = on_servers.view
     assert [deployment_period.cause for deployment_period in history.deployment_periods] == ["bootstrap", "retraining"]
     assert on_servers.context.endpoint.serving() == history.deployment_periods[-1].version
 
 
-def test_each_event_is_answered_once_in_the_log_and_in_influxdb(on_servers: Play) -> None:
+def test_each_event_has_one_prediction_in_log_and_influxdb(on_servers: Play) -> None:
     project_context = on_servers.context
     last = project_context.now() + project_context.timeline.horizon
     due = len(project_context.source.events(at(0) + project_context.timeline.horizon, last + timedelta(seconds=1)))
@@ -190,12 +190,12 @@ def test_each_event_is_answered_once_in_the_log_and_in_influxdb(on_servers: Play
     )
 
 
-def test_nothing_of_it_lies_in_the_embedded_stores(on_servers: Play) -> None:
+def test_embedded_stores_are_not_used(on_servers: Play) -> None:
     home = Path(on_servers.context.home)
     assert not [home / name for name in ("ledger.db", "mlflow", "lake", "dvc-remote") if (home / name).exists()]
 
 
-def test_every_query_of_its_dashboards_finds_what_the_loop_wrote(on_servers: Play) -> None:
+def test_every_dashboard_query_returns_rows_of_the_loop(on_servers: Play) -> None:
     from influxdb_client import InfluxDBClient
 
     project_context, settings = on_servers.context, Settings()

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from servers import Postgres
-from test_same_history import again_and_again
+from test_same_records_on_servers import again_and_again
 from worlds import at
 
 from mlops_assets.cli.instance import dagster_home, instance_of
@@ -38,7 +38,7 @@ def dagster_dev(settings: Settings, postgres: Postgres) -> Started:
 
 
 @pytest.mark.timeout(1500)
-def test_a_history_during_which_postgresql_is_restarted_again_and_again_ends_as_any_other(
+def test_replay_ends_as_usual_while_postgresql_restarts_repeatedly(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.syspath_prepend(str(E2E))
