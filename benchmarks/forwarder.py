@@ -36,7 +36,7 @@ from mlops_assets.spec import ProjectSpec
 from mlops_assets.timeline import event_id
 
 sys.path.append(str(Path(__file__).parent.parent / "tests" / "services"))
-from logs import T0, forwarding
+from prediction_logs import T0, forwarding
 from servers import BUCKET, ORG, Influx, wait_until
 
 GOAL, GROWTH = 0.5, 1.2

@@ -1,4 +1,4 @@
-"""What a ledger promises on whichever database it lies; each suite plays this on its own."""
+"""Tests that the ledger passes on any database. Each suite runs them with a database of its own."""
 
 from __future__ import annotations
 

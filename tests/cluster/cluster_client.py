@@ -1,4 +1,4 @@
-"""What tests ask of the cluster: kubectl, the chart, Dagster's GraphQL as the UI asks it, and a client that counts."""
+"""Clients for tests of the cluster: kubectl, helm, Dagster's GraphQL API, and a client of an endpoint."""
 
 from __future__ import annotations
 
@@ -32,56 +32,56 @@ ENDED = ("SUCCESS", "FAILURE", "CANCELED")
 
 
 def run(*command: str | Path, within: float = 300, check: bool = True) -> str:
-    """Run a command; its output. What it said is in the error if it fails."""
+    """Run a command, and return its output; if it fails, the error has the output."""
     done = subprocess.run([str(each) for each in command], capture_output=True, text=True, timeout=within, check=False)
     assert not check or done.returncode == 0, f"{command}: {done.stdout}{done.stderr}"
     return done.stdout + ("" if check else done.stderr)
 
 
 def kubectl(*arguments: str, within: float = 120, check: bool = True) -> str:
-    """Run kubectl in the platform's namespace."""
+    """Run kubectl in the platform's namespace, and return its output."""
     return run(HOME / "bin" / "kubectl", "-n", NAMESPACE, *arguments, within=within, check=check)
 
 
 def objects(kind: str, selector: str = "") -> list[dict[str, Any]]:
-    """Objects of a kind, as the API has them."""
+    """Return the objects of a kind."""
     arguments = ["get", kind, "-o", "json", *(["-l", selector] if selector else [])]
     found: list[dict[str, Any]] = json.loads(kubectl(*arguments))["items"]
     return found
 
 
 def helm(*arguments: str, within: float = 400, check: bool = True) -> str:
-    """Run helm in the platform's namespace."""
+    """Run helm in the platform's namespace, and return its output."""
     return run(HOME / "bin" / "helm", "-n", NAMESPACE, *arguments, within=within, check=check)
 
 
 def until(found: Callable[[], Any], what: str, within: float = 120) -> Any:
-    """Wait until something is there; it."""
+    """Wait until a function returns something true, and return that."""
     deadline = time.monotonic() + within
     while time.monotonic() < deadline:
         try:
             if answer := found():
                 return answer
         except (httpx.HTTPError, AssertionError):
-            pass  # the webserver, or the API, may just be away: this is what some tests do to it
+            pass  # some tests stop the webserver or the API for a while
         time.sleep(0.5)
     raise AssertionError(f"not within {within:g} s: {what}\n{kubectl('get', 'pods', check=False)}")
 
 
 def address(service: str) -> str:
-    """URL of a Service, by its cluster IP: this process has the cluster's network, and not its names."""
+    """Return the URL of a Service by its cluster IP: this process uses the cluster's network, but not its DNS."""
     found = json.loads(kubectl("get", "service", service, "-o", "json"))["spec"]
     return f"http://{found['clusterIP']}:{found['ports'][0]['port']}"
 
 
 class Dagster:
-    """Asks the webserver what the UI asks it."""
+    """Sends the requests that the UI sends to the webserver."""
 
     def __init__(self) -> None:
         self.url = f"{address(f'{RELEASE}-webserver')}/graphql"
 
     def ask(self, query: str, **variables: Any) -> dict[str, Any]:
-        """The answer to a query."""
+        """Send a query, and return its data."""
         asked = {"query": query, "variables": variables}
         answer = httpx.post(self.url, json=asked, timeout=60, trust_env=False).raise_for_status().json()
         assert "errors" not in answer, answer
@@ -89,7 +89,7 @@ class Dagster:
         return found
 
     def launch(self, job: str, config: dict[str, Any] | None = None, **tags: str) -> str:
-        """Launch a job; the run's id."""
+        """Launch a job, and return the run's id."""
         selector = {
             "repositoryLocationName": "mlops_assets",
             "repositoryName": "__repository__",
@@ -102,31 +102,31 @@ class Dagster:
         return str(launched["run"]["runId"])
 
     def state(self, run_id: str) -> dict[str, Any]:
-        """A run as it is."""
+        """Return the state of a run."""
         found: dict[str, Any] = self.ask(RUN, id=run_id)["runOrError"]
         return found
 
     def wait(self, run_id: str, within: float = 900) -> dict[str, Any]:
-        """A run once it has ended."""
+        """Wait for the end of a run, and return its state."""
         found: dict[str, Any] = until(
             lambda: (state := self.state(run_id))["status"] in ENDED and state, f"the end of run {run_id}", within
         )
         return found
 
     def runs(self, job: str, **more: Any) -> list[dict[str, Any]]:
-        """A job's runs, newest first."""
+        """Return a job's runs, newest first."""
         found: list[dict[str, Any]] = self.ask(RUNS, filter={"pipelineName": job, **more})["runsOrError"]["results"]
         return found
 
     def terminate(self, run_id: str) -> None:
-        """As the UI's button does."""
+        """Terminate a run."""
         answer = self.ask(TERMINATE, id=run_id)["terminateRun"]
         assert answer["__typename"] == "TerminateRunSuccess", answer
 
 
 @dataclass
 class Client:
-    """Asks an endpoint in a loop, from a few threads, and counts."""
+    """Sends requests to an endpoint in a loop, from some threads, and counts them."""
 
     url: str
     token: str
@@ -136,7 +136,7 @@ class Client:
     versions: list[int] = field(default_factory=list)
 
     def ask(self, client: httpx.Client) -> None:
-        """One request."""
+        """Send one request."""
         try:
             answer = client.post("/invocations", json={"dataframe_records": [self.record]})
         except httpx.HTTPError as error:
@@ -152,7 +152,7 @@ class Client:
 
     @contextmanager
     def asking(self, threads: int = 2, pause: float = 0.005) -> Iterator[Client]:
-        """Ask for the length of a block."""
+        """Send requests during a block."""
         end = threading.Event()
 
         def loop() -> None:

@@ -16,7 +16,7 @@ import pytest
 from cluster_client import CHART, HOME, NAMESPACE, RELEASE, TRIAL, Dagster, helm, kubectl
 
 STATE = HOME / "run" / "state"
-"""The volume's folder on the node, this machine."""
+"""The folder of the volume on the node, which is this machine."""
 TOKEN = secrets.token_urlsafe(16)
 KEYS = (
     "PGPASSWORD",
@@ -28,23 +28,23 @@ KEYS = (
 
 @dataclass(frozen=True)
 class Installed:
-    """The chart, installed."""
+    """The installed chart."""
 
     dagster: Dagster
     seconds: float
-    """From the start of `helm install` until all is ready."""
+    """Seconds from the start of `helm install` until all pods are ready."""
     client_token: str
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """A chart's story is told in order; without the cluster's network there is none."""
+    """Stop when the tests do not run within the cluster's network."""
     here = [item for item in items if Path(item.fspath).parent == Path(__file__).parent]
     if here and "KUBECONFIG" not in os.environ:
         pytest.exit("these tests run within the cluster's network: make test-cluster", returncode=2)
 
 
 def volume() -> dict[str, object]:
-    """A volume on this node for the chart's claim."""
+    """Return a volume on this node for the chart's claim."""
     return {
         "apiVersion": "v1",
         "kind": "PersistentVolume",
@@ -59,13 +59,13 @@ def volume() -> dict[str, object]:
 
 
 def namespace() -> dict[str, object]:
-    """A namespace that refuses pods which may do more than they need."""
+    """Return a namespace that enforces the restricted pod security standard."""
     labels = {"pod-security.kubernetes.io/enforce": "restricted"}
     return {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE, "labels": labels}}
 
 
 def secret() -> dict[str, object]:
-    """What the chart asks for by name."""
+    """Return the Secret that the chart needs."""
     values = {key: secrets.token_urlsafe(16) for key in KEYS}
     values |= {"MLFLOW_TRACKING_USERNAME": "admin", "MLOPS_ASSETS_CLIENT_TOKEN": TOKEN}
     return {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "mlops-assets"}, "stringData": values}
@@ -84,18 +84,18 @@ MEASURED: dict[str, object] = {}
 
 @pytest.fixture(scope="session")
 def measured() -> dict[str, object]:
-    """What is printed at the end: no test judges a time."""
+    """Return the measured durations, which are printed at the end; no test checks them."""
     return MEASURED
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Show what was measured."""
+    """Print the measured durations."""
     for name, value in MEASURED.items():
         terminalreporter.write_line(f"{name}: {value}")
 
 
-def come_up() -> float:
-    """Install the chart with its small servers; the seconds from the start of `helm install` until all is ready."""
+def install_chart() -> float:
+    """Install the chart with its small servers, and return the seconds until all pods are ready."""
     STATE.mkdir(parents=True, exist_ok=True)
     shutil.chown(STATE, 1000, 1000)
     apply(namespace())
@@ -106,13 +106,13 @@ def come_up() -> float:
     if "STATUS: deployed" not in out:
         pods = kubectl("get", "pods", check=False)
         logs = kubectl("logs", "-l", f"app.kubernetes.io/instance={RELEASE}", "--tail=15", "--prefix", check=False)
-        pytest.exit(f"the chart does not come up:\n{out}\n{pods}\n{logs}", returncode=1)
+        pytest.exit(f"the chart could not be installed:\n{out}\n{pods}\n{logs}", returncode=1)
     return seconds
 
 
 @pytest.fixture(scope="session")
 def installed() -> Iterator[Installed]:
-    seconds = come_up()
+    seconds = install_chart()
     MEASURED["helm install until all is ready"] = f"{seconds:.0f} s"
     yield Installed(Dagster(), seconds, TOKEN)
     helm("uninstall", RELEASE, "--wait", check=False)

@@ -1,14 +1,14 @@
-"""`make cluster`: the chart on the cluster that is up, and where a person finds it."""
+"""`make cluster`: installs the chart on the running cluster, and prints the addresses."""
 
 from __future__ import annotations
 
 import sys
 
 from cluster_client import RELEASE, address
-from conftest import TOKEN, come_up
+from conftest import TOKEN, install_chart
 
 if __name__ == "__main__":
-    come_up()
+    install_chart()
     sys.stdout.write(
         f"Dagster  {address(f'{RELEASE}-webserver')}\nMLflow   {address(f'{RELEASE}-mlflow')}\n"
         f"clients' token of an endpoint: {TOKEN}\n"

@@ -1,4 +1,4 @@
-"""What stands in the way of the chart is said before anything is changed, with what to do."""
+"""`check-cluster` reports what prevents an installation of the chart, and how to fix it, without any change."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def test_missing_rights_are_reported(installed: Installed, tmp_path: Path) -> No
 
 
 def kubeconfig(folder: Path, server: str | None = None, token: str | None = None) -> Path:
-    """The cluster's kubeconfig with another server, or as somebody else."""
+    """Write the cluster's kubeconfig with another server or another user, and return its path."""
     found = json.loads(kubectl("config", "view", "--raw", "-o", "json"))
     if server is not None:
         found["clusters"][0]["cluster"]["server"] = server

@@ -1,6 +1,6 @@
-"""Bike data on a real cluster: drift, a retraining in Jobs, a promotion that nobody notices, and pods that are killed.
+"""The project bike_demand on a real cluster: drift, a retraining in Jobs, a promotion, and killed pods.
 
-One story, told in order: each test goes on where the one before it left the project.
+The tests run in order: each continues from the state in which the previous one left the project.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ from mlops_assets.retraining.requests import DECISION_TAG
 PROJECT = "bike_demand"
 OTHER = "electricity"
 ENDPOINT = "bike-demand-endpoint"
-MOST = 8
-"""Weeks within which the first retraining must have come: the drift is in the fifth."""
+MAX_WEEKS = 8
+"""Weeks within which the first retraining must occur: the drift is in the fifth."""
 pytestmark = pytest.mark.timeout(2400)
 
 
@@ -53,11 +53,11 @@ def served(installed: Installed, measured: dict[str, object]) -> Client:
 
 
 def account(run: dict[str, Any]) -> str:
-    """What a run took since it was asked for, how much of it until it began, and what its steps worked of it."""
+    """Return how long a run took since its launch, how long until it started, and how long its steps worked."""
     worked = sum(step["endTime"] - step["startTime"] for step in run["stepStats"] if step["endTime"])
     took, waited = run["endTime"] - run["creationTime"], run["startTime"] - run["creationTime"]
     steps = len(run["stepStats"])
-    return f"{took:.0f} s, of which {waited:.0f} s until it began, and its {steps} steps worked {worked:.0f} s"
+    return f"{took:.0f} s, of which {waited:.0f} s until its start; its {steps} steps worked {worked:.0f} s"
 
 
 def history(ledger: Ledger) -> LedgerView:
@@ -65,13 +65,13 @@ def history(ledger: Ledger) -> LedgerView:
 
 
 def week(installed: Installed, **more: str) -> str:
-    """Play a week; the run that moves the clock."""
+    """Launch the run that replays a week, and return its id."""
     config = {"ops": {f"{PROJECT}_advance": {"config": {"windows": 1}}}}
     return installed.dagster.launch(f"{PROJECT}_clock_advance", config, **more)
 
 
 def serving(client: Client) -> int | None:
-    """The version that answers."""
+    """Return the version that serves; None when the request fails."""
     before = client.answered
     with httpx.Client(
         base_url=client.url, headers={"Authorization": f"Bearer {client.token}"}, timeout=10, trust_env=False
@@ -112,12 +112,15 @@ def test_request_without_token_is_refused(served: Client) -> None:
 def test_drift_leads_to_promotion_in_spite_of_killed_pods(
     installed: Installed, served: Client, ledger: Ledger, measured: dict[str, object]
 ) -> None:
-    """The first attempt loses its run worker, the second the pod that trains; the third promotes."""
+    """The run worker of the first attempt and the training pod of the second are killed; the third attempt promotes."""
     killed: dict[str, str] = {}
     with served.asking(threads=1, pause=0.02):
-        for _ in range(MOST):
+        for _ in range(MAX_WEEKS):
             run = week(installed)
-            assert until(partial(ended_in_spite, installed, run, killed), f"the end of {run}", 1800) == "SUCCESS"
+            assert (
+                until(partial(status_while_killing_pods, installed, run, killed), f"the end of {run}", 1800)
+                == "SUCCESS"
+            )
             if len(history(ledger).deployment_periods) == 2:
                 break
     found = history(ledger)
@@ -136,11 +139,11 @@ def test_drift_leads_to_promotion_in_spite_of_killed_pods(
 
 
 KILLED = ("run_worker", "step_worker")
-"""What the first attempts at the retraining lose while the candidate is being trained."""
+"""The pod that is killed in each of the first attempts, while the candidate is trained."""
 
 
-def ended_in_spite(installed: Installed, run: str, killed: dict[str, str]) -> str | None:
-    """How a week ended, once it has; meanwhile, a pod of each of the first attempts at its retraining is deleted."""
+def status_while_killing_pods(installed: Installed, run: str, killed: dict[str, str]) -> str | None:
+    """Return the status of a week's run once it has ended; before, kill a pod in each of the first attempts."""
     status = installed.dagster.state(run)["status"]
     if status in ENDED:
         return str(status)
@@ -154,7 +157,7 @@ def ended_in_spite(installed: Installed, run: str, killed: dict[str, str]) -> st
 
 
 def pods_of(run: str) -> list[str]:
-    """Pods of a run that have not ended."""
+    """Return the pods of a run that have not ended."""
     return [
         pod["metadata"]["name"]
         for pod in objects("pods", f"dagster/run-id={run}")
@@ -163,13 +166,13 @@ def pods_of(run: str) -> list[str]:
 
 
 def training_pod(run: str, project: str) -> str | None:
-    """The pod of a run that trains the candidate, if it runs."""
+    """Return the running pod of a run that trains the candidate; None without one."""
     found = objects("pods", f"dagster/run-id={run},dagster/op={project}__candidate_model")
     return found[0]["metadata"]["name"] if found and found[0]["status"]["phase"] == "Running" else None
 
 
 def worker_of(run: str) -> str:
-    """The pod that executes a run."""
+    """Return the pod that executes a run."""
     (pod,) = objects("pods", f"dagster/run-id={run},app.kubernetes.io/component=run_worker")
     return str(pod["metadata"]["name"])
 

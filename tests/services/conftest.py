@@ -1,4 +1,4 @@
-"""Servers that tests share: one of each a session. A test that ends or fills one starts its own from `servers`."""
+"""Servers that the tests of a session share. A test that stops or fills a server starts its own one from `servers`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from servers import Gcs, Influx, MLflowServer, Postgres
 
 @pytest.fixture(scope="session")
 def servers_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where the session's servers keep what they keep."""
+    """Return the folder of the session's servers."""
     return tmp_path_factory.mktemp("servers")
 
 

@@ -1,6 +1,6 @@
-"""`make live`: real servers of this machine, and real history played through them as `make demo` does without any.
+"""`make live`: `make demo` on real servers of this machine.
 
-The servers end with it; their data and the platform's state lie in a temporary folder.
+The servers end with the demo. Their data and the platform's state are in a temporary folder.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ COMMAND = [sys.executable, "-c", "from mlops_assets.cli import app; app()"]
 
 @contextmanager
 def all_servers(folder: Path) -> Iterator[dict[str, Server]]:
-    """Every server that the platform knows, by what it is for."""
+    """Run all servers that the platform can use; yield them by name."""
     with ExitStack() as stack:
         postgres = stack.enter_context(Postgres(folder / "postgres"))
         gcs = stack.enter_context(Gcs(folder / "gcs"))
@@ -31,9 +31,11 @@ def all_servers(folder: Path) -> Iterator[dict[str, Server]]:
 
 
 def main() -> int:
-    """Play; the demo's exit status."""
+    """Run the demo on the servers, and return its exit code."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--exit", action="store_true", help="end when done instead of staying up")
+    parser.add_argument(
+        "--exit", action="store_true", help="end after the replay instead of keeping the services running"
+    )
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="live-") as folder, all_servers(Path(folder)) as servers:
         environment = {**os.environ, "MLOPS_ASSETS_HOME": f"{folder}/state"}
@@ -45,7 +47,7 @@ def main() -> int:
             try:
                 return demo.wait()
             except KeyboardInterrupt:
-                return demo.wait()  # it heard of it too, and ends in order
+                return demo.wait()  # the demo gets the signal too, and ends by itself
 
 
 if __name__ == "__main__":

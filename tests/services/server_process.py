@@ -1,4 +1,4 @@
-"""A server as a process of a test: its life, and what waits for it."""
+"""A server that a test runs as a process: its start and end, and functions that wait."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ class Server(ABC):
     """A process that serves on a port of this machine.
 
     Args:
-        folder: where its data and its log lie; made if it is not there.
+        folder: the folder of its data and its log; it is created when it does not exist.
     """
 
-    patience = 30.0
-    """Seconds until it must answer."""
+    start_within = 30.0
+    """Seconds within which it must answer after its start."""
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -34,42 +34,42 @@ class Server(ABC):
         self.log = folder / "log"
         self._process: subprocess.Popen[bytes] | None = None
 
-    # What a server is
+    # What a subclass defines
 
     @property
     def url(self) -> str:
-        """Its address, without a password."""
+        """The server's address, without a password."""
         return f"http://{HOST}:{self.port}"
 
     @abstractmethod
     def command(self) -> list[str]:
-        """The command that becomes the server."""
+        """Return the command that runs the server."""
 
     @abstractmethod
     def answers(self) -> bool:
-        """Whether it is ready."""
+        """Return whether the server is ready."""
 
     @abstractmethod
     def environment(self) -> dict[str, str]:
-        """What a platform needs in its environment to use it."""
+        """Return the environment variables with which the platform uses the server."""
 
     def own_environment(self) -> dict[str, str]:
-        """What the server itself needs in its environment."""
+        """Return the environment variables of the server itself."""
         return {}
 
     def prepare(self) -> None:  # noqa: B027 - most have nothing to do here
-        """What is done before its first start."""
+        """Prepare the first start."""
 
-    def furnish(self) -> None:  # noqa: B027 - most have nothing to do here
-        """What is done when it has started."""
+    def set_up(self) -> None:  # noqa: B027 - most have nothing to do here
+        """Create what tests need in the started server."""
 
     def save(self) -> None:  # noqa: B027 - most have nothing to do here
-        """What is done before it ends, in whatever way."""
+        """Save what the server would lose, before it is stopped or killed."""
 
-    # Its life
+    # Start and end
 
     def start(self) -> Self:
-        """Start it, and come back when it answers."""
+        """Start the server, and return when it answers."""
         if self._process is not None:
             raise RuntimeError(f"{type(self).__name__} on port {self.port} runs already")
         if not self.log.exists():
@@ -85,37 +85,37 @@ class Server(ABC):
                 start_new_session=True,
             )
         try:
-            wait_until(self._ready, self.patience)
-            self.furnish()
+            wait_until(self._ready, self.start_within)
+            self.set_up()
         except BaseException:
             self._end(psutil.Process.kill)
             raise
         return self
 
     def stop(self) -> None:
-        """Ask it to end, and come back when it has."""
+        """Send SIGTERM, and return when the server has ended."""
         self.save()
         self._end(psutil.Process.terminate)
 
     def kill(self) -> None:
-        """End it and all its children at once, as `kill -9` does."""
+        """Send SIGKILL to the server and its children, and return when they have ended."""
         self.save()
         self._end(psutil.Process.kill)
 
     def restart(self) -> None:
-        """Stop it if it runs, and start it again on the same port with the same data."""
+        """Stop the server if it runs, and start it on the same port with the same data."""
         if self.running:
             self.stop()
         self.start()
 
     @property
     def running(self) -> bool:
-        """Whether its process is there."""
+        """Whether the process runs."""
         return self._process is not None and self._process.poll() is None
 
     @property
     def pid(self) -> int:
-        """Of its process."""
+        """The process id."""
         assert self._process is not None, "it does not run"
         return self._process.pid
 
@@ -128,7 +128,7 @@ class Server(ABC):
         self.remove()
 
     def remove(self) -> None:
-        """Take its data away."""
+        """Delete the server's data."""
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def _ready(self) -> bool:
@@ -145,7 +145,7 @@ class Server(ABC):
         except psutil.NoSuchProcess:
             process.wait()
             return
-        # a server that is asked to end ends its children itself
+        # after SIGTERM the server ends its children itself
         family += family[0].children(recursive=True)
         for member in family if how is psutil.Process.kill else family[:1]:
             try:
@@ -160,22 +160,22 @@ class Server(ABC):
 
 
 def free_port() -> int:
-    """A port that nobody listens on."""
+    """Return a port on which no process listens."""
     with socket.socket() as server:
         server.bind((HOST, 0))
         return int(server.getsockname()[1])
 
 
 def wait_until(holds: Callable[[], bool], seconds: float, every: float = 0.05) -> None:
-    """Come back when something holds.
+    """Return when a condition is true.
 
     Raises:
-        TimeoutError: when it does not within that time.
+        TimeoutError: it is not true within the time.
     """
     end = time.monotonic() + seconds
     while not holds():
         if time.monotonic() > end:
-            raise TimeoutError(f"{getattr(holds, '__qualname__', holds)} does not hold after {seconds:g} s")
+            raise TimeoutError(f"{getattr(holds, '__qualname__', holds)} is not true after {seconds:g} s")
         time.sleep(every)
 
 

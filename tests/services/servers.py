@@ -1,8 +1,8 @@
-"""Real servers for tests: started on free loopback ports, in a folder of their own, stopped, killed and started again.
+"""Real servers for tests: PostgreSQL, InfluxDB, an emulator of Google Cloud Storage, and MLflow.
 
-What they run lies in the folder `MLOPS_ASSETS_SERVERS` (`install.sh` fills it); PostgreSQL is the machine's own. Each
-class is a context manager, keeps its data from one start to the next, and says in `environment()` what a platform needs
-to use it.
+They run on free loopback ports, each with its own folder. A test can stop, kill and restart them; the data are kept.
+Their programs are in the folder `MLOPS_ASSETS_SERVERS`, which `install.sh` fills; PostgreSQL is the machine's package.
+`environment()` returns the environment variables with which the platform uses a server.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ __all__ = ["BUCKET", "HOST", "ORG", "Gcs", "Influx", "MLflowServer", "Postgres",
 class Postgres(Server):
     """PostgreSQL with a user `mlops`, a password and a database `mlops`.
 
-    It does not run as root: then the user `postgres` runs it, in a temporary folder that this user can reach.
+    PostgreSQL refuses to run as root. Under root the user `postgres` runs it, in a temporary folder of that user.
     """
 
     user, password, name = "mlops", "a password: with / and @", "mlops"
@@ -42,7 +42,7 @@ class Postgres(Server):
         return self.url_of(self.name)
 
     def url_of(self, database: str) -> str:
-        """The address of one of its databases."""
+        """Return the address of a database."""
         return f"postgresql://{self.user}@{HOST}:{self.port}/{database}"
 
     def prepare(self) -> None:
@@ -51,7 +51,7 @@ class Postgres(Server):
         secret = self.data.with_suffix(".password")
         secret.write_text(self.password)
         secret.chmod(0o644)
-        # not scram: dagster-postgres logs in anew for each question, 70 times a second, and that makes each login work
+        # not scram: dagster-postgres logs in for each query, 70 times a second, and scram makes each login expensive
         options = ["-A", "md5", "-E", "UTF8", "--locale=C.UTF-8", "--no-sync", "--no-instructions"]
         command = ["initdb", "-D", str(self.data), "-U", self.user, f"--pwfile={secret}", *options]
         done = subprocess.run(self._as_its_user(command), cwd="/", capture_output=True, text=True, check=False)
@@ -60,7 +60,7 @@ class Postgres(Server):
             raise RuntimeError(f"initdb failed:\n{done.stdout}{done.stderr}")
 
     def command(self) -> list[str]:
-        # fsync off: a killed server loses nothing that way, a machine without power would
+        # without fsync a killed server loses nothing; only a power failure would lose data
         settings = {"listen_addresses": HOST, "port": str(self.port), "unix_socket_directories": "", "fsync": "off"}
         options = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
         return self._as_its_user(["postgres", "-D", str(self.data), *options])
@@ -75,11 +75,11 @@ class Postgres(Server):
         return True
 
     def create(self, database: str) -> str:
-        """Make a further, empty database; its address."""
+        """Create an empty database, and return its address."""
         self._do(f'CREATE DATABASE "{database}"')
         return self.url_of(database)
 
-    def furnish(self) -> None:
+    def set_up(self) -> None:
         if not self._do(f"SELECT 1 FROM pg_database WHERE datname = '{self.name}'"):
             self.create(self.name)
 
@@ -87,7 +87,7 @@ class Postgres(Server):
         return {"MLOPS_ASSETS_DATABASE_URL": self.url, "PGPASSWORD": self.password}
 
     def stop(self) -> None:
-        """Stop it fast: sessions are broken off; so nobody's open connection holds it back."""
+        """Stop the server in mode fast: it ends open sessions and does not wait for them."""
         if self._process is not None:
             command = ["pg_ctl", "-D", str(self.data), "-m", "fast", "-w", "stop"]
             subprocess.run(self._as_its_user(command), cwd="/", capture_output=True, check=True)
@@ -133,7 +133,7 @@ class Influx(Server):
     def answers(self) -> bool:
         return status_of(f"{self.url}/health") == 200
 
-    def furnish(self) -> None:
+    def set_up(self) -> None:
         if self.token:
             return
         administrator = {"username": "admin", "password": "adminadmin", "token": self.admin_token}
@@ -141,13 +141,13 @@ class Influx(Server):
         self.token = self.token_for(made["org"]["id"], made["bucket"]["id"], "read", "write")  # type: ignore[index]
 
     def token_for(self, org: str, bucket: str, *actions: str) -> str:
-        """A token that may do these actions (`read`, `write`) in one bucket; both are named by their ids."""
+        """Return a new token for actions (`read`, `write`) in one bucket; organisation and bucket are given by id."""
         resource = {"type": "buckets", "id": bucket, "orgID": org}
         permissions = [{"action": action, "resource": resource} for action in actions]
         return str(self.post("/api/v2/authorizations", {"orgID": org, "permissions": permissions})["token"])
 
     def post(self, path: str, body: dict[str, object]) -> dict[str, object]:
-        """Ask its API for something, as the administrator."""
+        """Send a POST request as the administrator, and return the response."""
         headers = {"Authorization": f"Token {self.admin_token}"} if path != "/api/v2/setup" else {}
         answer = httpx.post(self.url + path, json=body, headers=headers, timeout=30)
         answer.raise_for_status()
@@ -164,11 +164,10 @@ class Influx(Server):
 
 
 class Gcs(Server):
-    """Google Cloud Storage as fake-gcs-server plays it: generations, preconditions and object versions are kept.
+    """Google Cloud Storage, emulated by fake-gcs-server, with generations, preconditions and object versions.
 
-    Its back end on a file system knows no object versions, so it works in memory. Since Google's storage loses nothing
-    when it cannot be reached, the newest version of each object is taken out before the server ends, and put back
-    when it starts.
+    Its file system back end has no object versions, so it runs in memory. Google's storage keeps its objects during an
+    outage. So the newest version of each object is saved before the server ends, and restored at its start.
     """
 
     def __init__(self, folder: Path, bucket: str = "mlops") -> None:
@@ -183,7 +182,7 @@ class Gcs(Server):
     def answers(self) -> bool:
         return status_of(f"{self.url}/storage/v1/b") == 200
 
-    def furnish(self) -> None:
+    def set_up(self) -> None:
         for bucket, (versioned, objects) in (self._kept or {self.bucket: (True, {})}).items():
             self.create(bucket, versioned=versioned)
             for name, data in objects.items():
@@ -194,7 +193,7 @@ class Gcs(Server):
             self._kept = {bucket: (self._versioned(bucket), self.objects(bucket)) for bucket in self._buckets()}
 
     def create(self, bucket: str, *, versioned: bool = True) -> str:
-        """Make a bucket; its address."""
+        """Create a bucket, and return its address."""
         self._ask("POST", "/storage/v1/b?project=p", json={"name": bucket, "versioning": {"enabled": versioned}})
         return f"gs://{bucket}"
 
@@ -204,7 +203,7 @@ class Gcs(Server):
         self._ask("POST", f"/upload/storage/v1/b/{bucket}/o", params=where, content=data)
 
     def objects(self, bucket: str) -> dict[str, bytes]:
-        """The newest version of each object."""
+        """Return the newest version of each object by name."""
         found = self._ask("GET", f"/storage/v1/b/{bucket}/o").json().get("items", [])
         return {item["name"]: self._ask("GET", item["mediaLink"]).content for item in found}
 
@@ -230,15 +229,15 @@ class Gcs(Server):
 
 
 class MLflowServer(Server):
-    """MLflow's server with passwords: its tables in PostgreSQL, artifacts in a bucket that only the server talks to.
+    """MLflow's server with passwords. Its tables are in PostgreSQL, and it serves artifacts from a bucket.
 
     Args:
-        folder: where its log lies.
-        postgres: a running server; the database `mlflow` is made there.
+        folder: the folder of its log.
+        postgres: a running server, in which the database `mlflow` is created.
         gcs: a running server.
     """
 
-    patience = 240.0  # its modules take a minute to import without byte code on a busy machine
+    start_within = 240.0  # on a busy machine without byte code its imports take a minute
     user, password = "admin", "the password of MLflow"
 
     def __init__(self, folder: Path, postgres: Postgres, gcs: Gcs) -> None:
@@ -283,5 +282,5 @@ def _postgres_program(name: str) -> Path:
     installed = sorted(Path("/usr/lib/postgresql").glob(f"*/bin/{name}"), key=lambda path: int(path.parts[4]))
     found = str(installed[-1]) if installed else shutil.which(name)
     if found is None:
-        raise RuntimeError(f"{name} is in no folder of PATH nor /usr/lib/postgresql/*/bin: install PostgreSQL")
+        raise RuntimeError(f"{name} was not found in PATH or /usr/lib/postgresql/*/bin: install PostgreSQL")
     return Path(found)

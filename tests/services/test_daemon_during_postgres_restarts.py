@@ -1,4 +1,4 @@
-"""Dagster's own daemon on a PostgreSQL that is restarted again and again: the loop goes on without a person."""
+"""Dagster's daemon while PostgreSQL restarts repeatedly: the loop continues without manual action."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from servers import Postgres
-from test_same_records_on_servers import again_and_again
+from test_same_records_on_servers import repeatedly
 from worlds import at
 
 from mlops_assets.cli.instance import dagster_home, instance_of
@@ -20,11 +20,11 @@ from mlops_assets.resources.settings import ROOT, Settings
 
 E2E = Path(__file__).parents[1] / "e2e"
 RESTARTED_EVERY = 15.0
-"""Seconds: a run of this world takes about as long."""
+"""Seconds between two restarts; a run of this project takes about as long."""
 
 
 def dagster_dev(settings: Settings, postgres: Postgres) -> Started:
-    """Webserver, daemon and the code location of the end-to-end test."""
+    """Start webserver, daemon and the code location of the end-to-end test."""
     port = free_port(0)
     environment = {
         **postgres.environment(),
@@ -51,17 +51,17 @@ def test_replay_ends_as_usual_while_postgresql_restarts_repeatedly(
         settings = Settings(home=tmp_path / "state")
         settings.home.mkdir()
         project_context = ProjectResources(SPEC, settings)
-        heard: list[Unreachable] = []
+        outages: list[Unreachable] = []
         dagster = dagster_dev(settings, postgres)
         try:
             dagster.wait_until_ready("/server_info")
             browser = Browser(dagster)
             assert browser.wait(browser.click("bootstrap")) == "SUCCESS"
-            with instance_of(settings) as instance, again_and_again(postgres.restart, every=RESTARTED_EVERY):
+            with instance_of(settings) as instance, repeatedly(postgres.restart, every=RESTARTED_EVERY):
                 list(
                     advance(
                         project_context,
-                        DagsterLoop(instance, project_context, report_unreachable=heard.append),
+                        DagsterLoop(instance, project_context, report_unreachable=outages.append),
                         until=at(WINDOWS),
                     )
                 )
@@ -76,5 +76,5 @@ def test_replay_ends_as_usual_while_postgresql_restarts_repeatedly(
             end_recorded(settings.pids)
             dagster.process.wait()
             project_context.endpoint.stop()
-            sys.stdout.write(f"no server was found {len(heard)} times: {[str(error) for error in heard]}\n")
+            sys.stdout.write(f"a server did not answer {len(outages)} times: {[str(error) for error in outages]}\n")
             sys.stdout.write((settings.home / "dagster.log").read_text()[-20_000:])

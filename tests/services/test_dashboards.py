@@ -1,6 +1,6 @@
-"""Every query of every dashboard, asked of a real InfluxDB that holds points of every measurement.
+"""All queries of all dashboards on a real InfluxDB that has points of every measurement.
 
-This shows that the queries find what they should; it does not show that Grafana draws it.
+The tests show that the queries return the right rows. They do not show that Grafana draws them.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from bundles import prices_spec, rentals_spec
-from points import STEPS, Point, points
+from sample_points import STEPS, Point, points
 from servers import BUCKET, ORG, Influx
 
 from mlops_assets.cli.projects import specs
@@ -27,7 +27,7 @@ ALL = {**specs(), "rentals": rentals_spec(), "prices": prices_spec()}
 
 @pytest.fixture(scope="module")
 def influx(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    """A client of an InfluxDB of its own, with points of every measurement for every project."""
+    """A client of a separate InfluxDB with points of every measurement for each project."""
     from influxdb_client import InfluxDBClient
 
     with (
@@ -45,7 +45,7 @@ def _write(client: Any) -> None:
 
 
 def write(client: Any, found: Iterable[Point]) -> None:
-    """Write points whose names are checked."""
+    """Write points, and check that their names are known."""
     from influxdb_client import Point as InfluxPoint
     from influxdb_client import WritePrecision
     from influxdb_client.client.write_api import SYNCHRONOUS
@@ -95,7 +95,7 @@ def test_every_query_of_the_overview_returns_rows_of_each_project(influx: Any) -
 
 
 def test_queries_work_for_a_project_without_losses_and_windows(influx: Any) -> None:
-    """Only a bootstrap and a person's request lie behind it: no former champion, no window, no losses."""
+    """The project has had a bootstrap and a manual request only: no former champion, no window, no losses."""
     spec = rentals_spec(name="young")
     start = Timeline(spec).start
     young: list[Point] = [

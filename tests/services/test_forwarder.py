@@ -1,4 +1,4 @@
-"""The forwarder loses nothing and doubles nothing, whatever happens to it or to InfluxDB; and it says what is wrong."""
+"""The forwarder writes each record once, also after failures of its own and of InfluxDB, and reports errors."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-from logs import T0, ForwarderProcess, answers, forwarding, open_log
+from prediction_logs import T0, ForwarderProcess, forwarding, open_log, predictions
 from servers import BUCKET, ORG, Influx, wait_until
 
 from mlops_assets.ledger.facts import WindowLabelled
@@ -27,7 +27,7 @@ CHUNK = 200
 
 @pytest.fixture
 def own(tmp_path: Path) -> Iterator[Influx]:
-    """An InfluxDB that may be ended."""
+    """An InfluxDB that the test may stop."""
     with Influx(tmp_path / "influx") as server:
         yield server
 
@@ -37,8 +37,8 @@ def reader(influx: Influx, log: PredictionLog, project: str, within: float = 60.
     return InfluxPredictions(server, project, lambda: forwarding_backlog(log), within)
 
 
-def there(influx: Influx, log: PredictionLog, project: str) -> int:
-    """How many events have an answer in InfluxDB, once all is forwarded."""
+def predictions_in_influxdb(influx: Influx, log: PredictionLog, project: str) -> int:
+    """Wait until all is forwarded, and return how many events have a prediction in InfluxDB."""
     return reader(influx, log, project).counts(project)["answered"]
 
 
@@ -47,19 +47,19 @@ def test_forwarder_killed_20_times_writes_each_record_once(influx: Influx, tmp_p
     with open_log(tmp_path, "killed") as log:
         found = ForwarderProcess(tmp_path, influx.environment())
         for number in range(20):
-            log.record(answers(log, "killed", number * 3 * CHUNK, (number + 1) * 3 * CHUNK))
+            log.record(predictions(log, "killed", number * 3 * CHUNK, (number + 1) * 3 * CHUNK))
             found.start()
             wait_until(found.ready, 30)
             time.sleep(draw.uniform(0, 0.3))
             found.end(signal.SIGKILL)
         with forwarding(tmp_path, influx.environment()):
-            assert there(influx, log, "killed") == log.counts("killed")["answered"] == 60 * CHUNK
+            assert predictions_in_influxdb(influx, log, "killed") == log.counts("killed")["answered"] == 60 * CHUNK
 
 
 def test_influxdb_killed_during_writes_has_all_records_at_the_end(own: Influx, tmp_path: Path) -> None:
     with open_log(tmp_path, "down") as log, forwarding(tmp_path, own.environment()) as found:
         for number in range(6):
-            log.record(answers(log, "down", number * CHUNK, (number + 1) * CHUNK))
+            log.record(predictions(log, "down", number * CHUNK, (number + 1) * CHUNK))
             if number in (1, 3):
                 own.kill()
             if number == 2:
@@ -69,7 +69,7 @@ def test_influxdb_killed_during_writes_has_all_records_at_the_end(own: Influx, t
             if number in (2, 4):
                 own.start()
             time.sleep(0.5)
-        assert there(own, log, "down") == 6 * CHUNK
+        assert predictions_in_influxdb(own, log, "down") == 6 * CHUNK
         wait_until(found.ready, 30)
 
 
@@ -77,7 +77,7 @@ def test_absent_influxdb_is_reported_and_waited_for(own: Influx, tmp_path: Path)
     environment = own.environment()
     own.stop()
     with open_log(tmp_path, "early") as log:
-        log.record(answers(log, "early", 0, 10))
+        log.record(predictions(log, "early", 0, 10))
         found = ForwarderProcess(tmp_path, environment)
         found.start()
         try:
@@ -85,7 +85,7 @@ def test_absent_influxdb_is_reported_and_waited_for(own: Influx, tmp_path: Path)
             wait_until(lambda: "does not answer" in found.log.read_text(), 10)
             assert not found.ready() and found.get("/healthz").status_code == 200  # type: ignore[union-attr]
             own.start()
-            assert there(own, log, "early") == 10
+            assert predictions_in_influxdb(own, log, "early") == 10
             assert found.end() == 0
         finally:
             if found.process is not None and found.process.poll() is None:
@@ -119,19 +119,19 @@ def test_field_type_conflict_pauses_only_its_own_log(own: Influx, tmp_path: Path
     )
     assert taken.status_code == 204
     with open_log(tmp_path, "typed") as log, forwarding(tmp_path, own.environment()) as found:
-        log.record(answers(log, "typed", 0, 10))
+        log.record(predictions(log, "typed", 0, 10))
         log.record_requests([RequestLine(T0, T0, 200, 1.5, "champion", 10)] * 7, rss=None)
-        wait_until(lambda: forwarding_backlog(log) == 10, 20)  # the log of requests goes on
+        wait_until(lambda: forwarding_backlog(log) == 10, 20)  # requests are still forwarded
         wait_until(lambda: not found.ready(), 20)
         problem = found.get("/readyz").json()["problem"]  # type: ignore[union-attr]
         assert "field type conflict" in problem and "prediction" in problem
-        assert forwarding_backlog(log) == 10  # nothing is lost: it goes on when somebody has mended it
+        assert forwarding_backlog(log) == 10  # the records are kept until the conflict is resolved
 
 
 def test_metrics_have_the_backlog_and_sigterm_ends_forwarder_in_time(influx: Influx, tmp_path: Path) -> None:
     with open_log(tmp_path, "measured") as log, forwarding(tmp_path, influx.environment()) as found:
-        log.record(answers(log, "measured", 0, 50))
-        assert there(influx, log, "measured") == 50
+        log.record(predictions(log, "measured", 0, 50))
+        assert predictions_in_influxdb(influx, log, "measured") == 50
         metrics = found.get("/metrics").text  # type: ignore[union-attr]
         assert 'mlops_forwarder_records_total{project="measured",source="answers"} 50.0' in metrics
         assert influx.token not in metrics + found.log.read_text()
@@ -142,7 +142,7 @@ def test_metrics_have_the_backlog_and_sigterm_ends_forwarder_in_time(influx: Inf
 
 def test_tags_of_predictions_have_bounded_cardinality(influx: Influx, tmp_path: Path) -> None:
     with open_log(tmp_path, "tagged") as log, forwarding(tmp_path, influx.environment()):
-        log.record(answers(log, "tagged", 0, 30))
+        log.record(predictions(log, "tagged", 0, 30))
         read = reader(influx, log, "tagged")
         assert read.counts("tagged")["answered"] == 30
         rows = read.server.query(
@@ -157,8 +157,8 @@ def test_fact_without_its_labels_pauses_only_the_ledger(influx: Influx, tmp_path
     lost = WindowLabelled(at=T0, window="2011-04-02T04:00:00Z", data_version="0" * 32, rows=1)
     with open_log(tmp_path, "kept") as log, forwarding(tmp_path, influx.environment()) as found:
         Ledger(Settings(home=tmp_path).ledger).append("gone", lost)
-        log.record(answers(log, "kept", 0, 10))
-        assert there(influx, log, "kept") == 10
+        log.record(predictions(log, "kept", 0, 10))
+        assert predictions_in_influxdb(influx, log, "kept") == 10
         wait_until(lambda: not found.ready(), 30)
         problem = found.get("/readyz")
         assert problem is not None and "labels of window 2011-04-02T04:00:00Z" in problem.json()["problem"]

@@ -1,4 +1,4 @@
-"""PredictionLog comes back from InfluxDB as the service logged it."""
+"""Telemetry that is read from InfluxDB is the same as that in the service's log."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from logs import HOUR, T0, answers, fill, open_log
+from prediction_logs import HOUR, T0, fill, open_log, predictions
 from servers import BUCKET, ORG, Influx
 
 from mlops_assets.errors import TelemetryError
@@ -25,7 +25,7 @@ def server_at(influx: Influx) -> Server:
 
 
 def forward(log: PredictionLog, project: str, influx: Influx) -> None:
-    """Bring all that is in a log."""
+    """Forward all records of a log."""
     stop = threading.Event()
     forwarder = Forwarder(server_at(influx), lambda: {(project, t): LogSource(project, log, t) for t in TABLES}, stop)
     thread = threading.Thread(target=forwarder.run)
@@ -36,7 +36,7 @@ def forward(log: PredictionLog, project: str, influx: Influx) -> None:
 
 
 def require_same(left: pd.DataFrame, right: pd.DataFrame) -> None:
-    """Equal to the bit; a missing feature equals a missing one."""
+    """Require identical frames; missing features are equal."""
     plain = [frame.assign(features=frame["features"].map(repr)) for frame in (left, right)]
     pd.testing.assert_frame_equal(*plain, check_exact=True)
 
@@ -67,7 +67,7 @@ def test_predictions_of_all_versions_for_an_event_are_found(
     both: tuple[PredictionLog, InfluxPredictions, str],
 ) -> None:
     log, read, project = both
-    ids = [answer.event_id for answer in answers(log, project, 0, 2)]
+    ids = [answer.event_id for answer in predictions(log, project, 0, 2)]
     here, there = log.prediction_records_of(ids), read.prediction_records_of(ids)
     assert sorted(here["role"]) == ["ad_hoc"] * 4 + ["champion"] * 2 + ["shadow"] * 2
     require_same(here, there)
@@ -95,8 +95,8 @@ def test_forwarding_a_log_again_changes_nothing(
 
 def test_reader_waits_for_forwarder_and_reports_its_absence(influx: Influx, tmp_path: Path) -> None:
     with open_log(tmp_path, "waits") as log:
-        log.record(answers(log, "waits", 0, 3))
+        log.record(predictions(log, "waits", 0, 3))
         read = InfluxPredictions(server_at(influx), "waits", lambda: forwarding_backlog(log), wait_within=0.3)
-        with pytest.raises(TelemetryError, match="3 records of the service's log are not in InfluxDB") as caught:
+        with pytest.raises(TelemetryError, match="3 records of the log are not in InfluxDB") as caught:
             read.predictions("waits", T0, T0 + HOUR)
         assert "start it" in str(caught.value)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from faulty import Way, way_to
+from faulty_proxy import FaultyProxy, proxy_to
 from lake_rules import WINDOW, LakeRules, publish, rows
 from servers import Gcs, free_port
 
@@ -33,7 +33,7 @@ lake, base, refused = Lake(sys.argv[1]), float(sys.argv[2]), 0
 print("ready", flush=True)
 sys.stdin.readline()
 for number in range(25):
-    time.sleep(random.uniform(0, 0.05))  # in lockstep the same one would win each time
+    time.sleep(random.uniform(0, 0.05))  # without random pauses the same writer would win each time
     try:
         publish(lake, rows(base + number))
     except Refused:
@@ -43,9 +43,9 @@ print(refused)
 
 
 @pytest.fixture
-def way(gcs: Gcs, monkeypatch: pytest.MonkeyPatch) -> Iterator[Way]:
-    """What lies between the lake and the bucket."""
-    with way_to(gcs.url) as found:
+def proxy(gcs: Gcs, monkeypatch: pytest.MonkeyPatch) -> Iterator[FaultyProxy]:
+    """The proxy between the lake and the bucket."""
+    with proxy_to(gcs.url) as found:
         monkeypatch.setenv("STORAGE_EMULATOR_HOST", found.url)
         yield found
 
@@ -56,15 +56,15 @@ def root(gcs: Gcs) -> str:
 
 
 @pytest.fixture
-def lake(root: str, way: Way) -> Lake:
+def lake(root: str, proxy: FaultyProxy) -> Lake:
     return Lake(root)
 
 
-class TestInABucket(LakeRules):
-    """Google Cloud Storage, as fake-gcs-server plays it."""
+class TestBucket(LakeRules):
+    """The rules for a lake in Google Cloud Storage, emulated by fake-gcs-server."""
 
 
-def test_two_writing_processes_never_mix_their_rows(root: str, way: Way) -> None:
+def test_two_writing_processes_never_mix_their_rows(root: str, proxy: FaultyProxy) -> None:
     writers = [
         subprocess.Popen(
             [sys.executable, "-c", WRITER, root, base], text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE
@@ -87,51 +87,51 @@ def test_two_writing_processes_never_mix_their_rows(root: str, way: Way) -> None
             seen.add(value)
     refused = [int(each.communicate()[0]) for each in writers]
     assert [each.returncode for each in writers] == [0, 0]
-    # each was overtaken at times, and got through at others
+    # each writer was refused some times and succeeded at others
     assert all(0 < number < 25 for number in refused), refused
     assert {value >= 1000 for value in seen} == {True, False}
     assert lake.row_count("p", "raw_data", WINDOW) == 5
 
 
-def test_write_whose_response_is_lost_succeeds(lake: Lake, way: Way) -> None:
-    """It is tried again, and refused then, since what is there is its own."""
+def test_write_whose_response_is_lost_succeeds(lake: Lake, proxy: FaultyProxy) -> None:
+    """The client repeats the write, which the precondition refuses: the object is already the writer's own."""
     publish(lake, rows(1.0))
-    way.fail("lose", 1, "POST", "current.json")
+    proxy.fail("lose", 1, "POST", "current.json")
     seen = lake.look("p", "raw_data", WINDOW)
     version = lake.stage("p", "raw_data", WINDOW, rows(2.0))
     lake.publish("p", "raw_data", WINDOW, version, seen)
-    assert "lose" in [fate for _, _, fate in way.seen]
+    assert "lose" in [fate for _, _, fate in proxy.seen]
     assert lake.version("p", "raw_data", WINDOW) == version
 
 
-def test_overloaded_bucket_is_retried(lake: Lake, way: Way) -> None:
+def test_overloaded_bucket_is_retried(lake: Lake, proxy: FaultyProxy) -> None:
     for method, part in (("GET", "current.json"), ("POST", "current.json"), ("POST", "/upload/"), ("GET", "parquet")):
-        way.fail("refuse", 1, method, part)
+        proxy.fail("refuse", 1, method, part)
         value = float(next(NUMBER))
         publish(lake, rows(value))
         assert lake.read_window("p", "raw_data", WINDOW)["x"].unique().tolist() == [value]
-        assert "refuse" in [fate for _, _, fate in way.seen], (method, part)
-        way.seen.clear()
+        assert "refuse" in [fate for _, _, fate in proxy.seen], (method, part)
+        proxy.seen.clear()
 
 
 def test_bucket_outage_raises_and_keeps_published_windows(
-    lake: Lake, way: Way, monkeypatch: pytest.MonkeyPatch
+    lake: Lake, proxy: FaultyProxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     publish(lake, rows(1.0))
     monkeypatch.setattr(objects, "ALL_TRIES", 2.0)
     other = Lake(f"gs://{lake.objects.name}/lake")  # type: ignore[attr-defined]
     seen = other.look("p", "raw_data", WINDOW)
     version = other.stage("p", "raw_data", WINDOW, rows(2.0))
-    way.fail("refuse", 1000, "POST", "current.json")
+    proxy.fail("refuse", 1000, "POST", "current.json")
     with pytest.raises(LakeUnreachable, match=r"bucket gs://lake-\d+.*MLOPS_ASSETS_LAKE_URL"):
         other.publish("p", "raw_data", WINDOW, version, seen)
-    way.fate = lambda method, what: "pass"
+    proxy.fate = lambda method, what: "pass"
     assert lake.read_window("p", "raw_data", WINDOW)["x"].unique().tolist() == [1.0]
     other.publish("p", "raw_data", WINDOW, version, seen)
     assert lake.version("p", "raw_data", WINDOW) == version
 
 
-def test_bucket_without_versioning_is_refused_before_the_first_write(gcs: Gcs, way: Way) -> None:
+def test_bucket_without_versioning_is_refused_before_the_first_write(gcs: Gcs, proxy: FaultyProxy) -> None:
     name = f"plain-{next(NUMBER)}"
     gcs.create(name, versioned=False)
     with pytest.raises(LakeError, match=rf"bucket gs://{name}: object versioning is off.*gs://{name} --versioning"):
@@ -139,18 +139,18 @@ def test_bucket_without_versioning_is_refused_before_the_first_write(gcs: Gcs, w
     assert gcs.objects(name) == {}
 
 
-def test_missing_or_forbidden_bucket_raises_at_once(root: str, way: Way) -> None:
+def test_missing_or_forbidden_bucket_raises_at_once(root: str, proxy: FaultyProxy) -> None:
     with pytest.raises(LakeError, match=r"it does not exist.*MLOPS_ASSETS_LAKE_URL"):
         Lake("gs://no-such-bucket/lake").published("p", "raw_data")
-    way.fate = lambda method, what: "forbid"
+    proxy.fate = lambda method, what: "forbid"
     with pytest.raises(LakeError, match=r"it refuses.*default credentials"):
         Lake(root).published("p", "raw_data")
-    assert len([fate for _, _, fate in way.seen if fate == "forbid"]) == 1
+    assert len([fate for _, _, fate in proxy.seen if fate == "forbid"]) == 1
 
 
 def test_missing_credentials_raise_at_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.delenv("STORAGE_EMULATOR_HOST", raising=False)
-    monkeypatch.setenv("CLOUDSDK_CONFIG", str(tmp_path))  # nobody's own
+    monkeypatch.setenv("CLOUDSDK_CONFIG", str(tmp_path))  # an empty configuration
     monkeypatch.delenv("GOOGLE_APPLICATION_CREDENTIALS", raising=False)
     monkeypatch.setenv("NO_GCE_CHECK", "true")
     with pytest.raises(LakeError, match=r"bucket gs://mlops: it refuses.*default credentials") as caught:
@@ -170,7 +170,7 @@ except LakeError as error:
 
 @contextmanager
 def metadata_service(status: int) -> Iterator[str]:
-    """A node's metadata service, as Workload Identity has it, that answers questions for an account with a status."""
+    """Run a node's metadata service, as with Workload Identity, that answers requests for an account with a status."""
 
     class Answers(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -184,7 +184,7 @@ def metadata_service(status: int) -> Iterator[str]:
             self.wfile.write(body)
 
         def log_message(self, *_: object) -> None:
-            """Say nothing."""
+            """Log nothing."""
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Answers) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
@@ -199,7 +199,7 @@ def test_overloaded_metadata_service_is_unreachable_missing_account_is_not(
     own = ("STORAGE_EMULATOR_HOST", "GOOGLE_APPLICATION_CREDENTIALS", "NO_GCE_CHECK")
     environment = {name: value for name, value in os.environ.items() if name not in own}
     with metadata_service(status) as address:
-        # a process of its own: Google's library reads the address when it is imported
+        # in a separate process, since Google's library reads the address at import
         environment |= {"GCE_METADATA_HOST": address, "GCE_METADATA_IP": address, "CLOUDSDK_CONFIG": str(tmp_path)}
         command = [sys.executable, "-c", READER]
         done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
@@ -214,7 +214,7 @@ def test_bucket_without_a_server_is_unreachable(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_overwritten_pointer_can_be_restored_from_the_bucket(lake: Lake) -> None:
-    """What versioning is asked for."""
+    """This is why the bucket must have object versioning."""
     from google.cloud.storage import Client
 
     first = publish(lake, rows(1.0))
@@ -226,10 +226,10 @@ def test_overwritten_pointer_can_be_restored_from_the_bucket(lake: Lake) -> None
     assert first in Client().bucket(name).blob(path, generation=seen.pointer.mark).download_as_text()
 
 
-def test_forbidden_write_names_the_credentials(lake: Lake, way: Way) -> None:
+def test_forbidden_write_names_the_credentials(lake: Lake, proxy: FaultyProxy) -> None:
     publish(lake, rows(1.0))
     seen = lake.look("p", "raw_data", WINDOW)
-    way.fail("forbid", 10, "POST", "/upload/")
+    proxy.fail("forbid", 10, "POST", "/upload/")
     with pytest.raises(LakeError, match=r"it refuses.*roles on the bucket") as caught:
         lake.stage("p", "raw_data", WINDOW, rows(2.0))
     assert not isinstance(caught.value, LakeUnreachable)

@@ -24,13 +24,13 @@ def url(postgres: Postgres, monkeypatch: pytest.MonkeyPatch) -> str:
     return postgres.create(f"ledger_{next(NUMBER)}")
 
 
-class TestOnPostgresql(LedgerRules):
-    """What a team runs."""
+class TestPostgresql(LedgerRules):
+    """The rules for a ledger on PostgreSQL."""
 
 
 @pytest.fixture
 def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Postgres]:
-    """One that a test may stop."""
+    """A PostgreSQL that the test may stop."""
     monkeypatch.setenv("PGPASSWORD", Postgres.password)
     with Postgres(tmp_path / "postgres") as server:
         yield server

@@ -1,4 +1,4 @@
-"""One history, embedded and on servers that fail one after the other: the same answers, reports and decisions."""
+"""A replay with embedded stores, and on servers of which one after the other fails: both give the same records."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from typing import Any
 
 import psutil
 import pytest
-from faulty import Way, way_to
+from faulty_proxy import FaultyProxy, proxy_to
 from live import all_servers
-from logs import forwarding
 from plays import Play, playing
+from prediction_logs import forwarding
 from records import canonical, differences
 from servers import Server
 from test_dashboards import rows
@@ -31,16 +31,16 @@ from mlops_assets.timeline import iso
 
 WINDOWS = 9
 OUTAGE = timedelta(minutes=2)
-"""So long InfluxDB is away: work fails meanwhile, and goes on without a person."""
+"""Duration of InfluxDB's outage: runs fail meanwhile, and the loop continues without manual action."""
 KILLED_AT = at(5) + 12 * HOUR
-"""In the midst of a window's requests: after the last of them the repair's own would count in the next window."""
+"""A moment within a window: after its last request, the request of the repair would count in the next window."""
 REPEATED = {iso(at(5))}
 """Windows in which the endpoint is killed."""
 pytestmark = pytest.mark.timeout(1200)
 
 
 def turning() -> ProjectSpec:
-    """A world whose rule turns in its fourth window: one retraining follows."""
+    """Return a project that retrains once: its target depends otherwise on its inputs from the fourth window on."""
     policy = {
         "when": {"type": "performance", "ratio": 1.5, "first": 2, "last": 2},
         "cooldown": "4d",
@@ -60,23 +60,27 @@ def embedded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Play]:
 @pytest.fixture(scope="module")
 def on_servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Play]:
     folder = tmp_path_factory.mktemp("servers")
-    with all_servers(folder) as servers, way_to(servers["bucket"].url) as way, pytest.MonkeyPatch.context() as patch:
+    with (
+        all_servers(folder) as servers,
+        proxy_to(servers["bucket"].url) as proxy,
+        pytest.MonkeyPatch.context() as patch,
+    ):
         environment = {name: value for server in servers.values() for name, value in server.environment().items()}
-        for name, value in {**environment, "STORAGE_EMULATOR_HOST": way.url}.items():
+        for name, value in {**environment, "STORAGE_EMULATOR_HOST": proxy.url}.items():
             patch.setenv(name, value)
         home = folder / "state"
         home.mkdir()
         with forwarding(home, environment), playing(turning(), home) as play:
             play.harness.patience = 3 * OUTAGE
             for window in range(WINDOWS):
-                with fault_of(window, play, servers, way):
+                with fault_of(window, play, servers, proxy):
                     until(play, window + 1)
             until(play, WINDOWS)
             yield play
 
 
 def until(play: Play, window: int) -> None:
-    """Play to the beginning of a window. A sensor whose tick finds no ledger is asked again, as the daemon would."""
+    """Replay to the beginning of a window. A tick that does not reach the ledger is repeated, as the daemon does."""
     while True:
         with suppress(LedgerUnreachable):
             play.harness.advance(until=at(window))
@@ -84,25 +88,25 @@ def until(play: Play, window: int) -> None:
 
 
 @contextmanager
-def fault_of(window: int, play: Play, servers: dict[str, Server], way: Way) -> Iterator[None]:
-    """What happens to the servers while a window is played."""
+def fault_of(window: int, play: Play, servers: dict[str, Server], proxy: FaultyProxy) -> Iterator[None]:
+    """Let servers fail while a window is replayed."""
     if window == 1:
         servers["MLflow"].stop()
         yield
         servers["MLflow"].start()
     elif window == 2:
-        with again_and_again(servers["PostgreSQL"].restart, every=2.0):
+        with repeatedly(servers["PostgreSQL"].restart, every=2.0):
             yield
     elif window == 4:
-        way.fail("refuse", 2, "POST", "current.json")
+        proxy.fail("refuse", 2, "POST", "current.json")
         yield
-        way.fail("lose", 1, "POST", "current.json")
-        assert [fate for _, _, fate in way.seen].count("refuse") == 2
+        proxy.fail("lose", 1, "POST", "current.json")
+        assert [fate for _, _, fate in proxy.seen].count("refuse") == 2
     elif window == 5:
         with killed_before_request(play, KILLED_AT) as killed:
             yield
         assert len(killed) == 1
-        assert [fate for _, _, fate in way.seen].count("lose") == 1
+        assert [fate for _, _, fate in proxy.seen].count("lose") == 1
     elif window == 6:
         servers["InfluxDB"].kill()
         starting = threading.Timer(OUTAGE.total_seconds(), servers["InfluxDB"].start)
@@ -116,8 +120,8 @@ def fault_of(window: int, play: Play, servers: dict[str, Server], way: Way) -> I
 
 
 @contextmanager
-def again_and_again(action: Callable[[], None], every: float) -> Iterator[None]:
-    """Do something at once and every so many seconds meanwhile."""
+def repeatedly(action: Callable[[], None], every: float) -> Iterator[None]:
+    """Carry out an action at once, and repeat it at an interval (in seconds) during the block."""
     end = threading.Event()
 
     def repeat() -> None:
@@ -136,7 +140,7 @@ def again_and_again(action: Callable[[], None], every: float) -> Iterator[None]:
 
 @contextmanager
 def killed_before_request(play: Play, moment: datetime) -> Iterator[list[int]]:
-    """The endpoint is killed once, when the scorer is about to ask at a moment; the processes that were."""
+    """Kill the endpoint once, before the scorer's request of a moment; yield the ids of the killed processes."""
     killed: list[int] = []
     invoke = Endpoint.invoke
 
@@ -156,7 +160,7 @@ def kill_endpoint(play: Play) -> int:
     assert record is not None
     service = psutil.Process(record.pid)
     service.kill()
-    # a child of this process must be waited for, or it stays a zombie
+    # a killed child of this process stays a zombie until it is waited for
     service.wait(10)
     return record.pid
 
@@ -166,13 +170,13 @@ def test_records_on_servers_are_identical_to_embedded_ones(embedded: Play, on_se
     for records in found:
         for report in records["reports"]:
             if report["report"] == "health" and report["window"] in REPEATED:
-                # asking a service again that was killed is a request more
+                # the repeated request to the killed service is counted too
                 del report["summary"]["requests"], report["summary"]["errors"]
     assert differences(*found) == []
 
 
 def test_loop_has_retrained_and_promoted(on_servers: Play) -> None:
-    """The history is worth comparing."""
+    """The replay contains a retraining and a promotion, so the comparison is not empty."""
     history = on_servers.view
     assert [deployment_period.cause for deployment_period in history.deployment_periods] == ["bootstrap", "retraining"]
     assert on_servers.context.endpoint.serving() == history.deployment_periods[-1].version
@@ -211,5 +215,5 @@ def test_every_dashboard_query_returns_rows_of_the_loop(on_servers: Play) -> Non
     ]
     with InfluxDBClient(str(settings.influx_url), token, org=settings.influx_org, timeout=60_000) as client:
         found = [(title, rows(client, query, *span)) for title, query, *span in asked]
-    # in this history no event was missed and no window quarantined; test_dashboards asks for these by hand-made points
+    # this replay has no missed event and no quarantined window; test_dashboards.py queries hand-written ones
     assert {title for title, records in found if not records} == {"Missed events", "Windows in quarantine"}

@@ -1,4 +1,4 @@
-"""`serve endpoint`: the service alone, started from ledger and registry, or from what it served last."""
+"""`mlops-assets serve endpoint`: it starts with the versions of ledger and registry, or with those it served last."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def wait_until_it_answers(url: str, process: subprocess.Popen[bytes], log: Path,
 
 @pytest.fixture(scope="module")
 def mlflow_url(versions: Versions, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A real MLflow server that hands out artifacts; versions 1 and 2 of `rentals` are registered there."""
+    """A real MLflow server that serves artifacts; versions 1 and 2 of `rentals` are registered there."""
     folder, url = tmp_path_factory.mktemp("mlflow"), f"http://127.0.0.1:{(port := free_port())}"
     stores = ["--backend-store-uri", f"sqlite:///{folder / 'mlflow.db'}", "--artifacts-destination", str(folder / "a")]
     where = ["--serve-artifacts", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
@@ -99,7 +99,7 @@ def _register(url: str, versions: list[Version], folder: Path) -> None:
 
 @pytest.fixture
 def home(tmp_path: Path, rentals: dict[int, Version]) -> Settings:
-    """An empty state folder, but for a ledger in which version 2 deployment periods and version 1 was the first."""
+    """A state folder with only a ledger, in which version 1 was promoted first and version 2 is the champion."""
     settings = Settings(home=tmp_path / "home")
     ledger = Ledger(settings.ledger)
     for number in (1, 2):
@@ -157,10 +157,10 @@ def test_service_starts_with_versions_of_ledger_and_registry(
         assert names == {p.relative_to(folder): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
 
 
-def test_runs_recognize_the_service_as_the_project_s_own(
+def test_runs_recognize_the_service_of_their_project(
     home: Settings, mlflow_url: str, rentals: dict[int, Version]
 ) -> None:
-    """A run that looks for the project's service leaves one alone that has the same settings."""
+    """A run does not restart a service that has the same settings."""
     settings = with_mlflow(home, mlflow_url)
     path = configure(rentals[1].spec, settings, settings.host, 8080)
     handle = ProjectResources(rentals[1].spec, settings).endpoint.service
@@ -176,11 +176,11 @@ def test_without_ledger_or_registry_the_last_served_version_starts(
 ) -> None:
     spec = rentals[1].spec
     nobody = f"http://127.0.0.1:{free_port()}"
-    # nothing is here yet: it says who cannot be reached
+    # there is no local copy yet: the error names the server
     with pytest.raises(RegistryError, match="could not be reached"):
         configure(spec, with_mlflow(home, nobody), "127.0.0.1", 0)
     before = configure(spec, with_mlflow(home, mlflow_url), "127.0.0.1", 0).read_text()
-    # what is here was checked when it was fetched, and needs no registry
+    # local copies were checked at their download and need no registry
     assert configure(spec, with_mlflow(home, nobody), "127.0.0.1", 0).read_text() == before
     lost = home.model_copy(update={"database_url": f"postgresql://nobody@127.0.0.1:{free_port()}/none"})
     with caplog.at_level(logging.WARNING):
@@ -241,8 +241,8 @@ def test_start_imports_neither_dagster_nor_mlflow_nor_pyarrow() -> None:
     code = (
         "import sys; sys.modules['pyarrow'] = None\n"
         "from mlops_assets.cli import app\n"
-        "from mlops_assets.cli import serving_endpoint, project contexts\n"
-        "desks.spec_of('bike_demand')\n"
+        "from mlops_assets.cli import endpoint, projects\n"
+        "projects.spec_of('bike_demand')\n"
         "import mlops_assets.serving.app\n"
         "print(*sorted({name.partition('.')[0] for name in sys.modules} & {'dagster', 'mlflow', 'h2o', 'evidently'}))"
     )

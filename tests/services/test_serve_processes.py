@@ -1,4 +1,4 @@
-"""Each part alone: ready when it is, told to end it ends, its exit status is its child's, its log is JSON."""
+"""`mlops-assets serve ...`: readiness, end on SIGTERM, exit code and JSON log of each process."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def free_ports(count: int) -> list[int]:
 
 @dataclass
 class Running:
-    """A part that was started."""
+    """A started process."""
 
     process: subprocess.Popen[bytes]
     health: int
@@ -58,13 +58,13 @@ class Running:
         pytest.fail(f"not ready: {found}\n{self.log.read_text()[-3000:]}")
 
     def end(self) -> int:
-        """Exit status after SIGTERM."""
+        """Send SIGTERM, and return the exit code."""
         self.process.send_signal(signal.SIGTERM)
         return self.process.wait(60)
 
     @property
     def killed(self) -> bool:
-        """Whether it did not end within the time it was given."""
+        """Whether the child did not end in time and was killed."""
         return any("is killed" in str(line.get("message")) for line in self.lines())
 
     def lines(self) -> list[dict[str, object]]:
@@ -72,7 +72,7 @@ class Running:
 
 
 class Starter:
-    """Starts parts on one state folder."""
+    """Starts processes on one state folder."""
 
     def __init__(self, home: Path) -> None:
         self.home, self.started = home, list[Running]()
@@ -102,12 +102,12 @@ def start(tmp_path: Path) -> Iterator[Starter]:
 
 
 def test_dagster_processes_start_separately_and_end_on_sigterm(start: Starter) -> None:
-    """One life of all three, since each start costs seconds."""
+    """One test for all three processes, since each start takes seconds."""
     port, ui = free_ports(2)
     code = ["--code", f"127.0.0.1:{port}"]
     webserver = start("webserver", "--port", str(ui), *code)
     daemon = start("daemon", *code)
-    # without its code location a webserver is alive, and not ready
+    # without its code location the webserver is alive but not ready
     deadline = time.monotonic() + 60
     while True:
         assert time.monotonic() < deadline
@@ -120,7 +120,7 @@ def test_dagster_processes_start_separately_and_end_on_sigterm(start: Starter) -
     assert webserver.ask("/healthz").status_code == 200
     assert 'mlops_part_ready{part="webserver"} 0.0' in webserver.ask("/metrics").text
 
-    # and is so as soon as that is there, as after a node was lost
+    # it becomes ready when the code location runs, as after the loss of a node
     location = start("code", "--port", str(port))
     location.wait_until_ready()
     for each in (webserver, daemon):
@@ -172,7 +172,7 @@ def test_child_that_ignores_sigterm_is_killed_with_its_children(start: Starter) 
     part.wait_until_ready()
     while len(part.lines()) < 3:
         time.sleep(0.05)
-    assert STOP_WITHIN <= 8  # what is left of ten seconds is for its own end
+    assert STOP_WITHIN <= 8  # the supervisor needs the rest of ten seconds for its own end
     assert part.end() == 128 + signal.SIGKILL
     assert part.killed
     lines = part.lines()
@@ -181,7 +181,7 @@ def test_child_that_ignores_sigterm_is_killed_with_its_children(start: Starter) 
     )
     assert {"event": "a record"} in lines
     with pytest.raises(ProcessLookupError):
-        while True:  # its parent is gone too; the first process of the machine takes note of its end
+        while True:  # its parent has ended too: the machine's first process reaps it
             os.kill(grandchild, 0)
             if Path(f"/proc/{grandchild}/stat").read_text().split()[2] == "Z":
                 raise ProcessLookupError

@@ -1,4 +1,4 @@
-"""Dagster's parts on PostgreSQL, and an endpoint whose servers are not there yet."""
+"""Processes that start before their servers: Dagster's daemon on PostgreSQL, and an endpoint."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ COMMAND = [sys.executable, "-c", "from mlops_assets.cli import app; app()", "ser
 
 @contextmanager
 def served(log: Path, environment: Mapping[str, str], *arguments: str) -> Iterator[subprocess.Popen[bytes]]:
-    """A part that was started; killed in the end if it still lives."""
+    """Run a process; it is ended after the block if it still runs."""
     with (
         log.open("wb") as output,
         subprocess.Popen(
@@ -82,7 +82,7 @@ def test_endpoint_waits_for_its_servers_and_logs_it(own: Postgres, tmp_path: Pat
         wait_until(lambda: "MLOPS_ASSETS_DATABASE_URL" in readiness(port)[1], 60)
         assert httpx.get(f"http://127.0.0.1:{port}/livez", timeout=5, trust_env=False).status_code == 200
         own.start()
-        # nothing deployment periods yet: it lives, and says that no version serves
+        # no version was promoted yet: the service runs and reports that no version serves
         wait_until(lambda: "problem" not in readiness(port)[1] and readiness(port)[0] == 503, 60)
         process.send_signal(signal.SIGTERM)
         assert process.wait(30) in (0, 128 + signal.SIGTERM, -signal.SIGTERM)

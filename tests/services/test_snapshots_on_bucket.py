@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from faulty import way_to
+from faulty_proxy import proxy_to
 from fsspec.config import conf as defaults
 from servers import Gcs, free_port
 
@@ -49,7 +49,7 @@ def test_dvc_pull_at_tag_restores_the_same_bytes(snapshots: Snapshots, gcs: Gcs,
     subprocess.run(command, check=True)
     committed = "".join(path.read_text() for path in (clone / ".dvc").iterdir() if path.is_file())
     assert gcs.url not in committed
-    # what belongs to this machine, a clone is told by its owner
+    # settings of this machine are not in the repository: a clone needs its own
     emulator = f"['remote \"storage\"']\n    endpointurl = {gcs.url}\n    allow_anonymous_login = true\n"
     (clone / ".dvc" / "config.local").write_text(emulator)
     with Repo(str(clone)) as repo:
@@ -57,15 +57,15 @@ def test_dvc_pull_at_tag_restores_the_same_bytes(snapshots: Snapshots, gcs: Gcs,
     assert md5((clone / "dataset.parquet").read_bytes()) == snapshot.md5
 
 
-@pytest.fixture(params=["refuses connections", "takes requests and is silent"])
+@pytest.fixture(params=["refuses connections", "accepts requests and does not answer"])
 def absent(request: pytest.FixtureRequest, gcs: Gcs) -> Iterator[str]:
-    """Where a bucket should answer."""
+    """An address at which no bucket answers."""
     if request.param == "refuses connections":
         yield f"http://127.0.0.1:{free_port()}"
         return
-    with way_to(gcs.url) as way:
-        way.fate = lambda method, what: "hang"
-        yield way.url
+    with proxy_to(gcs.url) as proxy:
+        proxy.fate = lambda method, what: "hang"
+        yield proxy.url
 
 
 def test_bucket_outage_leaves_no_tag_and_next_attempt_continues(
@@ -87,9 +87,9 @@ def test_bucket_outage_leaves_no_tag_and_next_attempt_continues(
 def test_bucket_that_refuses_dvc_is_not_reported_as_unreachable(
     snapshots: Snapshots, gcs: Gcs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with way_to(gcs.url) as way:
-        way.fate = lambda method, what: "forbid"
-        monkeypatch.setenv("STORAGE_EMULATOR_HOST", way.url)
+    with proxy_to(gcs.url) as proxy:
+        proxy.fate = lambda method, what: "forbid"
+        monkeypatch.setenv("STORAGE_EMULATOR_HOST", proxy.url)
         with pytest.raises(DatasetError) as found:
             take(snapshots)
     assert not isinstance(found.value, Unreachable)

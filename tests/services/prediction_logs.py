@@ -1,4 +1,4 @@
-"""An answer log as a service writes it, and a forwarder for it."""
+"""Prediction logs as a service writes them, and a forwarder process for them."""
 
 from __future__ import annotations
 
@@ -27,12 +27,14 @@ LEVELS = {"sky": ["clear", 'a b,c="d"\\']}
 
 
 def open_log(home: Path, project: str) -> PredictionLog:
-    """The answer log of a project in a state folder."""
+    """Open the prediction log of a project in a state folder."""
     return PredictionLog(telemetry_path(home / "projects", project))
 
 
-def answers(log: PredictionLog, project: str, first: int, after: int, *, text: bool = False) -> list[PredictionRecord]:
-    """Answers to the events of hours [first, after); with awkward values, and seeded."""
+def predictions(
+    log: PredictionLog, project: str, first: int, after: int, *, text: bool = False
+) -> list[PredictionRecord]:
+    """Return seeded predictions for the events of hours [first, after), with special characters and special floats."""
     number = log.feature_set(NAMES, LEVELS)
     made = []
     for hour in range(first, after):
@@ -69,11 +71,11 @@ def answers(log: PredictionLog, project: str, first: int, after: int, *, text: b
 
 
 def fill(log: PredictionLog, project: str, hours: int, *, text: bool = False) -> None:
-    """Answers by champion, shadow and for anybody; requests of all kinds."""
-    given = answers(log, project, 0, hours, text=text)
+    """Write predictions of all roles, and requests of all kinds."""
+    given = predictions(log, project, 0, hours, text=text)
     log.record(given)
     log.record([replace(answer, role="shadow", version=1) for answer in given])
-    for _ in range(2):  # the same may be asked many times
+    for _ in range(2):  # there may be many requests for the same event
         log.record([replace(answer, role="ad_hoc", due=None, entity="north") for answer in given[:5]])
     lines = [
         RequestLine(T0, T0 + number * HOUR / 4, 200 if number % 5 else 422, 1.5 + number, "champion", 3)
@@ -83,7 +85,7 @@ def fill(log: PredictionLog, project: str, hours: int, *, text: bool = False) ->
 
 
 class ForwarderProcess:
-    """`python -m mlops_assets.resources.telemetry.forwarder` over a state folder."""
+    """The process `python -m mlops_assets.resources.telemetry.forwarder` on a state folder."""
 
     def __init__(self, home: Path, environment: Mapping[str, str]) -> None:
         self.home, self.port = home, free_port()
@@ -92,7 +94,7 @@ class ForwarderProcess:
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        """Start it; it may not be ready yet."""
+        """Start the process; it may not be ready when this returns."""
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "mlops_assets.resources.telemetry.forwarder", "--port", str(self.port)],
@@ -102,27 +104,27 @@ class ForwarderProcess:
             )
 
     def end(self, how: signal.Signals = signal.SIGTERM, within: float = 10.0) -> int:
-        """End it; its exit status."""
+        """End the process, and return its exit code."""
         assert self.process is not None
         self.process.send_signal(how)
         return self.process.wait(within)
 
     def get(self, path: str) -> httpx.Response | None:
-        """What one of its addresses says; None while it does not listen."""
+        """Return the response to a GET request; None while the process does not listen."""
         try:
             return httpx.get(f"http://127.0.0.1:{self.port}{path}", timeout=5, trust_env=False)
         except httpx.TransportError:
             return None
 
     def ready(self) -> bool:
-        """Whether it says that all is well."""
+        """Return whether `/readyz` reports no problem."""
         found = self.get("/readyz")
         return found is not None and found.status_code == 200
 
 
 @contextmanager
 def forwarding(home: Path, environment: Mapping[str, str]) -> Iterator[ForwarderProcess]:
-    """A forwarder that is ready, and ended whatever happens."""
+    """Run a forwarder; it is ready when the block starts, and ended after the block."""
     found = ForwarderProcess(home, environment)
     found.start()
     try:

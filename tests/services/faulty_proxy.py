@@ -1,4 +1,4 @@
-"""A way to a server that can fail: it hands requests on, or refuses them, or loses their answers."""
+"""An HTTP proxy that can fail: it forwards requests, refuses them, or loses their responses."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ import httpx
 Fate = Literal["pass", "refuse", "lose", "forbid", "hang"]
 STATUS = {"refuse": 503, "lose": 503, "forbid": 403}
 HEAD = 500
-"""Bytes of a body that hold an upload's name."""
+"""The first bytes of a body, which contain the name of an upload."""
 OWN = {"host", "connection", "transfer-encoding", "content-length", "content-encoding", "keep-alive", "accept-encoding"}
 
 
 @dataclass
-class Way:
-    """A proxy that runs, and what becomes of requests on it."""
+class FaultyProxy:
+    """A running proxy, and what it does with requests."""
 
     url: str
     fate: Callable[[str, str], Fate] = lambda method, what: "pass"
-    """Asked for each request, by path and the head of its body. `lose`: the server does it, the caller is told 503.
-    `hang`: nobody answers while the way runs."""
+    """Called for each request with its method, and its path with the head of its body. `lose`: the server carries the
+    request out, but the client gets status 503. `hang`: the client gets no response while the proxy runs."""
     seen: list[tuple[str, str, Fate]] = field(default_factory=list)
 
     def fail(self, fate: Fate, times: int, method: str, part: str) -> None:
-        """Let the next so many requests of a method, with a part in their path or the head of their body, fail."""
+        """Let the next requests of a method fail whose path or head of the body contains a text."""
         left = [times]
 
         def decide(asked: str, what: str) -> Fate:
@@ -42,8 +42,8 @@ class Way:
 
 
 @contextmanager
-def way_to(server: str) -> Iterator[Way]:
-    """A way to the server at an address."""
+def proxy_to(server: str) -> Iterator[FaultyProxy]:
+    """Run a proxy to the server at an address."""
     ended = threading.Event()
     with httpx.Client(base_url=server, timeout=60, trust_env=False) as onward:
 
@@ -53,8 +53,8 @@ def way_to(server: str) -> Iterator[Way]:
             def handle_any(self) -> None:
                 length = int(self.headers.get("content-length") or 0)
                 body = self.rfile.read(length)
-                fate = way.fate(self.command, self.path + body[:HEAD].decode(errors="replace"))
-                way.seen.append((self.command, self.path, fate))
+                fate = proxy.fate(self.command, self.path + body[:HEAD].decode(errors="replace"))
+                proxy.seen.append((self.command, self.path, fate))
                 if fate == "hang":
                     ended.wait()
                     self.close_connection = True
@@ -88,11 +88,11 @@ def way_to(server: str) -> Iterator[Way]:
 
         proxy = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         proxy.daemon_threads = True
-        way = Way(f"http://127.0.0.1:{proxy.server_address[1]}")
+        proxy = FaultyProxy(f"http://127.0.0.1:{proxy.server_address[1]}")
         thread = threading.Thread(target=proxy.serve_forever, args=(0.05,))
         thread.start()
         try:
-            yield way
+            yield proxy
         finally:
             ended.set()
             proxy.shutdown()

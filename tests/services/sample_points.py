@@ -1,4 +1,4 @@
-"""A few points of every measurement, made by hand: what a dashboard must be able to show."""
+"""A few points of every measurement, written by hand, for tests of dashboards."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ MODEL = {"model_version": "2"}
 
 
 def points(spec: ProjectSpec, start: datetime, now: datetime) -> Iterator[Point]:
-    """Points of a project's first days.
+    """Return points of a project's first days.
 
     Args:
         spec: the project.
-        start: of its history.
-        now: the wall's, for what the forwarder says of itself.
+        start: start of the project's time.
+        now: the present system time, for the forwarder's own points.
     """
     for measurement, tags, values, time in (*_service(spec, start), *_loop(spec, start), *_forwarder(now)):
         yield measurement, {"project": spec.name, **tags}, values, time
@@ -36,12 +36,12 @@ def _service(spec: ProjectSpec, start: datetime) -> Iterator[Point]:
         for entity in entities:
             for role in ("champion", "shadow"):
                 tags = {"role": role, **MODEL, "dataset_version": "abc", **entity}
-                yield "answer", tags, _answer(spec, step), time
+                yield "answer", tags, _prediction(spec, step), time
             yield "feature", {**tags, "role": "champion"}, _features(spec, step), time
             yield "truth", entity, {"label": _class(spec, step)} if spec.classes else {"value": 10.0 + step}, time
 
 
-def _answer(spec: ProjectSpec, step: int) -> dict[str, Any]:
+def _prediction(spec: ProjectSpec, step: int) -> dict[str, Any]:
     common = {"event_id": f"e{step}", "late": False, "entity_known": True, "record": "{}"}
     if not spec.classes:
         return {**common, "prediction": 11.0 + step}
