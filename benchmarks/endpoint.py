@@ -30,9 +30,10 @@ import yaml
 
 from mlops_assets.modeling.automl import Recipe, fit, genmodel_jar
 from mlops_assets.modeling.selection import select_features
+from mlops_assets.prediction.bundle import ModelLineage
+from mlops_assets.prediction.bundle_writer import write_bundle
 from mlops_assets.prediction.features import compute, to_frame
 from mlops_assets.prediction.inputs import Inputs, InputSchema, cut_inputs, to_records
-from mlops_assets.prediction.predictor import Origin, write_bundle
 from mlops_assets.prediction.signature import input_example, signature
 from mlops_assets.resources.compute.h2o import H2OCluster
 from mlops_assets.resources.scoring.config import ModelRef, scorer_token
@@ -75,7 +76,7 @@ def trained(spec: ProjectSpec, folder: Path) -> tuple[Path, Inputs, InputSchema]
     with H2OCluster(folder, spec.name, "600m").cluster():
         mojo = fit(recipe, frame, project=spec.name).download(folder / "mojo")
         jar = genmodel_jar(folder, project=spec.name)
-    origin = Origin(
+    lineage = ModelLineage(
         as_of=as_of,
         trained_through=as_of,
         dataset="0" * 32,
@@ -86,7 +87,7 @@ def trained(spec: ProjectSpec, folder: Path) -> tuple[Path, Inputs, InputSchema]
         holdout_loss=0.0,
     )
     bundle = folder / "bundle"
-    write_bundle(bundle, origin, schema, definitions, recipe.model_dump(), mojo, jar, reference, inputs.take(past))
+    write_bundle(bundle, lineage, schema, definitions, recipe.model_dump(), mojo, jar, reference, inputs.take(past))
     print(f"{len(definitions.names)} features, of them {len(definitions.names) - len(definitions.known)} of tsfresh")
     return bundle, inputs.take(~past), schema
 

@@ -12,9 +12,10 @@ import numpy as np
 import pandas as pd
 
 from mlops_assets.modeling.automl import Recipe, fit, genmodel_jar
+from mlops_assets.prediction.bundle import ModelLineage
+from mlops_assets.prediction.bundle_writer import write_bundle
 from mlops_assets.prediction.features import FeatureDefinitions, compute, to_frame
 from mlops_assets.prediction.inputs import Inputs, InputSchema, cut_inputs, to_records
-from mlops_assets.prediction.predictor import Origin, write_bundle
 from mlops_assets.resources.compute.h2o import H2OCluster
 from mlops_assets.spec import ProjectSpec
 from mlops_assets.timeline import Timeline
@@ -185,7 +186,7 @@ def make_versions(spec: ProjectSpec, folder: Path, trees: Mapping[int, int], as_
         bundle = folder / f"{spec.name}-{version}"
         write_bundle(
             bundle,
-            Origin(
+            ModelLineage(
                 as_of=as_of,
                 trained_through=as_of,
                 dataset=f"{version:032x}",

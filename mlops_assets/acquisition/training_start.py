@@ -7,6 +7,7 @@ from datetime import datetime
 from mlops_assets.acquisition.snapshot import take_snapshot
 from mlops_assets.context import ProjectContext, RunArtifacts, Snapshot
 from mlops_assets.errors import Refused, WorkOutstanding
+from mlops_assets.evaluation.splits import too_few_unseen_rows, unseen_from
 from mlops_assets.ledger.facts import WindowLabelled
 from mlops_assets.ledger.view import LedgerView
 from mlops_assets.loop.outstanding import outstanding, required_before_training
@@ -56,17 +57,15 @@ def with_recorded_decision(context: ProjectContext, training_request: TrainingRe
 
 
 def too_few_unseen(context: ProjectContext, view: LedgerView) -> str | None:
-    """Why a candidate could not be judged now; None when there are enough unseen labelled rows."""
+    """Return why a candidate could not be evaluated now; None when there are enough unseen labelled rows."""
     if view.deployment_period is None:
         return None
-    timeline, needed = context.timeline, context.spec.promotion.min_rows
     as_of = view.versions[view.deployment_period.version].as_of
-    since = as_of + timeline.horizon
-    unseen = sum(_rows_since(context, fact, since) for fact in view.labelled.values())
-    if unseen >= needed:
+    since = unseen_from(context.timeline, as_of)
+    rows = sum(_rows_since(context, fact, since) for fact in view.labelled.values())
+    if (reason := too_few_unseen_rows(context.spec, rows)) is None:
         return None
-    champion = f"version {view.deployment_period.version} (as of {iso(as_of)})"
-    return f"{unseen} labelled rows that {champion} has not seen, {needed} are needed"
+    return f"{reason} since version {view.deployment_period.version} was trained (as of {iso(as_of)})"
 
 
 def _rows_since(context: ProjectContext, labels: WindowLabelled, since: datetime) -> int:

@@ -9,10 +9,11 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from mlops_assets.evaluation.baselines import baseline_predictions
 from mlops_assets.evaluation.evaluator import Evaluation, Evaluator
-from mlops_assets.evaluation.metrics import Predicted, baseline_predictions
+from mlops_assets.evaluation.metrics import Predicted
 from mlops_assets.evaluation.splits import Mask
-from mlops_assets.evaluation.training_data import Prepared, Target, prepare
+from mlops_assets.evaluation.training_data import Target, TrainingData, prepare_training_data
 from mlops_assets.ledger.facts import FeasibilityChecked
 from mlops_assets.prediction.inputs import Inputs
 from mlops_assets.timeline import Timeline
@@ -29,23 +30,23 @@ def evaluate_feasibility(
         force: a person wants the project on although it misses the success criterion.
 
     Returns:
-        the evaluation, and the hold-out with truth, model and baseline for the picture.
+        the evaluation, and the hold-out with labels, model and baseline for the picture.
 
     Raises:
         TrainingError: when there is too little history to learn from or to judge on.
     """
-    prepared = prepare(timeline, labelled, None)
-    rows = prepared.split
+    training_data = prepare_training_data(timeline, labelled, None)
+    rows = training_data.split
     events = labelled.iloc[np.flatnonzero(rows.holdout)]
     known_until = timeline.due(events["event_time"].min().to_pydatetime())
     baseline = baseline_predictions(timeline.spec, timeline, labelled, events, known_until=known_until)
-    candidate = _quick_model(prepared, timeline)
-    truth = prepared.target[rows.holdout]
-    evaluator = Evaluator(timeline.spec, prepared.inputs.event_time[rows.holdout], truth, baseline)
+    candidate = _quick_model(training_data, timeline)
+    labels = training_data.target[rows.holdout]
+    evaluator = Evaluator(timeline.spec, training_data.inputs.event_time[rows.holdout], labels, baseline)
     shown = pd.DataFrame(
         {
             "event_time": events["event_time"].to_numpy(),
-            "truth": truth,
+            "label": labels,
             "candidate": candidate.value,
             "baseline": baseline.value,
         }
@@ -78,9 +79,9 @@ def window_statistics(inputs: Inputs) -> npt.NDArray[np.float64]:
     return np.column_stack(columns)
 
 
-def _quick_model(prepared: Prepared, timeline: Timeline) -> Predicted:
-    matrix, rows, classes = window_statistics(prepared.inputs), prepared.split, timeline.spec.classes
-    answers = [_boosted(matrix, prepared.target, fold.fit, fold.answer, classes) for fold in rows.folds]
+def _quick_model(training_data: TrainingData, timeline: Timeline) -> Predicted:
+    matrix, rows, classes = window_statistics(training_data.inputs), training_data.split, timeline.spec.classes
+    answers = [_boosted(matrix, training_data.target, fold.fit, fold.predict, classes) for fold in rows.folds]
     shares = [answer.probabilities for answer in answers if answer.probabilities is not None]
     return Predicted(np.concatenate([answer.value for answer in answers]), np.concatenate(shares) if shares else None)
 

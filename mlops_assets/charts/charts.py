@@ -35,14 +35,14 @@ from mlops_assets.charts.style import (
     time_axis,
     value_axis,
 )
-from mlops_assets.evaluation.error_band import error_band
+from mlops_assets.evaluation.error_band import half_width
 from mlops_assets.evaluation.metrics import metric_value
 from mlops_assets.spec.problem import GREATER_IS_BETTER, Metric
 
 LineStyle = str | tuple[int, tuple[int, int]]
 ROLES: dict[str, tuple[str, str, float, LineStyle]] = {
     # role: name in legends, colour, line width, line style
-    "truth": ("truth", TEXT, 1.3, "-"),
+    "label": ("label", TEXT, 1.3, "-"),
     "champion": ("served", BLUE, 1.9, "-"),
     "served": ("served", BLUE, 2.2, "-"),
     "candidate": ("candidate", GREEN, 1.9, "-"),
@@ -91,23 +91,23 @@ def predictions_against_labels(
         days: the newest so many are drawn, since more can not be told apart.
         usual: metric and loss as measured before, for a band of the usual error around what was served; numbers only.
     """
-    order = ("truth", "champion", "candidate", "shadow", "baseline")
-    sides = [side for side in order if side == "truth" or (side in frame and frame[side].notna().any())]
+    order = ("label", "champion", "candidate", "shadow", "baseline")
+    sides = [side for side in order if side == "label" or (side in frame and frame[side].notna().any())]
     if frame.empty:
         return Chart(title, 2.2).show_no_data()
     table = frame.assign(at=local_times(frame["event_time"], zone))
     table = table[table["at"] > table["at"].max() - pd.Timedelta(days=days)]
     caption = "" if len(table) == len(frame) else f"the newest {days} days"
-    if not pd.api.types.is_numeric_dtype(table["truth"]):
+    if not pd.api.types.is_numeric_dtype(table["label"]):
         return _class_strips(table.drop_duplicates("at").sort_values("at"), sides, title, caption)
     table = table.groupby("at")[sides].mean().sort_index()
     if len(table) > 1:  # missing steps are gaps in the lines
         table = table.reindex(pd.date_range(table.index[0], table.index[-1], freq=_step(table.index)))
     card = Chart(title, 3.5, caption=caption)
     axes, handles, bands = card.axes[0], [], []
-    axes.fill_between(table.index, table["truth"].to_numpy(), color=SHADE, linewidth=0)
+    axes.fill_between(table.index, table["label"].to_numpy(), color=SHADE, linewidth=0)
     if usual is not None and "champion" in sides:
-        served, half = table["champion"], error_band(*usual, table["champion"].to_numpy())
+        served, half = table["champion"], half_width(*usual, table["champion"].to_numpy())
         look = {"color": SKY, "alpha": 0.3, "linewidth": 0, "zorder": 2, "label": "usual error"}
         bands.append(axes.fill_between(table.index, served - half, served + half, **look))
     for layer, side in enumerate(sides):
@@ -386,8 +386,8 @@ def _class_strips(table: pd.DataFrame, sides: list[str], title: str, caption: st
         for name in classes:
             spans = [(at, step) for at in table.loc[table[side].astype(str) == name, "at"]]
             axes.broken_barh(spans, (row - 0.36, 0.72), facecolors=colour[name], linewidth=0)
-        right = (table[side] == table["truth"])[table[side].notna()].mean()
-        labels.append(ROLES[side][0] if side == "truth" else f"{ROLES[side][0]}: {100 * right:.0f} % right")
+        right = (table[side] == table["label"])[table[side].notna()].mean()
+        labels.append(ROLES[side][0] if side == "label" else f"{ROLES[side][0]}: {100 * right:.0f} % right")
     axes.set_yticks(range(len(sides)), labels, color=TEXT)
     axes.set_ylim(len(sides) - 0.4, -0.6)
     axes.grid(visible=False)

@@ -25,7 +25,7 @@ from mlops_assets.dashboards.flux import (
     texts,
 )
 from mlops_assets.dashboards.panels import TEXT_COLOUR, Line
-from mlops_assets.evaluation.error_band import IN_FLUX
+from mlops_assets.evaluation.error_band import HALF_WIDTH_IN_FLUX
 from mlops_assets.spec import ProjectSpec
 from mlops_assets.spec.policies import DriftPolicy, leaves
 from mlops_assets.spec.project import ReplayClock
@@ -110,7 +110,7 @@ def forecast(spec: ProjectSpec) -> Panel:
     """Return the panel of predicted numbers and labels over time, with the error band."""
     served, shadow = (_predicted(spec, role, "prediction", "mean") for role in ("champion", "shadow"))
     loss = newest(read("performance", spec.name, LABELLED, fields("served"), since=BEGINNING))
-    half = IN_FLUX[spec.problem.metric]
+    half = HALF_WIDTH_IN_FLUX[spec.problem.metric]
     label = per_period(read("truth", spec.name, fields("value"), _entity(spec)), "mean")
     lines = [
         Line(around(served, loss, f"r._value - {half}"), LOWER, SKY, width=0),

@@ -11,7 +11,7 @@ from mlops_assets.deployment import metadata
 from mlops_assets.deployment.evaluation_result import read_evaluation
 from mlops_assets.deployment.gate import pass_gate
 from mlops_assets.deployment.promotion import Promoter
-from mlops_assets.deployment.scoring import ask_golden_rows, score_remaining_events
+from mlops_assets.deployment.scoring import check_served_predictions, score_remaining_events
 from mlops_assets.deployment.window_predictions import window_predictions
 from mlops_assets.errors import NotReady
 from mlops_assets.resources.platform import Platform
@@ -82,7 +82,7 @@ def assets(blueprint: Blueprint) -> list[dg.AssetsDefinition]:
         deps=["champion"],
         kinds={"fastapi"},
         check_specs=[
-            blueprint.check("endpoint", "serves", "The service answers its version's golden rows as trained.")
+            blueprint.check("endpoint", "serves", "The service reproduces the reference predictions of its version.")
         ],
     )
     def endpoint(context: dg.AssetExecutionContext, platform: Platform) -> Results:
@@ -95,7 +95,7 @@ def assets(blueprint: Blueprint) -> list[dg.AssetsDefinition]:
             context.log.warning(healed)
         version = promoter.reconcile()
         yield dg.MaterializeResult(metadata=metadata.endpoint(project_context, version))
-        passed, text = ask_golden_rows(project_context, version)
+        passed, text = check_served_predictions(project_context, version)
         yield dg.AssetCheckResult(check_name="serves", passed=passed, metadata={"found": text})
 
     @blueprint.asset(

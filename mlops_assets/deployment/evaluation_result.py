@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 
+from pydantic import TypeAdapter
+
 from mlops_assets.context import ProjectContext
 from mlops_assets.errors import NotReady
 from mlops_assets.evaluation.evaluator import Evaluation
@@ -27,6 +29,5 @@ def read_evaluation(context: ProjectContext, run_id: str) -> tuple[VersionTraine
             f"it judges version {found['version']}, the ledger knows {sorted(known)}",
             "materialize candidate_model and evaluation again",
         )
-    evaluation = found["judgement"]
-    evaluation["interval"] = tuple(evaluation["interval"]) if evaluation["interval"] else None
-    return known[found["version"]], Evaluation(**evaluation), found["champion"]
+    evaluation = TypeAdapter(Evaluation).validate_python(found["judgement"])
+    return known[found["version"]], evaluation, found["champion"]

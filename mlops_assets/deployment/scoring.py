@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from datetime import datetime
 from typing import NamedTuple
 
@@ -10,9 +9,7 @@ from mlops_assets.context import ProjectContext
 from mlops_assets.deployment.scorer import Scorer
 from mlops_assets.errors import EndpointError, NotReady
 from mlops_assets.ledger.facts import Scored
-from mlops_assets.prediction.predictor import GOLDEN, inputs_of
-
-TOLERANCE = 1e-9
+from mlops_assets.prediction.bundle import read_input_schema, read_reference_predictions
 
 
 def score_due(context: ProjectContext, through: datetime | None = None) -> str:
@@ -32,7 +29,7 @@ def score_due(context: ProjectContext, through: datetime | None = None) -> str:
             context.spec.name, "score", "no champion serves", f"run the job {context.spec.name}_bootstrap first"
         )
     champion = view.versions[view.deployment_period.version]
-    schema = inputs_of(context.versions.path(champion.version))
+    schema = read_input_schema(context.versions.path(champion.version))
     scorer = Scorer(context.timeline, context.source, context.endpoint, context.prediction_log, champion, schema)
     facts, failed = scorer.score(view, through or context.timeline.last_tick(now), now)
     context.ledger.append(context.spec.name, *facts)
@@ -72,19 +69,20 @@ def score_remaining_events(context: ProjectContext, as_of: datetime) -> Remainin
         return RemainingEvents(text, answered=False)
 
 
-def ask_golden_rows(context: ProjectContext, version: int | None) -> tuple[bool, str]:
-    """Whether the running service answers its version's golden rows as trained; and what was found, in words."""
+def check_served_predictions(context: ProjectContext, version: int | None) -> tuple[bool, str]:
+    """Return whether the running service reproduces its version's reference predictions, and a sentence on the result.
+
+    Predictions and, for classification, probabilities are compared.
+    """
     if version is None:
         return False, "no version serves yet"
-    golden = json.loads((context.versions.path(version) / GOLDEN).read_text())
-    answers = context.endpoint.ask(golden["records"])
-    expected = golden["predictions"]
-    for position, (answer, wanted) in enumerate(zip(answers, expected, strict=True)):
-        found = answer["prediction"]
-        same = found == wanted if isinstance(wanted, str) else abs(found - wanted) <= TOLERANCE * max(1.0, abs(wanted))
-        if answer["model_version"] != version or not same:
-            return (
-                False,
-                f"golden row {position}: version {answer['model_version']} answered {found}, expected {wanted}",
-            )
-    return True, f"version {version} answers its {len(answers)} golden rows as trained"
+    reference = read_reference_predictions(context.versions.path(version))
+    served = context.endpoint.ask(reference.records)
+    for row, prediction in enumerate(served):
+        if prediction["model_version"] != version:
+            return False, f"reference row {row} was predicted by version {prediction['model_version']}, not {version}"
+        classes = reference.probabilities[row] if reference.probabilities else {}
+        shares = {name: prediction.get(f"probability_{name}", float("nan")) for name in classes}
+        if (difference := reference.difference(row, prediction["prediction"], shares or None)) is not None:
+            return False, f"reference row {row}: version {version} {difference}"
+    return True, f"version {version} reproduces its {len(served)} reference predictions"

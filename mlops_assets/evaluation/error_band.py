@@ -1,4 +1,4 @@
-"""The band around a forecast: how far it usually lies from the truth, by a loss that was measured before."""
+"""The error band around predictions: the range in which labels usually lie, by a loss that was measured before."""
 
 from __future__ import annotations
 
@@ -10,12 +10,15 @@ from mlops_assets.spec.problem import Metric
 Floats = npt.NDArray[np.float64]
 
 
-def error_band(metric: Metric, loss: float, prediction: Floats) -> Floats:
-    """Half the width of the band.
+def half_width(metric: Metric, loss: float, prediction: Floats) -> Floats:
+    """Return the distance of the error band's edges from each prediction.
+
+    It is the loss for `mae`, `median_ae` and `rmse`, the root of the loss for `mse`, and the loss times the prediction's
+    absolute value for `mape`.
 
     Args:
-        metric: of a regression.
-        loss: of it.
+        metric: a metric for regression.
+        loss: that metric's value, as measured before.
         prediction: (n,) in the target's unit.
 
     Returns:
@@ -26,11 +29,11 @@ def error_band(metric: Metric, loss: float, prediction: Floats) -> Floats:
     return np.full(len(prediction), np.sqrt(loss) if metric == "mse" else loss)
 
 
-IN_FLUX = {
+HALF_WIDTH_IN_FLUX = {
     "mae": "loss.value",
     "median_ae": "loss.value",
     "rmse": "loss.value",
     "mse": "loss.value ^ 0.5",
     "mape": "loss.value * (if r._value < 0.0 then -r._value else r._value)",
 }
-"""By metric the same for InfluxDB: of the row's prediction `r._value` and the loss `loss.value`."""
+"""`half_width` as a Flux expression by metric, from the row's prediction `r._value` and the loss `loss.value`."""

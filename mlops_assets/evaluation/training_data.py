@@ -1,4 +1,4 @@
-"""A dataset, ready to be learned from: inputs as they were known, targets, and which rows may be seen."""
+"""The labelled rows of a dataset as model inputs and targets, with the split that says which rows are used for what."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ Target = npt.NDArray[np.float64] | npt.NDArray[np.object_]
 
 
 @dataclass(frozen=True)
-class Prepared:
-    """A dataset, ready to be learned from.
+class TrainingData:
+    """The labelled rows of a dataset, n of them.
 
     Attributes:
-        schema: what a request holds, with the entities of this dataset.
-        inputs: of all labelled rows, as they were known when each answer was due.
-        target: (n,) float64 or class names.
-        times: (n,) aware UTC times.
+        schema: the schema of a request, with the entities of this dataset.
+        inputs: inputs of each row, as they were known when its prediction was due.
+        target: (n,) labels: float64 or class names.
+        times: (n,) event times, aware UTC.
         split: which rows are used for what.
     """
 
@@ -36,14 +36,23 @@ class Prepared:
     split: Split
 
 
-def prepare(timeline: Timeline, dataset: pd.DataFrame, champion_as_of: datetime | None) -> Prepared:
-    """Cut the inputs of all labelled rows, and say which rows may be seen."""
+def prepare_training_data(timeline: Timeline, dataset: pd.DataFrame, champion_as_of: datetime | None) -> TrainingData:
+    """Return inputs, labels and split of all rows of a dataset.
+
+    Args:
+        timeline: the project's time.
+        dataset: labelled rows, sorted by event time.
+        champion_as_of: when the champion's training snapshot was taken; None without a champion.
+
+    Raises:
+        TrainingError: when too few rows are left to learn from.
+    """
     spec = timeline.spec
     schema = InputSchema.of(spec)
     if schema.entity:
         schema = schema.model_copy(update={"entities": sorted({str(name) for name in dataset["entity"]})})
     times = dataset["event_time"].reset_index(drop=True)
-    return Prepared(
+    return TrainingData(
         schema=schema,
         inputs=cut_inputs(timeline, schema, dataset, dataset),
         target=target_of(spec, dataset),
@@ -53,7 +62,7 @@ def prepare(timeline: Timeline, dataset: pd.DataFrame, champion_as_of: datetime 
 
 
 def target_of(spec: ProjectSpec, frame: pd.DataFrame) -> Target:
-    """The target column as float64, or as class names."""
+    """Return the target column as float64, or as class names."""
     column = frame[spec.problem.target]
     if spec.problem.task == "regression":
         return column.to_numpy(dtype=np.float64)

@@ -1,1 +1,1 @@
-"""Modeling: features are selected, candidates trained by AutoML, and judged on unseen rows."""
+"""The modeling phase: select features, train candidates by AutoML, and evaluate them on unseen rows."""

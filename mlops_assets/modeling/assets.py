@@ -1,4 +1,4 @@
-"""Modeling: `feature_definitions`, `training_set`, `candidate_model`, `evaluation`."""
+"""The assets `feature_definitions`, `training_set`, `candidate_model` and `evaluation`."""
 
 from collections.abc import Iterator
 
@@ -18,21 +18,24 @@ Results = Iterator[dg.MaterializeResult]  # type: ignore[type-arg]
 
 
 class VersionConfig(dg.Config):
-    """By hand: which version is meant."""
+    """Which version `evaluation` evaluates, when it is materialized by hand."""
 
     version: int | None = None
-    """A model version; default: the candidate of this run, or else the challenger."""
+    """Number of a model version; by default the candidate of this run, or else the version with alias `challenger`."""
 
 
 def assets(blueprint: Blueprint) -> list[dg.AssetsDefinition]:
-    """The assets of this phase, for one project."""
+    """Return the assets of the modeling phase of one project."""
     spec = blueprint.spec
 
     @blueprint.asset("modeling", "feature_definitions", deps=["dataset", "feasibility"], kinds={"tsfresh"})
     def feature_definitions(context: dg.AssetExecutionContext, platform: Platform) -> dg.MaterializeResult:  # type: ignore[type-arg]
-        """The tsfresh features that passed its relevance test on rows before the hold-out, within a cost budget."""
+        """Which features the next model uses: relevant for the target before the hold-out, and within the cost budget.
+
+        The table shows the p-value of tsfresh's relevance test and the computing time per prediction of each feature.
+        """
         run = training_run(platform.of(spec), context)
-        return dg.MaterializeResult(metadata=metadata.definitions(run.select()))
+        return dg.MaterializeResult(metadata=metadata.definitions(run.select_features()))
 
     @blueprint.asset(
         "modeling",
@@ -42,16 +45,16 @@ def assets(blueprint: Blueprint) -> list[dg.AssetsDefinition]:
         output_required=False,
     )
     def training_set(context: dg.AssetExecutionContext, platform: Platform) -> Results:
-        """Dataset x definitions + target: the selected features of all labelled rows, and which of them judge.
+        """How many rows a candidate is trained on, and how many are held out to compare it with the champion.
 
-        With too few unseen rows the verdict is HOLD, and nothing behind this asset is paid for.
+        If too few rows are held out, the verdict is HOLD and the later steps are skipped.
         """
         run = training_run(platform.of(spec), context)
-        if run.training_request.by != "hand" and (reason := run.session.too_early) is not None:
-            run.hold(reason)
+        if run.training_request.by != "hand" and (reason := run.session.too_few_unseen) is not None:
+            run.record_hold(reason)
             context.log.warning(reason)
             return
-        yield dg.MaterializeResult(metadata=metadata.training_set(run.compute(), run.session))
+        yield dg.MaterializeResult(metadata=metadata.training_set(run.compute_features(), run.session))
 
     @blueprint.asset(
         "modeling",
@@ -61,10 +64,10 @@ def assets(blueprint: Blueprint) -> list[dg.AssetsDefinition]:
         pool=f"{spec.name}_training",
     )
     def candidate_model(context: dg.AssetExecutionContext, platform: Platform) -> dg.MaterializeResult:  # type: ignore[type-arg]
-        """AutoML finds the recipe before the hold-out; fitted for the hold-out, and at last on all labelled rows.
+        """Which model AutoML found, what it was compared with, and which features matter most to it.
 
-        That last fit is the MLflow version (alias `challenger`), with signature, recipe, leaderboard, dataset input,
-        the reference for monitoring and golden rows.
+        AutoML runs on rows before the hold-out; the best model's recipe is refitted on all labelled rows and registered in
+        MLflow with the alias `challenger`, its dataset, its reference for drift and its reference predictions.
         """
         project_context = platform.of(spec)
         run = training_run(project_context, context)
@@ -80,7 +83,7 @@ def assets(blueprint: Blueprint) -> list[dg.AssetsDefinition]:
     def evaluation(
         context: dg.AssetExecutionContext, config: VersionConfig, platform: Platform
     ) -> dg.MaterializeResult:  # type: ignore[type-arg]
-        """Candidate's recipe, champion and baseline on the hold-out, on the same events and inputs."""
+        """Whether the candidate predicts the hold-out better than champion and baseline, on the same events and inputs."""
         project_context = platform.of(spec)
         run = training_run(project_context, context)
         version = resolve_version(project_context, run, config.version)
@@ -91,7 +94,7 @@ def assets(blueprint: Blueprint) -> list[dg.AssetsDefinition]:
 
 
 def training_run(project_context: ProjectContext, context: dg.AssetExecutionContext) -> TrainingRun:
-    """The training that a run belongs to."""
+    """Return the training that belongs to the asset's Dagster run."""
     facts = RunIdentity.of(context.run)
     return TrainingRun(
         project_context, project_context.run_artifacts(context.run.run_id), project_context.training_request(facts)
@@ -99,10 +102,10 @@ def training_run(project_context: ProjectContext, context: dg.AssetExecutionCont
 
 
 def resolve_version(project_context: ProjectContext, run: TrainingRun, version: int | None) -> VersionTrained:
-    """The version that is judged: this run's candidate, the one named, or the challenger, looked up now.
+    """Return the version to evaluate: the one named, or else this run's candidate, or else the challenger.
 
     Raises:
-        NotReady: when there is none.
+        NotReady: when there is no such version.
     """
     own = run.own_version()
     if version is None and own is not None:
@@ -113,7 +116,7 @@ def resolve_version(project_context: ProjectContext, run: TrainingRun, version: 
         raise NotReady(
             project_context.spec.name,
             "candidate",
-            f"asked for version {number}, the ledger knows {sorted(known)}",
-            "materialize candidate_model first, or name a version in the config",
+            f"there is no version {number}; the ledger has {sorted(known)}",
+            "materialize candidate_model first, or name one of these versions in the config",
         )
     return known[number]

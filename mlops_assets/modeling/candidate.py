@@ -1,4 +1,4 @@
-"""From a dataset to a candidate: inputs, features, recipe, hold-out answers, the final fit. Knows no Dagster."""
+"""Train a candidate: find a recipe, predict the hold-out, and fit the final model on all labelled rows."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pandas as pd
 
 from mlops_assets.evaluation.metrics import Predicted
 from mlops_assets.evaluation.splits import Fold, three_frames
-from mlops_assets.evaluation.training_data import Prepared, Target
+from mlops_assets.evaluation.training_data import Target, TrainingData
 from mlops_assets.prediction.features import FeatureDefinitions, FeatureMatrix, to_frame
 from mlops_assets.spec import ProjectSpec
 
@@ -24,18 +24,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Candidate:
-    """What a training leaves behind.
+    """The results of a training.
 
     Attributes:
-        recipe: from which the model can be fitted again.
-        leaderboard: what AutoML tried, best first.
+        recipe: algorithm and parameters, from which the model can be fitted again.
+        leaderboard: the models that AutoML tried, best first.
         importance: variable importance of the final fit.
-        holdout: the strategy's answers to the hold-out, out of sample.
-        one_fit: the answers of a single fit, where the strategy walks forward; else None.
-        reference: features (and hold-out predictions) that drift is measured against.
-        mojo: the final fit.
-        jar: the scoring library that goes with it.
-        models: how many AutoML tried.
+        holdout: out-of-sample predictions for the hold-out, by the validation strategy.
+        one_fit: predictions of a single fit for the hold-out, where the strategy walks forward; else None.
+        reference: features and hold-out predictions that drift is measured against.
+        mojo: file of the final fit.
+        jar: the scoring library of the same H2O version.
+        models: number of models that AutoML tried.
     """
 
     recipe: Recipe
@@ -51,30 +51,30 @@ class Candidate:
 
 def train_candidate(
     spec: ProjectSpec,
-    prepared: Prepared,
+    training_data: TrainingData,
     definitions: FeatureDefinitions,
     matrix: FeatureMatrix,
     holdout_matrix: FeatureMatrix,
     cluster: Callable[[], AbstractContextManager[object]],
     folder: Path,
 ) -> Candidate:
-    """Find a recipe on rows before the hold-out, answer the hold-out with it, fit it at last on all labelled rows.
+    """Find a recipe on rows before the hold-out, predict the hold-out with it, and fit it on all labelled rows.
 
     Args:
         spec: the project.
-        prepared: its dataset.
-        definitions: the features that exist.
+        training_data: inputs, labels and split of the labelled rows.
+        definitions: the selected features.
         matrix: (n, k) features of all labelled rows, from published data.
-        holdout_matrix: (m, k) features of the hold-out rows, from the inputs recorded with the answers.
-        cluster: gives a running H2O cluster; everything happens in one JVM.
-        folder: where the MOJO and its jar are put.
+        holdout_matrix: (m, k) features of the hold-out rows, from the inputs logged with the predictions.
+        cluster: starts an H2O cluster; all fits use the same JVM.
+        folder: where the MOJO and the scoring library are written.
     """
     from mlops_assets.modeling.automl import find_recipe, fit, genmodel_jar
 
-    problem, rows = spec.problem, prepared.split
+    problem, rows = spec.problem, training_data.split
     frame = to_frame(definitions, matrix)
-    frame[problem.target] = _h2o_target(spec, prepared.target)
-    answers = to_frame(definitions, holdout_matrix)
+    frame[problem.target] = _h2o_target(spec, training_data.target)
+    holdout_rows = to_frame(definitions, holdout_matrix)
     fitting, stopping, ranking = three_frames(rows.search)
     with cluster():
         found = find_recipe(
@@ -88,13 +88,12 @@ def train_candidate(
             project=spec.name,
         )
 
-        def answered(fold: Fold) -> Predicted:
+        def predict_fold(fold: Fold) -> Predicted:
             fitted = fit(found.recipe, frame[fold.fit], project=spec.name)
-            return _side(spec, fitted, answers[fold.answer[rows.holdout]])
+            return _predict(spec, fitted, holdout_rows[fold.predict[rows.holdout]])
 
-        sides = [answered(fold) for fold in rows.folds]
-        holdout = _joined(sides)
-        one_fit = answered(rows.one_fit) if problem.validation.strategy == "walk_forward" else None
+        holdout = _concatenate([predict_fold(fold) for fold in rows.folds])
+        one_fit = predict_fold(rows.one_fit) if problem.validation.strategy == "walk_forward" else None
         final = fit(found.recipe, frame[rows.usable], project=spec.name)
         return Candidate(
             recipe=found.recipe,
@@ -102,7 +101,7 @@ def train_candidate(
             importance=final.variable_importance(),
             holdout=holdout,
             one_fit=one_fit,
-            reference=reference_profile(spec, definitions, matrix, prepared, holdout),
+            reference=reference_profile(spec, definitions, matrix, training_data, holdout),
             mojo=final.download(folder),
             jar=genmodel_jar(folder, project=spec.name),
             models=found.models,
@@ -110,10 +109,19 @@ def train_candidate(
 
 
 def reference_profile(
-    spec: ProjectSpec, definitions: FeatureDefinitions, matrix: FeatureMatrix, prepared: Prepared, holdout: Predicted
+    spec: ProjectSpec,
+    definitions: FeatureDefinitions,
+    matrix: FeatureMatrix,
+    training_data: TrainingData,
+    holdout: Predicted,
 ) -> pd.DataFrame:
-    """The newest training rows within `monitoring.reference`; `prediction` is out of sample: null before hold-out."""
-    times, rows = prepared.times, prepared.split
+    """Return the newest training rows within `monitoring.reference`, as the reference for drift.
+
+    Returns:
+        frame (event_time, the features, prediction, probability_CLASS...). Predictions are out of sample, and so missing
+        in rows before the hold-out.
+    """
+    times, rows = training_data.times, training_data.split
     newest = times[rows.usable].max()
     chosen: npt.NDArray[np.bool_] = rows.usable & (times > newest - spec.monitoring.reference).to_numpy()
     frame = to_frame(definitions, matrix)
@@ -135,7 +143,7 @@ def _h2o_target(spec: ProjectSpec, target: Target) -> pd.Series:
     return pd.Series(pd.Categorical(target, categories=spec.classes))
 
 
-def _side(spec: ProjectSpec, fitted: Fitted, rows: pd.DataFrame) -> Predicted:
+def _predict(spec: ProjectSpec, fitted: Fitted, rows: pd.DataFrame) -> Predicted:
     found = fitted.predict(rows)
     if isinstance(found, pd.DataFrame):
         shares = found[spec.classes].to_numpy(dtype=np.float64)
@@ -143,7 +151,7 @@ def _side(spec: ProjectSpec, fitted: Fitted, rows: pd.DataFrame) -> Predicted:
     return Predicted(np.asarray(found, dtype=np.float64))
 
 
-def _joined(sides: list[Predicted]) -> Predicted:
-    """The answers of consecutive folds as one."""
-    shares = [side.probabilities for side in sides if side.probabilities is not None]
-    return Predicted(np.concatenate([side.value for side in sides]), np.concatenate(shares) if shares else None)
+def _concatenate(parts: list[Predicted]) -> Predicted:
+    """Return the predictions of consecutive folds as one."""
+    shares = [part.probabilities for part in parts if part.probabilities is not None]
+    return Predicted(np.concatenate([part.value for part in parts]), np.concatenate(shares) if shares else None)

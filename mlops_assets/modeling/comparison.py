@@ -1,4 +1,4 @@
-"""The evaluation: candidate, champion and baseline on the hold-out, from the inputs recorded with the answers."""
+"""Compare candidate, champion and baseline on the hold-out, from the inputs logged with the predictions."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from mlops_assets.evaluation.baselines import baseline_predictions
 from mlops_assets.evaluation.evaluator import Evaluation, Evaluator
-from mlops_assets.evaluation.metrics import Predicted, baseline_predictions
-from mlops_assets.evaluation.training_data import Prepared
+from mlops_assets.evaluation.metrics import Predicted
+from mlops_assets.evaluation.training_data import TrainingData
 from mlops_assets.modeling.training_set import Holdout, predicted_in
 from mlops_assets.prediction.inputs import Inputs, InputSchema, as_known_to, cut_inputs
 from mlops_assets.prediction.predictor import Predictor
@@ -21,12 +22,12 @@ from mlops_assets.timeline import Timeline
 
 @dataclass(frozen=True)
 class ComparedVersion:
-    """The champion that a candidate must beat.
+    """A trained version whose predictions for the hold-out are compared with the candidate's.
 
     Attributes:
         version: its number.
-        as_of: when its data were snapped.
-        load: loads its model, where answers must be recomputed.
+        as_of: when its training snapshot was taken.
+        load: loads its model; called only when predictions must be recomputed.
     """
 
     version: int
@@ -37,7 +38,7 @@ class ComparedVersion:
 def evaluate(
     timeline: Timeline,
     dataset: pd.DataFrame,
-    prepared: Prepared,
+    training_data: TrainingData,
     holdout: Holdout,
     candidate: pd.DataFrame,
     champion: ComparedVersion | None,
@@ -45,57 +46,61 @@ def evaluate(
     shadow: ComparedVersion | None = None,
     force: bool = False,
 ) -> tuple[Evaluation, pd.DataFrame]:
-    """Judge a candidate.
+    """Compare a candidate with the champion, or without one with the baseline.
 
     Args:
         timeline: the project's time.
         dataset: the labelled rows.
-        prepared: the same, cut.
+        training_data: inputs, labels and split of these rows.
         holdout: the unseen rows.
-        candidate: its answers to them, as kept with its version (`holdout_frame`).
-        champion: the running one; None without one.
-        shadow: who will go on in the shadow of a candidate that is promoted; None for nobody.
-        force: a person wants a first model served although it misses the success criterion.
+        candidate: its predictions for them, as stored with its version (`holdout_frame`).
+        champion: the version that serves; None without one.
+        shadow: the version that will run in shadow if the candidate is promoted; None without one.
+        force: promote a first model although it misses the success criterion.
 
     Returns:
-        the evaluation, and a frame (event_time, truth, candidate, champion?, baseline) for the picture.
+        the evaluation, and a frame (event_time, label, candidate, champion if there is one, baseline) for the chart.
     """
     spec = timeline.spec
-    kept = candidate.set_index("event_id").loc[holdout.ids].reset_index()
+    stored = candidate.set_index("event_id").loc[holdout.ids].reset_index()
     events = dataset.iloc[holdout.rows]
-    truth = prepared.target[holdout.rows]
+    labels = training_data.target[holdout.rows]
     known_until = champion.as_of if champion else timeline.due(events["event_time"].min().to_pydatetime())
     baseline = baseline_predictions(spec, timeline, dataset, events, known_until=known_until)
-    evaluator = Evaluator(spec, prepared.inputs.event_time[holdout.rows], truth, baseline)
-    answers = predicted_in(spec, kept)
-    shown = pd.DataFrame({"event_time": events["event_time"].to_numpy(), "truth": truth, "candidate": answers.value})
+    evaluator = Evaluator(spec, training_data.inputs.event_time[holdout.rows], labels, baseline)
+    predicted = predicted_in(spec, stored)
+    shown = pd.DataFrame({"event_time": events["event_time"].to_numpy(), "label": labels, "candidate": predicted.value})
     if champion is None:
-        evaluation = evaluator.against_baseline(answers, force=force)
+        evaluation = evaluator.against_baseline(predicted, force=force)
     else:
-        rival, recomputed = champion_predictions(timeline, dataset, holdout, champion)
-        one_fit = predicted_in(spec, kept, "one_fit", "one_fit") if "one_fit" in kept else None
-        evaluation = evaluator.against_champion(answers, rival, recomputed=recomputed, one_fit=one_fit)
+        served, recomputed = version_predictions(timeline, dataset, holdout, champion)
+        one_fit = predicted_in(spec, stored, "one_fit", "one_fit") if "one_fit" in stored else None
+        evaluation = evaluator.against_champion(predicted, served, recomputed=recomputed, one_fit=one_fit)
         if shadow is not None:
-            shadow_predictions = (
-                rival
+            shadowed = (
+                served
                 if shadow.version == champion.version
-                else champion_predictions(timeline, dataset, holdout, shadow)[0]
+                else version_predictions(timeline, dataset, holdout, shadow)[0]
             )
-            evaluation = replace(evaluation, shadow_loss=evaluator.loss_of(shadow_predictions.take(evaluator.kept)))
-        shown["champion"] = rival.value
+            evaluation = replace(evaluation, shadow_loss=evaluator.loss_of(shadowed))
+        shown["champion"] = served.value
     shown["baseline"] = baseline.value
     return evaluation, shown
 
 
-def champion_predictions(
-    timeline: Timeline, dataset: pd.DataFrame, holdout: Holdout, champion: ComparedVersion
+def version_predictions(
+    timeline: Timeline, dataset: pd.DataFrame, holdout: Holdout, compared: ComparedVersion
 ) -> tuple[Predicted, int]:
-    """What the champion answered to the hold-out, recomputed where another version had answered; for how many rows."""
+    """Return a version's predictions for the hold-out, and how many of them were recomputed.
+
+    A prediction is taken from the log where the version made it as champion or shadow; the others are recomputed.
+    """
     spec = timeline.spec
     own: dict[str, dict[str, Any]] = {}
-    if not holdout.answers.empty:
-        mine = holdout.answers[(holdout.answers["version"] == champion.version) & (holdout.answers["role"] != "ad_hoc")]
-        own = {str(row["event_id"]): row for row in mine.to_dict("records")}  # type: ignore[misc]
+    if not holdout.predictions.empty:
+        logged = holdout.predictions
+        logged = logged[(logged["version"] == compared.version) & (logged["role"] != "ad_hoc")]
+        own = {str(row["event_id"]): row for row in logged.to_dict("records")}  # type: ignore[misc]
     missing = np.array([identity not in own for identity in holdout.ids])
     value = np.empty(len(holdout), dtype=np.float64 if spec.problem.task == "regression" else object)
     shares = np.full((len(holdout), len(spec.classes)), np.nan) if spec.classes else None
@@ -105,19 +110,19 @@ def champion_predictions(
         if shares is not None:
             shares[position] = [row["probabilities"].get(name, 0.0) for name in spec.classes]
     if missing.any():
-        model = champion.load()
-        found = model.predict(_asked_with(model.schema, timeline, dataset, holdout).take(missing))
+        model = compared.load()
+        output = model.predict(_inputs_for(model.schema, timeline, dataset, holdout).take(missing))
         model.close()
-        value[missing] = found.value
-        if shares is not None and found.probabilities is not None:
-            # a class that was declared later than the version was trained has no share in its answers
-            never = np.zeros(int(missing.sum()))
-            shares[missing] = np.column_stack([found.probabilities.get(name, never) for name in spec.classes])
+        value[missing] = output.value
+        if shares is not None and output.probabilities is not None:
+            # a class that was declared after the version was trained is not in its output
+            zeros = np.zeros(int(missing.sum()))
+            shares[missing] = np.column_stack([output.probabilities.get(name, zeros) for name in spec.classes])
     return Predicted(value, shares), int(missing.sum())
 
 
-def _asked_with(schema: InputSchema, timeline: Timeline, dataset: pd.DataFrame, holdout: Holdout) -> Inputs:
-    """The hold-out's inputs; where a version takes other ones, those of published data as known at due."""
+def _inputs_for(schema: InputSchema, timeline: Timeline, dataset: pd.DataFrame, holdout: Holdout) -> Inputs:
+    """Return the hold-out's inputs; for a version with another schema, those of published data as known at due."""
     if schema.asks_like(InputSchema.of(timeline.spec)):
         return holdout.inputs
     return cut_inputs(timeline, schema, dataset.iloc[holdout.rows], as_known_to(schema, dataset))

@@ -12,7 +12,7 @@ from mlops_assets.context import ProjectContext
 from mlops_assets.evaluation.evaluator import Evaluation
 from mlops_assets.ledger.facts import VersionTrained
 from mlops_assets.modeling.candidate import Candidate
-from mlops_assets.modeling.training_session import Session
+from mlops_assets.modeling.training_session import TrainingSession
 from mlops_assets.modeling.training_set import TrainingSetFacts
 from mlops_assets.prediction.features import FeatureDefinitions
 from mlops_assets.spec import ProjectSpec
@@ -46,9 +46,9 @@ def definitions(found: FeatureDefinitions) -> dict[str, Any]:
     return metadata
 
 
-def training_set(facts: TrainingSetFacts, session: Session) -> dict[str, Any]:
+def training_set(facts: TrainingSetFacts, session: TrainingSession) -> dict[str, Any]:
     """How many rows may be seen, and how many judge."""
-    split = session.prepared.split
+    split = session.training_data.split
     return {
         "rows": int(split.usable.sum()),
         "rows before the hold-out": int(split.search.sum()),

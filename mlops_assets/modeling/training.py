@@ -1,4 +1,4 @@
-"""The modeling assets' steps, without Dagster: select, compute, train and log, evaluate."""
+"""The steps of one training, without Dagster: select features, compute them, train and register, evaluate."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from mlops_assets.ledger.facts import GateVerdict, VersionTrained
 from mlops_assets.modeling.candidate import Candidate, train_candidate
 from mlops_assets.modeling.comparison import ComparedVersion, evaluate
 from mlops_assets.modeling.selection import select_features
-from mlops_assets.modeling.training_session import Session
+from mlops_assets.modeling.training_session import TrainingSession
 from mlops_assets.modeling.training_set import (
     TrainingSetFacts,
     holdout_features,
@@ -28,9 +28,11 @@ from mlops_assets.modeling.training_set import (
     read_training_set,
     write_training_set,
 )
+from mlops_assets.prediction.bundle import ModelLineage
+from mlops_assets.prediction.bundle_writer import write_bundle
 from mlops_assets.prediction.features import FeatureDefinitions, compute
 from mlops_assets.prediction.inputs import to_records
-from mlops_assets.prediction.predictor import Origin, Predictor, write_bundle
+from mlops_assets.prediction.predictor import Predictor
 from mlops_assets.prediction.signature import input_example, signature
 from mlops_assets.retraining.requests import TrainingRequest
 from mlops_assets.timeline import iso
@@ -48,12 +50,12 @@ SNAPSHOT, DEFINITIONS, FACTS, MATRIX, VERSION, HOLDOUT, EVALUATION = (
 
 @dataclass(frozen=True)
 class TrainingRun:
-    """One run's training: what its assets share.
+    """The training that belongs to a Dagster run; each asset of the run does one of its steps.
 
-    Args:
-        project context: the project's resources.
-        bench: the files of this run.
-        training request: who asked for it.
+    Attributes:
+        context: the project with its resources.
+        artifacts: the files that the run's assets hand on.
+        training_request: who asked for the training, and which attempt it is.
     """
 
     context: ProjectContext
@@ -62,59 +64,59 @@ class TrainingRun:
 
     @cached_property
     def snapshot(self) -> Snapshot:
-        """The dataset that this run snapped; for a lone asset, the newest one."""
+        """The training snapshot of this run; if it took none (an asset materialized alone), the newest one."""
         return Snapshot.model_validate_json(self.artifacts.find(SNAPSHOT, "dataset").read_text())
 
     @cached_property
-    def session(self) -> Session:
-        """The dataset, cut, with its hold-out; by hand and without unseen rows, as if nobody had to be beaten."""
-        judging = self.judging
-        alone = self.training_request.by == "hand" and judging.prepared.split.rows == 0
-        return replace(judging, alone=True) if alone else judging
+    def session(self) -> TrainingSession:
+        """The data to train on. A training by hand without unseen rows ignores the champion, to have a hold-out."""
+        session = self.evaluation_session
+        by_hand = self.training_request.by == "hand"
+        return replace(session, without_champion=True) if by_hand and not session.training_data.split.rows else session
 
     @cached_property
-    def judging(self) -> Session:
-        """The same against the version that serves."""
-        return Session(
+    def evaluation_session(self) -> TrainingSession:
+        """The data to evaluate on: its hold-out has only rows that the champion was not trained on."""
+        return TrainingSession(
             timeline=self.context.timeline,
             view=self.context.ledger_view(),
             dataset=self.context.snapshots.read(self.snapshot),
-            answers=self._answers,
+            read_predictions=self._logged_predictions,
             bundle=self.context.versions.path,
             as_of=self.snapshot.as_of,
         )
 
-    def _answers(self, start: datetime, end: datetime) -> pd.DataFrame:
+    def _logged_predictions(self, start: datetime, end: datetime) -> pd.DataFrame:
         return self.context.telemetry.predictions(self.context.spec.name, start, end, roles=("champion", "shadow"))
 
-    def select(self) -> FeatureDefinitions:
-        """Which features exist, by tsfresh's relevance test on rows before the hold-out."""
-        prepared, spec = self.session.prepared, self.context.spec
-        seen = prepared.split.search
+    def select_features(self) -> FeatureDefinitions:
+        """Select features by tsfresh's relevance test on rows before the hold-out; store and return them."""
+        training_data, spec = self.session.training_data, self.context.spec
+        search = training_data.split.search
         definitions = select_features(
             spec.features,
-            prepared.inputs.take(seen),
-            prepared.target[seen],
+            training_data.inputs.take(search),
+            training_data.target[search],
             spec.problem.task,
             self.context.timeline.lags,
         )
         self.artifacts.put(DEFINITIONS, definitions.model_dump_json())
         return definitions
 
-    def compute(self) -> TrainingSetFacts:
-        """The selected features of all labelled rows, and of the hold-out from the inputs recorded with the answers."""
+    def compute_features(self) -> TrainingSetFacts:
+        """Compute the selected features of all labelled rows, and of the hold-out from logged inputs; store them."""
         definitions = FeatureDefinitions.model_validate_json(
             self.artifacts.find(DEFINITIONS, "feature_definitions").read_text()
         )
-        prepared, holdout = self.session.prepared, self.session.holdout
-        matrix = compute(definitions, prepared.inputs)
+        training_data, holdout = self.session.training_data, self.session.holdout
+        matrix = compute(definitions, training_data.inputs)
         with self.artifacts.writing(MATRIX) as path:
             write_training_set(path, matrix, holdout_features(definitions, holdout, matrix))
         facts = TrainingSetFacts(
             dataset=self.snapshot.md5,
             tag=self.snapshot.tag,
             as_of=self.snapshot.as_of,
-            rows=len(prepared.times),
+            rows=len(training_data.times),
             holdout_rows=len(holdout),
             recorded=holdout.recorded,
             definitions=definitions,
@@ -123,79 +125,106 @@ class TrainingRun:
         return facts
 
     def train(self, dagster_run_id: str) -> tuple[VersionTrained, Candidate]:
-        """Find the recipe, answer the hold-out, fit on all labelled rows, log, register; call within an MLflow run."""
+        """Train a candidate and register it as a model version with the alias `challenger`.
+
+        To be called within an MLflow run.
+
+        Raises:
+            NotReady: when the training set was made from another dataset or hold-out.
+        """
         facts = TrainingSetFacts.model_validate_json(self.artifacts.find(FACTS, "training_set").read_text())
-        held = len(self.session.holdout)
-        if facts.dataset != self.snapshot.md5 or facts.holdout_rows != held:
+        holdout_rows = len(self.session.holdout)
+        if facts.dataset != self.snapshot.md5 or facts.holdout_rows != holdout_rows:
             raise NotReady(
                 self.context.spec.name,
                 "training_set",
-                f"it was made from {facts.tag} with {facts.holdout_rows} rows to judge on, the newest dataset is "
-                f"{self.snapshot.tag}, with {held}",
+                f"it was made from {facts.tag} with {facts.holdout_rows} hold-out rows; the newest dataset is "
+                f"{self.snapshot.tag}, with {holdout_rows}",
                 "materialize feature_definitions and training_set again",
             )
         matrix, holdout_matrix = read_training_set(self.artifacts.find(MATRIX, "training_set"))
         session, spec = self.session, self.context.spec
         with tempfile.TemporaryDirectory(dir=self.artifacts.own) as folder:
             candidate = train_candidate(
-                spec, session.prepared, facts.definitions, matrix, holdout_matrix, self.context.cluster, Path(folder)
+                spec,
+                session.training_data,
+                facts.definitions,
+                matrix,
+                holdout_matrix,
+                self.context.cluster,
+                Path(folder),
             )
-            frame = holdout_frame(spec, session.prepared, session.holdout, candidate.holdout, candidate.one_fit)
+            frame = holdout_frame(spec, session.training_data, session.holdout, candidate.holdout, candidate.one_fit)
             with self.artifacts.writing(HOLDOUT) as path:
                 frame.to_parquet(path, index=False)
             evaluation, _ = evaluate(
-                session.timeline, session.dataset, session.prepared, session.holdout, frame, self._champion(session)
+                session.timeline,
+                session.dataset,
+                session.training_data,
+                session.holdout,
+                frame,
+                self._champion(session),
             )
             bundle = Path(folder) / "bundle"
             write_bundle(
                 bundle,
-                self._origin(evaluation.candidate_loss),
-                session.prepared.schema,
+                self._lineage(evaluation.candidate_loss),
+                session.training_data.schema,
                 facts.definitions,
                 candidate.recipe.model_dump(mode="json"),
                 candidate.mojo,
                 candidate.jar,
                 candidate.reference,
-                session.prepared.inputs.take(session.prepared.split.usable),
+                session.training_data.inputs.take(session.training_data.split.usable),
             )
             version = self._register(bundle, candidate, facts, evaluation, dagster_run_id)
         self.artifacts.put(VERSION, version.model_dump_json())
         return version, candidate
 
     def evaluate(self, version: VersionTrained) -> tuple[Evaluation, pd.DataFrame]:
-        """Judge a version's kept answers to the hold-out against the champion's and the baseline's.
+        """Compare a version's stored hold-out predictions with the champion's and the baseline's.
+
+        Returns:
+            the evaluation, and a frame (event_time, label, candidate, champion if there is one, baseline) for the chart.
 
         Raises:
-            Refused: when there is nothing to judge it on: no unseen rows, or others than those it answered.
+            Refused: when there are no unseen rows, or the version has no prediction for some of them.
         """
-        session = self.judging
-        kept = pd.read_parquet(self._holdout_of(version))
-        self._require_evaluable(version, session, set(kept["event_id"]))
-        found, shown = evaluate(
+        session = self.evaluation_session
+        stored = pd.read_parquet(self._holdout_of(version))
+        self._require_evaluable(version, session, set(stored["event_id"]))
+        evaluation, shown = evaluate(
             session.timeline,
             session.dataset,
-            session.prepared,
+            session.training_data,
             session.holdout,
-            kept,
+            stored,
             self._champion(session),
             shadow=self._shadow(session),
             force=self.training_request.force,
         )
-        rival = None if session.champion is None else session.champion.version
-        if session.champion is not None and (lost := session.out_of_reach(session.champion)):
-            asked = f"Version {session.champion.version} is asked with {', '.join(lost)}"
-            found = replace(found, reasons=[*found.reasons, f"{asked}, which the YAML no longer declares so."])
-        kept_json = {"version": version.version, "champion": rival, "judgement": asdict(found)}
-        self.artifacts.put(EVALUATION, json.dumps(kept_json))
-        return found, shown
+        champion = session.champion
+        if champion is not None and (undeclared := session.undeclared_inputs(champion)):
+            text = (
+                f"Compared with the baseline only: version {champion.version} takes {', '.join(undeclared)}, "
+                "which the YAML no longer declares so."
+            )
+            evaluation = replace(evaluation, reasons=[*evaluation.reasons, text])
+        result = {
+            "version": version.version,
+            "champion": None if champion is None else champion.version,
+            "judgement": asdict(evaluation),
+        }
+        self.artifacts.put(EVALUATION, json.dumps(result))
+        return evaluation, shown
 
     def own_version(self) -> VersionTrained | None:
-        """The version that this very run trained."""
+        """Return the version that this run has trained; None before it has."""
         path = self.artifacts.own / VERSION
         return VersionTrained.model_validate_json(path.read_text()) if path.exists() else None
 
-    def hold(self, reason: str) -> None:
-        """Record the verdict HOLD without a candidate: too early to judge, so nothing is paid for."""
+    def record_hold(self, reason: str) -> None:
+        """Record the verdict HOLD without training a candidate, since none could be evaluated."""
         champion = self.session.champion
         verdict = GateVerdict(
             at=self.snapshot.as_of,
@@ -205,41 +234,41 @@ class TrainingRun:
             reasons=[reason],
             version=None,
             champion=None if champion is None else champion.version,
-            rows=self.session.prepared.split.rows,
+            rows=self.session.training_data.split.rows,
             as_of=self.snapshot.as_of,
             run_id=self.training_request.run_id,
         )
         ended = self.training_request.ended("JUDGED", self.snapshot.as_of, reason=reason)
         self.context.ledger.append(self.context.spec.name, verdict, ended)
 
-    def _require_evaluable(self, version: VersionTrained, session: Session, answered: set[str]) -> None:
+    def _require_evaluable(self, version: VersionTrained, session: TrainingSession, predicted: set[str]) -> None:
         rows = len(session.holdout)
-        if rows and answered.issuperset(session.holdout.ids):
+        if rows and predicted.issuperset(session.holdout.ids):
             return
-        unseen = "there are no labelled rows that the champion has not seen"
-        others = f"it did not answer all of the {rows} unseen rows of {self.snapshot.tag}"
+        no_rows = "there are no labelled rows that the champion was not trained on"
+        others = f"it has no predictions for some of the {rows} unseen rows of {self.snapshot.tag}"
         raise Refused(
             self.context.spec.name,
             f"version {version.version}",
-            others if rows else unseen,
-            "materialize dataset to candidate_model again, once more windows are labelled",
+            others if rows else no_rows,
+            "materialize the assets from dataset to candidate_model again when more windows are labelled",
         )
 
-    def _champion(self, session: Session) -> ComparedVersion | None:
-        """Whom to beat: nobody but the baseline, where the one that serves cannot be asked any more."""
+    def _champion(self, session: TrainingSession) -> ComparedVersion | None:
+        """Return the champion to compare with; None without one, or if it takes inputs that are no longer declared."""
         champion = session.champion
-        return None if champion is None or session.out_of_reach(champion) else self._rival(session, champion)
+        return None if champion is None or session.undeclared_inputs(champion) else self._compared(session, champion)
 
-    def _shadow(self, session: Session) -> ComparedVersion | None:
-        """Who goes on in the shadow of a candidate that is promoted."""
+    def _shadow(self, session: TrainingSession) -> ComparedVersion | None:
+        """Return the version that will run in shadow if the candidate is promoted; None without one."""
         kind, first = self.context.spec.serving.shadow, session.view.first_version
         if kind == "none" or session.champion is None or first is None:
             return None
         version = session.view.versions[first] if kind == "first" else session.champion
-        return None if session.out_of_reach(version) else self._rival(session, version)
+        return None if session.undeclared_inputs(version) else self._compared(session, version)
 
     @staticmethod
-    def _rival(session: Session, version: VersionTrained) -> ComparedVersion:
+    def _compared(session: TrainingSession, version: VersionTrained) -> ComparedVersion:
         folder = session.bundle(version.version)
         return ComparedVersion(version.version, version.as_of, lambda: Predictor.load(folder))
 
@@ -249,8 +278,8 @@ class TrainingRun:
             return own
         return self.context.registry.download_file(version.mlflow_run, HOLDOUT, self.artifacts.own)
 
-    def _origin(self, loss: float) -> Origin:
-        return Origin(
+    def _lineage(self, loss: float) -> ModelLineage:
+        return ModelLineage(
             as_of=self.snapshot.as_of,
             trained_through=self.snapshot.trained_through,
             dataset=self.snapshot.md5,
@@ -266,8 +295,8 @@ class TrainingRun:
     ) -> VersionTrained:
         registry, spec, session = self.context.registry, self.context.spec, self.session
         predictor = Predictor.load(bundle)
-        schema = session.prepared.schema
-        records = to_records(session.prepared.inputs.take([len(session.prepared.times) - 1]), schema)
+        schema = session.training_data.schema
+        records = to_records(session.training_data.inputs.take([len(session.training_data.times) - 1]), schema)
         registry.log_dataset(session.dataset, f"dvc tag {facts.tag}", spec.name, facts.dataset)
         leaderboard = self.artifacts.own / "leaderboard.csv"
         candidate.leaderboard.to_csv(leaderboard, index=False)

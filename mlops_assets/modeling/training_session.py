@@ -1,4 +1,4 @@
-"""One training as the modeling assets see it: its dataset, what may be seen of it, and the champion to beat."""
+"""The data of one training: its dataset, the split, the hold-out, and the champion that a candidate must beat."""
 
 from __future__ import annotations
 
@@ -11,73 +11,77 @@ from pathlib import Path
 import pandas as pd
 
 from mlops_assets.evaluation.metrics import is_defined
-from mlops_assets.evaluation.training_data import Prepared, prepare
+from mlops_assets.evaluation.splits import too_few_unseen_rows
+from mlops_assets.evaluation.training_data import TrainingData, prepare_training_data
 from mlops_assets.ledger.facts import VersionTrained
 from mlops_assets.ledger.view import LedgerView
-from mlops_assets.modeling.training_set import Answers, Holdout, holdout_of
+from mlops_assets.modeling.training_set import Holdout, ReadPredictions, read_holdout
+from mlops_assets.prediction.bundle import read_input_schema
 from mlops_assets.prediction.inputs import InputSchema
-from mlops_assets.prediction.predictor import inputs_of
 from mlops_assets.timeline import Timeline
 
 
 @dataclass(frozen=True)
-class Session:
-    """A training in progress.
+class TrainingSession:
+    """The data of a training in progress.
 
-    Args:
+    Attributes:
         timeline: the project's time.
-        history: its ledger.
-        dataset: the training snapshot.
-        answers: gives recorded answers by event id.
-        bundle: gives the local folder of a version.
+        view: what the ledger holds about the project.
+        dataset: the labelled rows of the training snapshot.
+        read_predictions: reads logged predictions.
+        bundle: returns the local folder of a version.
         as_of: when the snapshot was taken.
-        alone: nobody is to be beaten: a training by hand needs no rows that the champion has not seen.
+        without_champion: compare with the baseline only. Used by a training by hand when there are no rows that the
+            champion has not been trained on.
     """
 
     timeline: Timeline
     view: LedgerView
     dataset: pd.DataFrame
-    answers: Answers
+    read_predictions: ReadPredictions
     bundle: Callable[[int], Path]
     as_of: datetime
-    alone: bool = False
+    without_champion: bool = False
 
     @cached_property
     def champion(self) -> VersionTrained | None:
-        """The version that serves, and is to be beaten."""
-        deployment_period = None if self.alone else self.view.deployment_period
-        return None if deployment_period is None else self.view.versions[deployment_period.version]
+        """The version that a candidate must beat; None without one."""
+        period = None if self.without_champion else self.view.deployment_period
+        return None if period is None else self.view.versions[period.version]
+
+    def undeclared_inputs(self, version: VersionTrained) -> list[str]:
+        """Return the inputs of a version that the YAML no longer declares as they were when it was trained."""
+        return read_input_schema(self.bundle(version.version)).out_of_reach(self.timeline.spec)
 
     @cached_property
-    def _cut(self) -> Prepared:
-        return prepare(self.timeline, self.dataset, None if self.champion is None else self.champion.as_of)
-
-    def out_of_reach(self, version: VersionTrained) -> list[str]:
-        """What a version is asked with and the YAML no longer declares so."""
-        return inputs_of(self.bundle(version.version)).out_of_reach(self.timeline.spec)
+    def _all_labelled(self) -> TrainingData:
+        champion_as_of = None if self.champion is None else self.champion.as_of
+        return prepare_training_data(self.timeline, self.dataset, champion_as_of)
 
     @cached_property
     def holdout(self) -> Holdout:
-        """The unseen rows; from recorded inputs where there is a champion that is asked with the same."""
-        same = self.champion is not None and inputs_of(self.bundle(self.champion.version)).asks_like(
+        """The unseen rows, with logged inputs where there is a champion that takes the inputs of today's YAML."""
+        same = self.champion is not None and read_input_schema(self.bundle(self.champion.version)).asks_like(
             InputSchema.of(self.timeline.spec)
         )
-        return holdout_of(self.timeline, self.dataset, self._cut, self.answers if same else None)
+        return read_holdout(self.timeline, self.dataset, self._all_labelled, self.read_predictions if same else None)
 
     @cached_property
-    def prepared(self) -> Prepared:
-        """The dataset, cut; its hold-out holds the rows that can be judged on."""
-        return replace(self._cut, split=self._cut.split.answered(self.holdout.rows))
+    def training_data(self) -> TrainingData:
+        """The dataset's inputs and labels; its hold-out has only the rows of `holdout`."""
+        data = self._all_labelled
+        return replace(data, split=data.split.with_holdout_of(self.holdout.rows))
 
     @property
-    def too_early(self) -> str | None:
-        """Why nothing can be judged yet; None when there are enough unseen rows, of every class where that matters."""
-        spec, rows = self.timeline.spec, self.prepared.split.rows
-        if rows < (needed := spec.promotion.min_rows):
-            since = "the hold-out" if self.champion is None else f"version {self.champion.version} was trained"
-            return f"Too early to judge: {rows} unseen labelled rows since {since}, {needed} are needed."
-        truth = self.prepared.target[self.prepared.split.holdout]
-        if is_defined(spec.problem.metric, truth, spec.classes):
+    def too_few_unseen(self) -> str | None:
+        """Why no candidate can be evaluated yet; None when there are enough unseen rows, and of each class if needed."""
+        spec, rows = self.timeline.spec, self.training_data.split.rows
+        if (reason := too_few_unseen_rows(spec, rows)) is not None:
+            where = "in the hold-out" if self.champion is None else f"since version {self.champion.version} was trained"
+            return f"{reason} {where}."
+        labels = self.training_data.target[self.training_data.split.holdout]
+        if is_defined(spec.problem.metric, labels, spec.classes):
             return None
-        absent = ", ".join(name for name in spec.classes if name not in set(truth))
-        return f"Too early to judge: none of {rows} unseen labelled rows is {absent}; {spec.problem.metric} needs each."
+        absent = ", ".join(name for name in spec.classes if name not in set(labels))
+        return f"None of the {rows} unseen labelled rows is {absent}; {spec.problem.metric} needs rows of each class."

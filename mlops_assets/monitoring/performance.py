@@ -9,7 +9,8 @@ from typing import TypedDict
 import numpy as np
 import pandas as pd
 
-from mlops_assets.evaluation.metrics import Predicted, baseline_predictions, is_defined, predicted_loss
+from mlops_assets.evaluation.baselines import baseline_predictions
+from mlops_assets.evaluation.metrics import Predicted, is_defined, predicted_loss
 from mlops_assets.ledger.facts import DeploymentPeriod, Stage
 from mlops_assets.ledger.summaries import PerformanceSummary
 from mlops_assets.spec.problem import Metric
@@ -199,11 +200,11 @@ def _join(
     known_until: datetime,
 ) -> _Answered:
     keys, target = ["event_time", *(["entity"] if spec.data.entity else [])], spec.problem.target
-    truth = labels.loc[labels[target].notna(), [*keys, target]].rename(columns={target: "truth"})
+    truth = labels.loc[labels[target].notna(), [*keys, target]].rename(columns={target: "label"})
     served = answers[answers["role"] == "champion"].merge(truth, on=keys, how="inner", validate="many_to_one")
     served = served.sort_values(keys, ignore_index=True)
     if spec.problem.task == "classification":
-        served["truth"] = served["truth"].astype(str)
+        served["label"] = served["label"].astype(str)
     champion = _predicted(spec, served)
     shadows = answers[(answers["version"] == shadow_version) & answers["role"].isin(["champion", "shadow"])]
     # An event has two answers of that version only if it served too: then both are the same, the served one is taken.
@@ -223,7 +224,7 @@ def _predicted(spec: ProjectSpec, rows: pd.DataFrame) -> Predicted:
 
 def _loss(spec: ProjectSpec, rows: pd.DataFrame, forecast: Predicted) -> float | None:
     """None where nothing can be said: no rows, nobody's answers, or too few classes for the metric."""
-    truth, metric = rows["truth"].to_numpy(), _metric(spec)
+    truth, metric = rows["label"].to_numpy(), _metric(spec)
     if not forecast.present.all() or not is_defined(metric, truth, spec.classes):
         return None
     return predicted_loss(metric, truth, forecast, spec.classes)
@@ -251,6 +252,6 @@ def _by_version(spec: ProjectSpec, joined: _Answered) -> pd.DataFrame:
 
 
 def _shown(joined: _Answered) -> pd.DataFrame:
-    kept = ["event_id", "event_time", "entity", "due", "version", "truth"]
+    kept = ["event_id", "event_time", "entity", "due", "version", "label"]
     shown = joined.rows[[name for name in kept if name in joined.rows]]
     return shown.assign(champion=joined.champion.value, shadow=joined.shadow.value, baseline=joined.baseline.value)

@@ -1,1 +1,1 @@
-"""Raw window in, prediction out: training, service and backtest all call this."""
+"""From the inputs of an event to a prediction; the same code for training, evaluation, service and MLflow."""

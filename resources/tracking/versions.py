@@ -10,7 +10,7 @@ from typing import Protocol
 from mlops_assets.errors import ModelError, NotReady
 from mlops_assets.files import creating_folder
 from mlops_assets.ledger.store import Ledger
-from mlops_assets.prediction.predictor import MANIFEST, Manifest
+from mlops_assets.prediction.bundle import MANIFEST, Manifest
 
 
 class BundleSource(Protocol):

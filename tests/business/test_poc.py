@@ -39,4 +39,4 @@ def test_where_one_class_alone_was_seen_it_is_the_answer() -> None:
     rows["level"] = np.where(rows["event_time"] >= TRAINED - pd.Timedelta(hours=12), "high", "low")
     _, shown = evaluate_feasibility(timeline, rows)
     assert set(shown["candidate"]) == {"low"}
-    assert set(shown["truth"]) == {"low", "high"}
+    assert set(shown["label"]) == {"low", "high"}

@@ -19,7 +19,7 @@ from conftest import STATE, Installed
 from mlops_assets.ledger.facts import Scored
 from mlops_assets.ledger.store import Ledger
 from mlops_assets.ledger.view import LedgerView
-from mlops_assets.prediction.predictor import GOLDEN
+from mlops_assets.prediction.bundle import REFERENCE_PREDICTIONS
 from mlops_assets.resources.telemetry.prediction_log import PredictionLog, telemetry_path
 from mlops_assets.retraining.requests import DECISION_TAG
 
@@ -47,7 +47,7 @@ def served(installed: Installed, measured: dict[str, object]) -> Client:
     ended = installed.dagster.wait(run, 900)
     assert ended["status"] == "SUCCESS"
     measured["bootstrap"] = account(ended)
-    golden = next(STATE.glob(f"projects/{PROJECT}/versions/1/**/{GOLDEN}"))
+    golden = next(STATE.glob(f"projects/{PROJECT}/versions/1/**/{REFERENCE_PREDICTIONS}"))
     record = json.loads(golden.read_text())["records"][0]
     return Client(address(ENDPOINT), installed.client_token, record)
 

@@ -24,7 +24,7 @@ from mlops_assets.dashboards.panels import uid_of
 from mlops_assets.dashboards.project import project_dashboard
 from mlops_assets.dashboards.provisioning import write
 from mlops_assets.errors import Refused
-from mlops_assets.evaluation.error_band import IN_FLUX, error_band
+from mlops_assets.evaluation.error_band import HALF_WIDTH_IN_FLUX, half_width
 from mlops_assets.ledger.facts import (
     Decided,
     Decision,
@@ -189,8 +189,10 @@ def test_query_gets_time_range_and_variables() -> None:
 @pytest.mark.parametrize("metric", sorted(REGRESSION_METRICS))
 def test_error_band_in_flux_equals_the_one_in_python(metric: Any) -> None:
     prediction = np.array([-4.0, 9.0])
-    for value, expected in zip(prediction, error_band(metric, 2.25, prediction), strict=True):
-        text = IN_FLUX[metric].replace("loss.value", "2.25").replace("r._value", str(value)).replace("^", "**")
+    for value, expected in zip(prediction, half_width(metric, 2.25, prediction), strict=True):
+        text = (
+            HALF_WIDTH_IN_FLUX[metric].replace("loss.value", "2.25").replace("r._value", str(value)).replace("^", "**")
+        )
         text = re.sub(r"\(if (.*) < 0.0 then -(.*) else (.*)\)", r"(-(\2) if \1 < 0.0 else \3)", text)
         assert eval(text) == pytest.approx(expected)
 

@@ -39,7 +39,7 @@ def test_an_infeasible_project_is_told_so_before_any_automl_is_paid_for(tmp_path
 
         assert not found.success and no_jvm == []
         (check,) = [c for c in found.get_asset_check_evaluations() if c.check_name == "feasible"]
-        assert not check.passed and "Not better by the margin" in str(check.metadata["reason"].value)
+        assert not check.passed and "better is required" in str(check.metadata["reason"].value)
         (fact,) = view.of(FeasibilityChecked)
         assert (fact.feasible, fact.forced) == (False, False)
         assert fact.model_loss > 0.1 * fact.baseline_loss

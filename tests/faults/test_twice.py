@@ -100,8 +100,9 @@ def test_a_person_who_asks_again_when_nothing_is_new_is_refused_before_any_train
         view = harness.context.ledger_view()
 
         assert not again.success
-        assert "0 labelled rows that version 2 (as of 2020-01-27T00:00:00Z) has not seen, 24 are needed" in failures(
-            again
+        assert (
+            "unseen labelled rows: 0 of at least 24 since version 2 was trained (as of 2020-01-27T00:00:00Z)"
+            in failures(again)
         )
         assert [(d.by, d.evidence) for d in view.decisions][-1] == ("person", [])
         assert [e.outcome for e in view.ended_trainings if e.run_id == again.run_id] == ["SKIPPED"]

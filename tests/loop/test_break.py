@@ -145,7 +145,7 @@ def test_the_gate_refuses_a_candidate_trained_on_shuffled_targets(refusal: Refus
     verdict = refusal.after.verdicts[-1]
     assert (verdict.verdict, verdict.version, verdict.champion, verdict.by) == ("HOLD", 3, 2, "person")
     assert verdict.candidate_loss > 2 * verdict.champion_loss
-    assert "Not better by the margin" in verdict.reasons[0]
+    assert "better is required" in verdict.reasons[0]
 
 
 def test_a_verdict_holds_the_loss_of_the_version_in_the_shadow_on_the_same_rows(broken: Play, refusal: Refusal) -> None:

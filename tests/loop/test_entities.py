@@ -8,7 +8,7 @@ import pytest
 import worlds
 from plays import Play, playing
 
-from mlops_assets.evaluation.training_data import prepare
+from mlops_assets.evaluation.training_data import prepare_training_data
 from mlops_assets.timeline import event_id
 
 WINDOWS = 3
@@ -77,15 +77,15 @@ def test_a_series_never_seen_in_training_is_answered_with_a_null_history(answers
 def test_splits_cut_by_time_across_all_series(several: Play) -> None:
     context = several.context
     dataset = context.snapshots.read(context.snapshots.find(several.view.versions[1].dataset_tag))
-    prepared = prepare(context.timeline, dataset, None)
-    assert prepared.schema.entities == ["a", "b"]
-    newest_seen = prepared.times[prepared.split.search].max()
-    first_unseen = prepared.times[prepared.split.holdout].min()
+    training_data = prepare_training_data(context.timeline, dataset, None)
+    assert training_data.schema.entities == ["a", "b"]
+    newest_seen = training_data.times[training_data.split.search].max()
+    first_unseen = training_data.times[training_data.split.holdout].min()
     assert newest_seen + worlds.HOUR <= first_unseen - context.timeline.horizon
-    for mask in (prepared.split.search, prepared.split.holdout):
+    for mask in (training_data.split.search, training_data.split.holdout):
         halves = dataset.loc[mask].groupby("entity")["event_time"].agg(["min", "max", "size"])
         assert halves.loc["a"].tolist() == halves.loc["b"].tolist()
-    assert prepared.split.rows == 2 * 48 == several.view.verdicts[0].rows
+    assert training_data.split.rows == 2 * 48 == several.view.verdicts[0].rows
 
 
 def test_reports_count_the_events_of_all_series(several: Play) -> None:

@@ -122,7 +122,7 @@ def test_drift_asks_for_a_retraining_before_any_label_is_there(at_once: Play) ->
 def test_with_too_few_unseen_rows_the_verdict_is_hold_before_automl_is_paid_for(at_once: Play) -> None:
     held = at_once.view.verdicts[1]
     assert (held.verdict, held.version, held.by) == ("HOLD", None, "policy")
-    assert "Too early to judge: 0 unseen labelled rows" in held.reasons[0]
+    assert "Too few unseen labelled rows: 0 of" in held.reasons[0]
     assert held.as_of == at_once.window(0).end
     # no version was made for it, and the run ended well
     assert sorted(at_once.view.versions) == [1, 2]

@@ -8,7 +8,7 @@ import pytest
 from example_project import ATTRIBUTES, START, TRAINED, example_project
 
 from mlops_assets.ledger.view import LedgerView
-from mlops_assets.modeling.training_session import Session
+from mlops_assets.modeling.training_session import TrainingSession
 from mlops_assets.timeline import Timeline
 
 
@@ -16,21 +16,21 @@ def nothing(*_: object) -> pd.DataFrame:
     return pd.DataFrame()
 
 
-def session(metric: str, *, of_both_until: timedelta) -> Session:
-    """High and low water by turns, and from a while before the training on only low."""
+def session(metric: str, *, of_both_until: timedelta) -> TrainingSession:
+    """Return a session whose labels alternate between high and low, until only low ones follow."""
     problem = {"task": "classification", "metric": metric, "baseline": {"type": "majority"}}
     columns = {**ATTRIBUTES["data"]["columns"], "level": {"dtype": "category", "isin": ["high", "low"]}}
     timeline = Timeline(example_project(problem=problem, data={"columns": columns}))
     times = pd.date_range(START, TRAINED, freq="h", inclusive="left").astype("datetime64[ns, UTC]")
     level = ["high" if time.hour < 12 and time < TRAINED - of_both_until else "low" for time in times]
     frame = pd.DataFrame({"event_time": times, "hour": times.hour, "wind": 0.5, "level": level})
-    return Session(timeline, LedgerView("tide", ()), frame, nothing, lambda _: Path(), TRAINED)
+    return TrainingSession(timeline, LedgerView("tide", ()), frame, nothing, lambda _: Path(), TRAINED)
 
 
 @pytest.mark.parametrize("metric", ["roc_auc", "log_loss"])
-def test_a_holdout_without_a_class_is_too_early_for_a_metric_that_needs_each_of_them(metric: str) -> None:
-    """Found before anything is paid for: a training that fails would be tried again, and end the same."""
-    assert session(metric, of_both_until=timedelta(days=1)).too_early is None
-    found = session(metric, of_both_until=timedelta(days=3)).too_early
-    wanted = "Too early to judge: none of 48 unseen labelled rows is high; roc_auc needs each."
+def test_roc_auc_needs_a_holdout_with_rows_of_each_class(metric: str) -> None:
+    """The check comes before the training, which would fail, be started again and fail in the same way."""
+    assert session(metric, of_both_until=timedelta(days=1)).too_few_unseen is None
+    found = session(metric, of_both_until=timedelta(days=3)).too_few_unseen
+    wanted = "None of the 48 unseen labelled rows is high; roc_auc needs rows of each class."
     assert found == (wanted if metric == "roc_auc" else None)

@@ -11,21 +11,21 @@ import pandas as pd
 import pytest
 
 from mlops_assets.errors import ModelError
-from mlops_assets.prediction.features import FeatureDefinitions
-from mlops_assets.prediction.inputs import Inputs, InputSchema, from_records, to_records
-from mlops_assets.prediction.predictor import (
+from mlops_assets.prediction.bundle import (
     FEATURES,
-    GOLDEN,
     JAR,
     MANIFEST,
     MOJO,
     RECIPE,
-    REFERENCE,
+    REFERENCE_PREDICTIONS,
+    REFERENCE_PROFILE,
     Manifest,
-    Origin,
-    Predictor,
-    write_bundle,
+    ModelLineage,
 )
+from mlops_assets.prediction.bundle_writer import write_bundle
+from mlops_assets.prediction.features import FeatureDefinitions
+from mlops_assets.prediction.inputs import Inputs, InputSchema, from_records, to_records
+from mlops_assets.prediction.predictor import Predictor
 
 if TYPE_CHECKING:
     from conftest import Fitted
@@ -35,7 +35,7 @@ CLASSES = ["UP", "DOWN", "STILL"]
 KNOWN: dict[str, Any] = {"a": "float", "sky": "category", "constant": "float", "b": "float"}
 LEVELS = ["clear", "hail", "rain", "snow"]
 DEFINITIONS = FeatureDefinitions(known=list(KNOWN), levels={"sky": LEVELS})
-ORIGIN = Origin(
+LINEAGE = ModelLineage(
     as_of=datetime(2011, 4, 2, 4, tzinfo=UTC),
     trained_through=datetime(2011, 4, 2, 4, tzinfo=UTC),
     dataset="0" * 32,
@@ -67,7 +67,7 @@ def rows_of(made: Fitted) -> Inputs:
 
 def write(folder: Path, made: Fitted, schema: InputSchema | None = None, **changes: Any) -> Manifest:
     given: dict[str, Any] = {
-        "origin": ORIGIN,
+        "lineage": LINEAGE,
         "schema": schema or schema_of(),
         "definitions": DEFINITIONS,
         "recipe": {"algorithm": "GBM"},
@@ -84,12 +84,12 @@ def test_a_bundle_says_what_it_is_and_answers_as_when_it_was_trained(fitted: dic
     written = write(tmp_path / "bundle", made)
     predictor = Predictor.load(tmp_path / "bundle")
     assert predictor.manifest == written
-    assert (predictor.manifest.as_of, predictor.manifest.dataset_tag) == (ORIGIN.as_of, "rentals-1")
-    predictor.check_golden()
+    assert (predictor.manifest.as_of, predictor.manifest.dataset_tag) == (LINEAGE.as_of, "rentals-1")
+    predictor.check_reference_predictions()
     found = predictor.predict(rows_of(made))
     np.testing.assert_allclose(found.value, made.answers, rtol=1e-9, atol=1e-9)
     assert np.array_equal(found.features, made.matrix, equal_nan=True)
-    assert len(json.loads((tmp_path / "bundle" / GOLDEN).read_text())["records"]) == 5
+    assert len(json.loads((tmp_path / "bundle" / REFERENCE_PREDICTIONS).read_text())["records"]) == 5
 
 
 def test_one_row_gets_the_bits_that_it_gets_among_many(fitted: dict[str, Fitted], tmp_path: Path) -> None:
@@ -103,14 +103,14 @@ def test_one_row_gets_the_bits_that_it_gets_among_many(fitted: dict[str, Fitted]
 def test_classes_come_with_their_probabilities(fitted: dict[str, Fitted], tmp_path: Path) -> None:
     write(tmp_path / "bundle", fitted["classes"], schema_of("classification"))
     predictor = Predictor.load(tmp_path / "bundle")
-    predictor.check_golden()
+    predictor.check_reference_predictions()
     frame = predictor.predict(rows_of(fitted["classes"])).to_frame()
     assert list(frame.columns) == ["prediction", "probability_UP", "probability_DOWN", "probability_STILL"]
     assert set(frame["prediction"]) == set(CLASSES)
     assert np.allclose(frame.drop(columns="prediction").sum(axis=1), 1)
 
 
-@pytest.mark.parametrize("name", [FEATURES, RECIPE, MOJO, JAR, REFERENCE, GOLDEN])
+@pytest.mark.parametrize("name", [FEATURES, RECIPE, MOJO, JAR, REFERENCE_PROFILE, REFERENCE_PREDICTIONS])
 def test_a_file_that_was_changed_or_is_absent_is_named(fitted: dict[str, Fitted], tmp_path: Path, name: str) -> None:
     write(tmp_path / "bundle", fitted["GLM"])
     path = tmp_path / "bundle" / name
@@ -144,19 +144,19 @@ def test_another_version_has_another_digest(fitted: dict[str, Fitted], tmp_path:
     assert Predictor.load(tmp_path / "one").manifest.digest == one.digest
 
 
-def test_a_wrong_answer_to_a_golden_row_is_refused(fitted: dict[str, Fitted], tmp_path: Path) -> None:
+def test_a_wrong_answer_to_a_reference_row_is_refused(fitted: dict[str, Fitted], tmp_path: Path) -> None:
     for name, task in (("GBM", "regression"), ("classes", "classification")):
         write(tmp_path / name, fitted[name], schema_of(task))
-        path = tmp_path / name / GOLDEN
-        golden = json.loads(path.read_text())
+        path = tmp_path / name / REFERENCE_PREDICTIONS
+        reference = json.loads(path.read_text())
         if task == "regression":
-            golden["predictions"][2] += 1e-8
+            reference["predictions"][2] += 1e-8
         else:
-            golden["probabilities"][2]["UP"] += 1e-8
-        path.write_text(json.dumps(golden))
+            reference["probabilities"][2]["UP"] += 1e-8
+        path.write_text(json.dumps(reference))
         predictor = Predictor.load(tmp_path / name, verify=False)
         with pytest.raises(ModelError, match="row 2"):
-            predictor.check_golden()
+            predictor.check_reference_predictions()
 
 
 def test_an_entity_never_seen_is_answered_with_a_null_history_and_marked(

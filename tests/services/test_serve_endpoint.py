@@ -24,7 +24,7 @@ from mlops_assets.cli.endpoint import configure
 from mlops_assets.errors import LedgerUnreachable, ModelError, RegistryError
 from mlops_assets.ledger.facts import PromotionStep, VersionTrained
 from mlops_assets.ledger.store import Ledger
-from mlops_assets.prediction.predictor import MANIFEST
+from mlops_assets.prediction.bundle import MANIFEST
 from mlops_assets.resources.project import ProjectResources
 from mlops_assets.resources.scoring.config import ServiceConfig, fingerprint
 from mlops_assets.resources.scoring.endpoint_process import EndpointProcess
@@ -135,7 +135,7 @@ def home(tmp_path: Path, rentals: dict[int, Version]) -> Settings:
 
 
 def _digest(version: Version) -> str:
-    from mlops_assets.prediction.predictor import Manifest
+    from mlops_assets.prediction.bundle import Manifest
 
     return Manifest.model_validate_json((version.folder / MANIFEST).read_text()).digest
 

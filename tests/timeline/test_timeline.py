@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from mlops_assets.acquisition.completeness import gaps
 from mlops_assets.errors import Refused
-from mlops_assets.evaluation.metrics import seasonal_naive
+from mlops_assets.evaluation.baselines import seasonal_naive
 from mlops_assets.spec import ProjectSpec
 from mlops_assets.timeline import DAY, Timeline, Window, as_datetime64, contiguous, event_id, iso, parse
 

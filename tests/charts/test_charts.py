@@ -24,9 +24,9 @@ RNG = np.random.default_rng(0)
 
 def hours(days: int = 7, **sides: Any) -> pd.DataFrame:
     times = pd.date_range(START, periods=24 * days, freq="1h").astype("datetime64[ns, UTC]")
-    truth = 200 + 150 * np.sin(np.arange(24 * days) / 24 * 2 * np.pi) + RNG.normal(0, 15, 24 * days)
-    made = {name: truth + RNG.normal(0, spread, len(truth)) for name, spread in sides.items()}
-    return pd.DataFrame({"event_time": times, "truth": truth} | made)
+    labels = 200 + 150 * np.sin(np.arange(24 * days) / 24 * 2 * np.pi) + RNG.normal(0, 15, 24 * days)
+    made = {name: labels + RNG.normal(0, spread, len(labels)) for name, spread in sides.items()}
+    return pd.DataFrame({"event_time": times, "label": labels} | made)
 
 
 def weeks(count: int = 30, **columns: Any) -> pd.DataFrame:
@@ -46,7 +46,7 @@ def longest_forecast() -> bytes:
 @cache
 def classes() -> bytes:
     names = RNG.choice(["UP", "DOWN"], (336, 3))
-    frame = pd.DataFrame(names, columns=["truth", "champion", "baseline"])
+    frame = pd.DataFrame(names, columns=["label", "champion", "baseline"])
     return charts.predictions_against_labels(
         frame.assign(event_time=pd.date_range(START, periods=336, freq="30min", tz="UTC"))
     )
@@ -288,7 +288,7 @@ def test_a_young_project_has_pictures_too(rows: int) -> None:
     one = weeks(served=0.2, shadow=np.nan, baseline=0.3, share=np.nan, prediction=np.nan)[:rows]
     made = [
         charts.predictions_against_labels(empty),
-        charts.predictions_against_labels(empty.assign(truth="UP", champion="DOWN")),
+        charts.predictions_against_labels(empty.assign(label="UP", champion="DOWN")),
         charts.predictions_against_labels(empty, usual=("mae", 5.0)),
         live.service_over_time(asked(1)[:rows], step=timedelta(hours=1), limit_ms=50),
         live.live_features(empty, ["champion"]),
