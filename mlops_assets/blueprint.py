@@ -13,6 +13,7 @@ from mlops_assets.code_version import code_version
 from mlops_assets.errors import names_project
 from mlops_assets.spec import ProjectSpec
 from mlops_assets.timeline import Timeline, Window
+from mlops_assets.timeline.partitions import partition_arguments, window_of_partition
 
 Phase = Literal["business", "acquisition", "modeling", "deployment", "monitoring"]
 Decorator = Callable[[Callable[..., Any]], dg.AssetsDefinition]
@@ -44,7 +45,7 @@ class Blueprint:
     @cached_property
     def windows(self) -> dg.TimeWindowPartitionsDefinition:
         """The project's windows as Dagster's partitions."""
-        return dg.TimeWindowPartitionsDefinition(**self.timeline.partition_arguments())
+        return dg.TimeWindowPartitionsDefinition(**partition_arguments(self.timeline))
 
     def key(self, name: str) -> dg.AssetKey:
         """The key of an asset of this project."""
@@ -98,7 +99,7 @@ class Blueprint:
 
     def windows_of(self, context: dg.AssetExecutionContext) -> list[Window]:
         """The windows that a run was asked for, oldest first."""
-        return sorted(self.timeline.window_of_key(key) for key in context.partition_keys)
+        return sorted(window_of_partition(self.timeline, key) for key in context.partition_keys)
 
     def check(self, asset: str, name: str, description: str, *, blocking: bool = False) -> dg.AssetCheckSpec:
         """The spec of a check of this project."""

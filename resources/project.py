@@ -34,6 +34,7 @@ from mlops_assets.retraining.requests import RunIdentity, TrainingRequest, ident
 from mlops_assets.source.project_source import ProjectSource
 from mlops_assets.spec import ProjectSpec
 from mlops_assets.timeline import Timeline, Window
+from mlops_assets.timeline.partitions import partition_key
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -160,7 +161,7 @@ class ProjectResources:
 
     def key(self, window: Window) -> str:
         """Return Dagster's partition key of a window."""
-        return self.timeline.key_of(window.start)
+        return partition_key(self.timeline, window.start)
 
     def published_rows(self, window: Window) -> pd.DataFrame:
         """Return a window's published rows of `raw_data`."""

@@ -32,6 +32,7 @@ from mlops_assets.resources.platform import Platform
 from mlops_assets.retraining.requests import ATTEMPT_TAG, DECISION_TAG
 from mlops_assets.retraining.retries import LONGEST_PAUSE
 from mlops_assets.timeline import Window
+from mlops_assets.timeline.partitions import partition_key
 from mlops_assets.waiting import pause_after
 
 Jobs = Mapping[str, Any]
@@ -151,7 +152,7 @@ def _observe(
     names = WITH_LABELS if late else WITHOUT_LABELS
     if not watched:
         names = WITHOUT_CHAMPION
-    keys = [blueprint.timeline.key_of(window.start) for window in (windows[0], windows[-1])]
+    keys = [partition_key(blueprint.timeline, window.start) for window in (windows[0], windows[-1])]
     selection = [blueprint.key(name) for name in names]
     checks = [key for name in names for key in blueprint.checks_of(name)]
     return dg.RunRequest(

@@ -226,7 +226,7 @@ class Scorer:
 
     def _requests_of(self, events: pd.DataFrame) -> list[_Request]:
         schema, dues = self.schema, list(events["due"])
-        span = self.timeline.history_span(min(dues), max(dues), schema.history, schema.steps)
+        span = self.timeline.past_values_span(min(dues), max(dues), schema.history, schema.steps)
         past = as_known_to(schema, self.rows.history(*span, schema.history))
         records = to_records(cut_inputs(self.timeline, schema, events, past), schema)
         return [

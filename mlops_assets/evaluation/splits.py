@@ -140,7 +140,7 @@ def _has_feature_window(timeline: Timeline, times: npt.NDArray[np.datetime64]) -
     usable = np.ones(len(times), dtype=bool)
     for column in features.columns if features else []:
         due = times - np.timedelta64(timeline.horizon)
-        usable &= timeline.newest_known(due, column) >= timeline.history_steps - 1
+        usable &= timeline.newest_known(due, column) >= timeline.feature_window_steps - 1
     return usable
 
 

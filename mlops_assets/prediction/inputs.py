@@ -73,7 +73,7 @@ class InputSchema(BaseModel):
             known={name: columns[name].dtype for name in spec.features.known},
             nullable=[name for name in spec.features.known if columns[name].nullable],
             history=list(history.columns) if history else [],
-            steps=Timeline(spec).history_steps,
+            steps=Timeline(spec).feature_window_steps,
             entity=spec.data.entity is not None,
         )
 

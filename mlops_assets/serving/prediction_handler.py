@@ -94,7 +94,7 @@ class PredictionHandler:
         self._require_sound(events, asked.due)
         standing = self.telemetry.stored(event.id for event in events)
         fresh = [number for number, event in enumerate(events) if event.id not in standing]
-        self._require_entitled(loaded, asked.due, fresh)
+        self._require_unseen(loaded, asked.due, fresh)
         if fresh:
             predictions = self.slots.priority_lock.batch(loaded.predictor, inputs.take(np.array(fresh)))
             answers = self._answers(
@@ -140,10 +140,10 @@ class PredictionHandler:
                 wanted = f"an answer for {iso(event.time)} is due at {iso(self.timeline.due(event.time))}"
                 raise RequestError(422, "due", f"{wanted}, not at {iso(due[number])}", number)
 
-    def _require_entitled(self, loaded: Loaded, due: list[datetime], fresh: list[int]) -> None:
+    def _require_unseen(self, loaded: Loaded, due: list[datetime], fresh: list[int]) -> None:
         for number in fresh:
             try:
-                self.timeline.require_entitled(loaded.version, loaded.predictor.manifest.as_of, due[number])
+                self.timeline.require_unseen(loaded.version, loaded.predictor.manifest.as_of, due[number])
             except Refused as error:
                 raise RequestError(409, "due", f"{error.place}: {error.found}; {error.remedy}", number) from error
 

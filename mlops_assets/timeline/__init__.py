@@ -1,6 +1,7 @@
-"""A project's time: zones, the grid of the series, calendar windows, and what is known when."""
+"""A project's time: zones, the grid of its series, calendar windows, what is known when, and Dagster's partitions."""
 
-from mlops_assets.timeline.grid import DAY, Times, as_datetime64
-from mlops_assets.timeline.timeline import Timeline, Window, contiguous, event_id, iso, parse
+from mlops_assets.timeline.timeline import Timeline
+from mlops_assets.timeline.times import DAY, Times, as_datetime64, event_id, iso, parse
+from mlops_assets.timeline.windows import Window, contiguous
 
 __all__ = ["DAY", "Timeline", "Times", "Window", "as_datetime64", "contiguous", "event_id", "iso", "parse"]

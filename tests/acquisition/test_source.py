@@ -312,7 +312,9 @@ def test_events_and_history_are_what_inputs_are_cut_from(make_source: MakeSource
     source = make_source()
     spec, timeline = source.spec, Timeline(source.spec)
     events = source.events(START, START + HOUR)
-    past = source.history(*timeline.history_span(START - 6 * HOUR, START - 6 * HOUR, ["x"], timeline.history_steps))
+    past = source.history(
+        *timeline.past_values_span(START - 6 * HOUR, START - 6 * HOUR, ["x"], timeline.feature_window_steps)
+    )
     inputs = cut_inputs(timeline, InputSchema.of(spec), events, past)
     hours = (START - datetime(2011, 1, 1, tzinfo=UTC)) // HOUR
     assert inputs.history["y"][0].tolist() == [float(hours - 7 - n) for n in reversed(range(24))]

@@ -19,6 +19,7 @@ from mlops_assets.errors import Refused
 from mlops_assets.evaluation.baselines import seasonal_naive
 from mlops_assets.spec import ProjectSpec
 from mlops_assets.timeline import DAY, Timeline, Window, as_datetime64, contiguous, event_id, iso, parse
+from mlops_assets.timeline.partitions import partition_arguments, partition_key, window_of_partition
 
 HOUR, MICROSECOND = timedelta(hours=1), timedelta(microseconds=1)
 ZONES = ["UTC", "Europe/Berlin", "America/New_York", "Australia/Lord_Howe", "Asia/Kolkata", "America/Havana"]
@@ -100,7 +101,7 @@ def test_every_moment_lies_in_one_window_and_windows_meet(timeline: Timeline, mo
 def test_ids_and_dagsters_keys_name_windows_there_and_back(timeline: Timeline, moment: datetime) -> None:
     window = timeline.window_at(moment)
     assert timeline.window(window.id) == window
-    assert timeline.window_of_key(timeline.key_of(window.start)) == window
+    assert window_of_partition(timeline, partition_key(timeline, window.start)) == window
 
 
 @pytest.mark.parametrize("zone", ZONES)
@@ -109,8 +110,8 @@ def test_dagsters_partitions_are_the_windows(window: str, zone: str) -> None:
     closed = {"end": "2019-01-08"} if window == "hour" else {"end": "2021-01-01"}
     timeline = Timeline(project(window=window, time_zone=zone, start="2019-01-01", **closed))
     assert timeline.end is not None
-    keys = dg.TimeWindowPartitionsDefinition(**timeline.partition_arguments()).get_partition_keys()
-    ours = [timeline.key_of(found.start) for found in timeline.windows(timeline.start, timeline.end)]
+    keys = dg.TimeWindowPartitionsDefinition(**partition_arguments(timeline)).get_partition_keys()
+    ours = [partition_key(timeline, found.start) for found in timeline.windows(timeline.start, timeline.end)]
     assert ours == list(keys)
 
 
@@ -128,7 +129,7 @@ def test_the_windows_of_a_span_lie_in_it_whole_and_without_holes(
 def test_a_window_after_the_clock_is_refused_in_words() -> None:
     timeline = Timeline(project())
     window = timeline.window_at(parse("2019-05-01T00:00:00Z"))
-    with pytest.raises(Refused, match="its rows can be read from 2019-05-02T00:00:00Z on, the clock stands at"):
+    with pytest.raises(Refused, match="its rows can be read from 2019-05-02T00:00:00Z on, and the clock is at"):
         timeline.require_readable(window, parse("2019-05-01T23:59:59Z"))
     timeline.require_readable(window, parse("2019-05-02T00:00:00Z"))
 
@@ -136,7 +137,7 @@ def test_a_window_after_the_clock_is_refused_in_words() -> None:
 def test_a_time_outside_the_history_is_refused_in_words() -> None:
     timeline = Timeline(project(end="2020-01-01"))
     for moment in ("2018-12-31T23:00:00Z", "2020-01-01T00:00:00Z"):
-        with pytest.raises(Refused, match="the history runs from 2019-01-01T00:00:00Z to 2020-01-01T00:00:00Z"):
+        with pytest.raises(Refused, match="the data cover 2019-01-01T00:00:00Z to 2020-01-01T00:00:00Z"):
             timeline.window_at(parse(moment))
 
 
@@ -208,9 +209,9 @@ def test_when_many_values_are_known_is_when_each_of_them_is(timeline: Timeline, 
 @given(timelines(), moments, st.integers(0, 100))
 def test_histories_are_cut_from_the_span_that_is_read_for_them(timeline: Timeline, due: datetime, later: int) -> None:
     last = due + later * HOUR
-    start, end = timeline.history_span(due, last, ["y"], timeline.history_steps)
+    start, end = timeline.past_values_span(due, last, ["y"], timeline.feature_window_steps)
     newest = timeline.newest_known(np.array([as_datetime64(due), as_datetime64(last)]), "y")
-    oldest = timeline.grid.point(int(newest[0]) - timeline.history_steps + 1)
+    oldest = timeline.grid.point(int(newest[0]) - timeline.feature_window_steps + 1)
     assert start <= max(oldest, timeline.start)
     assert timeline.grid.point(int(newest[1])) < end
 
@@ -219,9 +220,9 @@ def test_histories_are_cut_from_the_span_that_is_read_for_them(timeline: Timelin
 def test_a_version_is_entitled_to_what_was_due_when_it_was_snapped_or_later(
     timeline: Timeline, as_of: datetime
 ) -> None:
-    timeline.require_entitled(1, as_of, as_of)
-    with pytest.raises(Refused, match="may answer only events due then or later"):
-        timeline.require_entitled(1, as_of, as_of - MICROSECOND)
+    timeline.require_unseen(1, as_of, as_of)
+    with pytest.raises(Refused, match="may predict only events due then or later"):
+        timeline.require_unseen(1, as_of, as_of - MICROSECOND)
 
 
 # The grid
@@ -301,8 +302,8 @@ def test_a_window_that_begins_with_a_midnight_that_is_left_out_begins_an_hour_la
     timeline = Timeline(project(time_zone="America/Havana", ambiguous=ambiguous))
     window = timeline.window_at(parse("2019-03-10T12:00:00Z"))
     assert window.start == parse("2019-03-10T05:00:00Z")
-    assert timeline.key_of(window.start) == "2019-03-10"
-    assert timeline.window_of_key("2019-03-10") == window
+    assert partition_key(timeline, window.start) == "2019-03-10"
+    assert window_of_partition(timeline, "2019-03-10") == window
 
 
 # Names
