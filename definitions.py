@@ -1,4 +1,4 @@
-"""The composition root: loads the projects, picks the resources for this environment."""
+"""The composition root: the projects of this repository, on the resources that the settings name."""
 
 from __future__ import annotations
 
@@ -6,26 +6,10 @@ from pathlib import Path
 
 import dagster as dg
 
-from mlops_assets.blueprint import Blueprint
-from mlops_assets.component import MLProject
-from mlops_assets.garbage_collection import collect_rarely
-from mlops_assets.resources.platform import Platform
-from mlops_assets.resources.settings import Settings
-from mlops_assets.sensors.run_status import run_status
+from mlops_assets.definitions import platform_definitions
 
 
 @dg.definitions
 def defs() -> dg.Definitions:
-    """All projects, on the parts that the settings name; runs are processes of this machine."""
-    collect_rarely()
-    tree = dg.ComponentTree.for_project(Path(__file__).parent)
-    blueprints = [Blueprint(project.spec) for project in tree.get_all_components(of_type=MLProject)]
-    return dg.Definitions.merge(
-        tree.build_defs(),
-        dg.Definitions(
-            resources={"platform": Platform.configured(Settings())},
-            sensors=[run_status(blueprints, dg.DefaultSensorStatus.RUNNING)],
-            # Heavy work runs in the JVM, or in processes of its own; a process per step would cost seconds each.
-            executor=dg.in_process_executor,
-        ),
-    )
+    """Return all definitions of this repository."""
+    return platform_definitions(Path(__file__).parent)

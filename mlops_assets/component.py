@@ -63,7 +63,7 @@ class MLProject(dg.Component):
 
     def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:
         """All definitions of the project."""
-        return definitions_of(self.spec, steps_on(Settings().runs_on))
+        return definitions_of(self.spec, steps_on(Settings(root=context.project_root).runs_on))
 
 
 def definitions_of(spec: ProjectSpec, steps: dg.ExecutorDefinition | None = None) -> dg.Definitions:

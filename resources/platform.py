@@ -10,7 +10,7 @@ from mlops_assets.resources.project import ProjectResources
 from mlops_assets.resources.settings import Settings
 from mlops_assets.spec import ProjectSpec
 
-PATHS = ("client_token_file", "endpoint_manifest")
+PATHS = ("root", "client_token_file", "endpoint_manifest")
 ADDRESSES = (
     "host",
     "database_url",
@@ -32,6 +32,8 @@ class Platform(dg.ConfigurableResource):  # type: ignore[type-arg]
 
     home: str
     """The state folder."""
+    root: str | None = None
+    """The repository that holds the projects."""
     host: str = "127.0.0.1"
     database_url: str | None = None
     mlflow_url: str | None = None

@@ -21,7 +21,7 @@ from mlops_assets.resources.scoring.endpoint import Endpoint
 from mlops_assets.resources.scoring.endpoint_deployment import EndpointDeployment
 from mlops_assets.resources.scoring.endpoint_process import EndpointProcess
 from mlops_assets.resources.scoring.service import ScoringService
-from mlops_assets.resources.settings import ROOT, Settings
+from mlops_assets.resources.settings import Settings
 from mlops_assets.resources.storage.lake import Lake
 from mlops_assets.resources.storage.run_artifacts import RunArtifacts
 from mlops_assets.resources.storage.snapshots import Snapshots
@@ -180,9 +180,8 @@ class ProjectResources:
 
     @cached_property
     def code_version(self) -> str:
-        """The version of the platform, and in a checkout its commit."""
+        """The version of the platform, and the commit of the repository that holds the projects, if it has one."""
         version = metadata.version("mlops-assets")
-        found = subprocess.run(
-            ["git", "rev-parse", "--short=12", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False
-        )
+        command = ["git", "rev-parse", "--short=12", "HEAD"]
+        found = subprocess.run(command, cwd=self.settings.root, capture_output=True, text=True, check=False)
         return f"{version}+{found.stdout.strip()}" if found.returncode == 0 else version

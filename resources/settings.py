@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import parse_qs, urlsplit
 
-from pydantic import AfterValidator, SecretStr, model_validator
+from pydantic import AfterValidator, Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-ROOT = Path(__file__).resolve().parent.parent
+from mlops_assets.resources.repository import Repository, find_root
 
 
 def _without_password(url: str | None) -> str | None:
@@ -34,8 +34,11 @@ class Settings(BaseSettings):
         env_prefix="MLOPS_ASSETS_", frozen=True, use_attribute_docstrings=True, hide_input_in_errors=True
     )
 
-    home: Path = ROOT / ".mlops"
-    """The state folder; safe to delete when everything is embedded."""
+    root: Path | None = None
+    """The repository that holds the projects; without it the nearest folder at or above the working directory that has
+    a `dg.toml`, or a `pyproject.toml` with `[tool.dg]`."""
+    home: Path = Field(default_factory=lambda given: find_root(given.get("root")) / ".mlops")
+    """The state folder; safe to delete when everything is embedded. Without it `.mlops` in the repository."""
     client_token_file: Path | None = None
     """A file with the token that callers of an endpoint must send; without it none is asked for."""
     host: str = "127.0.0.1"
@@ -84,6 +87,15 @@ class Settings(BaseSettings):
                 "influx_url needs a token: set MLOPS_ASSETS_INFLUX_TOKEN or MLOPS_ASSETS_INFLUX_TOKEN_FILE"
             )
         return self
+
+    @property
+    def repository(self) -> Repository:
+        """The repository that holds the projects.
+
+        Raises:
+            NotReady: when the working directory is in none, and `root` is not set.
+        """
+        return Repository.at(find_root(self.root))
 
     @property
     def ledger(self) -> str:

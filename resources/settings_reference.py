@@ -6,21 +6,22 @@ python -m mlops_assets.resources.settings_reference > docs/settings.md
 from __future__ import annotations
 
 import sys
+from datetime import timedelta
 from pathlib import Path
+from typing import Literal, get_args, get_origin
 
+from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 
-from mlops_assets.resources.settings import ROOT, Settings
+from mlops_assets.resources.settings import Settings
 
-TYPES = {
-    "home": "folder",
-    "client_token_file": "file",
-    "host": "text",
-    "influx_token": "secret",
-    "influx_token_file": "file",
-    "influx_retention": "length of time",
+TYPES: dict[object, str] = {
+    Path: "path",
+    str: "text",
+    SecretStr: "secret",
+    timedelta: "duration (ISO 8601)",
 }
-"""What people give; every other setting is an address or a name."""
+"""How a type of a setting is called for people."""
 OTHERS = {
     "PGPASSWORD, PGPASSFILE": "libpq's: the password of `MLOPS_ASSETS_DATABASE_URL`",
     "MLFLOW_TRACKING_USERNAME, MLFLOW_TRACKING_PASSWORD": "MLflow's: credentials of `MLOPS_ASSETS_MLFLOW_URL`",
@@ -29,27 +30,27 @@ OTHERS = {
     "DAGSTER_HOME": "Dagster's: the folder of its `dagster.yaml`",
     "MLOPS_ASSETS_CLIENT_TOKEN": "of the scoring service alone: the clients' token itself, instead of a file",
 }
-"""What other libraries read."""
+"""Variables that other libraries read."""
 
 
 def reference() -> str:
-    """The whole of docs/settings.md."""
+    """Return the whole of docs/settings.md."""
     lines = [
         "# Settings",
         "",
         "Written by `make docs` from `resources/settings.py`; do not edit by hand.",
         "",
-        "Which part stands where is said by environment variables; without any of them everything is embedded in one",
-        "folder, and nothing need be started. Assets, sensors and policies do not know which part is there.",
-        "[servers.md](servers.md) says what each server needs.",
+        "Environment variables say where each part is. Without any of them everything is embedded in one folder, and no",
+        "server is required. Assets, sensors and policies are the same in both cases.",
+        "[servers.md](servers.md) describes what each server needs.",
         "",
-        "| variable | is | default | meaning |",
+        "| variable | type | default | meaning |",
         "|---|---|---|---|",
     ]
     for name, field in Settings.model_fields.items():
         variable = f"`{Settings.model_config['env_prefix']}{name.upper()}`"
-        lines.append(f"| {variable} | {TYPES.get(name, 'text')} | {_default(field)} | {_meaning(field)} |")
-    lines += ["", "## What other libraries read", "", "| variable | meaning |", "|---|---|"]
+        lines.append(f"| {variable} | {_type(field.annotation)} | {_default(field)} | {_meaning(field)} |")
+    lines += ["", "## Variables of other libraries", "", "| variable | meaning |", "|---|---|"]
     lines += [f"| {', '.join(f'`{n}`' for n in names.split(', '))} | {text} |" for names, text in OTHERS.items()]
     return "\n".join([*lines, ""])
 
@@ -58,13 +59,20 @@ def _meaning(field: FieldInfo) -> str:
     return " ".join((field.description or "").split())
 
 
+def _type(annotation: object) -> str:
+    """Return the type of a setting in words; that it may be absent shows in its default."""
+    if get_origin(annotation) is Literal:
+        return " or ".join(f"`{value}`" for value in get_args(annotation))
+    if annotation in TYPES:
+        return TYPES[annotation]
+    (inner,) = (part for part in get_args(annotation) if part is not type(None))
+    return _type(inner)
+
+
 def _default(field: FieldInfo) -> str:
-    value = field.default
-    if value is None:
-        return "-"
-    if isinstance(value, Path):
-        return f"`{value.relative_to(ROOT)}`" if value.is_relative_to(ROOT) else f"`{value}`"
-    return f"`{value}`"
+    if field.default_factory is not None:
+        return "`.mlops` in the repository"
+    return "-" if field.default is None else f"`{field.default}`"
 
 
 if __name__ == "__main__":

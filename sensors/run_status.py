@@ -18,7 +18,6 @@ from mlops_assets.ledger.view import LedgerView
 from mlops_assets.loop.failed_runs import was_interrupted
 from mlops_assets.resources.compute.kubernetes import Cluster
 from mlops_assets.resources.platform import Platform
-from mlops_assets.resources.settings import Settings
 from mlops_assets.retraining.requests import RunIdentity, TrainingRequest
 from mlops_assets.retraining.retries import end_without_verdict
 
@@ -73,7 +72,7 @@ def run_status(blueprints: list[Blueprint], default_status: dg.DefaultSensorStat
         for project_context, run in trainings:
             with unrecorded.if_it_fails(run):
                 record_run_end(project_context, run, interrupted=was_interrupted(instance, run))
-        if Settings().runs_on == "kubernetes":
+        if platform.settings.runs_on == "kubernetes":
             for run in runs:
                 with unrecorded.if_it_fails(run):
                     end_steps(run)

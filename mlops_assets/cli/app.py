@@ -15,6 +15,7 @@ from uuid import uuid4
 import orjson
 import typer
 from rich.console import Console
+from rich.markup import escape
 
 from mlops_assets.errors import PlatformError, SpecError
 
@@ -45,9 +46,14 @@ def translate_errors() -> Iterator[None]:
     try:
         yield
     except PlatformError as error:
-        errors.print(f"[bold red]{error.project}[/]: {error.place}: {error.found}", highlight=False)
-        errors.print(f"  -> {error.remedy}", highlight=False)
+        print_error(error)
         raise typer.Exit(1) from error
+
+
+def print_error(error: PlatformError) -> None:
+    """Print a platform error: project, place and finding in one line, the remedy in the next."""
+    errors.print(f"[bold red]{escape(error.project)}[/]: {escape(error.place)}: {escape(error.found)}", highlight=False)
+    errors.print(f"  -> {escape(error.remedy)}", highlight=False)
 
 
 def print_json(facts: Any) -> None:
@@ -77,14 +83,14 @@ def status(
     project: Annotated[str | None, typer.Argument(help="One project; all by default.")] = None, as_json: Json = False
 ) -> None:
     """Clock, champion, endpoint, windows, decisions, retrainings, and the live loss beside shadow and baseline."""
-    from mlops_assets.cli.projects import project_contexts
+    from mlops_assets.cli.projects import project_contexts, repository_settings
     from mlops_assets.cli.status import project_status, render
 
     with translate_errors():
         facts = {
             "projects": {
                 project_context.spec.name: project_status(project_context)
-                for project_context in project_contexts(project)
+                for project_context in project_contexts(repository_settings(), project)
             }
         }
     if as_json:
@@ -102,14 +108,17 @@ def replay(
     as_json: Json = False,
 ) -> None:
     """Move a replay clock from moment to moment, letting the loop settle at each."""
-    from mlops_assets.cli.projects import project_context_of
+    from mlops_assets.cli.projects import project_context_of, repository_settings
     from mlops_assets.cli.replay import replay_project
 
     if (windows is None) == (until is None):
         errors.print("give either --windows N or --until DATE")
         raise typer.Exit(2)
     with translate_errors():
-        moments = replay_project(project_context_of(project), console if not as_json else errors, windows, until)
+        settings = repository_settings()
+        moments = replay_project(
+            settings, project_context_of(settings, project), console if not as_json else errors, windows, until
+        )
     if as_json:
         print_json({"project": project, "moments": moments})
 
@@ -118,12 +127,12 @@ def replay(
 def retrain(project: Project, as_json: Json = False) -> None:
     """Ask for a retraining as a person: it passes cooldown and budget, never the gate."""
     from mlops_assets.acquisition.training_start import too_few_unseen
-    from mlops_assets.cli.projects import project_context_of
+    from mlops_assets.cli.projects import project_context_of, repository_settings
     from mlops_assets.errors import NotReady, Refused
     from mlops_assets.retraining.requests import request_retraining
 
     with translate_errors():
-        project_context = project_context_of(project)
+        project_context = project_context_of(repository_settings(), project)
         view = project_context.ledger_view()
         if view.deployment_period is None:
             raise NotReady(project, "retrain", "no champion serves yet", f"run the job {project}_bootstrap first")
@@ -146,11 +155,11 @@ def rollback(
     as_json: Json = False,
 ) -> None:
     """Let a former champion serve again, at once; recorded, and the policy does not undo it at once."""
-    from mlops_assets.cli.projects import project_context_of
+    from mlops_assets.cli.projects import project_context_of, repository_settings
     from mlops_assets.cli.rollback import roll_back
 
     with translate_errors():
-        step = roll_back(project_context_of(project), to)
+        step = roll_back(project_context_of(repository_settings(), project), to)
     if as_json:
         print_json({"project": project, "version": step.version, "previous": step.previous, "at": step.at.isoformat()})
     else:
@@ -164,11 +173,11 @@ def provenance(
     as_json: Json = False,
 ) -> None:
     """Trace one prediction back to features, version, run, dataset, raw windows, and the decision behind it."""
-    from mlops_assets.cli.projects import project_context_of
+    from mlops_assets.cli.projects import project_context_of, repository_settings
     from mlops_assets.cli.provenance import render, trace
 
     with translate_errors():
-        found = trace(project_context_of(project), event_id)
+        found = trace(project_context_of(repository_settings(), project), event_id)
     if as_json:
         print_json(found)
     else:
@@ -180,11 +189,11 @@ def hold(
     project: Project, release: Annotated[bool, typer.Option("--release", help="Let the policy act again.")] = False
 ) -> None:
     """Hold the policy's retraining back (decisions name the evidence they hold), or release it."""
-    from mlops_assets.cli.projects import project_context_of
+    from mlops_assets.cli.projects import project_context_of, repository_settings
     from mlops_assets.ledger.facts import RetrainingHeld
 
     with translate_errors():
-        project_context = project_context_of(project)
+        project_context = project_context_of(repository_settings(), project)
         project_context.ledger.append(
             project,
             RetrainingHeld(
@@ -200,13 +209,13 @@ def dashboards(
     as_json: Json = False,
 ) -> None:
     """Write Grafana's dashboards of all projects, and what lets Grafana find them and InfluxDB."""
-    from mlops_assets.cli.projects import specs
+    from mlops_assets.cli.projects import repository_settings, specs
     from mlops_assets.dashboards.provisioning import write
-    from mlops_assets.resources.settings import Settings
 
+    out = out.absolute()
     with translate_errors():
-        settings = Settings()
-        files = write(out, list(specs().values()), settings.influx_org, settings.influx_bucket)
+        settings = repository_settings()
+        files = write(out, list(specs(settings).values()), settings.influx_org, settings.influx_bucket)
     if as_json:
         print_json({"files": [str(path) for path in files]})
     else:
@@ -243,30 +252,31 @@ def check_cluster(
 def show_dagster_home() -> None:
     """Print where Dagster's own files are, made ready: `DAGSTER_HOME=$(mlops-assets dagster-home) dagster dev`."""
     from mlops_assets.cli.instance import dagster_home
-    from mlops_assets.resources.settings import Settings
+    from mlops_assets.cli.projects import repository_settings
 
     with translate_errors():
-        typer.echo(dagster_home(Settings()))
+        typer.echo(dagster_home(repository_settings()))
 
 
 @app.command()
 def down() -> None:
     """Stop everything that was started on this state folder, by its recorded process ids."""
     from mlops_assets.cli.processes import end_recorded
-    from mlops_assets.cli.projects import platform, served, specs
+    from mlops_assets.cli.projects import open_project, repository_settings, served_specs, specs
     from mlops_assets.resources.compute.h2o import end_orphans
-    from mlops_assets.resources.settings import Settings
 
-    settings = Settings()
     with translate_errors():
+        settings = repository_settings()
         ended = end_recorded(settings.pids)
         # a project that was renamed, or whose YAML is broken by now, has a service all the same
-        projects = served(settings.home.absolute())
+        projects = served_specs(settings.home.absolute())
         try:
-            projects |= specs()
+            projects |= specs(settings)
         except SpecError as error:
-            errors.print(f"[bold red]{error.project}[/]: {error.place}: {error.found}", highlight=False)
-        ended += [f"endpoint of {name}" for name, spec in projects.items() if platform().of(spec).endpoint.stop()]
+            print_error(error)
+        ended += [
+            f"endpoint of {name}" for name, spec in projects.items() if open_project(settings, spec).endpoint.stop()
+        ]
         ended += [f"JVM {pid}" for pid in end_orphans(settings.pids)]
     console.print("stopped: " + (", ".join(ended) if ended else "nothing was running"))
 
@@ -281,20 +291,22 @@ def serve_webserver(
 ) -> None:
     """Dagster's UI and GraphQL."""
     from mlops_assets.cli import dagster_processes
-    from mlops_assets.resources.settings import Settings
+    from mlops_assets.cli.projects import repository_settings
 
     with translate_errors():
-        dagster_processes.run(dagster_processes.webserver(Settings(), host, port, code), health_host, health_port)
+        dagster_processes.run(
+            dagster_processes.webserver(repository_settings(), host, port, code), health_host, health_port
+        )
 
 
 @serve.command("daemon")
 def serve_daemon(health_host: HealthHost = "127.0.0.1", health_port: HealthPort = 3002, code: Code = None) -> None:
     """Dagster's daemon: it ticks the sensors and launches runs."""
     from mlops_assets.cli import dagster_processes
-    from mlops_assets.resources.settings import Settings
+    from mlops_assets.cli.projects import repository_settings
 
     with translate_errors():
-        dagster_processes.run(dagster_processes.daemon(Settings(), code), health_host, health_port)
+        dagster_processes.run(dagster_processes.daemon(repository_settings(), code), health_host, health_port)
 
 
 @serve.command("code")
@@ -306,10 +318,12 @@ def serve_code(
 ) -> None:
     """The projects' definitions over gRPC, and their runs."""
     from mlops_assets.cli import dagster_processes
-    from mlops_assets.resources.settings import Settings
+    from mlops_assets.cli.projects import repository_settings
 
     with translate_errors():
-        dagster_processes.run(dagster_processes.code_location(Settings(), host, port), health_host, health_port)
+        dagster_processes.run(
+            dagster_processes.code_location(repository_settings(), host, port), health_host, health_port
+        )
 
 
 @serve.command("endpoint")
@@ -320,21 +334,22 @@ def serve_endpoint(
 ) -> None:
     """A project's scoring service, with the version that deployment periods; probes are its /livez and /readyz."""
     from mlops_assets.cli.endpoint import become_endpoint
-    from mlops_assets.cli.projects import spec_of
+    from mlops_assets.cli.projects import repository_settings, spec_of
     from mlops_assets.logs import log_to_stdout
-    from mlops_assets.resources.settings import Settings
 
     with translate_errors():
         log_to_stdout(project)
-        settings = Settings()
-        become_endpoint(spec_of(project), settings, host or settings.host, port)
+        settings = repository_settings()
+        become_endpoint(spec_of(settings, project), settings, host or settings.host, port)
 
 
 @serve.command("forwarder")
 def serve_forwarder(host: Host = "127.0.0.1", port: int = 9110) -> None:
     """What brings this state folder's telemetry into InfluxDB; /healthz, /readyz and /metrics are on its port."""
+    from mlops_assets.resources.settings import Settings
+
+    with translate_errors():
+        home = str(Settings().home.absolute())
     sys.stdout.flush()
-    os.execv(
-        sys.executable,
-        [sys.executable, "-m", "mlops_assets.resources.telemetry.forwarder", "--host", host, "--port", str(port)],
-    )
+    command = ["-m", "mlops_assets.resources.telemetry.forwarder", "--host", host, "--port", str(port)]
+    os.execve(sys.executable, [sys.executable, *command], {**os.environ, "MLOPS_ASSETS_HOME": home})

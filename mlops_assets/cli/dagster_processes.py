@@ -17,12 +17,12 @@ import typer
 import yaml
 
 from mlops_assets.cli.instance import dagster_home, instance_of
+from mlops_assets.cli.processes import environment_of
 from mlops_assets.cli.supervisor import Part, Supervisor
 from mlops_assets.ledger.database import Database
 from mlops_assets.logs import log_to_stdout
-from mlops_assets.resources.settings import ROOT, Settings
+from mlops_assets.resources.settings import Settings
 
-LOCATION = "mlops_assets"
 HEARTBEAT_WITHIN = 120.0
 """Seconds that a daemon's newest heartbeat may be old; it gives one every 30."""
 LOADED = "{workspaceOrError{... on Workspace{locationEntries{name locationOrLoadError{__typename}}}}}"
@@ -46,7 +46,7 @@ def webserver(settings: Settings, host: str, port: int, code: str | None) -> Par
         loaded = [(entry["locationOrLoadError"] or {}).get("__typename") for entry in entries]
         return None if loaded and set(loaded) == {"RepositoryLocation"} else "its code location is not loaded"
 
-    return Part("webserver", command, _environment(settings), probe, _needs(settings))
+    return Part("webserver", command, settings.repository.root, _environment(settings), probe, _needs(settings))
 
 
 def daemon(settings: Settings, code: str | None) -> Part:
@@ -66,13 +66,14 @@ def daemon(settings: Settings, code: str | None) -> Part:
         silent = [each for each in wanted if each not in beats or beats[each].timestamp < since]
         return f"no heartbeat yet of {', '.join(silent)}" if silent else None
 
-    return Part("daemon", command, _environment(settings), probe, _needs(settings))
+    return Part("daemon", command, settings.repository.root, _environment(settings), probe, _needs(settings))
 
 
 def code_location(settings: Settings, host: str, port: int) -> Part:
     """The projects' definitions over gRPC; runs are its children. Ready when its health service says so."""
-    server = ["--host", host, "--port", str(port), "--location-name", LOCATION]
-    command = ["-m", "dagster", "api", "grpc", "-m", "definitions", "-d", str(ROOT), *server, *JSON_LOGS]
+    repository = settings.repository
+    served = ["-m", repository.target_module, "-d", str(repository.root), "--location-name", repository.code_location]
+    command = ["-m", "dagster", "api", "grpc", *served, "--host", host, "--port", str(port), *JSON_LOGS]
 
     def probe(_: float) -> str | None:
         import grpc
@@ -86,7 +87,7 @@ def code_location(settings: Settings, host: str, port: int) -> Part:
                 return f"its gRPC health cannot be asked: {error.code()}"
         return None if found == health_pb2.HealthCheckResponse.SERVING else f"its gRPC health is {found}"
 
-    return Part("code", command, _environment(settings), probe, _needs(settings))
+    return Part("code", command, settings.repository.root, _environment(settings), probe, _needs(settings))
 
 
 def run(part: Part, health_host: str, health_port: int) -> NoReturn:
@@ -100,11 +101,11 @@ def run(part: Part, health_host: str, health_port: int) -> NoReturn:
 def workspace_file(settings: Settings, code: str | None) -> Path:
     """Where definitions come from: a code location's server at `HOST:PORT`, or without one a child process."""
     if code is None:
-        return ROOT / "workspace.yaml"
+        return settings.repository.workspace
     host, _, port = code.rpartition(":")
     if not host or not port.isdigit():
         raise typer.BadParameter(f"HOST:PORT was expected, not {code!r}")
-    server = {"host": host, "port": int(port), "location_name": LOCATION}
+    server = {"host": host, "port": int(port), "location_name": settings.repository.code_location}
     path = settings.home.absolute() / f"workspace-{host.replace('/', '_')}-{port}.yaml"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(yaml.safe_dump({"load_from": [{"grpc_server": server}]}))
@@ -112,11 +113,7 @@ def workspace_file(settings: Settings, code: str | None) -> Path:
 
 
 def _environment(settings: Settings) -> dict[str, str]:
-    return {
-        "DAGSTER_HOME": str(dagster_home(settings)),
-        "MLOPS_ASSETS_HOME": str(settings.home.absolute()),
-        "DO_NOT_TRACK": "true",
-    }
+    return {**environment_of(settings), "DAGSTER_HOME": str(dagster_home(settings))}
 
 
 def _needs(settings: Settings) -> Callable[[], object]:

@@ -15,14 +15,13 @@ from rich.table import Table
 from mlops_assets.cli.instance import instance_of
 from mlops_assets.cli.local_services import start_dagster, start_forwarder, start_mlflow
 from mlops_assets.cli.processes import Started, end_recorded
-from mlops_assets.cli.projects import project_context_of
+from mlops_assets.cli.projects import project_context_of, repository_settings
 from mlops_assets.cli.replay import play
 from mlops_assets.cli.status import first_retrained_as_of, live_loss, windows_table
 from mlops_assets.errors import PlatformError
 from mlops_assets.ledger.facts import RetrainingHeld
 from mlops_assets.ledger.view import LedgerView
 from mlops_assets.monitoring.curves import error_curve
-from mlops_assets.resources.settings import Settings
 
 PROJECT = "bike_demand"
 EFFECT_WINDOWS = 8
@@ -44,8 +43,8 @@ class Demo:
 
     def __init__(self, console: Console, *, hold: bool, most: int, stay: bool) -> None:
         self.console, self.hold, self.most, self.stay = console, hold, most, stay
-        self.settings = Settings()
-        self.context = project_context_of(PROJECT)
+        self.settings = repository_settings()
+        self.context = project_context_of(self.settings, PROJECT)
         self.phases: list[tuple[str, float]] = []
 
     def play(self) -> int:
@@ -102,7 +101,9 @@ class Demo:
         """
         client = DagsterGraphQLClient("127.0.0.1", port_number=int(dagster.url.rsplit(":", 1)[1]))
         run_id = client.submit_job_execution(
-            f"{PROJECT}_bootstrap", repository_location_name="mlops_assets", repository_name="__repository__"
+            f"{PROJECT}_bootstrap",
+            repository_location_name=self.settings.repository.code_location,
+            repository_name="__repository__",
         )
         shown: set[str] = set()
         while not (run := self._run(instance, run_id)).is_finished:

@@ -5,51 +5,59 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import chdir, contextmanager
+from importlib import resources
+from importlib.resources.abc import Traversable
 from pathlib import Path
 
 import dagster as dg
 import yaml
 from filelock import FileLock
 
+from mlops_assets import dagster_config
 from mlops_assets.files import write_text
-from mlops_assets.loop.dagster_storage import translate_storage_errors
-from mlops_assets.resources.settings import ROOT, Settings
+from mlops_assets.resources.settings import Settings
 
-EMBEDDED, ON_POSTGRESQL = ROOT, ROOT / "deploy" / "dagster"
+EMBEDDED, ON_POSTGRESQL = (resources.files(dagster_config) / name for name in ("embedded.yaml", "postgresql.yaml"))
 
 
 def dagster_home(settings: Settings) -> Path:
-    """The folder whose dagster.yaml counts, its storage ready to be opened by several processes at once.
+    """Return the folder whose dagster.yaml is used; its storage can be opened by several processes at once.
 
-    It is the settings' own; else the shipped one of the mode, for another state folder as a copy that points there.
+    It is the folder that the settings name. Else, where the state folder is the repository's own `.mlops`, it is the
+    repository, because `dagster dev` reads that dagster.yaml too. For another state folder, or on PostgreSQL, it is a
+    folder in the state folder with the shipped file, in which all paths are absolute.
     """
     if settings.dagster_home is not None:
         return settings.dagster_home.absolute()
-    shipped = ON_POSTGRESQL if settings.database_url else EMBEDDED
-    home = shipped if settings.home.absolute() == ROOT / ".mlops" else _copy(shipped, settings.home.absolute())
-    if not settings.database_url:
-        _make_tables(home, settings.home.absolute())
+    state = settings.home.absolute()
+    if settings.database_url:
+        return _write_home(ON_POSTGRESQL, state)
+    root = settings.root
+    own = root is not None and state == root / ".mlops" and (root / "dagster.yaml").exists()
+    home = root if root is not None and own else _write_home(EMBEDDED, state)
+    _make_tables(home, state)
     return home
 
 
 @contextmanager
 def instance_of(settings: Settings) -> Iterator[dg.DagsterInstance]:
-    """Open the instance; relative folders of dagster.yaml count from the project's root.
+    """Open the instance; relative folders of dagster.yaml count from the working directory.
 
     Raises:
         DagsterError, DagsterUnreachable: the database of its storage refuses, or does not answer.
     """
-    os.chdir(ROOT)
+    if settings.root is not None:
+        os.chdir(settings.root)
     with translate_storage_errors("-"):
         opened = dg.DagsterInstance.from_config(str(dagster_home(settings)))
     with opened as instance:
         yield instance
 
 
-def _copy(shipped: Path, state: Path) -> Path:
+def _write_home(shipped: Traversable, state: Path) -> Path:
     home = state / "dagster_home"
     home.mkdir(parents=True, exist_ok=True)
-    config = yaml.safe_load((shipped / "dagster.yaml").read_text())
+    config = yaml.safe_load(shipped.read_text())
     parts = [config["local_artifact_storage"]["config"], config["compute_logs"]["config"], *config["storage"].values()]
     for part in parts:
         if "base_dir" in part:
@@ -69,5 +77,5 @@ def _make_tables(home: Path, state: Path) -> None:
     with FileLock(state / "dagster.lock"):
         if made.exists():
             return
-        with chdir(ROOT), dg.DagsterInstance.from_config(str(home)):
+        with chdir(home), dg.DagsterInstance.from_config(str(home)):
             made.touch()

@@ -4,19 +4,15 @@ from __future__ import annotations
 
 from mlops_assets.cli.instance import dagster_home
 from mlops_assets.cli.processes import Started, free_port, start
-from mlops_assets.resources.settings import ROOT, Settings
+from mlops_assets.resources.settings import Settings
 
 
 def start_dagster(settings: Settings) -> Started:
     """Webserver, daemon and code location, as `dagster dev` starts them."""
     port = free_port(3000)
-    environment = {
-        "DAGSTER_HOME": str(dagster_home(settings)),
-        "MLOPS_ASSETS_HOME": str(settings.home),
-        "DO_NOT_TRACK": "true",
-    }
-    command = ["dagster", "dev", "--host", "127.0.0.1", "--port", str(port), "-w", str(ROOT / "workspace.yaml")]
-    return _started("Dagster", command, port, settings, environment)
+    workspace = str(settings.repository.workspace)
+    command = ["dagster", "dev", "--host", "127.0.0.1", "--port", str(port), "-w", workspace]
+    return start("Dagster", command, _url(port), settings, {"DAGSTER_HOME": str(dagster_home(settings))})
 
 
 def start_mlflow(settings: Settings) -> Started:
@@ -26,18 +22,15 @@ def start_mlflow(settings: Settings) -> Started:
     command = ["mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
     command += ["--backend-store-uri", settings.mlflow_uri, "--default-artifact-root", artifacts.as_uri()]
     # Its job execution would hold 2 GB for nothing here.
-    return _started("MLflow", command, port, settings, {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"})
+    return start("MLflow", command, _url(port), settings, {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"})
 
 
 def start_forwarder(settings: Settings) -> Started:
     """What brings this state folder's telemetry into InfluxDB."""
     port = free_port(9110)
-    environment = {"MLOPS_ASSETS_HOME": str(settings.home)}
-    return _started(
-        "forwarder", ["mlops_assets.resources.telemetry.forwarder", "--port", str(port)], port, settings, environment
-    )
+    command = ["mlops_assets.resources.telemetry.forwarder", "--port", str(port)]
+    return start("forwarder", command, _url(port), settings)
 
 
-def _started(name: str, command: list[str], port: int, settings: Settings, environment: dict[str, str]) -> Started:
-    log = settings.home / "logs" / f"{name.lower()}.log"
-    return start(name, command, f"http://127.0.0.1:{port}", settings.pids, log, environment)
+def _url(port: int) -> str:
+    return f"http://127.0.0.1:{port}"

@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from mlops_assets.errors import PlatformError
 from mlops_assets.files import write_text
-from mlops_assets.resources.settings import ROOT
+from mlops_assets.resources.settings import Settings
 
 SAME_START = 1.0
 """Seconds by which two readings of a process's start may differ."""
@@ -87,17 +87,32 @@ def free_port(wanted: int) -> int:
     raise PlatformError("-", f"port {wanted}", "no port is free on loopback", "end what holds them")
 
 
+def environment_of(settings: Settings) -> dict[str, str]:
+    """Return the environment that tells a child process the repository and the state folder."""
+    root = {} if settings.root is None else {"MLOPS_ASSETS_ROOT": str(settings.root)}
+    return {**root, "MLOPS_ASSETS_HOME": str(settings.home.absolute()), "DO_NOT_TRACK": "true"}
+
+
 def start(
-    name: str, command: Sequence[str], url: str, pids: Path, log: Path, environment: Mapping[str, str] | None = None
+    name: str, command: Sequence[str], url: str, settings: Settings, environment: Mapping[str, str] | None = None
 ) -> Started:
-    """Start a process in a session of its own and record it."""
+    """Start a Python process in a session of its own and record it for `down`.
+
+    Args:
+        name: what it is, for people; its log is `logs/<name>.log` in the state folder.
+        command: a module of this interpreter, and its arguments.
+        url: where it will listen.
+        settings: the repository, which becomes its working directory, and the state folder.
+        environment: added to this process's own.
+    """
+    log, pids = settings.home.absolute() / "logs" / f"{name.lower()}.log", settings.pids.absolute()
     log.parent.mkdir(parents=True, exist_ok=True)
     pids.mkdir(parents=True, exist_ok=True)
     with log.open("ab") as output:
         process = subprocess.Popen(
             [sys.executable, "-m", *command],
-            cwd=ROOT,
-            env={**os.environ, **(environment or {})},
+            cwd=settings.root,
+            env={**os.environ, **environment_of(settings), **(environment or {})},
             stdout=output,
             stderr=subprocess.STDOUT,
             stdin=subprocess.DEVNULL,

@@ -1,84 +1,103 @@
-"""The shipped projects and their project contexts, without loading Dagster's definitions; the specs without Dagster at all."""
+"""The projects of the repository that a command is run in; their specs without Dagster."""
 
 from __future__ import annotations
 
 import logging
 import os
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
 from mlops_assets.errors import SpecError
+from mlops_assets.resources.repository import find_root
 from mlops_assets.resources.scoring.config import ServiceConfig
-from mlops_assets.resources.settings import ROOT, Settings
+from mlops_assets.resources.settings import Settings
 from mlops_assets.spec import ProjectSpec
-from mlops_assets.spec.loading import collect_specs
 
 if TYPE_CHECKING:
     from mlops_assets.context import ProjectContext
-    from mlops_assets.resources.platform import Platform
+    from mlops_assets.resources.project import ProjectResources
 
 log = logging.getLogger("mlops_assets.cli")
-PROJECTS = Path(__file__).parent.parent / "projects"
 
 
-def specs() -> dict[str, ProjectSpec]:
-    """All projects, by name.
+def repository_settings() -> Settings:
+    """Return the settings with the repository that a command is run in, and make its root the working directory.
+
+    Relative folders of the settings and of dagster.yaml count from the root.
 
     Raises:
-        SpecError: when one does not hold, or two have the same name; `dg check yaml` names the line.
+        NotReady: when the working directory is in no repository.
     """
-    return collect_specs(sorted(PROJECTS.glob("*/defs.yaml")))
+    root = find_root()
+    os.chdir(root)
+    if str(root) not in sys.path:
+        # the projects' own functions are imported from there
+        sys.path.insert(0, str(root))
+    return Settings(root=root)
 
 
-def served(state: Path) -> dict[str, ProjectSpec]:
-    """The projects whose service was ever started on a state folder, as it was told them; what cannot be read is left.
+def specs(settings: Settings) -> dict[str, ProjectSpec]:
+    """Return all projects of the repository by name.
 
-    A project that was renamed or removed since is among them.
+    Raises:
+        SpecError: when one is not valid, or two have the same name; `dg check yaml` shows the line.
+    """
+    return settings.repository.specs()
+
+
+def spec_of(settings: Settings, project: str) -> ProjectSpec:
+    """Return one project of the repository.
+
+    Raises:
+        SpecError: when there is none of that name.
+    """
+    known = specs(settings)
+    if project not in known:
+        place = str(settings.repository.projects)
+        found = f"no such project; there are {sorted(known)}" if known else "there is no project here"
+        raise SpecError(project, place, found, "check the name, or run the command in the project's repository")
+    return known[project]
+
+
+def served_specs(state: Path) -> dict[str, ProjectSpec]:
+    """Return the projects whose service was ever started on a state folder, from the services' own configuration.
+
+    A project that was renamed or removed since is among them. Files that cannot be read are logged and left out.
     """
     found = {}
     for path in sorted(state.glob("projects/*/endpoint/config.json")):
         try:
             spec = ServiceConfig.model_validate_json(path.read_text()).spec
         except ValidationError as error:
-            log.warning(f"{path} says of no service whose it is: {error}")
+            log.warning(f"{path} does not say whose service it configures: {error}")
             continue
         found[spec.name] = spec
     return found
 
 
-def platform() -> Platform:
-    """The embedded platform on the configured state folder; relative folders of dagster.yaml count from the root."""
-    from mlops_assets.resources.platform import Platform
+def open_project(settings: Settings, spec: ProjectSpec) -> ProjectResources:
+    """Return a project's resources."""
+    from mlops_assets.resources.project import ProjectResources
 
-    os.chdir(ROOT)
     # MLflow's notes on each table and version are for a server's log, not for a command's output.
     os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
-    return Platform.configured(Settings())
+    return ProjectResources(spec, settings)
 
 
-def project_contexts(project: str | None) -> list[ProjectContext]:
-    """The project context of one project, or of all."""
-    return [project_context_of(project)] if project is not None else [platform().of(spec) for spec in specs().values()]
+def project_contexts(settings: Settings, project: str | None) -> list[ProjectContext]:
+    """Return the context of one project, or without a name of all."""
+    if project is not None:
+        return [project_context_of(settings, project)]
+    return [open_project(settings, spec) for spec in specs(settings).values()]
 
 
-def spec_of(project: str) -> ProjectSpec:
-    """One project.
-
-    Raises:
-        SpecError: when there is none of that name.
-    """
-    known = specs()
-    if project not in known:
-        raise SpecError(project, str(PROJECTS), f"no such project; there are {sorted(known)}", "name one of these")
-    return known[project]
-
-
-def project_context_of(project: str) -> ProjectContext:
-    """The project context of a project.
+def project_context_of(settings: Settings, project: str) -> ProjectContext:
+    """Return the context of a project.
 
     Raises:
         SpecError: when there is no project of that name.
     """
-    return platform().of(spec_of(project))
+    return open_project(settings, spec_of(settings, project))

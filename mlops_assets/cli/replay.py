@@ -20,10 +20,10 @@ from mlops_assets.waiting import wait_for_server
 
 
 def replay_project(
-    project_context: ProjectContext, console: Console, windows: int | None, until: datetime | None
+    settings: Settings, project_context: ProjectContext, console: Console, windows: int | None, until: datetime | None
 ) -> list[str]:
     """Move a project's clock; the moments at which the loop has settled."""
-    with instance_of(Settings()) as instance:
+    with instance_of(settings) as instance:
         return play(project_context, instance, console, windows, until)
 
 

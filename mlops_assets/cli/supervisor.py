@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from types import FrameType
 from typing import IO
 
@@ -19,7 +20,6 @@ from prometheus_client import CollectorRegistry, Gauge
 
 from mlops_assets.errors import Unreachable
 from mlops_assets.resources.runtime.probes import Probes
-from mlops_assets.resources.settings import ROOT
 from mlops_assets.waiting import retry_until_reachable
 
 STOP_WITHIN = 8.0
@@ -40,6 +40,7 @@ class Part:
     Attributes:
         name: `webserver`, `daemon` or `code`.
         command: arguments of this interpreter.
+        folder: its working directory, the root of the repository.
         environment: added to this process's own.
         probe: whether it is ready.
         needs: asks the servers that it cannot start without; Unreachable: they are waited for.
@@ -47,6 +48,7 @@ class Part:
 
     name: str
     command: Sequence[str]
+    folder: Path
     environment: Mapping[str, str]
     probe: Probe
     needs: Callable[[], object] = lambda: None
@@ -113,7 +115,7 @@ class Supervisor:
                 return 128 + signal.SIGTERM
             self._child = subprocess.Popen(
                 [sys.executable, *self.part.command],
-                cwd=ROOT,
+                cwd=self.part.folder,
                 env={**os.environ, "PYTHONUNBUFFERED": "1", **self.part.environment},
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,

@@ -18,7 +18,7 @@ def test_its_dagster_differs_from_the_shipped_one_in_launcher_folders_and_number
     # what Helm fills in is none of what is compared
     plain = re.sub(r"\{\{.*?\}\}", "1", text)
     chart = yaml.safe_load(plain)
-    shipped = yaml.safe_load((ROOT / "deploy" / "dagster" / "dagster.yaml").read_text())
+    shipped = yaml.safe_load((ROOT / "mlops_assets" / "dagster_config" / "postgresql.yaml").read_text())
     for config in (chart, shipped):
         del config["concurrency"]["runs"]["max_concurrent_runs"]
         config["local_artifact_storage"].pop("config")

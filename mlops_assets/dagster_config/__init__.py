@@ -1,0 +1,1 @@
+"""The dagster.yaml files that the platform ships: on the state folder, and on PostgreSQL."""
