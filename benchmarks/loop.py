@@ -23,11 +23,9 @@ from rich.console import Console
 from mlops_assets.cli.demo import PROJECT, Demo
 from mlops_assets.cli.instance import instance_of
 from mlops_assets.cli.processes import end_recorded
-from mlops_assets.cli.projects import project_context_of
+from mlops_assets.cli.projects import project_context_of, repository_settings
 from mlops_assets.cli.replay import play
 from mlops_assets.ledger.facts import RetrainingHeld
-from mlops_assets.resources.project import ProjectResources
-from mlops_assets.resources.settings import Settings
 from mlops_assets.retraining.requests import request_retraining
 
 GOAL = 2.0
@@ -50,12 +48,12 @@ def platform_seconds(home: Path, copy: Path) -> tuple[float, float]:
     """Seconds from a person's request to the new version serving, and those of its candidate_model step."""
     console = Console(file=sys.stderr)
     demo = Demo(console, hold=True, most=20, stay=False)
-    settings = Settings()
+    settings = repository_settings()
     dagster, _ = demo.start()
     try:
         with instance_of(settings) as instance:
             demo.bootstrap(instance, dagster)
-            project_context = project_context_of(PROJECT)
+            project_context = project_context_of(repository_settings(), PROJECT)
             project_context.ledger.append(PROJECT, RetrainingHeld(at=project_context.now(), held=True, number=0))
             while not any(decision.evidence for decision in project_context.ledger_view().decisions):
                 play(project_context, instance, console, 1, None)
@@ -71,7 +69,7 @@ def platform_seconds(home: Path, copy: Path) -> tuple[float, float]:
             return time.monotonic() - begun, step_seconds(instance, "candidate_model")
     finally:
         end_recorded(settings.pids)
-        project_context_of(PROJECT).endpoint.stop()
+        project_context_of(repository_settings(), PROJECT).endpoint.stop()
 
 
 def step_seconds(instance: dg.DagsterInstance, asset: str) -> float:
@@ -85,7 +83,7 @@ def plain_seconds(home: Path) -> dict[str, float]:
     """The same by a plain script on the copy; its service runs beforehand, as the platform's did."""
     environment = {**os.environ, "MLOPS_ASSETS_HOME": str(home)}
     os.environ["MLOPS_ASSETS_HOME"] = str(home)
-    project_context: ProjectResources = project_context_of(PROJECT)
+    project_context = project_context_of(repository_settings(), PROJECT)
     decision = request_retraining(project_context.ledger, project_context.timeline, "benchmark", project_context.now())
     project_context.endpoint.ensure_running()
     try:

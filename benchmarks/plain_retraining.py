@@ -19,13 +19,13 @@ def main(project: str, decision: str) -> None:
     import mlflow
 
     from mlops_assets.acquisition.training_start import start_training
-    from mlops_assets.cli.projects import project_context_of
+    from mlops_assets.cli.projects import project_context_of, repository_settings
     from mlops_assets.deployment.assets import promoter_of
     from mlops_assets.deployment.gate import pass_gate
     from mlops_assets.modeling.training import TrainingRun
     from mlops_assets.retraining.requests import TrainingRequest
 
-    context = project_context_of(project)
+    context = project_context_of(repository_settings(), project)
     training_request = TrainingRequest(f"{decision}:1", decision, 1, "person", "plain", False)
     artifacts = context.run_artifacts("plain")
     start_training(context, artifacts, training_request)

@@ -11,7 +11,7 @@ RUN /opt/uv/bin/uv pip install --no-cache --no-deps --require-hashes --requireme
 # Our own code last: a change of it leaves the packages' layer alone.
 FROM packages AS project
 RUN /opt/uv/bin/uv pip install --no-cache setuptools==84.2.1
-COPY pyproject.toml README.md LICENSE definitions.py /srv/mlops-assets/
+COPY setup.py dg.toml pyproject.toml README.md LICENSE definitions.py /srv/mlops-assets/
 COPY mlops_assets /srv/mlops-assets/mlops_assets
 COPY resources /srv/mlops-assets/resources
 COPY sensors /srv/mlops-assets/sensors

@@ -15,6 +15,7 @@ from filelock import FileLock
 
 from mlops_assets import dagster_config
 from mlops_assets.files import write_text
+from mlops_assets.loop.dagster_storage import translate_storage_errors
 from mlops_assets.resources.settings import Settings
 
 EMBEDDED, ON_POSTGRESQL = (resources.files(dagster_config) / name for name in ("embedded.yaml", "postgresql.yaml"))

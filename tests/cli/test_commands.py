@@ -14,14 +14,15 @@ import example_project
 import psutil
 import pytest
 from example_project import States, retrain, run_until_only_retraining_is_left, running_harness, succeeded
+from repositories import make_repository, project_yaml
 from typer.testing import CliRunner, Result
 
-from mlops_assets.cli import app, projects
+from mlops_assets.cli import app
 from mlops_assets.cli.app import print_json
-from mlops_assets.errors import SpecError
 from mlops_assets.ledger.facts import RetrainingHeld
 from mlops_assets.resources.platform import Platform
 from mlops_assets.resources.project import ProjectResources
+from mlops_assets.resources.scoring.endpoint_process import EndpointProcess
 from mlops_assets.resources.settings import Settings
 
 NOTHING_YET = {"metric": "mae", "served": None, "first_model": None, "baseline": None, "windows": 0}
@@ -46,10 +47,15 @@ def asked(states: States, tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def command(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
-    """Call a command on a state folder, with the tide as the one project there is."""
-    monkeypatch.chdir(tmp_path)  # commands go to the project's root; the test comes back
-    monkeypatch.setattr(projects, "specs", lambda: {"tide": example_project.example_project()})
+def repository(tmp_path: Path) -> Path:
+    """A repository with the example project as its only one."""
+    return make_repository(tmp_path / "repository", tide=project_yaml(example_project.ATTRIBUTES))
+
+
+@pytest.fixture
+def command(monkeypatch: pytest.MonkeyPatch, repository: Path) -> Any:
+    """Call a command in that repository on a state folder."""
+    monkeypatch.chdir(repository)
 
     def call(home: Path, *words: str) -> Result:
         monkeypatch.setenv("MLOPS_ASSETS_HOME", str(home))
@@ -71,7 +77,7 @@ def shape(value: Any) -> Any:
     return None
 
 
-CONTRACT = {
+CONTRACT: dict[str, Any] = {
     "now": None,
     "champion": dict.fromkeys(["version", "dataset", "as_of", "trained_through"]),
     "endpoint": dict.fromkeys(["url", "model_version", "dataset", "ready"]),
@@ -84,7 +90,7 @@ CONTRACT = {
 }
 
 
-def test_status_json_has_exactly_the_fields_of_the_contract(command: Any, turned: Path) -> None:
+def test_status_json_has_the_documented_fields(command: Any, turned: Path) -> None:
     found = json.loads(command(turned, "status", "--json").stdout)
     assert list(found) == ["projects"] and list(found["projects"]) == ["tide"]
     facts = found["projects"]["tide"]
@@ -105,21 +111,21 @@ def test_status_json_has_exactly_the_fields_of_the_contract(command: Any, turned
     assert loss["windows"] == 1 and 0 < loss["served"] < loss["first_model"]
 
 
-def test_before_the_first_retraining_all_losses_are_null(command: Any, asked: Path) -> None:
+def test_losses_are_null_before_the_first_retraining(command: Any, asked: Path) -> None:
     facts = json.loads(command(asked, "status", "tide", "--json").stdout)["projects"]["tide"]
 
     assert facts["loss"] == NOTHING_YET
     assert facts["endpoint"] == {"url": None, "model_version": None, "dataset": None, "ready": False}
 
 
-def test_status_of_an_empty_state_folder_says_so(command: Any, tmp_path: Path) -> None:
+def test_status_of_an_empty_state_folder_has_no_champion(command: Any, tmp_path: Path) -> None:
     facts = json.loads(command(tmp_path / "empty", "status", "--json").stdout)["projects"]["tide"]
     assert facts["champion"] is None and facts["decisions"] == [] and facts["loss"] == NOTHING_YET
     shown = command(tmp_path / "empty", "status")
     assert shown.exit_code == 0 and "none yet" in shown.stdout
 
 
-def test_status_for_people_shows_the_same(command: Any, turned: Path) -> None:
+def test_status_table_shows_the_facts_of_the_json(command: Any, turned: Path) -> None:
     shown = command(turned, "status", "tide")
 
     assert shown.exit_code == 0
@@ -132,14 +138,14 @@ def test_status_for_people_shows_the_same(command: Any, turned: Path) -> None:
         assert words in shown.stdout
 
 
-def test_a_project_that_does_not_exist_is_named(command: Any, tmp_path: Path) -> None:
+def test_unknown_project_is_named_with_the_known_ones(command: Any, tmp_path: Path) -> None:
     for words in (["status", "sea"], ["retrain", "sea"], ["replay", "sea", "--windows", "1"], ["rollback", "sea"]):
         found = command(tmp_path, *words)
         assert found.exit_code == 1
         assert "sea: " in found.stderr and "no such project; there are ['tide']" in " ".join(found.stderr.split())
 
 
-def test_retrain_records_a_persons_decision_with_all_standing_evidence(command: Any, asked: Path) -> None:
+def test_retrain_records_a_decision_of_a_person_with_the_active_evidence(command: Any, asked: Path) -> None:
     policys = context(asked).ledger_view().decisions[-1]
     said = json.loads(command(asked, "retrain", "tide", "--json").stdout)
     decision = context(asked).ledger_view().decisions[-1]
@@ -162,7 +168,7 @@ def test_retrain_without_a_champion_names_the_job_to_run(command: Any, tmp_path:
     assert found.exit_code == 1 and "run the job tide_bootstrap first" in " ".join(found.stderr.split())
 
 
-def test_replay_wants_either_windows_or_a_date(command: Any, tmp_path: Path) -> None:
+def test_replay_takes_either_windows_or_a_date(command: Any, tmp_path: Path) -> None:
     assert command(tmp_path, "replay", "tide").exit_code == 2
     assert command(tmp_path, "replay", "tide", "--windows", "1", "--until", "2020-02-01").exit_code == 2
 
@@ -173,21 +179,21 @@ def test_replay_backwards_is_refused(command: Any, turned: Path) -> None:
     assert "it is at 2020-01-28T00:00:00Z and cannot go back to 2020-01-25T00:00:00Z" in " ".join(found.stderr.split())
 
 
-def test_replay_without_dagsters_daemon_says_what_to_start(command: Any, turned: Path) -> None:
+def test_replay_without_the_daemon_names_what_to_start(command: Any, turned: Path) -> None:
     before = context(turned).now()
     found = command(turned, "replay", "tide", "--windows", "1")
     assert found.exit_code == 1 and "start `dagster dev`" in " ".join(found.stderr.split())
     assert context(turned).now() == before + timedelta(days=1)
 
 
-def test_hold_and_release_are_recorded_and_the_last_one_counts(command: Any, asked: Path) -> None:
+def test_last_hold_or_release_counts(command: Any, asked: Path) -> None:
     for words, held in ((["hold", "tide"], True), (["hold", "tide", "--release"], False), (["hold", "tide"], True)):
         assert command(asked, *words).exit_code == 0
         assert context(asked).ledger_view().held is held
     assert [fact.held for fact in context(asked).ledger_view().of(RetrainingHeld)] == [True, False, True]
 
 
-def test_provenance_leads_from_an_answer_to_the_decision_behind_its_model(command: Any, turned: Path) -> None:
+def test_provenance_leads_from_a_prediction_to_the_decision(command: Any, turned: Path) -> None:
     here = context(turned)
     answers = here.telemetry.predictions("tide", example_project.ASKED, here.now(), roles=("champion",))
     answer = answers[answers["version"] == 2].iloc[0]
@@ -207,12 +213,12 @@ def test_provenance_leads_from_an_answer_to_the_decision_behind_its_model(comman
         assert step in shown
 
 
-def test_provenance_of_an_unknown_event_says_what_to_give(command: Any, turned: Path) -> None:
+def test_provenance_of_an_unknown_event_is_an_error(command: Any, turned: Path) -> None:
     found = command(turned, "provenance", "tide", "nonsense")
     assert found.exit_code == 1 and "no answer stands for it" in found.stderr
 
 
-def test_rollback_lets_the_previous_champion_serve_and_the_policy_does_not_undo_it(
+def test_rollback_restores_the_previous_champion_and_the_policy_keeps_it(
     command: Any, states: States, tmp_path: Path
 ) -> None:
     home = states.copy("judged", tmp_path / "home")
@@ -237,15 +243,11 @@ def test_rollback_lets_the_previous_champion_serve_and_the_policy_does_not_undo_
             assert "cooldown" in decision.reason
 
 
-def broken() -> Any:
-    raise SpecError("other", "other/defs.yaml", "it is no YAML", "mend it")
-
-
-def test_down_ends_what_was_recorded_and_nothing_else_whatever_the_yaml_says_by_now(
-    command: Any, asked: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_down_ends_recorded_processes_only_even_with_invalid_yaml(command: Any, asked: Path, repository: Path) -> None:
     with running_harness(asked) as harness:
-        service = harness.context.endpoint.service.record()
+        process = harness.context.endpoint.service
+        assert isinstance(process, EndpointProcess)
+        service = process.record()
         assert service is not None
         sleep = [sys.executable, "-c", "import time; time.sleep(600)"]
         ours, others = subprocess.Popen(sleep), subprocess.Popen(sleep)
@@ -261,7 +263,7 @@ def test_down_ends_what_was_recorded_and_nothing_else_whatever_the_yaml_says_by_
             unreadable = [pids / "command-1.json", pids / "h2o-1.json"]
             for path in unreadable:
                 path.touch()
-            monkeypatch.setattr(projects, "specs", broken)
+            (repository / "team" / "tide" / "defs.yaml").write_text("type: [")
             said = command(asked, "down")
 
             assert said.exit_code == 0
@@ -276,6 +278,6 @@ def test_down_ends_what_was_recorded_and_nothing_else_whatever_the_yaml_says_by_
                 process.wait()
 
 
-def test_what_is_missing_is_null_in_json(capsys: pytest.CaptureFixture[str]) -> None:
+def test_missing_values_are_null_in_json(capsys: pytest.CaptureFixture[str]) -> None:
     print_json({"features": {"wind": float("nan"), "hour": 3}})
     assert json.loads(capsys.readouterr().out, parse_constant=pytest.fail) == {"features": {"wind": None, "hour": 3}}

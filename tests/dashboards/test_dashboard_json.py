@@ -16,7 +16,6 @@ from bundles import prices_spec, rentals_spec
 from typer.testing import CliRunner
 
 from mlops_assets.cli.app import app
-from mlops_assets.cli.projects import specs
 from mlops_assets.dashboards.flux import flux_queries, with_range
 from mlops_assets.dashboards.measurements import MEASUREMENTS
 from mlops_assets.dashboards.overview import overview_dashboard
@@ -36,11 +35,13 @@ from mlops_assets.ledger.facts import (
     WindowQuarantined,
 )
 from mlops_assets.ledger.summaries import DriftSummary, HealthSummary, PerformanceSummary
+from mlops_assets.resources.repository import Repository
 from mlops_assets.resources.telemetry.points import fact_lines, label_lines, request_line
 from mlops_assets.spec import ProjectSpec
 from mlops_assets.spec.problem import REGRESSION_METRICS
 
-SPECS = {**specs(), "rentals": rentals_spec(), "prices": prices_spec()}
+SHIPPED = Repository.at(Path(__file__).parents[2]).specs()
+SPECS = {**SHIPPED, "rentals": rentals_spec(), "prices": prices_spec()}
 DASHBOARDS = {name: project_dashboard(spec) for name, spec in SPECS.items()}
 DASHBOARDS["overview"] = overview_dashboard(list(SPECS.values()))
 
@@ -206,7 +207,7 @@ def test_command_writes_dashboards_and_provisioning_without_secrets(
     assert done.exit_code == 0, done.output
     files = {str(path.relative_to(tmp_path)): path.read_text() for path in tmp_path.rglob("*") if path.is_file()}
     assert {str(tmp_path / name) for name in files} == set(json.loads(done.stdout)["files"])
-    for name in [*specs(), "overview"]:
+    for name in [*SHIPPED, "overview"]:
         assert json.loads(files[f"dashboards/{name}.json"])["panels"]
     (source,) = yaml.safe_load(files["provisioning/datasources/mlops-assets.yaml"])["datasources"]
     assert (source["uid"], source["jsonData"]["version"]) == ("mlops-influxdb", "Flux")

@@ -17,9 +17,10 @@ from mlops_assets.cli.instance import dagster_home
 from mlops_assets.cli.processes import Started, end_recorded, free_port, start
 from mlops_assets.resources.platform import Platform
 from mlops_assets.resources.project import ProjectResources
-from mlops_assets.resources.settings import ROOT, Settings
+from mlops_assets.resources.settings import Settings
 
 HERE = Path(__file__).parent
+ROOT = HERE.parents[1]
 LAUNCH = """mutation($params: ExecutionParams!) { launchPipelineExecution(executionParams: $params) {
   __typename ... on LaunchRunSuccess { run { runId } } ... on PythonError { message }
   ... on RunConfigValidationInvalid { errors { message } } } }"""
@@ -89,13 +90,10 @@ def browser(settings: Settings, project_context: ProjectResources) -> Iterator[B
     path = os.pathsep.join([str(HERE.parent / "loop"), str(ROOT)])
     environment = {
         "DAGSTER_HOME": str(dagster_home(settings)),
-        "MLOPS_ASSETS_HOME": str(settings.home),
         "PYTHONPATH": path,
-        "DO_NOT_TRACK": "true",
     }
     command = ["dagster", "dev", "-f", str(HERE / "location.py"), "--host", "127.0.0.1", "--port", str(port)]
-    log = settings.home / "dagster.log"
-    dagster = start("Dagster", command, f"http://127.0.0.1:{port}", settings.pids, log, environment)
+    dagster = start("Dagster", command, f"http://127.0.0.1:{port}", settings, environment)
     try:
         dagster.wait_until_ready("/server_info")
         yield Browser(dagster)

@@ -16,9 +16,10 @@ from mlops_assets.cli.processes import Started, end_recorded, free_port, start
 from mlops_assets.errors import Unreachable
 from mlops_assets.loop.replay import DagsterLoop, advance
 from mlops_assets.resources.project import ProjectResources
-from mlops_assets.resources.settings import ROOT, Settings
+from mlops_assets.resources.settings import Settings
 
-E2E = Path(__file__).parents[1] / "e2e"
+ROOT = Path(__file__).parents[2]
+E2E = ROOT / "tests" / "e2e"
 RESTARTED_EVERY = 15.0
 """Seconds between two restarts; a run of this project takes about as long."""
 
@@ -29,12 +30,10 @@ def dagster_dev(settings: Settings, postgres: Postgres) -> Started:
     environment = {
         **postgres.environment(),
         "DAGSTER_HOME": str(dagster_home(settings)),
-        "MLOPS_ASSETS_HOME": str(settings.home),
         "PYTHONPATH": os.pathsep.join([str(E2E.parent / "loop"), str(ROOT)]),
     }
     command = ["dagster", "dev", "-f", str(E2E / "location.py"), "--host", "127.0.0.1", "--port", str(port)]
-    log = settings.home / "dagster.log"
-    return start("Dagster", command, f"http://127.0.0.1:{port}", settings.pids, log, environment)
+    return start("Dagster", command, f"http://127.0.0.1:{port}", settings, environment)
 
 
 @pytest.mark.timeout(1500)

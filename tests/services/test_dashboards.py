@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,15 +15,16 @@ from bundles import prices_spec, rentals_spec
 from sample_points import STEPS, Point, points
 from servers import BUCKET, ORG, Influx
 
-from mlops_assets.cli.projects import specs
 from mlops_assets.dashboards.flux import flux_queries, with_range
 from mlops_assets.dashboards.measurements import MEASUREMENTS
 from mlops_assets.dashboards.overview import overview_dashboard
 from mlops_assets.dashboards.project import project_dashboard
+from mlops_assets.resources.repository import Repository
 from mlops_assets.spec import ProjectSpec
 from mlops_assets.timeline import Timeline
 
-ALL = {**specs(), "rentals": rentals_spec(), "prices": prices_spec()}
+SHIPPED = Repository.at(Path(__file__).parents[2]).specs()
+ALL = {**SHIPPED, "rentals": rentals_spec(), "prices": prices_spec()}
 
 
 @pytest.fixture(scope="module")
