@@ -192,6 +192,9 @@ class Telemetry(Protocol):
     def health(self, start: datetime, end: datetime) -> ServiceHealth:
         """Return how the service did in start <= project time < end."""
 
+    def predicted_events(self, project: str) -> set[str]:
+        """Return the ids of all events that have a prediction by a champion."""
+
     def counts(self, project: str) -> dict[str, int]:
         """Return how many events have a prediction by a champion, and how many of these were late."""
 

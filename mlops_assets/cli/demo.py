@@ -176,8 +176,8 @@ class Demo:
         if view.deployment_period is None or serving != view.deployment_period.version:
             found.append(f"the endpoint serves version {serving}")
         loss = live_loss(self.context, view)
-        if loss["windows"] < EFFECT_WINDOWS:
-            found.append(f"only {loss['windows']} weeks were scored since")
+        if loss is None or loss["windows"] < EFFECT_WINDOWS:
+            found.append(f"only {0 if loss is None else loss['windows']} weeks were scored since")
         elif loss["served"] > (1 - EFFECT) * loss["first_model"]:
             found.append(
                 f"the loss since is {1 - loss['served'] / loss['first_model']:.1%} below the first model's, "
@@ -192,7 +192,7 @@ class Demo:
         picture = self.settings.home / "demo.png"
         picture.write_bytes(error_curve(self.context.timeline, view))
         loss = live_loss(self.context, view)
-        if loss["served"] is not None:
+        if loss is not None:
             gain = 1 - loss["served"] / loss["first_model"]
             self.console.print(
                 f"since the first retraining ({loss['windows']} weeks): served {loss['served']:.1f}, "

@@ -39,7 +39,7 @@ MEASUREMENTS = {
     ),
     "health": Measurement(
         ("stage", "model_version"),
-        ("requests", "errors", "late", "missed", "availability", "p50_ms", "p95_ms", "p99_ms", "memory_mb"),
+        ("requests", "errors", "late", "missed", "lost", "availability", "p50_ms", "p95_ms", "p99_ms", "memory_mb"),
     ),
     "decision": Measurement(("outcome", "by"), ("id", "reason", "window", "signals")),
     "verdict": Measurement(

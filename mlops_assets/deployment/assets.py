@@ -105,21 +105,28 @@ def assets(blueprint: Blueprint) -> list[dg.AssetsDefinition]:
         windows=True,
         kinds={"sqlite"},
         check_specs=[
-            blueprint.check("predictions", "complete", "Each due event was answered once, or is missed for good.")
+            blueprint.check(
+                "predictions", "complete", "Passes when each due event was answered, or is missed for good."
+            )
         ],
     )
     def predictions(context: dg.AssetExecutionContext, platform: Platform) -> Results:
-        """The window's answers with the features the service computed, read back from telemetry."""
+        """The window's predictions, as the service logged them, and what became of each due event.
+
+        Shows how many events of the window were due, answered, late, missed (with the reasons) and lost. A lost event
+        is one that the scorer went through, and that has no prediction in the log.
+        """
         project_context = platform.of(spec)
         found = [window_predictions(project_context, window) for window in blueprint.windows_of(context)]
-        for answers in found:
+        for each in found:
             context.add_asset_metadata(
-                metadata.predictions(project_context, answers), partition_key=project_context.key(answers.window)
+                metadata.predictions(project_context, each), partition_key=project_context.key(each.window)
             )
         yield dg.MaterializeResult(metadata=metadata.counts(found))
-        open_events = {answers.window.id: answers.open for answers in found if answers.open}
         yield dg.AssetCheckResult(
-            check_name="complete", passed=not open_events, metadata={"neither answered nor missed": str(open_events)}
+            check_name="complete",
+            passed=not any(each.account.waiting or each.account.lost for each in found),
+            metadata=metadata.complete(found),
         )
 
     return [champion, endpoint, predictions]

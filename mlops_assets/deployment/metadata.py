@@ -64,25 +64,41 @@ def endpoint(project_context: ProjectContext, version: int | None) -> dict[str, 
 
 
 def predictions(project_context: ProjectContext, found: WindowPredictions) -> dict[str, Any]:
-    """The account of a window's events."""
-    versions = sorted(set(found.answers["version"])) if len(found.answers) else []
+    """Return what became of a window's events, and which versions predicted them."""
+    account = found.account
+    versions = sorted(set(found.predictions["version"])) if len(found.predictions) else []
     return {
-        "due": found.due,
-        "answered": len(found.answers),
+        "due": account.due,
+        "answered": len(account.answered),
         "late": found.late,
-        "missed": len(found.missed),
+        "missed": len(account.missed),
+        "waiting": len(account.waiting),
+        "lost": len(account.lost),
         "shadow answers": found.shadow,
         "model versions": ", ".join(str(version) for version in versions) or "none",
         "data version": found.data_version,
         "missed because": "; ".join(sorted(set(found.missed.values()))[:5]) or "none missed",
+        "lost events": ", ".join(sorted(account.lost)[:5]) or "none lost",
     }
 
 
 def counts(found: list[WindowPredictions]) -> dict[str, Any]:
-    """The same over all windows of a run."""
+    """Return the sums over all windows of a run."""
+    accounts = [each.account for each in found]
     return {
         "windows": len(found),
-        "due events": sum(answers.due for answers in found),
-        "answered events": sum(len(answers.answers) for answers in found),
-        "missed events": sum(len(answers.missed) for answers in found),
+        "due events": sum(account.due for account in accounts),
+        "answered events": sum(len(account.answered) for account in accounts),
+        "missed events": sum(len(account.missed) for account in accounts),
+        "lost events": sum(len(account.lost) for account in accounts),
+    }
+
+
+def complete(found: list[WindowPredictions]) -> dict[str, Any]:
+    """Return how many events of each window are still waiting, and how many are lost: windows without any are left out."""
+    waiting = {each.window.id: len(each.account.waiting) for each in found if each.account.waiting}
+    lost = {each.window.id: len(each.account.lost) for each in found if each.account.lost}
+    return {
+        "waiting events": "; ".join(f"{count} in window {window}" for window, count in waiting.items()) or "none",
+        "lost events": "; ".join(f"{count} in window {window}" for window, count in lost.items()) or "none",
     }

@@ -266,32 +266,3 @@ class Scorer:
             due=row["due"],
             reason=reason,
         )
-
-
-def absent_when_due(
-    timeline: Timeline, view: LedgerView, published: pd.DataFrame, answered: set[str], now: datetime
-) -> list[EventMissed]:
-    """Published rows that nobody was asked about: they were absent while they could be, so they are missed for good.
-
-    Those whose time is not over yet are left to the scorer's next tick.
-
-    Args:
-        timeline: the project's time.
-        history: its ledger.
-        published: rows of a window, with `event_time` (and `entity`).
-        answered: ids of events with an answer that stands.
-        now: the project's time.
-    """
-    if view.first_as_of is None or view.scored_through is None:
-        return []
-    found = []
-    entities = published["entity"] if "entity" in published else [None] * len(published)
-    for stamp, entity in zip(published["event_time"], entities, strict=True):
-        time = stamp.to_pydatetime()
-        due, identity = timeline.due(time), event_id(timeline.project, entity, time)
-        closed = identity in answered or identity in view.missed or identity in view.waiting
-        over = timeline.prediction_deadline(due) <= now
-        if view.first_as_of <= due <= view.scored_through and over and not closed:
-            reason = f"its row was absent from the source until {iso(timeline.prediction_deadline(due))}"
-            found.append(EventMissed(at=now, event_id=identity, entity=entity, event_time=time, due=due, reason=reason))
-    return found

@@ -64,6 +64,8 @@ class HealthSummary(FrozenModel):
     """Share of due events with a prediction, from 0 to 1; None when no event was due."""
     late: int
     missed: int
+    lost: int = 0
+    """Events that the scorer went through, and that have no prediction although they are neither missed nor waiting."""
     p50_ms: float | None
     p95_ms: float | None
     p99_ms: float | None

@@ -16,6 +16,7 @@ def service_health(
     answered: int,
     late: int,
     missed: int,
+    lost: int = 0,
     memory_mb: float | None,
     spec: ProjectSpec,
 ) -> HealthSummary:
@@ -25,10 +26,11 @@ def service_health(
         requests: frame (status, latency_ms, role), one row per row of answer recorded by the service; `status` is
             the HTTP status, 0 or missing where none came. Roles are champion and ad_hoc; shadow rows are no
             requests of anybody and are passed over.
-        due: events due in the window.
-        answered: those of them that have an answer, late ones included.
+        due: events of the window that are due, counted from the rows of the source.
+        answered: those of them that have a prediction, late ones included.
         late: answered after their deadline.
-        missed: given up for good.
+        missed: events that are missed for good.
+        lost: events that the scorer went through, and that are neither answered nor missed nor waiting.
         memory_mb: resident memory of the service in MB; None when it was not measured.
         spec: the project, named in errors.
 
@@ -37,14 +39,14 @@ def service_health(
         percentiles (ms) are those of requests that were answered (2xx).
 
     Raises:
-        LedgerError: when more events are answered and missed than were due, or more are late than answered.
+        LedgerError: when more events are answered, missed and lost than are due, or more are late than answered.
     """
-    if answered + missed > due or late > answered:
+    if answered + missed + lost > due or late > answered:
         raise LedgerError(
             spec.name,
             "service_health",
-            f"{answered} answered (late: {late}) and {missed} missed of {due} due events cannot be",
-            "each due event is answered or missed once; look for events counted twice",
+            f"{due} events are due, and {answered} are answered (late: {late}), {missed} missed and {lost} lost",
+            "each due event counts once; look for events that are counted twice",
         )
     asked = requests[requests["role"] != "shadow"]
     status = asked["status"].fillna(0)
@@ -56,6 +58,7 @@ def service_health(
         availability=answered / due if due else None,
         late=late,
         missed=missed,
+        lost=lost,
         p50_ms=p50,
         p95_ms=p95,
         p99_ms=p99,

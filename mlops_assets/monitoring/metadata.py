@@ -194,12 +194,13 @@ def health_checks(
     spec: ProjectSpec, summaries: list[HealthSummary], severity: dg.AssetCheckSeverity
 ) -> Iterator[dg.AssetCheckResult]:
     """`available` and `latency`, over the windows of a run."""
-    missed, errors = sum(s.missed for s in summaries), sum(s.errors for s in summaries)
+    missed, lost = sum(s.missed for s in summaries), sum(s.lost for s in summaries)
+    errors = sum(s.errors for s in summaries)
     yield dg.AssetCheckResult(
         check_name="available",
-        passed=not missed and not errors,
+        passed=not missed and not lost and not errors,
         severity=severity,
-        metadata={"missed events": missed, "failed requests": errors},
+        metadata={"missed events": missed, "lost events": lost, "failed requests": errors},
     )
     slowest = max((s.p95_ms for s in summaries if s.p95_ms is not None), default=None)
     limit = spec.serving.latency.total_seconds() * 1000

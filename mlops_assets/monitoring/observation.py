@@ -21,6 +21,7 @@ from mlops_assets.ledger.facts import (
 )
 from mlops_assets.ledger.summaries import HealthSummary, Summary
 from mlops_assets.ledger.view import LedgerView
+from mlops_assets.loop.event_account import EventAccount, account_of, due_events
 from mlops_assets.monitoring.drift import DriftReport, drift_report
 from mlops_assets.monitoring.health import service_health
 from mlops_assets.monitoring.performance import PerformanceReport, performance_report
@@ -148,18 +149,30 @@ class Observation:
         """How the service did in this window of the project's time."""
         spec = self.context.spec
         answers, requests = self.answers(), self.requests()
-        missed = [f for f in self.view.missed.values() if self.window.start <= f.event_time < self.window.end]
+        account = self._account(set(answers["event_id"]))
         summary = service_health(
             requests=requests,
-            due=len(answers) + len(missed),
-            answered=len(answers),
+            due=account.due,
+            answered=len(account.answered),
             late=int(answers["late"].sum()) if len(answers) else 0,
-            missed=len(missed),
+            missed=len(account.missed),
+            lost=len(account.lost),
             memory_mb=self.context.telemetry.health(self.window.start, self.window.end).memory_mb,
             spec=spec,
         )
         self._record("health", summary, self._answer_versions(answers))
         return summary
+
+    def _account(self, answered: set[str]) -> EventAccount:
+        """Return which events of the window were due, by its published rows, and what became of each."""
+        rows = self.context.published_rows(self.window)
+        due = due_events(self.context.timeline, rows, self.view.first_as_of, self.window.end)
+        missed = {
+            fact.event_id
+            for fact in self.view.missed.values()
+            if self.window.start <= fact.event_time < self.window.end
+        }
+        return account_of(self.view, due, answered=answered, missed=missed)
 
     # Decision
 

@@ -314,6 +314,14 @@ class InfluxPredictions:
         }
         return {name: int(rows[0]["_value"]) if rows else 0 for name, rows in found.items()}
 
+    def predicted_events(self, project: str) -> set[str]:
+        """Return the ids of all events of a project that have a prediction by a champion."""
+        self._wait_for_forwarder()
+        flux = f"""{ALL_TIME}
+            |> filter(fn: (r) => r._measurement == "answer" and r.project == {{project}} and r.role == "champion")
+            |> filter(fn: (r) => r._field == "event_id") |> keep(columns: ["_value"]) |> group()"""
+        return {str(row["_value"]) for row in self._rows(flux)}
+
     def requests(self, start: datetime, end: datetime) -> pd.DataFrame:
         """Return the request log of start <= project time < end, in the form of `PredictionLog.requests`."""
         self._wait_for_forwarder()

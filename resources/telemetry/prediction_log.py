@@ -307,6 +307,13 @@ class PredictionLog:
         answered, late = self._read(query, [project])[0]
         return {"answered": int(answered), "late": int(late)}
 
+    def predicted_events(self, project: str) -> set[str]:
+        """Return the ids of all events of a project that have a prediction by a champion."""
+        return {
+            row[0]
+            for row in self._read("SELECT event_id FROM answers WHERE project = ? AND role = 'champion'", [project])
+        }
+
     def latest_now(self) -> datetime | None:
         """Return the latest project time of any prediction or request; None when there is none."""
         (found,) = self._read(

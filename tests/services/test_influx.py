@@ -76,6 +76,8 @@ def test_predictions_of_all_versions_for_an_event_are_found(
 def test_counts_requests_and_health_are_identical(both: tuple[PredictionLog, InfluxPredictions, str]) -> None:
     log, read, project = both
     assert read.counts(project) == log.counts(project) == {"answered": HOURS, "late": 58}
+    assert read.predicted_events(project) == log.predicted_events(project)
+    assert len(log.predicted_events(project)) == HOURS
     start, end = T0 + 2 * HOUR, T0 + 99 * HOUR
     pd.testing.assert_frame_equal(log.requests(start, end), read.requests(start, end), check_exact=True)
     assert read.health(start, end) == log.health(start, end)

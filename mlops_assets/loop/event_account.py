@@ -1,0 +1,141 @@
+"""The account of events: which are due, and what became of each.
+
+Which events are due is said by the rows of the source and the timeline alone, never by the records of what was
+predicted. So a prediction that was made and is no longer in the log shows as a lost event.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import pandas as pd
+
+from mlops_assets.ledger.facts import Scored
+from mlops_assets.ledger.view import LedgerView
+from mlops_assets.timeline import Timeline, event_id
+
+
+@dataclass(frozen=True)
+class DueEvent:
+    """An event whose prediction is due.
+
+    Attributes:
+        event_id: its id.
+        entity: its series; None in a project with one series.
+        event_time: its time, UTC.
+        due: when its prediction is due, UTC.
+    """
+
+    event_id: str
+    entity: str | None
+    event_time: datetime
+    due: datetime
+
+
+@dataclass(frozen=True)
+class EventAccount:
+    """What became of the due events of a stretch of time. Each event is in exactly one of the four sets.
+
+    Attributes:
+        answered: ids of events with a champion's prediction, late ones included.
+        missed: ids of events that are missed for good, without those that have a prediction.
+        waiting: ids of events that the scorer has not come to, or asks for again.
+        lost: ids of events that the scorer has gone through, and that are neither answered nor missed nor waiting.
+    """
+
+    answered: frozenset[str]
+    missed: frozenset[str]
+    waiting: frozenset[str]
+    lost: frozenset[str]
+
+    @property
+    def due(self) -> int:
+        """How many events are due."""
+        return len(self.answered) + len(self.missed) + len(self.waiting) + len(self.lost)
+
+
+def due_events(timeline: Timeline, rows: pd.DataFrame, since: datetime | None, through: datetime) -> list[DueEvent]:
+    """Return the events of source rows whose predictions are due in [since, through].
+
+    Args:
+        timeline: the project's time.
+        rows: rows of the source with `event_time` (datetime64[ns, UTC]), and `entity` where the project has several
+            series. They need not lie on a regular grid.
+        since: `as_of` of the first version that was promoted; None before, when no event counts.
+        through: the last moment.
+    """
+    if since is None:
+        return []
+    dues = rows["event_time"] - timeline.horizon
+    rows = rows[(dues >= pd.Timestamp(since)) & (dues <= pd.Timestamp(through))]
+    entities = rows["entity"] if "entity" in rows else [None] * len(rows)
+    found = []
+    for stamp, entity in zip(rows["event_time"], entities, strict=True):
+        time = stamp.to_pydatetime().astimezone(UTC)
+        found.append(DueEvent(event_id(timeline.project, entity, time), entity, time, timeline.due(time)))
+    return found
+
+
+def account_of(
+    view: LedgerView, due: Iterable[DueEvent], *, answered: Collection[str], missed: Collection[str]
+) -> EventAccount:
+    """Compare the due events of a stretch with what is recorded.
+
+    An event that is recorded was due, also when a correction of the source has taken its row away since.
+
+    Args:
+        view: the project's ledger.
+        due: the events that are due, as `due_events` gives them.
+        answered: ids of all events of the stretch that have a champion's prediction.
+        missed: ids of all events of the stretch that are missed.
+    """
+    done = set(answered) | set(missed)
+    left = [event for event in due if event.event_id not in done]
+    through, asked_again = view.scored_through, set(view.waiting)
+    waiting = {e.event_id for e in left if through is None or e.due > through or e.event_id in asked_again}
+    return EventAccount(
+        answered=frozenset(answered),
+        missed=frozenset(missed) - frozenset(answered),
+        waiting=frozenset(waiting),
+        lost=frozenset(event.event_id for event in left) - waiting,
+    )
+
+
+@dataclass(frozen=True)
+class ScoredSpan:
+    """Ticks of the scorer that account for the same events: none was handed on to a tick after the last one.
+
+    Attributes:
+        after: events due after this moment were scored in it; the very first span holds the moment itself, too.
+        through: events due at or before this moment were scored in it.
+        answered: how many events the scorer answered in it.
+        first: whether it is the first span.
+    """
+
+    after: datetime
+    through: datetime
+    answered: int
+    first: bool
+
+    def holds(self, due: datetime) -> bool:
+        """Return whether an event due at a moment was scored in this span."""
+        return self.after < due <= self.through or (self.first and due == self.after)
+
+
+def scored_spans(view: LedgerView) -> list[ScoredSpan]:
+    """Return the spans of ticks without events handed on, oldest first; the end is left out while events wait there.
+
+    Within a span the scorer's count of answered events can be compared with the predictions in the log. The count may
+    be too small (a scorer that was killed between its predictions and its account), never too great.
+    """
+    spans: list[ScoredSpan] = []
+    ticks: list[Scored] = []
+    for tick in view.of(Scored):
+        ticks.append(tick)
+        if not tick.waiting:
+            answered = sum(each.answered for each in ticks)
+            spans.append(ScoredSpan(ticks[0].after, tick.through, answered, first=not spans))
+            ticks = []
+    return spans
