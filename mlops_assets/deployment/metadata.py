@@ -95,7 +95,7 @@ def counts(found: list[WindowPredictions]) -> dict[str, Any]:
 
 
 def complete(found: list[WindowPredictions]) -> dict[str, Any]:
-    """Return how many events of each window are still waiting, and how many are lost: windows without any are left out."""
+    """Return how many events are still waiting and how many are lost, per window that has any."""
     waiting = {each.window.id: len(each.account.waiting) for each in found if each.account.waiting}
     lost = {each.window.id: len(each.account.lost) for each in found if each.account.lost}
     return {

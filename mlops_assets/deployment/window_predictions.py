@@ -123,7 +123,7 @@ def _predictions_lost(context: ProjectContext, view: LedgerView, events: Sequenc
 
 
 def _logged(context: ProjectContext, after: datetime, through: datetime, *, first: bool) -> int:
-    """Return how many champion's predictions the log holds that were due in (after, through]; first: [after, through]."""
+    """Return how many logged predictions were due in (after, through], for the first span in [after, through]."""
     step = timedelta(microseconds=1)
     horizon = context.timeline.horizon
     start, end = after + horizon + (timedelta(0) if first else step), through + horizon + step
