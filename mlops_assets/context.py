@@ -1,8 +1,8 @@
 """What the phases of the life cycle need from outside, as typed protocols.
 
-A phase's functions take a `ProjectContext`. `mlops_assets.resources` implements it on local folders or on servers; a test
-or a notebook may implement it in any other way. This module imports no Dagster, and neither do the functions that take a
-context.
+A phase's functions take a `ProjectContext`. `mlops_assets.resources` implements it on local folders or on servers; a
+test or a notebook may implement it in any other way. Neither this module nor the functions that take a context import
+Dagster.
 """
 
 from __future__ import annotations
@@ -14,8 +14,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict
+from pydantic import AwareDatetime
 
+from mlops_assets.ledger.frozen import FrozenModel
 from mlops_assets.ledger.lease import Lease
 from mlops_assets.ledger.store import Ledger
 from mlops_assets.ledger.view import LedgerView
@@ -34,16 +35,14 @@ CHAMPION, CHALLENGER = "champion", "challenger"
 """MLflow aliases: of the version that serves, and of the version that was trained last."""
 
 
-class Snapshot(BaseModel):
-    """The labelled rows of one training, as they were at one moment, and where they came from."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+class Snapshot(FrozenModel):
+    """The labelled rows of one training at one moment, and the windows they come from."""
 
     project: str
     md5: str
     """Digest of the file's bytes. DVC knows the file by it, and it is the snapshot's data version."""
     tag: str
-    """The Git tag at which `dvc pull` restores the same bytes. It names the first moment at which the rows were these."""
+    """The Git tag at which `dvc pull` restores the same bytes. It names the time of the first such snapshot."""
     rows: int
     as_of: AwareDatetime
     """The project's clock when the snapshot was taken."""
@@ -281,7 +280,7 @@ class ProjectContext(Protocol):
 
     @property
     def spec(self) -> ProjectSpec:
-        """What the project's `defs.yaml` says."""
+        """The project's `defs.yaml`."""
 
     @property
     def timeline(self) -> Timeline:
@@ -352,7 +351,7 @@ class ProjectContext(Protocol):
         """Return the files of one run's training."""
 
     def training_request(self, run: RunIdentity) -> TrainingRequest:
-        """Return who asked for a run's training."""
+        """Return the training request of a run: who asked, and which attempt it is."""
 
     def key(self, window: Window) -> str:
         """Return Dagster's partition key of a window."""

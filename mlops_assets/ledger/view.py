@@ -60,7 +60,7 @@ class LedgerView:
 
     @cached_property
     def published(self) -> dict[str, WindowPublished]:
-        """The newest publication of each window, by id. A window stays published when a later version fails its audit."""
+        """The newest publication of each window, by id. A later version that fails its audit does not change it."""
         return {fact.window: fact for fact in self.of(WindowPublished)}
 
     def edition(self, kind: type[WindowPublished] | type[WindowLabelled], window: str, version: str) -> int:
@@ -182,7 +182,7 @@ class LedgerView:
 
     @cached_property
     def first_as_of(self) -> datetime | None:
-        """`as_of` of the first champion: events that were due earlier are not counted. None before the first promotion."""
+        """`as_of` of the first champion; events that were due earlier are not counted. None without a champion."""
         return self.versions[self.deployment_periods[0].version].as_of if self.deployment_periods else None
 
     # Reports
@@ -240,7 +240,7 @@ class LedgerView:
 
     @property
     def cooldown_from(self) -> datetime | None:
-        """Start of the cooldown: the last rollback, or `as_of` of the last training that cleared the active triggers."""
+        """Start of the cooldown: the last rollback, or `as_of` of the last training that cleared active triggers."""
         moments = [fact.as_of for fact in self.consuming_trainings]
         moments += [period.start for period in self.deployment_periods if period.cause == "rollback"]
         return max(moments, default=None)

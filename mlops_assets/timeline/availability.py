@@ -24,14 +24,6 @@ class Availability(ProjectTime):
         """Return the end of the step that the value with a stamp covers."""
         return stamp if self._stamped_at_end else self.grid.end(stamp)
 
-    def known_at(self, stamp: datetime) -> datetime:
-        """Return when the value with a stamp is known."""
-        return self.complete_at(stamp) + self.spec.data.arrival_delay
-
-    def label_known_at(self, stamp: datetime) -> datetime:
-        """Return when the label with a stamp is known."""
-        return self.known_at(stamp) + self.spec.labels.delay
-
     def known_from(self, stamps: Times, column: str) -> Times:
         """Return when the values of a column with these stamps are known."""
         complete = stamps if self._stamped_at_end else self.grid.ends(stamps)

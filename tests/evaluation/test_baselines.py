@@ -58,7 +58,7 @@ def test_future_values_do_not_change_a_baseline(kind: str, day: int, noise: str)
     series = frame(list(rng.choice(CLASSES, 24 * 10)))
     events = series.iloc[24 * day : 24 * day + 1].reset_index(drop=True)
     due = timeline.due(events["event_time"][0].to_pydatetime())
-    known = series["event_time"].map(lambda stamp: timeline.label_known_at(stamp.to_pydatetime()) <= due)
+    known = series["event_time"] <= timeline.labelled_before(due)
     planted = series.assign(y=series["y"].where(known, noise))
     found = [
         baseline_predictions(spec, timeline, each, events, known_until=START + timedelta(days=10))

@@ -26,20 +26,20 @@ class TestOnSqlite(LedgerRules):
     """The embedded default."""
 
 
-def test_the_newest_migration_is_the_schema_that_the_platform_asks_for() -> None:
+def test_newest_migration_is_the_required_schema() -> None:
     config = Config()
     config.set_main_option("script_location", "mlops_assets.ledger:migrations")
     assert ScriptDirectory.from_config(config).get_current_head() == SCHEMA
 
 
-def test_a_file_that_cannot_be_opened_is_named_at_once(tmp_path: Path) -> None:
+def test_unreadable_ledger_file_is_named_in_the_error(tmp_path: Path) -> None:
     (tmp_path / "ledger.db").mkdir()
     with pytest.raises(LedgerError, match=r"ledger\.db.*MLOPS_ASSETS_HOME"):
         Ledger(f"sqlite:///{tmp_path / 'ledger.db'}")
 
 
 @pytest.mark.parametrize("kind", [WindowPublished, WindowLabelled])
-def test_rows_that_go_back_to_what_they_once_were_are_recorded_and_the_same_again_is_not(url: str, kind: Any) -> None:
+def test_rows_that_change_back_are_recorded_as_a_new_edition(url: str, kind: Any) -> None:
     ledger, window = Ledger(url), "2020-01-01T00:00:00Z"
 
     def record(version: str) -> bool:

@@ -3,7 +3,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
-from deployment_history import (
+from retraining_inputs import (
     AGE,
     PERFORMANCE,
     PSI,
@@ -15,7 +15,7 @@ from deployment_history import (
     drifting,
     evidence,
     found,
-    history,
+    loop_state,
     losing,
     policy,
     week,
@@ -35,7 +35,7 @@ def guard(decision, name):
 # Outcomes
 
 
-def test_without_a_breach_the_decision_is_wait_and_names_the_nearest_signal():
+def test_without_a_breach_the_decision_is_wait_and_names_the_closest_condition():
     decision = decided(policy(PERFORMANCE, AGE), losing(40, 44, 45, 46))
     assert (decision.outcome, decision.evidence, decision.in_progress) == ("WAIT", [], None)
     assert decision.reason == (
@@ -44,12 +44,12 @@ def test_without_a_breach_the_decision_is_wait_and_names_the_nearest_signal():
     )
 
 
-def test_a_new_reign_waits_and_says_what_it_lacks():
+def test_new_deployment_period_waits_and_names_missing_windows():
     decision = decided(policy(PERFORMANCE), losing(40))
     assert decision.reason == "no trigger. No value yet: loss of the last 2 windows (1 of 2 first windows)."
 
 
-def test_a_breach_that_no_guard_holds_back_is_retrain():
+def test_breach_with_all_guards_passed_is_retrain():
     decision = decided(policy(PERFORMANCE), BREACH)
     assert (decision.outcome, decision.by, decision.window, decision.stage) == (
         "RETRAIN",
@@ -65,7 +65,7 @@ def test_a_breach_that_no_guard_holds_back_is_retrain():
     assert all(guard.passed for guard in decision.guards)
 
 
-def test_all_with_one_member_in_breach_waits_and_names_the_one_that_is_missing():
+def test_all_with_one_member_in_breach_waits_and_names_the_missing_member():
     decision = decided(policy(PERFORMANCE, PSI, type="all"), BREACH)
     assert (decision.outcome, decision.evidence) == ("WAIT", [])
     assert decision.reason.startswith(
@@ -77,8 +77,8 @@ def test_all_with_one_member_in_breach_waits_and_names_the_one_that_is_missing()
 # Guards
 
 
-def test_the_cooldown_holds_evidence_back_until_its_last_moment_and_keeps_it():
-    cooling = history(cooldown_from=after(4) - timedelta(days=28) + TICK)
+def test_cooldown_holds_a_retraining_back_and_keeps_its_evidence():
+    cooling = loop_state(cooldown_from=after(4) - timedelta(days=28) + TICK)
     decision = decided(policy(PERFORMANCE), BREACH, cooling)
     assert decision.outcome == "WAIT"
     assert decision.evidence == found(policy(PERFORMANCE), BREACH)
@@ -87,25 +87,25 @@ def test_the_cooldown_holds_evidence_back_until_its_last_moment_and_keeps_it():
     assert decided(policy(PERFORMANCE), BREACH, cooling, after(4) + TICK).outcome == "RETRAIN"
 
 
-def test_the_warm_up_leaves_a_new_reign_alone():
+def test_warm_up_holds_a_retraining_back():
     spec = policy(PERFORMANCE, warm_up="28d")
-    younger = history({"start": START + TICK})
-    decision = decided(spec, BREACH, younger)
+    young_period = loop_state({"start": START + TICK})
+    decision = decided(spec, BREACH, young_period)
     assert (decision.outcome, guard(decision, "warm_up").passed) == ("WAIT", False)
     assert "held back by the warm-up of 28d until 2011-04-30" in decision.reason
-    assert decided(spec, BREACH, younger, after(4) + TICK).outcome == "RETRAIN"
+    assert decided(spec, BREACH, young_period, after(4) + TICK).outcome == "RETRAIN"
 
 
-def test_trainings_older_than_the_budgets_period_are_not_counted():
+def test_budget_ignores_trainings_older_than_its_period():
     spec = policy(PERFORMANCE, budget={"runs": 2, "per": "28d"})
-    decision = decided(spec, BREACH, history(trainings=[after(1), START, START - WEEK]))
+    decision = decided(spec, BREACH, loop_state(trainings=[after(1), START, START - WEEK]))
     assert decision.outcome == "RETRAIN"
     assert guard(decision, "budget").detail == "the budget of 2 trainings per 28d, 1 used"
 
 
-def test_the_budget_says_until_when_it_is_spent():
+def test_used_budget_names_when_it_ends():
     spec = policy(PERFORMANCE, budget={"runs": 2, "per": "28d"})
-    spent = history(trainings=[after(3), after(1), after(2)])
+    spent = loop_state(trainings=[after(3), after(1), after(2)])
     decision = decided(spec, BREACH, spent)
     assert decision.outcome == "WAIT"
     assert "held back by the budget of 2 trainings per 28d until 2011-05-14" in decision.reason
@@ -113,49 +113,49 @@ def test_the_budget_says_until_when_it_is_spent():
     assert decided(spec, BREACH, spent, after(6)).outcome == "RETRAIN"
 
 
-def test_all_guards_that_hold_evidence_back_are_named():
-    held = history({"start": after(3)}, cooldown_from=after(3))
+def test_reason_names_all_guards_that_hold_back():
+    held = loop_state({"start": after(3)}, cooldown_from=after(3))
     decision = decided(policy(PERFORMANCE, warm_up="14d"), BREACH, held)
     assert "held back by the cooldown of 28d until 2011-05-21 and by the warm-up of 14d until 2011-05-07" in (
         decision.reason
     )
 
 
-def test_a_retraining_in_progress_is_waited_for_by_its_id_even_when_other_guards_hold():
-    busy = history(in_progress="0123456789abcdef", cooldown_from=after(3))
+def test_retraining_in_progress_is_named_before_other_guards():
+    busy = loop_state(in_progress="0123456789abcdef", cooldown_from=after(3))
     decision = decided(policy(PERFORMANCE), BREACH, busy)
     assert (decision.outcome, decision.in_progress) == ("WAIT", "0123456789abcdef")
     assert decision.reason.startswith("retraining 0123456789abcdef is in progress. Active trigger: ")
 
 
 def test_too_few_new_rows_are_collected_once_per_evidence():
-    scarce = history(new_rows=299)
+    scarce = loop_state(new_rows=299)
     first = decided(policy(PERFORMANCE), BREACH, scarce)
     assert first.outcome == "COLLECT"
     assert first.reason.startswith(
         "only 299 new labelled rows since the champion's training, 300 required. Active trigger: "
     )
-    again = decided(policy(PERFORMANCE), BREACH, history(new_rows=299, collected=[first.id]))
+    again = decided(policy(PERFORMANCE), BREACH, loop_state(new_rows=299, collected=[first.id]))
     assert again.outcome == "WAIT"
     assert again.reason.startswith("data collection was requested: only 299 new labelled rows")
     assert again.evidence == first.evidence
-    enough = decided(policy(PERFORMANCE), BREACH, history(new_rows=300, collected=[first.id]))
+    enough = decided(policy(PERFORMANCE), BREACH, loop_state(new_rows=300, collected=[first.id]))
     assert enough.outcome == "RETRAIN"
 
 
-def test_new_evidence_may_ask_for_data_again():
+def test_new_evidence_collects_again():
     spec = policy(PERFORMANCE, PSI)
-    first = decided(spec, BREACH, history(new_rows=0))
+    first = decided(spec, BREACH, loop_state(new_rows=0))
     worse = [*BREACH, *(window(i, 70, prediction_drift={"psi": 0.3}) for i in (4, 5))]
-    second = decided(spec, worse, history(new_rows=0, collected=[first.id]))
+    second = decided(spec, worse, loop_state(new_rows=0, collected=[first.id]))
     assert (second.outcome, second.id == first.id) == ("COLLECT", False)
 
 
-def test_nothing_is_collected_while_a_guard_holds_the_evidence_back():
-    assert decided(policy(PERFORMANCE), BREACH, history(new_rows=0, cooldown_from=after(2))).outcome == "WAIT"
+def test_nothing_is_collected_while_a_guard_holds_back():
+    assert decided(policy(PERFORMANCE), BREACH, loop_state(new_rows=0, cooldown_from=after(2))).outcome == "WAIT"
 
 
-def test_every_decision_shows_all_guards():
+def test_every_decision_lists_all_guards():
     names = [guard.name for guard in decided(policy(PERFORMANCE), losing(40)).guards]
     assert names == ["in_progress", "held_back", "cooldown", "warm_up", "budget", "min_new_rows"]
 
@@ -163,29 +163,29 @@ def test_every_decision_shows_all_guards():
 # Ids
 
 
-def test_a_retrain_keeps_its_id_when_it_is_found_again_at_a_later_window():
+def test_retrain_of_the_same_evidence_has_the_same_id_at_a_later_window():
     first = decided(policy(PERFORMANCE), BREACH)
     later = decided(policy(PERFORMANCE), [*BREACH, window(4, 71)])
     assert (later.id, later.window) == (first.id, week(4))
 
 
-def test_a_wait_is_told_apart_by_window_and_stage_only():
+def test_id_of_a_wait_depends_on_window_and_stage_only():
     spec, windows = policy(PERFORMANCE), losing(40, 41)
     assert decided(spec, windows).id == decided(spec, losing(50, 60)).id
     assert decided(spec, windows).id != decided(spec, losing(40, 41, 42)).id
     stages = [
-        decide(spec, windows, history(), after(2), window=week(1), stage=stage) for stage in ("ended", "labelled")
+        decide(spec, windows, loop_state(), after(2), window=week(1), stage=stage) for stage in ("ended", "labelled")
     ]
     assert stages[0].id != stages[1].id
 
 
-def test_outcome_reign_and_project_are_part_of_the_id():
+def test_id_depends_on_outcome_deployment_period_and_project():
     spec = policy(PERFORMANCE)
     ids = {
         decided(spec, BREACH).id,
-        decided(spec, BREACH, history(new_rows=0)).id,
-        decided(spec, BREACH, history({"number": 2})).id,
-        decided(spec, BREACH, history(project="electricity")).id,
+        decided(spec, BREACH, loop_state(new_rows=0)).id,
+        decided(spec, BREACH, loop_state({"number": 2})).id,
+        decided(spec, BREACH, loop_state(project="electricity")).id,
     }
     assert len(ids) == 4
     assert all(len(one) == 16 and int(one, 16) >= 0 for one in ids)
@@ -194,7 +194,7 @@ def test_outcome_reign_and_project_are_part_of_the_id():
 # A person
 
 
-def test_a_persons_request_is_a_retrain_with_all_standing_evidence():
+def test_persons_request_is_a_retrain_with_all_active_evidence():
     decision = person_decision("bike_demand", 2, "anna 1", [evidence(deployment_period=2)], START)
     assert (decision.outcome, decision.by, decision.window, decision.stage) == ("RETRAIN", "person", None, None)
     assert decision.evidence == [evidence(deployment_period=2)]
@@ -202,7 +202,7 @@ def test_a_persons_request_is_a_retrain_with_all_standing_evidence():
     assert person_decision("bike_demand", 2, "anna 2", [], START).reason == "a person asked for it. No active trigger."
 
 
-def test_the_same_request_twice_is_one_decision_whatever_the_evidence():
+def test_same_request_twice_gives_the_same_id():
     first = person_decision("bike_demand", 1, "anna 1", [evidence()], START)
     again = person_decision("bike_demand", 2, "anna 1", [], START + WEEK)
     assert first.id == again.id == request_id("bike_demand", "anna 1")
@@ -213,7 +213,7 @@ def test_the_same_request_twice_is_one_decision_whatever_the_evidence():
 # Over a whole deployment period
 
 
-def test_a_hold_is_not_asked_again_until_the_cooldown_is_over_and_new_windows_are_in_breach():
+def test_after_a_hold_only_new_windows_after_the_cooldown_retrain():
     decisions = Loop(policy(PERFORMANCE), lag=0).play(losing(40, 44, 50, 70, 70, 70, 70, 70, 70))
     assert [decision.outcome for decision in decisions] == ["WAIT"] * 3 + ["RETRAIN"] + ["WAIT"] * 3 + [
         "RETRAIN",
@@ -222,13 +222,13 @@ def test_a_hold_is_not_asked_again_until_the_cooldown_is_over_and_new_windows_ar
     assert decisions[7].evidence[0].window == week(5), "the first two windows after the training's as_of"
 
 
-def test_an_age_that_was_held_is_asked_again_after_its_whole_length_not_after_the_cooldown():
+def test_after_a_hold_age_is_counted_from_that_training():
     decisions = Loop(policy({"type": "age", "max": "56d"}), lag=0).play(losing(*[40] * 20))
     assert [i for i, decision in enumerate(decisions) if decision.outcome == "RETRAIN"] == [7, 15]
 
 
 @pytest.mark.parametrize("lag", [0, 1, 3])
-def test_a_retrain_is_recorded_once_however_long_its_training_takes(lag):
+def test_retrain_is_decided_once_while_its_training_runs(lag):
     decisions = Loop(policy(PSI), lag=lag).play(drifting(0.1, 0.3, 0.3, 0.3, 0.3, 0.3))
     retrains = [decision for decision in decisions if decision.outcome == "RETRAIN"]
     assert len(retrains) == 1

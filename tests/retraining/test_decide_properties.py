@@ -1,11 +1,13 @@
-"""The loop's rules over drawn policies and deployment periods, each played window by window as the ledger would see it."""
+"""Properties of decisions over generated policies and deployment periods, played window by window."""
 
 from __future__ import annotations
 
 from datetime import datetime
 from itertools import pairwise
 
-from deployment_history import (
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from retraining_inputs import (
     PERFORMANCE,
     PSI,
     START,
@@ -14,14 +16,12 @@ from deployment_history import (
     after,
     decided,
     found,
-    history,
+    loop_state,
     losing,
     policy,
     week,
     window,
 )
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from mlops_assets.ledger.facts import Decision, Evidence
 from mlops_assets.retraining.decide import decide, decision_id
@@ -56,7 +56,7 @@ shares = st.fixed_dictionaries(
     {"type": st.just("drift"), "signal": st.just("data"), "threshold": st.just(0.5), "for": st.integers(1, 2)}
 )
 ages = st.fixed_dictionaries({"type": st.just("age"), "max": WEEKS})
-on_answers = performances | differences | distances | shares
+on_predictions = performances | differences | distances | shares
 
 
 def combined(conditions):
@@ -81,15 +81,15 @@ guarded = st.fixed_dictionaries(
         "budget": st.fixed_dictionaries({"runs": st.integers(1, 3), "per": WEEKS}),
     }
 )
-policies = st.builds(lambda when, guards: policy(when, **guards), combined(on_answers | ages), guarded)
-policies_on_answers = st.builds(lambda when, guards: policy(when, **guards), combined(on_answers), guarded)
+policies = st.builds(lambda when, guards: policy(when, **guards), combined(on_predictions | ages), guarded)
+policies_on_predictions = st.builds(lambda when, guards: policy(when, **guards), combined(on_predictions), guarded)
 
 readings = st.tuples(st.floats(20, 120), st.floats(0, 0.4), st.floats(0, 1), st.integers(0, 5))
 
 
 @st.composite
 def deployment_periods(draw, at_most=16):
-    """Windows of a deployment period: some too young (whatever their numbers say), some without labels."""
+    """Windows of a deployment period: some with too few rows (whatever their numbers are), some without labels."""
     drawn = draw(st.lists(readings, min_size=1, max_size=at_most))
     return [
         window(
@@ -108,12 +108,12 @@ def ids(evidence: list[Evidence]) -> set[str]:
 
 
 def end_of(identity: str) -> datetime:
-    """When the window of an identity ends."""
+    """Return the end of the window in an evidence's identity."""
     return next(after(index + 1) for index in range(60) if identity.endswith(week(index)))
 
 
-def played(spec, windows, lag: int, past: LoopState | None = None) -> list[tuple[LoopState, Decision]]:
-    loop = Loop(spec, lag=lag, past=past or history())
+def played(spec, windows, lag: int, state: LoopState | None = None) -> list[tuple[LoopState, Decision]]:
+    loop = Loop(spec, lag=lag, state=state or loop_state())
     loop.play(windows)
     return loop.steps
 
@@ -123,19 +123,19 @@ def played(spec, windows, lag: int, past: LoopState | None = None) -> list[tuple
 
 @SOME
 @given(policies, deployment_periods(), st.integers(0, 2))
-def test_deciding_again_gives_the_same_decision(spec, windows, lag):
+def test_same_arguments_give_the_same_decision(spec, windows, lag):
     assert played(spec, windows, lag) == played(spec, windows, lag)
 
 
 @SOME
 @given(policies, deployment_periods(), st.randoms(use_true_random=False))
-def test_the_order_in_which_facts_are_handed_over_does_not_matter(spec, windows, random):
-    past = played(spec, windows, 5)[-1][0]
-    shuffled = past.model_copy(update={"trainings": random.sample(past.trainings, len(past.trainings))})
+def test_order_of_windows_and_trainings_does_not_matter(spec, windows, random):
+    state = played(spec, windows, 5)[-1][0]
+    shuffled = state.model_copy(update={"trainings": random.sample(state.trainings, len(state.trainings))})
     others = random.sample(windows, len(windows))
     args = {"window": windows[-1].window, "stage": "labelled"}
     now = windows[-1].end
-    assert decide(spec, others, shuffled, now, **args) == decide(spec, windows, past, now, **args)
+    assert decide(spec, others, shuffled, now, **args) == decide(spec, windows, state, now, **args)
 
 
 # Guards
@@ -143,9 +143,9 @@ def test_the_order_in_which_facts_are_handed_over_does_not_matter(spec, windows,
 
 @SOME
 @given(policies, deployment_periods(), st.integers(0, 3), st.integers(0, 8))
-def test_retrain_never_passes_a_guard(spec, windows, lag, cooldown_began):
-    past = history(cooldown_from=START - cooldown_began * WEEK)
-    for known, decision in played(spec, windows, lag, past):
+def test_retrain_requires_all_guards(spec, windows, lag, cooldown_began):
+    state = loop_state(cooldown_from=START - cooldown_began * WEEK)
+    for known, decision in played(spec, windows, lag, state):
         if decision.outcome != "RETRAIN":
             continue
         within = [training for training in known.trainings if training > decision.at - spec.budget.per]
@@ -159,7 +159,7 @@ def test_retrain_never_passes_a_guard(spec, windows, lag, cooldown_began):
 
 @SOME
 @given(policies, deployment_periods(), st.integers(0, 3))
-def test_evidence_that_no_guard_holds_back_is_never_left_waiting(spec, windows, lag):
+def test_evidence_with_all_guards_passed_retrains(spec, windows, lag):
     for _, decision in played(spec, windows, lag):
         if decision.evidence and all(guard.passed for guard in decision.guards):
             assert decision.outcome == "RETRAIN"
@@ -167,20 +167,20 @@ def test_evidence_that_no_guard_holds_back_is_never_left_waiting(spec, windows, 
 
 @SOME
 @given(policies, deployment_periods(), st.integers(0, 3))
-def test_too_few_new_rows_never_retrain_and_are_collected_once_per_evidence(spec, windows, lag):
-    loop = Loop(spec, lag=lag, new_rows=0, past=history(new_rows=0))
+def test_too_few_new_rows_never_retrain_and_collect_once_per_evidence(spec, windows, lag):
+    loop = Loop(spec, lag=lag, new_rows=0, state=loop_state(new_rows=0))
     decisions = loop.play(windows)
     collects = [decision for decision in decisions if decision.outcome == "COLLECT"]
     assert all(decision.outcome != "RETRAIN" for decision in decisions)
     assert len({frozenset(ids(decision.evidence)) for decision in collects}) == len(collects)
 
 
-# Latching and consumption
+# Consumption
 
 
 @SOME
 @given(policies, deployment_periods(), st.integers(0, 3))
-def test_evidence_stands_until_it_is_consumed(spec, windows, lag):
+def test_evidence_stays_active_until_consumed(spec, windows, lag):
     steps = played(spec, windows, lag)
     for (known, earlier), (later_known, later) in pairwise(steps):
         if known.consumed_through == later_known.consumed_through:
@@ -189,7 +189,7 @@ def test_evidence_stands_until_it_is_consumed(spec, windows, lag):
 
 @SOME
 @given(policies, deployment_periods(), st.integers(1, 6))
-def test_healthy_windows_never_take_evidence_back(spec, windows, healthy):
+def test_later_healthy_windows_do_not_remove_evidence(spec, windows, healthy):
     before = found(spec, windows)
     count = len(windows)
     calm = [window(count + i, 1.0, prediction_drift={"psi": 0.0}, data_drift_share=0.0) for i in range(healthy)]
@@ -198,7 +198,7 @@ def test_healthy_windows_never_take_evidence_back(spec, windows, healthy):
 
 @SOME
 @given(policies, deployment_periods())
-def test_evidence_is_the_same_with_and_without_the_memory_of_earlier_decisions(spec, windows):
+def test_evidence_is_found_again_without_earlier_decisions(spec, windows):
     known, decision = played(spec, windows, lag=99)[-1]
     forgetful = known.model_copy(update={"standing": []})
     assert ids(find_evidence(spec, windows, forgetful, decision.at)) == ids(decision.evidence)
@@ -206,7 +206,7 @@ def test_evidence_is_the_same_with_and_without_the_memory_of_earlier_decisions(s
 
 @SOME
 @given(policies, deployment_periods(), st.integers(0, 3))
-def test_consumed_evidence_never_asks_again(spec, windows, lag):
+def test_consumed_evidence_never_retrains_again(spec, windows, lag):
     retrained: list[str] = []
     for known, decision in played(spec, windows, lag):
         if known.consumed_through is not None:
@@ -217,15 +217,15 @@ def test_consumed_evidence_never_asks_again(spec, windows, lag):
 
 
 @SOME
-@given(policies_on_answers, deployment_periods(at_most=10), st.data())
-def test_labels_that_come_late_never_rename_evidence_that_was_recorded(spec, windows, data):
+@given(policies_on_predictions, deployment_periods(at_most=10), st.data())
+def test_late_labels_never_rename_recorded_evidence(spec, windows, data):
     pending = data.draw(st.integers(0, len(windows)))
     ended = [
         item if index < pending else item.model_copy(update={"loss": None, "stage": "ended"})
         for index, item in enumerate(windows)
     ]
     before = found(spec, ended)
-    after_labels = found(spec, windows, history(standing=before))
+    after_labels = found(spec, windows, loop_state(standing=before))
     assert ids(before) <= ids(after_labels)
     assert len({item.signal for item in after_labels}) == len(after_labels)
 
@@ -234,27 +234,27 @@ def test_labels_that_come_late_never_rename_evidence_that_was_recorded(spec, win
 
 
 @SOME
-@given(policies_on_answers, st.floats(0, 500), st.floats(0, 0.2), st.floats(0, 0.5), st.integers(1, 20))
-def test_a_stationary_reign_never_retrains(spec, loss, psi, share, count):
+@given(policies_on_predictions, st.floats(0, 500), st.floats(0, 0.2), st.floats(0, 0.5), st.integers(1, 20))
+def test_stationary_deployment_period_never_retrains(spec, loss, psi, share, count):
     windows = [window(i, loss, prediction_drift={"psi": psi}, data_drift_share=share) for i in range(count)]
-    steps = played(spec, windows, 0, history({"holdout_loss": loss}))
+    steps = played(spec, windows, 0, loop_state({"holdout_loss": loss}))
     assert {(decision.outcome, len(decision.evidence)) for _, decision in steps} == {("WAIT", 0)}
 
 
 @SOME
-@given(policies_on_answers, deployment_periods())
-def test_too_young_windows_change_nothing(spec, windows):
+@given(policies_on_predictions, deployment_periods())
+def test_windows_with_too_few_rows_change_nothing(spec, windows):
     old_enough = [item for item in windows if not item.too_few_rows]
     now = windows[-1].end
-    assert find_evidence(spec, windows, history(), now) == find_evidence(spec, old_enough, history(), now)
+    assert find_evidence(spec, windows, loop_state(), now) == find_evidence(spec, old_enough, loop_state(), now)
 
 
 # Any and all
 
 
 @SOME
-@given(st.lists(on_answers | ages, min_size=1, max_size=4), deployment_periods())
-def test_all_is_asked_for_exactly_when_every_member_alone_would_ask(members, windows):
+@given(st.lists(on_predictions | ages, min_size=1, max_size=4), deployment_periods())
+def test_all_is_in_breach_exactly_when_every_member_is(members, windows):
     alone = [bool(found(policy(member), windows)) for member in members]
     together = found(policy(*members, type="all") if len(members) > 1 else policy(*members), windows)
     either = found(policy(*members), windows)
@@ -279,20 +279,20 @@ evidences = st.builds(
 
 @SOME
 @given(st.lists(evidences, min_size=1, max_size=4, unique_by=lambda item: item.identity), st.randoms(), st.data())
-def test_equal_evidence_gives_equal_ids_whatever_its_order_values_and_window(evidence, random, data):
+def test_id_does_not_depend_on_order_values_or_wording_of_evidence(evidence, random, data):
     others = [item.model_copy(update={"value": 0.0, "sentence": ""}) for item in random.sample(evidence, len(evidence))]
     outcome = data.draw(st.sampled_from(["RETRAIN", "COLLECT"]))
-    one = decision_id(history(), outcome, evidence, week(7), "labelled")
-    assert one == decision_id(history(), outcome, others, week(8), "ended")
-    assert one != decision_id(history({"number": 2}), outcome, evidence, week(7), "labelled")
-    assert one != decision_id(history(), outcome, evidence[1:], week(7), "labelled")
+    one = decision_id(loop_state(), outcome, evidence, week(7), "labelled")
+    assert one == decision_id(loop_state(), outcome, others, week(8), "ended")
+    assert one != decision_id(loop_state({"number": 2}), outcome, evidence, week(7), "labelled")
+    assert one != decision_id(loop_state(), outcome, evidence[1:], week(7), "labelled")
 
 
 @SOME
 @given(deployment_periods(), st.integers(2, 9))
-def test_different_reigns_never_share_a_decision(windows, number):
+def test_deployment_periods_never_share_a_decision(windows, number):
     spec = policy(PERFORMANCE, PSI)
-    first, other = decided(spec, windows), decided(spec, windows, history({"number": number}))
+    first, other = decided(spec, windows), decided(spec, windows, loop_state({"number": number}))
     assert first.outcome == other.outcome
     assert first.id != other.id
     assert ids(first.evidence).isdisjoint(ids(other.evidence))
@@ -300,7 +300,7 @@ def test_different_reigns_never_share_a_decision(windows, number):
 
 @SOME
 @given(st.floats(20, 60), st.floats(1.4, 5), st.integers(0, 8), st.integers(0, 3))
-def test_a_lasting_break_is_retrained_for_once_its_windows_fill_the_span(level, factor, calm, lag):
+def test_lasting_break_retrains_once_when_enough_windows_show_it(level, factor, calm, lag):
     broken = losing(*[level] * (2 + calm), *[level * factor] * 4)
     steps = played(policy(PERFORMANCE), broken, lag)
     asked = [index for index, (_, decision) in enumerate(steps) if decision.outcome == "RETRAIN"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from deployment_history import AGE, policy
+from retraining_inputs import AGE, policy
 
 from mlops_assets.ledger.facts import RequestedBy, TrainingEnded, TrainingOutcome
 from mlops_assets.ledger.view import LedgerView

@@ -23,7 +23,7 @@ def timeline_of(**parts: Any) -> Timeline:
 
 
 def reports(window: Window, rows: int, loss: float | None) -> list[Reported]:
-    """What was reported of a window, with the loss by mae."""
+    """Return the drift and performance reports of a window, with the loss by mae."""
     drift = DriftSummary(verdict="too young", rows=rows, window_rows=rows, statistic="wasserstein", threshold=0.1)
     performance = PerformanceSummary(
         pending=False, labels_at=NEXT_DAY, metric="mae", deployment_period_rows=rows, deployment_period=loss
@@ -43,20 +43,20 @@ def reports(window: Window, rows: int, loss: float | None) -> list[Reported]:
     ]
 
 
-@pytest.mark.parametrize(("rows", "young"), [(1, True), (2, False), (3, False)])
-def test_a_window_counts_for_its_loss_before_drift_has_rows_enough(rows: int, young: bool) -> None:
-    """A single weekly series: a row or two a window, and ten are not together for months."""
+@pytest.mark.parametrize(("rows", "too_few"), [(1, True), (2, False), (3, False)])
+def test_window_counts_for_its_loss_before_drift_has_enough_rows(rows: int, too_few: bool) -> None:
+    """A single weekly series has one or two rows per window, so drift needs months until it has enough rows."""
     timeline = timeline_of(monitoring={**ATTRIBUTES["monitoring"], "min_rows": 2})
     window = timeline.window_at(TRAINED)
-    view = LedgerView("tide", (PROMOTED, *reports(window, rows, None if young else 1.5)))
+    view = LedgerView("tide", (PROMOTED, *reports(window, rows, None if too_few else 1.5)))
     (found,) = window_evidence(timeline, view, view.deployment_periods[0], window)
-    assert (found.too_few_rows, found.loss) == (young, None if young else 1.5)
+    assert (found.too_few_rows, found.loss) == (too_few, None if too_few else 1.5)
     assert found.data_drift_share is None
     assert not found.prediction_drift
 
 
 @pytest.mark.parametrize(("metric", "comparable"), [("mae", True), ("mse", False)])
-def test_losses_by_another_metric_than_the_yaml_names_now_are_no_evidence(metric: str, comparable: bool) -> None:
+def test_losses_by_another_metric_than_the_present_one_are_no_evidence(metric: str, comparable: bool) -> None:
     timeline = timeline_of(problem={**ATTRIBUTES["problem"], "metric": metric})
     window = timeline.window_at(TRAINED)
     trained = VERSION_1
@@ -68,8 +68,8 @@ def test_losses_by_another_metric_than_the_yaml_names_now_are_no_evidence(metric
     assert ("measured by another metric" in str(decision)) is not comparable
 
 
-def test_a_reign_that_begins_where_a_history_ends_has_no_evidence_and_can_still_be_decided_on() -> None:
-    """A promotion or a rollback at the end of the last whole window."""
+def test_deployment_period_that_begins_at_the_end_of_the_data_has_no_evidence() -> None:
+    """This is a promotion or a rollback at the end of the last whole window."""
     timeline = timeline_of(data={**ATTRIBUTES["data"], "end": "2020-01-23"})
     last = timeline.window_at(TRAINED + timedelta(days=1))
     trained = VERSION_1
@@ -81,7 +81,7 @@ def test_a_reign_that_begins_where_a_history_ends_has_no_evidence_and_can_still_
     assert loop_state(timeline, view, deployment_period, new_rows=0).deployment_period.first_losses == [1.5]
 
 
-def test_a_request_of_another_reign_that_is_still_open_hides_no_retraining_of_this_one() -> None:
+def test_open_request_of_an_earlier_period_does_not_hide_a_later_one() -> None:
     timeline = timeline_of()
     decided = [
         Decided(
@@ -97,13 +97,13 @@ def test_a_request_of_another_reign_that_is_still_open_hides_no_retraining_of_th
     assert facts.in_progress == decided[1].decision.id
 
 
-def test_nothing_is_asked_at_a_tick_before_the_first_versions_data_were_snapped() -> None:
-    """On the wall's clock a bootstrap begins between two ticks, and the last one lies behind."""
+def test_tick_before_the_first_versions_as_of_scores_nothing() -> None:
+    """By the wall clock, a bootstrap begins between two ticks, and the last tick lies before its `as_of`."""
     timeline = timeline_of()
     as_of = TRAINED + timedelta(hours=2)
     trained = VERSION_1.model_copy(update={"as_of": as_of})
     view = LedgerView("tide", (trained, PROMOTED.model_copy(update={"at": as_of})))
-    asked = [work for work in outstanding(timeline, view, as_of + timedelta(hours=1)) if isinstance(work, Score)]
-    assert asked == []
+    early = [work for work in outstanding(timeline, view, as_of + timedelta(hours=1)) if isinstance(work, Score)]
+    assert early == []
     later = [work for work in outstanding(timeline, view, TRAINED + timedelta(hours=6)) if isinstance(work, Score)]
     assert later == [Score(TRAINED + timedelta(hours=6))]

@@ -1,4 +1,4 @@
-"""Small deployment periods to decide on: weekly windows from 2011-04-02 (local in New York), and a loop that plays them."""
+"""Inputs of a policy for tests: weekly windows from 2011-04-02 (local time in New York), and a loop that plays them."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ AGE = {"type": "age", "max": "90d"}
 
 
 def week(index: int) -> str:
-    """Id of the window with that index."""
+    """Return the id of a window by its index."""
     return iso(START + index * WEEK)
 
 
 def after(count: int) -> datetime:
-    """The moment at which that many windows have ended."""
+    """Return the time at which so many windows have ended."""
     return START + count * WEEK
 
 
@@ -47,12 +47,12 @@ def window(index: int, loss: float | None = 40.0, **changes: Any) -> WindowEvide
 
 
 def losing(*losses: float | None) -> list[WindowEvidence]:
-    """One window per loss."""
+    """Return one window per loss."""
     return [window(index, loss) for index, loss in enumerate(losses)]
 
 
 def drifting(*distances: float) -> list[WindowEvidence]:
-    """One window per psi distance of the predictions."""
+    """Return one window per psi distance of the predictions."""
     return [window(index, prediction_drift={"psi": distance}) for index, distance in enumerate(distances)]
 
 
@@ -61,7 +61,7 @@ def policy(*members: dict[str, Any], type: str = "any", **guards: Any) -> Retrai
     return RetrainingSpec.model_validate({"when": when, "cooldown": "28d"} | guards)
 
 
-def history(deployment_period: dict[str, Any] | None = None, **changes: Any) -> LoopState:
+def loop_state(deployment_period: dict[str, Any] | None = None, **changes: Any) -> LoopState:
     facts = {
         "number": 1,
         "version": 1,
@@ -99,35 +99,36 @@ def evidence(signal: str = "performance:first_live_windows", index: int = 3, dep
 def found(
     spec: RetrainingSpec,
     windows: Sequence[WindowEvidence],
-    past: LoopState | None = None,
+    state: LoopState | None = None,
     now: datetime | None = None,
 ) -> list[Evidence]:
-    """The evidence at the end of the newest window."""
-    return find_evidence(spec, windows, past or history(), now or windows[-1].end)
+    """Return the active evidence at the end of the newest window."""
+    return find_evidence(spec, windows, state or loop_state(), now or windows[-1].end)
 
 
 def decided(
     spec: RetrainingSpec,
     windows: Sequence[WindowEvidence],
-    past: LoopState | None = None,
+    state: LoopState | None = None,
     now: datetime | None = None,
 ) -> Decision:
-    """The decision on the newest window, at its end."""
+    """Return the decision on the newest window, at its end."""
     newest = windows[-1]
-    return decide(spec, windows, past or history(), now or newest.end, window=newest.window, stage=newest.stage)
+    return decide(spec, windows, state or loop_state(), now or newest.end, window=newest.window, stage=newest.stage)
 
 
 @dataclass
 class Loop:
-    """Plays windows one by one through `decide`, remembers decisions as the ledger does, and trains after RETRAIN.
+    """Plays windows one by one through `decide`, records decisions as the ledger does, and trains after a RETRAIN.
 
-    A training starts `lag` windows after its RETRAIN, and its verdict (HOLD: the deployment period goes on) consumes the evidence.
+    A training begins `lag` windows after its RETRAIN. Its verdict is HOLD: the deployment period continues, and the
+    evidence is consumed.
     """
 
     spec: RetrainingSpec
     lag: int = 1
     new_rows: int = 1000
-    past: LoopState = field(default_factory=history)
+    state: LoopState = field(default_factory=loop_state)
     windows: list[WindowEvidence] = field(default_factory=list)
     steps: list[tuple[LoopState, Decision]] = field(default_factory=list)
     _due: int = 0
@@ -139,25 +140,25 @@ class Loop:
 
     def step(self, item: WindowEvidence) -> None:
         self.windows = [w for w in self.windows if w.window != item.window] + [item]
-        decision = decided(self.spec, self.windows, self.past)
-        self.steps.append((self.past, decision))
-        known = {e.identity: e for e in [*decision.evidence, *self.past.standing]}
+        decision = decided(self.spec, self.windows, self.state)
+        self.steps.append((self.state, decision))
+        known = {e.identity: e for e in [*decision.evidence, *self.state.standing]}
         changes: dict[str, Any] = {"standing": list(known.values()), "new_rows": self.new_rows}
         if decision.outcome == "COLLECT":
-            changes["collected"] = [*self.past.collected, decision.id]
+            changes["collected"] = [*self.state.collected, decision.id]
         if decision.outcome == "RETRAIN":
             changes["in_progress"], self._due = decision.id, len(self.steps) + self.lag
-        self.past = self.past.model_copy(update=changes)
-        if self.past.in_progress and len(self.steps) >= self._due:
+        self.state = self.state.model_copy(update=changes)
+        if self.state.in_progress and len(self.steps) >= self._due:
             self._train(item.end)
 
     def _train(self, as_of: datetime) -> None:
-        self.past = self.past.model_copy(
+        self.state = self.state.model_copy(
             update={
                 "in_progress": None,
                 "consumed_through": as_of,
                 "cooldown_from": as_of,
-                "trainings": [*self.past.trainings, as_of],
+                "trainings": [*self.state.trainings, as_of],
                 "standing": [],
             }
         )
