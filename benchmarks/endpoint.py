@@ -35,7 +35,7 @@ from mlops_assets.prediction.bundle_writer import write_bundle
 from mlops_assets.prediction.features import compute, to_frame
 from mlops_assets.prediction.inputs import Inputs, InputSchema, cut_inputs, to_records
 from mlops_assets.prediction.signature import input_example, signature
-from mlops_assets.resources.compute.h2o import H2OCluster
+from mlops_assets.resources.compute.h2o import h2o_cluster
 from mlops_assets.resources.scoring.config import ModelRef, scorer_token
 from mlops_assets.resources.scoring.endpoint_process import EndpointProcess
 from mlops_assets.resources.tracking.registry import Registry
@@ -73,7 +73,7 @@ def trained(spec: ProjectSpec, folder: Path) -> tuple[Path, Inputs, InputSchema]
         target=spec.problem.target,
         task=spec.problem.task,
     )
-    with H2OCluster(folder, spec.name, "600m").cluster():
+    with h2o_cluster(folder, spec.name, "600m"):
         mojo = fit(recipe, frame, project=spec.name).download(folder / "mojo")
         jar = genmodel_jar(folder, project=spec.name)
     lineage = ModelLineage(

@@ -1,11 +1,11 @@
-"""The forwarder against a plain batch write of the same points, and what its catching up costs the endpoint.
+"""The forwarder's throughput against a plain batch write, and its effect on the endpoint's latency.
 
     python -m benchmarks.forwarder        # needs influxd: `tests/services/install.sh`
 
-A log of answers with forty features each is brought into a real InfluxDB by the forwarder, a process of its own;
-beside it, in the same run, influxdb-client writes the same points as ready lines, in batches of the size that
-InfluxDB recommends. Goal: at least half of that rate. Then an outage's backlog is drained while a client asks the
-endpoint one row at a time: its p95 may grow by a fifth, and the forwarder's memory may not grow.
+The forwarder, a separate process, writes a log of predictions with forty features each into a real InfluxDB. In the same
+run influxdb-client writes the same points as prepared lines, in batches of the size that InfluxDB recommends. Goal:
+the forwarder has at least half of that rate. Then the backlog of an outage is forwarded while a client sends requests
+of one row to the endpoint. Goal: their p95 latency grows by a fifth at most, and the forwarder's memory does not grow.
 """
 
 from __future__ import annotations
@@ -43,21 +43,21 @@ GOAL, GROWTH = 0.5, 1.2
 RECORDS, BACKLOG = 20_000, 100_000
 PROJECT = "bench"
 FEATURES = [f"cnt__feature_{number}" for number in range(40)]
-ASKED = 20_000
-"""Before as well as after: with a tenth of it the machine's own mood moves the p95 by a fifth."""
+REQUESTS = 20_000
+"""Requests before, and during the forwarding. With a tenth of them noise alone changes the p95 by a fifth."""
 
 
 def fill(log: PredictionLog, records: int) -> None:
-    """Answers as a service logs them."""
+    """Write predictions as a service logs them."""
     number, draw = log.feature_set(FEATURES, {}), np.random.default_rng(1)
     history = draw.normal(size=168).tolist()
     for start in range(0, records, 1000):
-        log.record([answer(number, start + hour, draw, history) for hour in range(1000)])
+        log.record([prediction(number, start + hour, draw, history) for hour in range(1000)])
     log.checkpoint()
 
 
-def answer(feature_set: int, hour: int, draw: np.random.Generator, history: list[float]) -> PredictionRecord:
-    """One of them."""
+def prediction(feature_set: int, hour: int, draw: np.random.Generator, history: list[float]) -> PredictionRecord:
+    """Return one prediction."""
     at = T0 + timedelta(hours=hour)
     return PredictionRecord(
         event_id=event_id(PROJECT, None, at),
@@ -81,7 +81,7 @@ def answer(feature_set: int, hour: int, draw: np.random.Generator, history: list
 
 
 def lines_of(log: PredictionLog) -> list[str]:
-    """The points of a log, as the forwarder makes them."""
+    """Return the points of a log as lines, as the forwarder makes them."""
     source, lines, position = LogSource(PROJECT, log, "answers"), list[str](), 0
     while (batch := source.batch(1000)).records:
         lines += batch.lines
@@ -91,7 +91,7 @@ def lines_of(log: PredictionLog) -> list[str]:
 
 
 def plain_rate(influx: Influx, lines: list[str], records: int) -> float:
-    """Records a second of a plain batch write."""
+    """Return the rate of a plain batch write in records per second."""
     from influxdb_client.client.influxdb_client import InfluxDBClient
     from influxdb_client.client.write_api import SYNCHRONOUS
 
@@ -106,7 +106,7 @@ def plain_rate(influx: Influx, lines: list[str], records: int) -> float:
 
 
 def forwarded_rate(influx: Influx, home: Path, log: PredictionLog, records: int) -> float:
-    """Records a second of the forwarder, from when it is ready."""
+    """Return the forwarder's rate in records per second, from the moment at which it is ready."""
     with forwarding(home, influx.environment()):
         begun, left = time.perf_counter(), forwarding_backlog(log)
         wait_until(lambda: not forwarding_backlog(log), 600)
@@ -114,7 +114,7 @@ def forwarded_rate(influx: Influx, home: Path, log: PredictionLog, records: int)
 
 
 def rates(folder: Path) -> float:
-    """Both rates, each into an InfluxDB of its own; their ratio."""
+    """Measure both rates, each with an InfluxDB of its own, and return their ratio."""
     with PredictionLog(telemetry_path(folder / "rates" / "projects", PROJECT)) as log:
         fill(log, RECORDS)
         lines = lines_of(log)
@@ -122,15 +122,15 @@ def rates(folder: Path) -> float:
             plain = plain_rate(influx, lines, RECORDS)
         with Influx(folder / "forwarded") as influx:
             ours = forwarded_rate(influx, folder / "rates", log, RECORDS)
-    print(f"{len(lines) / RECORDS:.1f} points a record, {sum(map(len, lines)) / RECORDS / 1000:.1f} kB")
-    print(f"plain batch write of ready lines {plain:8.0f} records/s")
-    print(f"forwarder                        {ours:8.0f} records/s")
+    print(f"{len(lines) / RECORDS:.1f} points per record, {sum(map(len, lines)) / RECORDS / 1000:.1f} kB")
+    print(f"plain batch write of prepared lines {plain:8.0f} records/s")
+    print(f"forwarder                           {ours:8.0f} records/s")
     print(f"ratio {ours / plain:.2f} (goal: at least {GOAL:g})")
     return ours / plain
 
 
 def drain(folder: Path) -> float:
-    """Drain a backlog beside a busy endpoint; growth of its p95."""
+    """Forward a backlog while the endpoint is busy, and return the growth factor of its p95 latency."""
     spec = ProjectSpec.model_validate(yaml.safe_load(DEFS.read_text())["attributes"])
     bundle, inputs, schema = trained(spec, folder)
     bodies = [json.dumps({"dataframe_records": [record]}).encode() for record in to_records(inputs, schema)[:200]]
@@ -141,34 +141,36 @@ def drain(folder: Path) -> float:
         EndpointProcess(spec, home / "projects") as endpoint,
     ):
         fill(log, BACKLOG)
-        conflict(influx)
+        give_idle_priority(influx)
         try:
             port = endpoint.ensure_running(serve=ModelRef(version=1, folder=bundle)).port
             ask = asker(port)
-            asked(ask, bodies, 200)
-            before = asked(ask, bodies, ASKED)
+            request_times(ask, bodies, 200)
+            before = request_times(ask, bodies, REQUESTS)
             during, memory, seconds = while_draining(home, influx, log, ask, bodies)
-            after = asked(ask, bodies, ASKED)
+            after = request_times(ask, bodies, REQUESTS)
         finally:
             endpoint.stop()
     (_, first), (_, busy), (_, last) = (percentiles(taken) for taken in (before, during, after))
     growth = busy / percentiles(before + after)[1]
-    print(f"{BACKLOG:,} records drained in {seconds:.0f} s beside {len(during):,} requests, one after the other")
-    print(f"endpoint's p95: {first:.2f} ms before, {busy:.2f} ms meanwhile, {last:.2f} ms after")
-    print(f"growth {growth:.2f}, against before and after together (goal: at most {GROWTH:g})")
+    print(f"{BACKLOG:,} records forwarded in {seconds:.0f} s during {len(during):,} consecutive requests")
+    print(f"endpoint's p95: {first:.2f} ms before, {busy:.2f} ms during, {last:.2f} ms after")
+    print(f"growth {growth:.2f}, relative to before and after (goal: at most {GROWTH:g})")
     print(f"forwarder's memory: {memory[len(memory) // 5]:.0f} MB after a fifth, {memory[-1]:.0f} at the end")
     return growth
 
 
-def conflict(influx: Influx) -> None:
-    """Let InfluxDB run when nothing else wants to: in production it has a machine of its own."""
+def give_idle_priority(influx: Influx) -> None:
+    """Let InfluxDB run only on idle cores, since in production it has a machine of its own."""
     for thread in psutil.Process(influx.pid).threads():
         os.sched_setscheduler(thread.id, os.SCHED_IDLE, os.sched_param(0))
         os.sched_setaffinity(thread.id, {max(os.sched_getaffinity(0))})
 
 
-def asked(ask: Callable[[bytes, dict[str, str]], tuple[float, Any]], bodies: list[bytes], times: int) -> list[float]:
-    """Seconds of each of so many requests."""
+def request_times(
+    ask: Callable[[bytes, dict[str, str]], tuple[float, Any]], bodies: list[bytes], times: int
+) -> list[float]:
+    """Send requests one after the other, and return the seconds that each took."""
     return [ask(bodies[number % len(bodies)], HEADERS)[0] for number in range(times)]
 
 
@@ -179,19 +181,19 @@ def while_draining(
     ask: Callable[[bytes, dict[str, str]], tuple[float, Any]],
     bodies: list[bytes],
 ) -> tuple[list[float], list[float], float]:
-    """Seconds of each request, the forwarder's memory (MB) now and then, and seconds until all was there."""
+    """Return the seconds of each request, the forwarder's memory (MB) at intervals, and the seconds until the end."""
     with forwarding(home, influx.environment()) as found:
         assert found.process is not None
         process, begun = psutil.Process(found.process.pid), time.perf_counter()
         taken, memory = list[float](), list[float]()
         while forwarding_backlog(log):
-            taken += asked(ask, bodies, 100)
+            taken += request_times(ask, bodies, 100)
             memory.append(process.memory_info().rss / 2**20)
         return taken, memory, time.perf_counter() - begun
 
 
 def main() -> None:
-    """Measure and print."""
+    """Measure, and print the results."""
     with tempfile.TemporaryDirectory() as name:
         rates(Path(name))
         drain(Path(name))

@@ -182,7 +182,7 @@ class Telemetry(Protocol):
     ) -> pd.DataFrame:
         """Return the predictions for events with start <= event time < end, one row each."""
 
-    def prediction_records_of(self, ids: Sequence[str]) -> pd.DataFrame:
+    def predictions_for_events(self, ids: Sequence[str]) -> pd.DataFrame:
         """Return all predictions for these events, whichever version gave them."""
 
     def requests(self, start: datetime, end: datetime) -> pd.DataFrame:

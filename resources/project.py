@@ -16,7 +16,7 @@ from mlops_assets.ledger.lease import Lease
 from mlops_assets.ledger.store import Ledger
 from mlops_assets.ledger.view import LedgerView
 from mlops_assets.resources.clock import Clock
-from mlops_assets.resources.compute.h2o import H2OCluster
+from mlops_assets.resources.compute.h2o import h2o_cluster
 from mlops_assets.resources.scoring.endpoint import Endpoint
 from mlops_assets.resources.scoring.endpoint_deployment import EndpointDeployment
 from mlops_assets.resources.scoring.endpoint_process import EndpointProcess
@@ -149,7 +149,7 @@ class ProjectResources:
         """Start H2O for the length of one training."""
         training = self.spec.training
         xgboost = "XGBoost" in training.algorithms
-        return H2OCluster(self.home, self.spec.name, training.memory, xgboost).cluster()
+        return h2o_cluster(self.home, self.spec.name, training.memory, xgboost)
 
     def run_artifacts(self, run_id: str) -> RunArtifacts:
         """Return the files of one run's training."""

@@ -16,7 +16,7 @@ from mlops_assets.prediction.bundle import ModelLineage
 from mlops_assets.prediction.bundle_writer import write_bundle
 from mlops_assets.prediction.features import FeatureDefinitions, compute, to_frame
 from mlops_assets.prediction.inputs import Inputs, InputSchema, cut_inputs, to_records
-from mlops_assets.resources.compute.h2o import H2OCluster
+from mlops_assets.resources.compute.h2o import h2o_cluster
 from mlops_assets.spec import ProjectSpec
 from mlops_assets.timeline import Timeline
 
@@ -220,7 +220,7 @@ Versions = dict[str, dict[int, Version]]
 
 def train_all(folder: Path) -> Versions:
     """The versions that tests serve: three of `rentals` (a year's difference in trees), one of `prices`."""
-    with H2OCluster(folder / "h2o", "test", "400m", xgboost=False).cluster():
+    with h2o_cluster(folder / "h2o", "test", "400m", xgboost=False):
         return {
             "rentals": make_versions(rentals_spec(), folder, {1: 5, 2: 9, 3: 12}),
             "prices": make_versions(prices_spec(), folder, {1: 5}),

@@ -18,7 +18,7 @@ def trace(context: ProjectContext, event_id: str) -> dict[str, Any]:
         NotReady: when the event has no answer; a missed one is named with its reason.
     """
     view = context.ledger_view()
-    answers = context.telemetry.prediction_records_of([event_id])
+    answers = context.telemetry.predictions_for_events([event_id])
     champion = answers[answers["role"] == "champion"]
     if champion.empty:
         missed = view.missed.get(event_id)

@@ -69,7 +69,7 @@ def newest(query: str, value: str = "r._value") -> str:
     return _piped(query, "last()", "group()", 'sort(columns: ["_time"])', "last()", one_row)
 
 
-def of_each(query: str, how: str) -> str:
+def newest_of_all(query: str, how: str) -> str:
     """Return a query for the newest values of all series, aggregated by a Flux function (`sum`, `max`, ...)."""
     return _piped(query, "last()", "group()", f"{how}()", 'keep(columns: ["_value"])')
 
@@ -106,7 +106,7 @@ def texts(query: str) -> str:
     return 'import "types"\n' + _piped(query, 'filter(fn: (r) => types.isType(v: r._value, type: "string"))')
 
 
-def around(query: str, error: str, edge: str) -> str:
+def band_edge(query: str, error: str, edge: str) -> str:
     """Return a query for one edge of the error band; it has no rows while no loss has been measured.
 
     Args:

@@ -10,13 +10,13 @@ from mlops_assets.dashboards import panels
 from mlops_assets.dashboards.flux import (
     BEGINNING,
     ENTITY,
-    around,
+    band_edge,
     counted,
     events,
     fields,
     newest,
+    newest_of_all,
     numbers,
-    of_each,
     per_period,
     read,
     renamed,
@@ -113,8 +113,8 @@ def forecast(spec: ProjectSpec) -> Panel:
     half = HALF_WIDTH_IN_FLUX[spec.problem.metric]
     label = per_period(read("truth", spec.name, fields("value"), _entity(spec)), "mean")
     lines = [
-        Line(around(served, loss, f"r._value - {half}"), LOWER, SKY, width=0),
-        Line(around(served, loss, f"r._value + {half}"), "error band, upper edge", SKY, width=0, fill_to=LOWER),
+        Line(band_edge(served, loss, f"r._value - {half}"), LOWER, SKY, width=0),
+        Line(band_edge(served, loss, f"r._value + {half}"), "error band, upper edge", SKY, width=0, fill_to=LOWER),
         Line(shadow, "shadow model", ORANGE),
         Line(label, "label", TEXT_COLOUR, width=2),
         Line(served, "served", BLUE, width=2),
@@ -291,7 +291,7 @@ def service(spec: ProjectSpec) -> list[Panel | RowPanel]:
 def backlog(spec: ProjectSpec, width: int = 4, link: str = "") -> Panel:
     """Return the panel of the records that have not been forwarded yet, now in system time."""
     waiting, oldest = (
-        of_each(read("forwarder", spec.name, fields(field), since="-1h", until="now()"), how)
+        newest_of_all(read("forwarder", spec.name, fields(field), since="-1h", until="now()"), how)
         for field, how in (("backlog", "sum"), ("oldest_s", "max"))
     )
     return panels.stat(

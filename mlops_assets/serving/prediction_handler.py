@@ -47,7 +47,7 @@ class PredictionHandler:
 
     def __init__(self, timeline: Timeline, slots: ModelSlots, telemetry: PredictionLog) -> None:
         self.timeline, self.slots, self.telemetry = timeline, slots, telemetry
-        self._told = telemetry.latest_now()
+        self._told = telemetry.latest_project_time()
 
     @property
     def now(self) -> datetime | None:
@@ -92,7 +92,7 @@ class PredictionHandler:
         inputs = self._inputs(loaded, asked)
         events = self._events(inputs)
         self._require_sound(events, asked.due)
-        standing = self.telemetry.stored(event.id for event in events)
+        standing = self.telemetry.champion_predictions(event.id for event in events)
         fresh = [number for number, event in enumerate(events) if event.id not in standing]
         self._require_unseen(loaded, asked.due, fresh)
         if fresh:
@@ -108,7 +108,7 @@ class PredictionHandler:
                 fresh,
             )
             overtaken = self.telemetry.record(answers)
-            standing.update(self.telemetry.stored(overtaken))
+            standing.update(self.telemetry.champion_predictions(overtaken))
             given = {answer.event_id: answer for answer in answers} | standing
         else:
             given = dict(standing)

@@ -62,8 +62,11 @@ class JVMRecord(BaseModel):
     """The folder of the JVM's files; it is removed with the JVM."""
 
 
-class H2OCluster:
-    """Starts and ends the JVM of one project's training.
+@contextlib.contextmanager
+def h2o_cluster(state: Path, project: str, memory: str = "1g", xgboost: bool = True) -> Iterator[H2OConnection]:
+    """Run H2O during the block, as the current connection of the h2o package.
+
+    Orphaned JVMs of killed processes are ended first.
 
     Args:
         state: the state folder; pids are recorded in ``<state>/pids``.
@@ -71,62 +74,54 @@ class H2OCluster:
         memory: heap of the JVM, as ``1g`` or ``600m``.
         xgboost: whether XGBoost is used. Without it the JVM unpacks no native libraries and starts in three quarters
             of the time.
+
+    Raises:
+        TrainingError: the JVM does not start; it ends during the block (the message has its exit code and last
+            output); or this process already runs a cluster.
     """
-
-    def __init__(self, state: Path, project: str, memory: str = "1g", xgboost: bool = True) -> None:
-        self.pids, self.project, self.memory, self.xgboost = Path(state) / "pids", project, memory, xgboost
-
-    @contextlib.contextmanager
-    def cluster(self) -> Iterator[H2OConnection]:
-        """Run H2O during the block, as the current connection of the h2o package.
-
-        Orphaned JVMs of killed processes are ended first.
-
-        Raises:
-            TrainingError: the JVM does not start; it ends during the block (the message has its exit code and last
-                output); or this process already runs a cluster.
-        """
-        if not IN_USE.acquire(blocking=False):
-            raise TrainingError(
-                self.project,
-                "H2O",
-                "this process already runs an H2O cluster, and the h2o package supports one per process",
-                "leave the first cluster() block before the second, or train in another process",
-            )
+    if not IN_USE.acquire(blocking=False):
+        raise TrainingError(
+            project,
+            "H2O",
+            "this process already runs an H2O cluster, and the h2o package supports one per process",
+            "leave the first h2o_cluster() block before the second, or train in another process",
+        )
+    try:
+        pids = state / "pids"
+        end_orphans(pids)
+        folder = Path(tempfile.mkdtemp(prefix="mlops-h2o-"))
         try:
-            end_orphans(self.pids)
-            folder = Path(tempfile.mkdtemp(prefix="mlops-h2o-"))
-            try:
-                with self._running(folder) as jvm, self._connected(jvm) as connection:
-                    yield connection
-            finally:
-                shutil.rmtree(folder)
+            with _running(_JVM(folder, project, memory, xgboost), pids) as jvm, _connected(jvm) as connection:
+                yield connection
         finally:
-            IN_USE.release()
+            shutil.rmtree(folder)
+    finally:
+        IN_USE.release()
 
-    @contextlib.contextmanager
-    def _running(self, folder: Path) -> Iterator[_JVM]:
-        jvm = _JVM(folder, self.project, self.memory, self.xgboost)
-        record = self.pids / f"h2o-{jvm.process.pid}.json"
-        try:
-            write_text(record, jvm.record().model_dump_json(indent=1))
-            jvm.wait_until_ready()
-            yield jvm
-        finally:
-            jvm.end()
-            record.unlink(missing_ok=True)
 
-    @contextlib.contextmanager
-    def _connected(self, jvm: _JVM) -> Iterator[H2OConnection]:
-        connection = _connect(jvm)
-        try:
-            yield connection
-        except Exception as error:
-            if jvm.alive():
-                raise
-            raise jvm.ended(getattr(error, "place", "H2O")) from error
-        finally:
-            connection.close()
+@contextlib.contextmanager
+def _running(jvm: _JVM, pids: Path) -> Iterator[_JVM]:
+    record = pids / f"h2o-{jvm.process.pid}.json"
+    try:
+        write_text(record, jvm.record().model_dump_json(indent=1))
+        jvm.wait_until_ready()
+        yield jvm
+    finally:
+        jvm.end()
+        record.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _connected(jvm: _JVM) -> Iterator[H2OConnection]:
+    connection = _connect(jvm)
+    try:
+        yield connection
+    except Exception as error:
+        if jvm.alive():
+            raise
+        raise jvm.ended(getattr(error, "place", "H2O")) from error
+    finally:
+        connection.close()
 
 
 def end_orphans(pids: Path) -> list[int]:

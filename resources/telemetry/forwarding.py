@@ -138,7 +138,7 @@ class LogSource:
 
     def batch(self, limit: int) -> Batch:
         """Return the next rows as points."""
-        rows = self.telemetry.after(self.table, self._position, limit)
+        rows = self.telemetry.rows_after(self.table, self._position, limit)
         if not rows:
             return Batch([], 0, self._position)
         lines = self._predictions(rows) if self.table == "answers" else self._requests(rows)

@@ -269,7 +269,7 @@ class InfluxPredictions:
         self._wait_for_forwarder()
         return self._frame(self._records("answer", start, end, roles))
 
-    def prediction_records_of(self, ids: Sequence[str]) -> pd.DataFrame:
+    def predictions_for_events(self, ids: Sequence[str]) -> pd.DataFrame:
         """Return all predictions for these events, by any version and role. The query searches the whole bucket."""
         self._wait_for_forwarder()
         names = {f"id{number}": event for number, event in enumerate(ids)}

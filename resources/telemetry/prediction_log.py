@@ -241,7 +241,7 @@ class PredictionLog:
         """Return the ids of those events that have a prediction by a champion."""
         return {row[0] for row in self._by_id("SELECT event_id FROM answers WHERE role = 'champion' AND event_id", ids)}
 
-    def stored(self, ids: Iterable[str]) -> dict[str, PredictionRecord]:
+    def champion_predictions(self, ids: Iterable[str]) -> dict[str, PredictionRecord]:
         """Return the champion's prediction by event id. Events without one are left out."""
         rows = self._by_id(f"SELECT {COLUMNS} FROM answers WHERE role = 'champion' AND event_id", ids)
         return {row[0]: from_row(row) for row in rows}
@@ -266,7 +266,7 @@ class PredictionLog:
             AND role IN ({marks}) ORDER BY event_time, entity, role, version, id"""
         return self._frame(self._read(query, [project, us(start), us(end), *roles]))
 
-    def prediction_records_of(self, ids: Sequence[str]) -> pd.DataFrame:
+    def predictions_for_events(self, ids: Sequence[str]) -> pd.DataFrame:
         """Return all predictions for these events, by any version and role, in the form of `predictions`."""
         rows = self._by_id(f"SELECT {COLUMNS} FROM answers WHERE event_id", ids)
         return self._frame(sorted(rows, key=lambda row: (row[6], row[5] or "", row[1], row[2])))
@@ -314,7 +314,7 @@ class PredictionLog:
             for row in self._read("SELECT event_id FROM answers WHERE project = ? AND role = 'champion'", [project])
         }
 
-    def latest_now(self) -> datetime | None:
+    def latest_project_time(self) -> datetime | None:
         """Return the latest project time of any prediction or request; None when there is none."""
         (found,) = self._read(
             "SELECT max(now) FROM (SELECT max(now) AS now FROM answers UNION SELECT max(now) FROM requests)", ()
@@ -332,7 +332,7 @@ class PredictionLog:
 
     # Forwarding
 
-    def after(self, table: Log, row: int, limit: int) -> list[tuple[int, tuple[Any, ...]]]:
+    def rows_after(self, table: Log, row: int, limit: int) -> list[tuple[int, tuple[Any, ...]]]:
         """Return the rows of a log that follow a row, in the order of writing.
 
         Args:

@@ -67,7 +67,7 @@ def test_the_first_answer_of_a_champion_stands(telemetry: PredictionLog) -> None
     again = answer(telemetry, version=2, prediction=99.0)
     assert telemetry.record([again, answer(telemetry, hour=1)]) == {again.event_id}
     assert read(telemetry)[["version", "prediction"]].values.tolist() == [[1, 12.5], [1, 12.5]]
-    assert telemetry.stored([again.event_id])[again.event_id].prediction == 12.5
+    assert telemetry.champion_predictions([again.event_id])[again.event_id].prediction == 12.5
 
 
 def test_each_shadow_version_predicts_an_event_once_and_anybody_may_ask_often(telemetry: PredictionLog) -> None:
@@ -104,7 +104,7 @@ def test_numbers_come_back_to_the_bit(history: list[float | None], features: lis
             probabilities={"UP": prediction, "DOWN": 0.1},
         )
         log.record([given_answer])
-        stored = log.stored([given_answer.event_id])[given_answer.event_id]
+        stored = log.champion_predictions([given_answer.event_id])[given_answer.event_id]
     bits = [None if value is None else struct.pack("<d", value) for value in history]
     assert [None if v is None else struct.pack("<d", v) for v in stored.inputs["cnt"]] == bits
     assert stored.features.tobytes() == np.array(features).tobytes()
@@ -151,7 +151,7 @@ def test_an_empty_window_has_the_same_columns_and_types(telemetry: PredictionLog
 
 def test_all_answers_to_an_event_are_found_whoever_gave_them(telemetry: PredictionLog) -> None:
     telemetry.record([answer(telemetry), answer(telemetry, role="shadow", version=7), answer(telemetry, hour=1)])
-    found = telemetry.prediction_records_of([answer(telemetry).event_id])
+    found = telemetry.predictions_for_events([answer(telemetry).event_id])
     assert found[["role", "version"]].values.tolist() == [["champion", 1], ["shadow", 7]]
 
 
@@ -188,7 +188,7 @@ def test_health_counts_requests_of_a_stretch_of_the_projects_time(telemetry: Pre
     assert health.memory_mb == 3.0
     assert telemetry.health(T0 + 200 * HOUR, T0 + 201 * HOUR).p50_ms is None
     assert len(telemetry.requests(T0 + 10 * HOUR, T0 + 12 * HOUR)) == 2
-    assert telemetry.latest_now() == T0 + 100 * HOUR
+    assert telemetry.latest_project_time() == T0 + 100 * HOUR
 
 
 def test_a_file_of_a_newer_version_is_refused(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from mlops_assets.modeling.automl import Fitted, Recipe, Search, find_recipe, fi
 from mlops_assets.modeling.h2o_frames import uploaded
 from mlops_assets.prediction.features import FeatureDefinitions
 from mlops_assets.prediction.mojo import Mojo
-from mlops_assets.resources.compute.h2o import H2OCluster
+from mlops_assets.resources.compute.h2o import h2o_cluster
 from mlops_assets.spec.problem import Metric
 from mlops_assets.spec.training import Algorithm, H2OAutoMLSpec
 
@@ -35,7 +35,7 @@ SKIES = ["clear", "mist", "storm"]
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    with H2OCluster(tmp_path_factory.mktemp("state"), "hourly", "600m").cluster():
+    with h2o_cluster(tmp_path_factory.mktemp("state"), "hourly", "600m"):
         yield
 
 
@@ -145,11 +145,11 @@ import sys
 from pathlib import Path
 import numpy as np, pandas as pd
 from mlops_assets.modeling.automl import Recipe, fit
-from mlops_assets.resources.compute.h2o import H2OCluster
+from mlops_assets.resources.compute.h2o import h2o_cluster
 folder = Path(sys.argv[1])
 rows = pd.read_parquet(folder / "rows.parquet")
 recipes = [Recipe.model_validate_json((folder / f"{{name}}.json").read_text()) for name in {list(ALGORITHMS)}]
-with H2OCluster(folder, "elsewhere", "400m").cluster():
+with h2o_cluster(folder, "elsewhere", "400m"):
     answers = [fit(recipe, rows[:400], project="elsewhere").predict(rows[{LATER.start}:]) for recipe in recipes]
 np.save(folder / "answers.npy", np.array(answers))
 """

@@ -11,7 +11,7 @@ import pytest
 
 from mlops_assets.modeling.automl import Recipe, fit, genmodel_jar
 from mlops_assets.prediction.features import FeatureDefinitions, FeatureMatrix, to_frame
-from mlops_assets.resources.compute.h2o import H2OCluster
+from mlops_assets.resources.compute.h2o import h2o_cluster
 
 ALGORITHMS: dict[str, dict[str, Any]] = {
     "GBM": {"ntrees": 8, "max_depth": 3, "min_rows": 5},
@@ -49,7 +49,7 @@ def fitted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Fitte
     frame["y"] = signal
     frame["move"] = pd.Categorical(np.select([signal > 1, signal < 0], ["UP", "DOWN"], "STILL"), categories=CLASSES)
     made = {}
-    with H2OCluster(folder, "test", "400m").cluster():
+    with h2o_cluster(folder, "test", "400m"):
         jar = genmodel_jar(folder, project="test")
         for name in [*ALGORITHMS, "classes"]:
             algorithm = "GBM" if name == "classes" else name

@@ -19,7 +19,7 @@ import requests
 
 from mlops_assets.errors import TrainingError
 from mlops_assets.modeling.automl import find_recipe
-from mlops_assets.resources.compute.h2o import H2OCluster, JVMRecord, end_orphans
+from mlops_assets.resources.compute.h2o import JVMRecord, end_orphans, h2o_cluster
 from mlops_assets.spec.training import H2OAutoMLSpec
 
 pytestmark = pytest.mark.xdist_group("h2o")
@@ -28,8 +28,8 @@ OTHER_PROCESS = """
 import sys, time
 from pathlib import Path
 import mlops_assets
-from mlops_assets.resources.compute.h2o import H2OCluster
-with H2OCluster(Path(sys.argv[1]), "other", "200m").cluster() as connection:
+from mlops_assets.resources.compute.h2o import h2o_cluster
+with h2o_cluster(Path(sys.argv[1]), "other", "200m") as connection:
     print(connection.base_url, flush=True)
     time.sleep(300)
 """
@@ -43,7 +43,7 @@ def record_in(state: Path) -> JVMRecord:
 def test_cluster_is_reachable_locally_with_password_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")  # no process listens there
-    with H2OCluster(tmp_path, "hourly", "200m").cluster() as connection:
+    with h2o_cluster(tmp_path, "hourly", "200m") as connection:
         import h2o
 
         assert h2o.api("GET /3/Cloud").cloud_size == 1
@@ -53,13 +53,13 @@ def test_cluster_is_reachable_locally_with_password_only(tmp_path: Path, monkeyp
         assert {listening.laddr.ip for listening in jvm.net_connections()} <= {"127.0.0.1", "::ffff:127.0.0.1"}
         monkeypatch.setenv("NO_PROXY", "*")
         assert requests.get(f"{connection.base_url}/3/Cloud", timeout=10).status_code == 401
-        nested = H2OCluster(tmp_path, "hourly").cluster()
+        nested = h2o_cluster(tmp_path, "hourly")
         with pytest.raises(TrainingError, match="already runs an H2O cluster"), nested:
             pass
 
 
 def test_error_in_block_is_raised_unchanged_and_cluster_is_removed(tmp_path: Path) -> None:
-    with pytest.raises(ZeroDivisionError), H2OCluster(tmp_path, "hourly", "200m").cluster():
+    with pytest.raises(ZeroDivisionError), h2o_cluster(tmp_path, "hourly", "200m"):
         record = record_in(tmp_path)
         assert abs(psutil.Process(record.pid).create_time() - record.started) < 1
         assert (record.parent, Path(record.folder).exists()) == (os.getpid(), True)
@@ -71,7 +71,7 @@ def test_error_in_block_is_raised_unchanged_and_cluster_is_removed(tmp_path: Pat
 
 def test_error_of_failed_start_has_the_output_of_the_jvm(tmp_path: Path) -> None:
     words = r"\[hourly\] start of H2O: the JVM ended \(exit 1\).*Too small"
-    with pytest.raises(TrainingError, match=words) as caught, H2OCluster(tmp_path, "hourly", "1m").cluster():
+    with pytest.raises(TrainingError, match=words) as caught, h2o_cluster(tmp_path, "hourly", "1m"):
         pass
     assert "raise training.memory (now 1m)" in caught.value.remedy
     assert not list((tmp_path / "pids").iterdir())
@@ -92,7 +92,7 @@ def test_jvm_killed_during_automl_raises_training_error(tmp_path: Path) -> None:
         os.kill(record.pid, signal.SIGKILL)
         killed.append(time.monotonic())
 
-    with pytest.raises(TrainingError) as caught, H2OCluster(tmp_path, "hourly", "400m").cluster():
+    with pytest.raises(TrainingError) as caught, h2o_cluster(tmp_path, "hourly", "400m"):
         record = record_in(tmp_path)
         killer = threading.Thread(target=kill_when_training)
         killer.start()
@@ -134,7 +134,7 @@ def test_only_orphaned_jvms_are_ended(other: subprocess.Popen[str], tmp_path: Pa
     long_gone = {"pid": 2**22 + 1, "parent": 2**22 + 1, "folder": str(left)}
     (pids / "h2o-gone.json").write_text(theirs.model_copy(update=long_gone).model_dump_json())
 
-    with H2OCluster(tmp_path, "hourly", "200m").cluster() as connection:
+    with h2o_cluster(tmp_path, "hourly", "200m") as connection:
         assert connection.base_url != address  # two clusters at once have two addresses
         assert (left.exists(), (pids / "h2o-gone.json").exists()) == (False, False)  # the start removes orphans
         assert (jvm.is_running(), path.exists()) == (True, True)  # but not a JVM in use

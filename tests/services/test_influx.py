@@ -68,7 +68,7 @@ def test_predictions_of_all_versions_for_an_event_are_found(
 ) -> None:
     log, read, project = both
     ids = [answer.event_id for answer in predictions(log, project, 0, 2)]
-    here, there = log.prediction_records_of(ids), read.prediction_records_of(ids)
+    here, there = log.predictions_for_events(ids), read.predictions_for_events(ids)
     assert sorted(here["role"]) == ["ad_hoc"] * 4 + ["champion"] * 2 + ["shadow"] * 2
     require_same(here, there)
 
