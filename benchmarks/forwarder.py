@@ -2,10 +2,11 @@
 
     python -m benchmarks.forwarder        # needs influxd: `tests/services/install.sh`
 
-The forwarder, a separate process, writes a log of predictions with forty features each into a real InfluxDB. In the same
-run influxdb-client writes the same points as prepared lines, in batches of the size that InfluxDB recommends. Goal:
-the forwarder has at least half of that rate. Then the backlog of an outage is forwarded while a client sends requests
-of one row to the endpoint. Goal: their p95 latency grows by a fifth at most, and the forwarder's memory does not grow.
+The forwarder, a separate process, writes a log of predictions with forty features each into a real InfluxDB. In the
+same run influxdb-client writes the same points as prepared lines, in batches of the size that InfluxDB recommends.
+Goal: the forwarder has at least half of that rate. Then the backlog of an outage is forwarded while a client sends
+requests of one row to the endpoint. Goal: their p95 latency grows by a fifth at most, and the forwarder's memory does
+not grow.
 """
 
 from __future__ import annotations

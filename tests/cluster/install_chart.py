@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 
 from cluster_client import RELEASE, address
-from conftest import TOKEN, install_chart
+from installation import TOKEN, install_chart
 
 if __name__ == "__main__":
     install_chart()

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from cluster_client import NAMESPACE, RELEASE, kubectl, objects, run
-from conftest import Installed
+from installation import Installed
 
 IMAGE = "docker.io/mlops-assets/platform:test"
 ABSENT = "docker.io/mlops-assets/platform:never"

@@ -14,7 +14,7 @@ from typing import Any
 import httpx
 import pytest
 from cluster_client import CHART, ENDED, RELEASE, TRIAL, Client, address, helm, kubectl, objects, until
-from conftest import STATE, Installed
+from installation import STATE, Installed
 
 from mlops_assets.ledger.facts import Scored
 from mlops_assets.ledger.store import Ledger
@@ -131,7 +131,7 @@ def test_drift_leads_to_promotion_in_spite_of_killed_pods(
     assert len(killed) == len(KILLED) and not any(pods_of(run) for run in killed)
     assert [fact.outcome for fact in found.ended_trainings if fact.run_id in killed] == ["FAILED", "FAILED"]
     (decision,) = {tag["value"] for run in (last, *failed) for tag in run["tags"] if tag["key"] == DECISION_TAG}
-    assert found.started[-1].decision == decision and found.started[-1].by == "policy"
+    assert found.started_trainings[-1].decision == decision and found.started_trainings[-1].by == "policy"
     measured["retraining"] = account(installed.dagster.state(last["runId"]))
     assert served.versions == [1, found.deployment_periods[-1].version]
     assert served.failed == []

@@ -42,10 +42,10 @@ class FaultyProxy:
 
 
 @contextmanager
-def proxy_to(server: str) -> Iterator[FaultyProxy]:
+def proxy_to(address: str) -> Iterator[FaultyProxy]:
     """Run a proxy to the server at an address."""
     ended = threading.Event()
-    with httpx.Client(base_url=server, timeout=60, trust_env=False) as onward:
+    with httpx.Client(base_url=address, timeout=60, trust_env=False) as onward:
 
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
@@ -86,15 +86,15 @@ def proxy_to(server: str) -> Iterator[FaultyProxy]:
             def log_message(self, *_: object) -> None:
                 return
 
-        proxy = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        proxy.daemon_threads = True
-        proxy = FaultyProxy(f"http://127.0.0.1:{proxy.server_address[1]}")
-        thread = threading.Thread(target=proxy.serve_forever, args=(0.05,))
+        server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        server.daemon_threads = True
+        proxy = FaultyProxy(f"http://127.0.0.1:{server.server_address[1]}")
+        thread = threading.Thread(target=server.serve_forever, args=(0.05,))
         thread.start()
         try:
             yield proxy
         finally:
             ended.set()
-            proxy.shutdown()
+            server.shutdown()
             thread.join()
-            proxy.server_close()
+            server.server_close()

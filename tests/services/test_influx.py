@@ -37,8 +37,8 @@ def forward(log: PredictionLog, project: str, influx: Influx) -> None:
 
 def require_same(left: pd.DataFrame, right: pd.DataFrame) -> None:
     """Require identical frames; missing features are equal."""
-    plain = [frame.assign(features=frame["features"].map(repr)) for frame in (left, right)]
-    pd.testing.assert_frame_equal(*plain, check_exact=True)
+    texts = [frame.assign(features=frame["features"].map(repr)) for frame in (left, right)]
+    pd.testing.assert_frame_equal(texts[0], texts[1], check_exact=True)
 
 
 @pytest.fixture(scope="module", params=["numbers", "classes"])

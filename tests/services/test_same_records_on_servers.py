@@ -25,6 +25,7 @@ from mlops_assets.dashboards.overview import overview_dashboard
 from mlops_assets.dashboards.project import project_dashboard
 from mlops_assets.errors import LedgerUnreachable
 from mlops_assets.resources.scoring.endpoint import Endpoint
+from mlops_assets.resources.scoring.endpoint_process import EndpointProcess
 from mlops_assets.resources.settings import Settings
 from mlops_assets.spec import ProjectSpec
 from mlops_assets.timeline import iso
@@ -156,12 +157,14 @@ def killed_before_request(play: Play, moment: datetime) -> Iterator[list[int]]:
 
 def kill_endpoint(play: Play) -> int:
     """End the service as the kernel would; the process that it was."""
-    record = play.context.endpoint.service.record()
+    service = play.context.endpoint.service
+    assert isinstance(service, EndpointProcess)
+    record = service.record()
     assert record is not None
-    service = psutil.Process(record.pid)
-    service.kill()
+    process = psutil.Process(record.pid)
+    process.kill()
     # a killed child of this process stays a zombie until it is waited for
-    service.wait(10)
+    process.wait(10)
     return record.pid
 
 
@@ -214,6 +217,6 @@ def test_every_dashboard_query_returns_rows_of_the_loop(on_servers: Play) -> Non
         for title, query in flux_queries(overview_dashboard([project_context.spec]))
     ]
     with InfluxDBClient(str(settings.influx_url), token, org=settings.influx_org, timeout=60_000) as client:
-        found = [(title, rows(client, query, *span)) for title, query, *span in asked]
+        found = [(title, rows(client, query, start, stop, period)) for title, query, start, stop, period in asked]
     # this replay has no missed event and no quarantined window; test_dashboards.py queries hand-written ones
     assert {title for title, records in found if not records} == {"Missed events", "Windows in quarantine"}

@@ -162,8 +162,10 @@ SUPERVISE = f"""
 import logging
 from mlops_assets.cli.dagster_processes import run
 from mlops_assets.cli.supervisor import Part
+from pathlib import Path
 import sys
-run(Part("stubborn", ["-c", {STUBBORN!r}], {{}}, lambda _: None), "127.0.0.1", int(sys.argv[-1]))
+part = Part("stubborn", ["-c", {STUBBORN!r}], Path.cwd(), {{}}, lambda _: None)
+run(part, "127.0.0.1", int(sys.argv[-1]))
 """
 
 
@@ -198,7 +200,8 @@ def needs():
     if not Path(sys.argv[1]).exists():
         raise Unreachable("-", "the server", "it does not answer", "look at MLOPS_ASSETS_DATABASE_URL")
 
-run(Part("late", ["-c", "import time; time.sleep(60)"], {}, lambda _: None, needs), "127.0.0.1", int(sys.argv[-1]))
+part = Part("late", ["-c", "import time; time.sleep(60)"], Path.cwd(), {}, lambda _: None, needs)
+run(part, "127.0.0.1", int(sys.argv[-1]))
 """
 
 
@@ -231,7 +234,12 @@ def test_sigterm_ends_a_process_that_waits_for_a_server(start: Starter, tmp_path
 
 def test_probe_runs_at_most_once_per_second() -> None:
     asked: list[float] = []
-    supervisor = Supervisor(Part("waiting", [], {}, lambda started: asked.append(started) or "not yet"))
+
+    def probe(started: float) -> str:
+        asked.append(started)
+        return "not yet"
+
+    supervisor = Supervisor(Part("waiting", [], Path.cwd(), {}, probe))
     supervisor._child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
     try:
         found = [supervisor.missing() for _ in range(50)]
