@@ -20,7 +20,8 @@ from pathlib import Path
 import dagster as dg
 from rich.console import Console
 
-from mlops_assets.cli.demo import PROJECT, Demo
+from mlops_assets.cli.bootstrap import bootstrap, start_platform
+from mlops_assets.cli.demo import PROJECT
 from mlops_assets.cli.instance import instance_of
 from mlops_assets.cli.processes import end_recorded
 from mlops_assets.cli.projects import project_context_of, repository_settings
@@ -47,13 +48,12 @@ def main() -> None:
 def platform_seconds(home: Path, copy: Path) -> tuple[float, float]:
     """Seconds from a person's request to the new version serving, and those of its candidate_model step."""
     console = Console(file=sys.stderr)
-    demo = Demo(console, hold=True, most=20, stay=False)
     settings = repository_settings()
-    dagster, _ = demo.start()
+    project_context = project_context_of(settings, PROJECT)
+    dagster, _ = start_platform(settings, project_context)
     try:
         with instance_of(settings) as instance:
-            demo.bootstrap(instance, dagster)
-            project_context = project_context_of(repository_settings(), PROJECT)
+            bootstrap(settings, project_context, instance, dagster, console)
             project_context.ledger.append(PROJECT, RetrainingHeld(at=project_context.now(), held=True, number=0))
             while not any(decision.evidence for decision in project_context.ledger_view().decisions):
                 play(project_context, instance, console, 1, None)
@@ -69,7 +69,7 @@ def platform_seconds(home: Path, copy: Path) -> tuple[float, float]:
             return time.monotonic() - begun, step_seconds(instance, "candidate_model")
     finally:
         end_recorded(settings.pids)
-        project_context_of(repository_settings(), PROJECT).endpoint.stop()
+        project_context.endpoint.stop()
 
 
 def step_seconds(instance: dg.DagsterInstance, asset: str) -> float:

@@ -17,6 +17,7 @@ from mlops_assets.jobs import project_jobs
 from mlops_assets.modeling.assets import assets as modeling_assets
 from mlops_assets.monitoring.assets import assets as monitoring_assets
 from mlops_assets.resources.executors import steps_on
+from mlops_assets.resources.repository import Repository, find_root
 from mlops_assets.resources.settings import Settings
 from mlops_assets.sensors import project_sensors
 from mlops_assets.spec import ProjectSpec
@@ -38,7 +39,8 @@ class MLProjectScaffolder(dg.Scaffolder[Any]):
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "__init__.py").write_text(f'"""The project {folder.name}."""\n')
         (folder / "source.py").write_text(EXAMPLE_SOURCE)
-        (folder / "defs.yaml").write_text(example_yaml(folder.name))
+        package = Repository.at(find_root(request.project_root)).defs_module
+        (folder / "defs.yaml").write_text(example_yaml(folder.name, package))
 
 
 @dg.scaffold_with(MLProjectScaffolder)

@@ -10,6 +10,7 @@ from mlops_assets.blueprint import Blueprint
 from mlops_assets.component import MLProject
 from mlops_assets.garbage_collection import collect_rarely
 from mlops_assets.resources.platform import Platform
+from mlops_assets.resources.repository import make_importable
 from mlops_assets.resources.settings import Settings
 from mlops_assets.sensors.run_status import run_status
 
@@ -24,6 +25,7 @@ def platform_definitions(root: Path) -> dg.Definitions:
             `.mlops` in it.
     """
     collect_rarely()
+    make_importable(root)
     tree = dg.ComponentTree.for_project(root)
     blueprints = [Blueprint(project.spec) for project in tree.get_all_components(of_type=MLProject)]
     return dg.Definitions.merge(

@@ -18,9 +18,10 @@ from mlops_assets.errors import NotReady, SpecError
 from mlops_assets.ledger.facts import Decision, GateVerdict, Reported, VersionTrained
 from mlops_assets.ledger.view import LedgerView
 from mlops_assets.resources.project import ProjectResources
+from mlops_assets.resources.repository import Repository, find_root
 from mlops_assets.resources.settings import Settings
 from mlops_assets.spec import ProjectSpec
-from mlops_assets.spec.loading import collect_specs, read_specs
+from mlops_assets.spec.loading import read_specs
 
 if TYPE_CHECKING:
     from mlops_assets.prediction.features import FeatureDefinitions
@@ -76,10 +77,11 @@ def _spec_of(project: str | Path) -> ProjectSpec:
             names = [spec.name for spec in found]
             raise SpecError(path.name, str(file), f"it declares the projects {names}", "name a file with one project")
         return found[0]
-    folder = Path(__file__).parent / "projects"
-    known = collect_specs(sorted(folder.glob("*/defs.yaml")))
+    repository = Repository.at(find_root())
+    known = repository.specs()
     if str(project) not in known:
-        raise SpecError(str(project), str(folder), f"the projects are {sorted(known)}", "name one of them, or a folder")
+        place, found = str(repository.projects), f"the projects are {sorted(known)}"
+        raise SpecError(str(project), place, found, "name one of them, or a folder")
     return known[str(project)]
 
 

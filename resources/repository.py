@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
@@ -97,6 +98,12 @@ def find_root(given: Path | None = None) -> Path:
         "run the command in a repository of projects, set MLOPS_ASSETS_ROOT to one, "
         "or make one with `mlops-assets init DIR`",
     )
+
+
+def make_importable(root: Path) -> None:
+    """Let this process import the repository's package, as an installation of it would."""
+    if str(root) not in sys.path:
+        sys.path.insert(0, str(root))
 
 
 def _configuration(folder: Path) -> dict[str, Any] | None:

@@ -63,6 +63,29 @@ def print_json(facts: Any) -> None:
 
 
 @app.command()
+def init(folder: Annotated[Path, typer.Argument(help="New or empty folder; its name becomes the package's.")]) -> None:
+    """Write a repository for your own projects, with an example project that runs at once."""
+    from mlops_assets.cli.init import init_repository
+
+    with translate_errors():
+        files = init_repository(folder)
+    console.print(f"{len(files)} files written to {folder}; next: cd {folder} && make demo", highlight=False)
+
+
+@app.command()
+def play(
+    project: Project,
+    windows: Annotated[int, typer.Option(help="How many windows to replay.", min=1)] = 4,
+    exit_: Annotated[bool, typer.Option("--exit", help="Stop everything when done instead of staying up.")] = False,
+) -> None:
+    """Start Dagster and MLflow, train the first model if there is none, and replay some windows."""
+    from mlops_assets.cli.play import play_project
+
+    with translate_errors():
+        play_project(project, windows, console, stay=not exit_ and sys.stdout.isatty())
+
+
+@app.command()
 def demo(
     exit_: Annotated[bool, typer.Option("--exit", help="End when done instead of staying up.")] = False,
     no_retraining: Annotated[

@@ -8,12 +8,11 @@ from contextlib import contextmanager
 
 import dagster as dg
 import pandas as pd
-from dagster_graphql import DagsterGraphQLClient
 from rich.console import Console
 from rich.table import Table
 
+from mlops_assets.cli.bootstrap import bootstrap, find_run, start_platform, wait_for_interrupt
 from mlops_assets.cli.instance import instance_of
-from mlops_assets.cli.local_services import start_dagster, start_forwarder, start_mlflow
 from mlops_assets.cli.processes import Started, end_recorded
 from mlops_assets.cli.projects import project_context_of, repository_settings
 from mlops_assets.cli.replay import play
@@ -58,76 +57,21 @@ class Demo:
             )
         try:
             with self._phase("start Dagster and MLflow"):
-                dagster, mlflow = self.start()
+                dagster, mlflow = start_platform(self.settings, self.context)
             with instance_of(self.settings) as instance:
                 with self._phase("bootstrap: publish history, feasibility, first model, endpoint"):
-                    self.bootstrap(instance, dagster)
+                    bootstrap(self.settings, self.context, instance, dagster, self.console)
                 if self.hold:
                     self.context.ledger.append(PROJECT, RetrainingHeld(at=self.context.now(), held=True, number=0))
                 self._weeks(instance)
                 problems = self._problems(instance)
             self._report(dagster, mlflow, problems)
             if self.stay:
-                self._until_interrupted()
+                wait_for_interrupt(self.console)
         finally:
             end_recorded(self.settings.pids)
             self.context.endpoint.stop()
         return 1 if problems else 0
-
-    # Steps
-
-    def start(self) -> tuple[Started, str]:
-        """Start Dagster, and MLflow's pages unless a server is configured; where one is, the forwarder to InfluxDB.
-
-        All are recorded for `down`.
-
-        Returns:
-            Dagster, and the address of MLflow.
-        """
-        dagster = start_dagster(self.settings)
-        forwarder = start_forwarder(self.settings) if self.settings.influx_url else None
-        self.context.registry.ensure_experiment()
-        mlflow = self.settings.mlflow_url or start_mlflow(self.settings).url
-        dagster.wait_until_ready("/server_info")
-        if forwarder is not None:
-            forwarder.wait_until_ready("/readyz")
-        return dagster, mlflow
-
-    def bootstrap(self, instance: dg.DagsterInstance, dagster: Started) -> None:
-        """Launch the project's bootstrap job as the UI does, and wait for its end.
-
-        Raises:
-            PlatformError: when it fails, or its candidate is not good enough to serve.
-        """
-        client = DagsterGraphQLClient("127.0.0.1", port_number=int(dagster.url.rsplit(":", 1)[1]))
-        run_id = client.submit_job_execution(
-            f"{PROJECT}_bootstrap",
-            repository_location_name=self.settings.repository.code_location,
-            repository_name="__repository__",
-        )
-        shown: set[str] = set()
-        while not (run := self._run(instance, run_id)).is_finished:
-            for event in instance.all_logs(run_id, of_type=dg.DagsterEventType.STEP_SUCCESS):
-                step = str(event.step_key)
-                if step not in shown:
-                    shown.add(step)
-                    self.console.print(f"  {step.replace('__', ' / ')}", highlight=False)
-            time.sleep(0.3)
-        view = self.context.ledger_view()
-        if not run.is_success or view.deployment_period is None:
-            why = [" ".join(verdict.reasons) for verdict in view.verdicts] or [f"run {run_id} ended {run.status.value}"]
-            raise PlatformError(
-                PROJECT, "bootstrap", "; ".join(why), f"see {self.settings.home / 'logs' / 'dagster.log'}"
-            )
-
-    @staticmethod
-    def _run(instance: dg.DagsterInstance, run_id: str) -> dg.DagsterRun:
-        run = instance.get_run_by_id(run_id)
-        if run is None:
-            raise PlatformError(
-                PROJECT, f"run {run_id}", "Dagster does not know it", "look whether two Dagsters share this folder"
-            )
-        return run
 
     def _weeks(self, instance: dg.DagsterInstance) -> None:
         turned: int | None = None
@@ -167,7 +111,7 @@ class Demo:
         decision = view.decision(started.decision) if started.decision else None
         if decision is None or decision.by != "policy" or not decision.evidence or _only_age(decision.evidence):
             found.append("the retraining was not asked for by drift or degradation")
-        run = self._run(instance, started.run_id)
+        run = find_run(instance, PROJECT, started.run_id)
         if run.tags.get(SENSOR_TAG) != f"{PROJECT}_retraining":
             found.append("the retraining was not launched by the sensor")
         if not any(v.training == training and v.verdict == "PROMOTE" and not v.forced for v in view.verdicts):
@@ -210,14 +154,6 @@ class Demo:
             self.console.print(f"{name:>9}: {where}", highlight=False)
         for problem in problems:
             self.console.print(f"[bold red]not shown:[/] {problem}", highlight=False)
-
-    def _until_interrupted(self) -> None:
-        self.console.print("everything stays up until Ctrl-C")
-        try:
-            while True:
-                time.sleep(3600)
-        except KeyboardInterrupt:
-            self.console.print("stopping")
 
     @contextmanager
     def _phase(self, name: str, quiet: bool = False) -> Iterator[None]:

@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import logging
 import os
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
 from mlops_assets.errors import SpecError
-from mlops_assets.resources.repository import find_root
+from mlops_assets.resources.repository import find_root, make_importable
 from mlops_assets.resources.scoring.config import ServiceConfig
 from mlops_assets.resources.settings import Settings
 from mlops_assets.spec import ProjectSpec
 
 if TYPE_CHECKING:
-    from mlops_assets.context import ProjectContext
     from mlops_assets.resources.project import ProjectResources
 
 log = logging.getLogger("mlops_assets.cli")
@@ -33,9 +31,7 @@ def repository_settings() -> Settings:
     """
     root = find_root()
     os.chdir(root)
-    if str(root) not in sys.path:
-        # the projects' own functions are imported from there
-        sys.path.insert(0, str(root))
+    make_importable(root)
     return Settings(root=root)
 
 
@@ -87,14 +83,14 @@ def open_project(settings: Settings, spec: ProjectSpec) -> ProjectResources:
     return ProjectResources(spec, settings)
 
 
-def project_contexts(settings: Settings, project: str | None) -> list[ProjectContext]:
+def project_contexts(settings: Settings, project: str | None) -> list[ProjectResources]:
     """Return the context of one project, or without a name of all."""
     if project is not None:
         return [project_context_of(settings, project)]
     return [open_project(settings, spec) for spec in specs(settings).values()]
 
 
-def project_context_of(settings: Settings, project: str) -> ProjectContext:
+def project_context_of(settings: Settings, project: str) -> ProjectResources:
     """Return the context of a project.
 
     Raises:

@@ -44,7 +44,7 @@ attributes:
     validation: {strategy: last, holdout: 14d}       # the newest stretch, unseen by the candidate
 
   data:
-    source: mlops_assets.projects.$name.source.read   # read(start, end) -> DataFrame
+    source: $package.$name.source.read   # read(start, end) -> DataFrame
     time: timestamp
     time_zone: UTC
     every: 1h                             # the step of the series
@@ -78,6 +78,6 @@ attributes:
 """)
 
 
-def example_yaml(name: str) -> str:
+def example_yaml(name: str, package: str = "mlops_assets.projects") -> str:
     """A valid `defs.yaml` for a new project of that name."""
-    return EXAMPLE_YAML.substitute(name=name)
+    return EXAMPLE_YAML.substitute(name=name, package=package)

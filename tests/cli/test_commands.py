@@ -245,9 +245,9 @@ def test_rollback_restores_the_previous_champion_and_the_policy_keeps_it(
 
 def test_down_ends_recorded_processes_only_even_with_invalid_yaml(command: Any, asked: Path, repository: Path) -> None:
     with running_harness(asked) as harness:
-        process = harness.context.endpoint.service
-        assert isinstance(process, EndpointProcess)
-        service = process.record()
+        endpoint = harness.context.endpoint.service
+        assert isinstance(endpoint, EndpointProcess)
+        service = endpoint.record()
         assert service is not None
         sleep = [sys.executable, "-c", "import time; time.sleep(600)"]
         ours, others = subprocess.Popen(sleep), subprocess.Popen(sleep)
