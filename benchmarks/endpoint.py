@@ -215,7 +215,7 @@ def main() -> float:
             stock_server(spec.name, uri, folder) as (stock, process),
         ):
             try:
-                port = endpoint.ensure_running(serve=ModelRef(version=1, folder=bundle)).port
+                port = endpoint.start(serve=ModelRef(version=1, folder=bundle)).port
                 ours, theirs = compare(port, stock, bodies)
                 week = records[-168:]
                 batch = week_of_events(port, scorer_token(endpoint.folder), spec, week)

@@ -144,7 +144,7 @@ def drain(folder: Path) -> float:
         fill(log, BACKLOG)
         give_idle_priority(influx)
         try:
-            port = endpoint.ensure_running(serve=ModelRef(version=1, folder=bundle)).port
+            port = endpoint.start(serve=ModelRef(version=1, folder=bundle)).port
             ask = asker(port)
             request_times(ask, bodies, 200)
             before = request_times(ask, bodies, REQUESTS)

@@ -20,8 +20,8 @@ def main(project: str, decision: str) -> None:
 
     from mlops_assets.acquisition.training_start import start_training
     from mlops_assets.cli.projects import project_context_of, repository_settings
-    from mlops_assets.deployment.assets import promoter_of
     from mlops_assets.deployment.gate import pass_gate
+    from mlops_assets.evaluation.result import EvaluationResult
     from mlops_assets.modeling.training import TrainingRun
     from mlops_assets.retraining.requests import TrainingRequest
 
@@ -40,16 +40,10 @@ def main(project: str, decision: str) -> None:
     trained = time.monotonic()
     evaluation, _ = run.evaluate(version)
     champion = run.session.champion
-    rival = None if champion is None else champion.version
-    outcome = pass_gate(
-        promoter_of(context),
-        context.ledger_view(),
-        training_request,
-        version,
-        evaluation,
-        judged_against=rival,
-        now=context.now(),
+    result = EvaluationResult(
+        version=version.version, champion=None if champion is None else champion.version, evaluation=evaluation
     )
+    outcome = pass_gate(context, training_request, version, result)
     served = time.monotonic()
     facts = {"verdict": outcome.verdict.verdict, "total": served - BEGUN, "training": trained - training}
     sys.stdout.write(json.dumps(facts) + "\n")

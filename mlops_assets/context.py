@@ -21,6 +21,7 @@ from mlops_assets.ledger.lease import Lease
 from mlops_assets.ledger.store import Ledger
 from mlops_assets.ledger.view import LedgerView
 from mlops_assets.prediction.records import Role, ServiceHealth
+from mlops_assets.prediction.service_api import Slot, Status
 from mlops_assets.retraining.requests import RunIdentity, TrainingRequest
 from mlops_assets.source.project_source import ProjectSource
 from mlops_assets.spec import ProjectSpec
@@ -221,11 +222,11 @@ class Endpoint(Protocol):
     def shadowing(self) -> int | None:
         """Return the version that predicts in the shadow; None when none does."""
 
-    def load(self, version: int, folder: Path) -> None:
+    def load(self, version: int, folder: Path) -> Slot:
         """Load a version as standby. It has reproduced its reference predictions when this returns."""
 
-    def switch(self, version: int) -> None:
-        """Let the standby serve, without a failed request."""
+    def switch(self, version: int) -> int | None:
+        """Let the standby serve, without a failed request, and return the version that served before."""
 
     def unload(self) -> None:
         """Release the standby."""
@@ -236,8 +237,8 @@ class Endpoint(Protocol):
     def exclusive(self) -> AbstractContextManager[None]:
         """Return a lock over processes that is held while a version is promoted."""
 
-    def status(self) -> dict[str, Any] | None:
-        """Return what the service says about itself; None while it does not run."""
+    def status(self) -> Status | None:
+        """Return the service's state; None while it does not run."""
 
     def stop(self) -> bool:
         """Stop the service, and return whether it ran."""

@@ -7,9 +7,7 @@ import dagster as dg
 
 from mlops_assets.acquisition.collect import run_collect_hook
 from mlops_assets.blueprint import Blueprint
-from mlops_assets.deployment.assets import promoter_of
-from mlops_assets.deployment.gate import promotion_id
-from mlops_assets.deployment.promotion import rollback_target
+from mlops_assets.deployment.promotion import roll_back
 from mlops_assets.deployment.scoring import score_due
 from mlops_assets.errors import names_project
 from mlops_assets.loop.replay import DagsterLoop, advance
@@ -117,14 +115,7 @@ def _op_jobs(blueprint: Blueprint, loop: dict[str, str]) -> list[dg.JobDefinitio
     @names_project(name)
     def rollback_op(context: dg.OpExecutionContext, config: RollbackConfig, platform: Platform) -> None:
         project_context = platform.of(spec)
-        version = rollback_target(project_context.ledger_view(), config.to)
-        promoter_of(project_context).promote(
-            version,
-            promotion=promotion_id(name, f"rollback:{context.run_id}", version),
-            cause="rollback",
-            now=project_context.now(),
-            reason=f"a person rolled back to version {version}",
-        )
+        version = roll_back(project_context, config.to, context.run_id).version
         for asset in ("champion", "endpoint"):
             fact = dg.AssetMaterialization(blueprint.key(asset), metadata={"version": version, "cause": "rollback"})
             context.log_event(fact)

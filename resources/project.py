@@ -17,10 +17,10 @@ from mlops_assets.ledger.store import Ledger
 from mlops_assets.ledger.view import LedgerView
 from mlops_assets.resources.clock import Clock
 from mlops_assets.resources.compute.h2o import h2o_cluster
+from mlops_assets.resources.scoring.deployed import deployed_versions
 from mlops_assets.resources.scoring.endpoint import Endpoint
 from mlops_assets.resources.scoring.endpoint_deployment import EndpointDeployment
 from mlops_assets.resources.scoring.endpoint_process import EndpointProcess
-from mlops_assets.resources.scoring.service import ScoringService
 from mlops_assets.resources.settings import Settings
 from mlops_assets.resources.storage.lake import Lake
 from mlops_assets.resources.storage.run_artifacts import RunArtifacts
@@ -135,15 +135,17 @@ class ProjectResources:
 
     @cached_property
     def endpoint(self) -> Endpoint:
-        """The scoring service, and how it is started, switched and stopped."""
-        return Endpoint(self._service(), self.ledger, self.versions)
-
-    def _service(self) -> ScoringService:
-        """Return the client of the scoring service. It has its own connections; the service outlives it."""
+        """The client of the scoring service: of a process of this machine, or of a Deployment in the cluster."""
         token, manifest = self.settings.client_token_file, self.settings.endpoint_manifest
-        if manifest is None:
-            return EndpointProcess(self.spec, self.projects_folder, self.settings.host, token)
-        return EndpointDeployment(self.spec, self.projects_folder, manifest, token)
+        if manifest is not None:
+            return EndpointDeployment(self.spec, self.projects_folder, manifest, token)
+        return EndpointProcess(
+            self.spec,
+            self.projects_folder,
+            self.settings.host,
+            token,
+            deployed=lambda: deployed_versions(self.spec, self.ledger, self.versions),
+        )
 
     def cluster(self) -> AbstractContextManager[object]:
         """Start H2O for the length of one training."""

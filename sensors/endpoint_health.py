@@ -1,8 +1,5 @@
 """`<project>_endpoint_health`: an endpoint that is down or serves another version, or a promotion left half-done."""
 
-from collections.abc import Mapping
-from typing import Any
-
 import dagster as dg
 
 from mlops_assets.blueprint import Blueprint
@@ -53,14 +50,12 @@ def endpoint_fault(project_context: ProjectContext, view: LedgerView) -> str | N
         return f"it does not answer: {error}"
     if status is None:
         return "it does not run"
-    serving, standby, shadow = (_version(status[place]) for place in ("champion", "standby", "shadow"))
+    serving, standby, shadow = (
+        None if held is None else held.version for held in (status.champion, status.standby, status.shadow)
+    )
     if serving != view.deployment_period.version:
         return f"it serves version {serving}, the ledger says {view.deployment_period.version}"
     wanted = view.shadow_for(project_context.spec.serving.shadow)
     if shadow != wanted:
         return f"version {shadow} predicts in its shadow, it should be {wanted}"
     return None if standby is None else f"version {standby} stands by, and no promotion is under way"
-
-
-def _version(held: Mapping[str, Any] | None) -> int | None:
-    return None if held is None else int(held["version"])

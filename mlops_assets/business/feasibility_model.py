@@ -16,6 +16,7 @@ from mlops_assets.evaluation.splits import Mask
 from mlops_assets.evaluation.training_data import Target, TrainingData, prepare_training_data
 from mlops_assets.ledger.facts import FeasibilityChecked
 from mlops_assets.prediction.inputs import Inputs
+from mlops_assets.prediction.mojo import most_probable
 from mlops_assets.timeline import Timeline
 
 
@@ -104,4 +105,5 @@ def _boosted(
         model = HistGradientBoostingClassifier(**fixed).fit(matrix[fit], known)
         shares = pd.DataFrame(model.predict_proba(matrix[answer]), columns=model.classes_)
     probabilities = shares.reindex(columns=list(classes), fill_value=0.0).to_numpy()
-    return Predicted(shares.columns.to_numpy(dtype=object)[shares.to_numpy().argmax(axis=1)], probabilities)
+    labels = most_probable({str(name): shares[name].to_numpy() for name in shares.columns})
+    return Predicted(labels, probabilities)

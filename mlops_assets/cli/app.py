@@ -179,10 +179,10 @@ def rollback(
 ) -> None:
     """Let a former champion serve again, at once; recorded, and the policy does not undo it at once."""
     from mlops_assets.cli.projects import project_context_of, repository_settings
-    from mlops_assets.cli.rollback import roll_back
+    from mlops_assets.deployment.promotion import roll_back
 
     with translate_errors():
-        step = roll_back(project_context_of(repository_settings(), project), to)
+        step = roll_back(project_context_of(repository_settings(), project), to, request=uuid4().hex)
     if as_json:
         print_json({"project": project, "version": step.version, "previous": step.previous, "at": step.at.isoformat()})
     else:

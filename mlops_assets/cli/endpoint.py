@@ -16,8 +16,9 @@ from mlops_assets.errors import LedgerError, NotReady, RegistryError, Unreachabl
 from mlops_assets.files import write_text
 from mlops_assets.ledger.store import Ledger
 from mlops_assets.resources.runtime.probes import Probes
-from mlops_assets.resources.scoring.config import CONFIG, ModelRef, ServiceConfig, endpoint_folder
-from mlops_assets.resources.scoring.service_process import SERVICE
+from mlops_assets.resources.scoring.config import CONFIG, ServiceConfig, endpoint_folder
+from mlops_assets.resources.scoring.deployed import StartVersions, deployed_versions
+from mlops_assets.resources.scoring.endpoint_process import service_command
 from mlops_assets.resources.settings import Settings
 from mlops_assets.resources.tracking.model_download import ModelArtifacts
 from mlops_assets.resources.tracking.versions import BundleSource, Versions
@@ -28,7 +29,6 @@ UNREACHABLE = (LedgerError, RegistryError, OSError)
 """Ledger or registry cannot say what serves; a start from what served last is better than none."""
 
 log = logging.getLogger("mlops_assets.serve")
-Served = tuple[ModelRef | None, ModelRef | None]
 
 
 def become_endpoint(spec: ProjectSpec, settings: Settings, host: str, port: int) -> NoReturn:
@@ -44,9 +44,8 @@ def become_endpoint(spec: ProjectSpec, settings: Settings, host: str, port: int)
         path = configure(spec, settings, host, port)
     except Unreachable as error:
         path = _configured_later(error, lambda: configure(spec, settings, host, port), host, port)
-    command = [sys.executable, "-m", SERVICE, "--config", str(path)]
     sys.stdout.flush()
-    os.execv(sys.executable, command)
+    os.execv(sys.executable, service_command(path))
 
 
 def _configured_later(first: Unreachable, ask: Callable[[], Path], host: str, port: int) -> Path:
@@ -68,7 +67,9 @@ def configure(spec: ProjectSpec, settings: Settings, host: str, port: int) -> Pa
     state = settings.home.absolute() / "projects"
     path = endpoint_folder(state, spec.name) / CONFIG
     try:
-        serve, shadow = deployed_version(spec, settings)
+        ledger = Ledger(settings.ledger)
+        folder = settings.project_folder(spec.name).absolute() / "versions"
+        serve, shadow = deployed_versions(spec, ledger, Versions(folder, _origin(spec, settings), ledger))
     except UNREACHABLE as error:
         serve, shadow = last_served(path)
         if serve is None:
@@ -90,27 +91,7 @@ def configure(spec: ProjectSpec, settings: Settings, host: str, port: int) -> Pa
     return path
 
 
-def deployed_version(spec: ProjectSpec, settings: Settings) -> Served:
-    """The version that deployment periods and its shadow, with their digest-checked bundles; None for what there is not."""
-    ledger = Ledger(settings.ledger)
-    view = ledger.view(spec.name)
-    versions = Versions(settings.project_folder(spec.name).absolute() / "versions", _origin(spec, settings), ledger)
-    if view.deployment_period is None:
-        return None, None
-    serve = _ref(versions, view.deployment_period.version)
-    shadow_for = view.shadow_for(spec.serving.shadow)
-    try:
-        return serve, None if shadow_for is None else _ref(versions, shadow_for)
-    except RegistryError as error:
-        log.warning(f"the shadow does not start: {error}", extra={"model_version": shadow_for})
-        return serve, None
-
-
-def _ref(versions: Versions, version: int) -> ModelRef:
-    return ModelRef(version=version, folder=versions.path(version))
-
-
-def last_served(config: Path) -> Served:
+def last_served(config: Path) -> StartVersions:
     """What a service on this state folder served last, as far as its bundles are here."""
     if not config.exists():
         return None, None

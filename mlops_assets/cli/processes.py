@@ -14,27 +14,21 @@ from pathlib import Path
 
 import httpx
 import psutil
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import ValidationError
 
 from mlops_assets.errors import PlatformError
 from mlops_assets.files import write_text
+from mlops_assets.resources.runtime.processes import ProcessIdentity, end
 from mlops_assets.resources.settings import Settings
 
-SAME_START = 1.0
-"""Seconds by which two readings of a process's start may differ."""
 END_WITHIN = 10.0
 logger = logging.getLogger("mlops_assets.cli")
 
 
-class Recorded(BaseModel):
-    """What `<state>/pids/command-<pid>.json` holds: enough to know the process again."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
+class StartedRecord(ProcessIdentity):
+    """The content of `<state>/pids/command-<pid>.json`: a process that a command started."""
 
     name: str
-    pid: int
-    started: float
-    """Seconds since the epoch; a reused pid has another one."""
     url: str
 
 
@@ -118,7 +112,7 @@ def start(
             stdin=subprocess.DEVNULL,
             start_new_session=True,
         )
-    record = Recorded(name=name, pid=process.pid, started=psutil.Process(process.pid).create_time(), url=url)
+    record = StartedRecord(name=name, pid=process.pid, started=psutil.Process(process.pid).create_time(), url=url)
     write_text(pids / f"command-{process.pid}.json", record.model_dump_json())
     return Started(name, process, log, url)
 
@@ -128,8 +122,8 @@ def end_recorded(pids: Path) -> list[str]:
     ended = []
     for path in sorted(pids.glob("command-*.json")):
         try:
-            record = Recorded.model_validate_json(path.read_text())
-            if _end(record.pid, record.started):
+            record = StartedRecord.model_validate_json(path.read_text())
+            if _end(record):
                 ended.append(record.name)
         except ValidationError:
             logger.warning(f"{path} names no process, and is removed: what it was about may run on")
@@ -137,21 +131,16 @@ def end_recorded(pids: Path) -> list[str]:
     return ended
 
 
-def _end(pid: int, started: float) -> bool:
+def _end(record: StartedRecord) -> bool:
+    process = record.find()
+    if process is None:
+        return False
     try:
-        process = psutil.Process(pid)
-        if abs(process.create_time() - started) > SAME_START:
-            return False
-        family = [process, *process.children(recursive=True)]
+        children = process.children(recursive=True)
     except psutil.NoSuchProcess:
         return False
-    # The endpoint's service is a session of its own and outlives Dagster on purpose: `down` ends it by its own record.
-    family = [each for each in family if each.is_running() and "mlops_assets.serving.app" not in " ".join(_words(each))]
-    process.terminate()
-    _, alive = psutil.wait_procs(family, timeout=END_WITHIN)
-    for each in alive:
-        each.kill()
-    psutil.wait_procs(alive, timeout=END_WITHIN)
+    # a scoring service is a session of its own and outlives Dagster on purpose: `down` ends it by its own record
+    end(process, END_WITHIN, also=[each for each in children if "mlops_assets.serving.app" not in _words(each)])
     return True
 
 

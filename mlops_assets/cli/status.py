@@ -157,14 +157,14 @@ def _endpoint(context: ProjectContext) -> EndpointStatus:
     try:
         found = context.endpoint.status()
     except EndpointError:
-        # The service runs and does not answer. Status reports that, and does not fail because of it.
+        # The service runs and does not respond. Status reports that, and does not fail because of it.
         return EndpointStatus(url=context.endpoint.url, model_version=None, dataset=None, ready=False)
-    champion = (found or {}).get("champion") or {}
+    champion = None if found is None else found.champion
     return EndpointStatus(
         url=context.endpoint.url,
-        model_version=champion.get("version"),
-        dataset=champion.get("dataset"),
-        ready=bool(found and found["ready"]),
+        model_version=None if champion is None else champion.version,
+        dataset=None if champion is None else champion.dataset,
+        ready=found is not None and found.ready,
     )
 
 

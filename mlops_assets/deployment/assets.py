@@ -1,4 +1,4 @@
-"""Deployment: `champion` (the gate), `endpoint` (the running service), `predictions` (its answers)."""
+"""The assets of the deployment phase: `champion` (the gate), `endpoint` (the running service), `predictions`."""
 
 import logging
 from collections.abc import Iterator
@@ -8,8 +8,7 @@ import dagster as dg
 from mlops_assets.blueprint import Blueprint
 from mlops_assets.context import ProjectContext
 from mlops_assets.deployment import metadata
-from mlops_assets.deployment.evaluation_result import read_evaluation
-from mlops_assets.deployment.gate import pass_gate
+from mlops_assets.deployment.gate import pass_gate, read_evaluation
 from mlops_assets.deployment.promotion import Promoter
 from mlops_assets.deployment.scoring import check_served_predictions, score_remaining_events
 from mlops_assets.deployment.window_predictions import window_predictions
@@ -21,58 +20,40 @@ Results = Iterator[dg.MaterializeResult | dg.AssetCheckResult]  # type: ignore[t
 
 
 def require_champion(project_context: ProjectContext) -> None:
-    """By hand there must be something to serve; the first training's run leaves an empty service if it may not serve.
+    """Require that a version was promoted, or that a promotion is open.
+
+    Only a materialization by hand requires it: the run of a first training starts an empty service when its candidate
+    is not promoted.
 
     Raises:
-        NotReady: when no version was ever promoted.
+        NotReady: no version was promoted yet.
     """
     view = project_context.ledger_view()
     if view.deployment_period is None and view.open_promotion is None:
-        remedy = f"run the job {project_context.spec.name}_bootstrap first"
-        raise NotReady(
-            project_context.spec.name, "endpoint", "no version was ever promoted, so there is none to serve", remedy
-        )
-
-
-def promoter_of(project_context: ProjectContext) -> Promoter:
-    """What moves a project's champion."""
-    return Promoter(
-        project_context.spec,
-        project_context.ledger,
-        project_context.registry,
-        project_context.versions,
-        project_context.endpoint,
-    )
+        remedy = f"run the job {project_context.spec.name}_bootstrap"
+        raise NotReady(project_context.spec.name, "endpoint", "no version was promoted yet", remedy)
 
 
 def assets(blueprint: Blueprint) -> list[dg.AssetsDefinition]:
-    """The assets of this phase, for one project."""
+    """Return the assets of this phase, for one project."""
     spec = blueprint.spec
 
     @blueprint.asset("deployment", "champion", deps=["evaluation"], kinds={"mlflow"})
     def champion(context: dg.AssetExecutionContext, platform: Platform) -> dg.MaterializeResult:  # type: ignore[type-arg]
-        """The gate: PROMOTE, HOLD or REJECT with its reasons; on PROMOTE the alias `champion` and the service move.
+        """The gate: it records PROMOTE, HOLD or REJECT with the reasons, and promotes the candidate on PROMOTE.
 
-        A candidate must beat the running version on rows that neither has seen, load in the running service, and
-        answer its golden rows there.
+        The losses of candidate, champion and baseline show by how much the candidate is better or worse. A candidate is
+        promoted when it beats the champion on rows that neither was trained on, loads in the running service, and
+        reproduces its reference predictions there.
         """
         project_context = platform.of(spec)
-        version, evaluation, rival = read_evaluation(project_context, context.run.run_id)
+        version, result = read_evaluation(project_context, context.run.run_id)
         training_request = project_context.training_request(RunIdentity.of(context.run))
-        if (
-            evaluation.verdict == "PROMOTE"
-            and (handed := score_remaining_events(project_context, version.as_of)) is not None
-        ):
-            context.log.log(logging.INFO if handed.answered else logging.WARNING, handed.text)
-        outcome = pass_gate(
-            promoter_of(project_context),
-            project_context.ledger_view(),
-            training_request,
-            version,
-            evaluation,
-            judged_against=rival,
-            now=project_context.now(),
-        )
+        if result.evaluation.verdict == "PROMOTE":
+            remaining = score_remaining_events(project_context, version.as_of)
+            if remaining is not None:
+                context.log.log(logging.INFO if remaining.answered else logging.WARNING, remaining.text)
+        outcome = pass_gate(project_context, training_request, version, result)
         context.log.info("%s: %s", outcome.verdict.verdict, " ".join(outcome.verdict.reasons))
         return dg.MaterializeResult(metadata=metadata.champion(spec, outcome, project_context.ledger_view()))
 
@@ -86,13 +67,17 @@ def assets(blueprint: Blueprint) -> list[dg.AssetsDefinition]:
         ],
     )
     def endpoint(context: dg.AssetExecutionContext, platform: Platform) -> Results:
-        """The running service: URL, model version, dataset version. Materializing it heals it."""
+        """The scoring service: its URL, and the model and dataset versions that it serves.
+
+        Materialize it to start or repair the service: it completes or undoes an interrupted promotion, and loads the
+        champion and the shadow that the ledger names.
+        """
         project_context = platform.of(spec)
         if project_context.training_request(RunIdentity.of(context.run)).by == "hand":
             require_champion(project_context)
-        promoter = promoter_of(project_context)
-        if (healed := promoter.repair(project_context.now())) is not None:
-            context.log.warning(healed)
+        promoter = Promoter(project_context)
+        if (repaired := promoter.repair(project_context.now())) is not None:
+            context.log.warning(repaired)
         version = promoter.reconcile()
         yield dg.MaterializeResult(metadata=metadata.endpoint(project_context, version))
         passed, text = check_served_predictions(project_context, version)

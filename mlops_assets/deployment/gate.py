@@ -1,67 +1,96 @@
-"""The gate: from a evaluation to a verdict, and on PROMOTE to a promotion. Every verdict is recorded."""
+"""The gate: it records the verdict of an evaluation, and promotes the candidate when the verdict is PROMOTE."""
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from datetime import datetime
 
-from mlops_assets.deployment.promotion import Cause, Promoter
-from mlops_assets.errors import ModelError, Refused
+from mlops_assets.context import ProjectContext
+from mlops_assets.deployment.promotion import Promoter, promotion_id
+from mlops_assets.errors import ModelError, NotReady, Refused
 from mlops_assets.evaluation.evaluator import Evaluation
+from mlops_assets.evaluation.result import FILE, EvaluationResult
 from mlops_assets.ledger.facts import GateVerdict, PromotionStep, TrainingEnded, Verdict, VersionTrained
-from mlops_assets.ledger.view import LedgerView
+from mlops_assets.ledger.facts.promotions import PromotionCause
 from mlops_assets.retraining.requests import TrainingRequest
 
-CAUSES: dict[str, Cause] = {"bootstrap": "bootstrap", "policy": "retraining", "person": "retraining", "hand": "hand"}
+CAUSES: dict[str, PromotionCause] = {
+    "bootstrap": "bootstrap",
+    "policy": "retraining",
+    "person": "retraining",
+    "hand": "hand",
+}
+"""The cause of a promotion, by who requested the training."""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of a candidate."""
+    """The result of the gate for one candidate.
+
+    Attributes:
+        verdict: the recorded verdict.
+        promotion: the promotion's last step; None when the candidate was not promoted.
+    """
 
     verdict: GateVerdict
     promotion: PromotionStep | None
 
 
-def pass_gate(
-    promoter: Promoter,
-    view: LedgerView,
-    training_request: TrainingRequest,
-    version: VersionTrained,
-    evaluation: Evaluation,
-    *,
-    judged_against: int | None,
-    now: datetime,
-) -> Outcome:
-    """Record the verdict on a candidate, and let it serve if it passed.
+def read_evaluation(context: ProjectContext, run_id: str) -> tuple[VersionTrained, EvaluationResult]:
+    """Return the candidate and the evaluation of a run, or of the newest run that has one.
 
     Args:
-        promoter: moves the champion.
-        history: the project's ledger.
-        training request: who asked for the training, or for the evaluation by hand.
-        version: the candidate.
-        evaluation: what the evaluator found.
-        judged_against: the champion it was judged against; None for the baseline.
-        now: the project's time.
+        context: the project.
+        run_id: the run of the asset `champion`.
 
     Raises:
-        Refused: when the champion is not the one that it was judged against, or the candidate serves already.
+        NotReady: no candidate was evaluated, or the ledger does not know the version that was.
     """
-    present = view.deployment_period.version if view.deployment_period is not None else None
-    if present != judged_against or version.version == present:
+    content = context.run_artifacts(run_id).find(FILE, "evaluation").read_text()
+    result = EvaluationResult.model_validate_json(content)
+    known = context.ledger_view().versions
+    if result.version not in known:
+        raise NotReady(
+            context.spec.name,
+            FILE,
+            f"it evaluates version {result.version}, the ledger knows {sorted(known)}",
+            "materialize candidate_model and evaluation again",
+        )
+    return known[result.version], result
+
+
+def pass_gate(
+    context: ProjectContext, training_request: TrainingRequest, version: VersionTrained, result: EvaluationResult
+) -> Outcome:
+    """Record the verdict on a candidate, and promote it if the verdict is PROMOTE.
+
+    A candidate that does not load in the running service, or does not reproduce its reference predictions there, is
+    rejected.
+
+    Args:
+        context: the project.
+        training_request: who asked for the training, or for the evaluation by hand.
+        version: the candidate.
+        result: its evaluation.
+
+    Raises:
+        Refused: the champion is not the one that the candidate was compared with, or the candidate is the champion.
+    """
+    view, now, evaluation = context.ledger_view(), context.now(), result.evaluation
+    champion = view.deployment_period.version if view.deployment_period is not None else None
+    if champion != result.champion or version.version == champion:
         raise Refused(
             view.project,
             f"version {version.version}",
-            f"it was judged against version {judged_against}, serving now is {present}",
-            "materialize evaluation again, with the candidate that is meant",
+            f"it was compared with version {result.champion}; the champion now is version {champion}",
+            "materialize evaluation again, with the candidate that you want to deploy",
         )
-    verdict = _verdict(training_request, version, evaluation, judged_against, now)
+    verdict = _verdict(training_request, version, result, now, evaluation.verdict, evaluation.reasons)
     if evaluation.verdict != "PROMOTE":
-        promoter.ledger.append(view.project, verdict, _ended(training_request, version, verdict))
+        context.ledger.append(view.project, verdict, _ended(training_request, version, verdict))
         return Outcome(verdict, None)
     try:
-        step = promoter.promote(
+        step = Promoter(context).promote(
             version.version,
             promotion=promotion_id(view.project, training_request.training, version.version),
             cause=CAUSES[training_request.by],
@@ -72,35 +101,30 @@ def pass_gate(
             reason=" ".join(evaluation.reasons),
         )
     except ModelError as error:
-        rejected = _verdict(training_request, version, evaluation, judged_against, now, "REJECT", [str(error)])
-        promoter.ledger.append(view.project, rejected, _ended(training_request, version, rejected))
+        rejected = _verdict(training_request, version, result, now, "REJECT", [str(error)])
+        context.ledger.append(view.project, rejected, _ended(training_request, version, rejected))
         return Outcome(rejected, None)
-    promoter.ledger.append(view.project, _ended(training_request, version, verdict))
+    context.ledger.append(view.project, _ended(training_request, version, verdict))
     return Outcome(verdict, step)
-
-
-def promotion_id(project: str, cause: str, version: int) -> str:
-    """The name of a promotion: the same training promoting the same version again is the same promotion."""
-    return hashlib.sha256(f"{project}\x1f{cause}\x1f{version}".encode()).hexdigest()[:16]
 
 
 def _verdict(
     training_request: TrainingRequest,
     version: VersionTrained,
-    found: Evaluation,
-    champion: int | None,
+    result: EvaluationResult,
     now: datetime,
-    verdict: Verdict | None = None,
-    reasons: list[str] | None = None,
+    verdict: Verdict,
+    reasons: list[str],
 ) -> GateVerdict:
+    found: Evaluation = result.evaluation
     return GateVerdict(
         at=now,
         training=training_request.training,
         by=training_request.by,
-        verdict=verdict or found.verdict,
-        reasons=reasons or found.reasons,
+        verdict=verdict,
+        reasons=reasons,
         version=version.version,
-        champion=champion,
+        champion=result.champion,
         champion_loss=found.champion_loss,
         candidate_loss=found.candidate_loss,
         baseline_loss=found.baseline_loss,
@@ -116,6 +140,6 @@ def _verdict(
 
 
 def _ended(training_request: TrainingRequest, version: VersionTrained, verdict: GateVerdict) -> TrainingEnded:
-    # A evaluation by hand is a person's: it consumes evidence and starts the cooldown, as any other.
+    # an evaluation by hand is a person's: like any other it clears active triggers and starts the cooldown
     ended = training_request.ended("JUDGED", version.as_of, reason=f"{verdict.verdict}: {' '.join(verdict.reasons)}")
     return ended.model_copy(update={"consumes": training_request.by != "bootstrap"})

@@ -17,7 +17,7 @@ from mlops_assets.ui_metadata import picture, table
 
 
 def champion(spec: ProjectSpec, outcome: Outcome, view: LedgerView) -> dict[str, Any]:
-    """The verdict, its reasons, and who serves now."""
+    """Return the verdict with its reasons and losses, and the latest deployment periods."""
     verdict = outcome.verdict
     sides = {"candidate": verdict.candidate_loss, "champion": verdict.champion_loss, "baseline": verdict.baseline_loss}
     losses = {name: value for name, value in sides.items() if value is not None}
@@ -28,18 +28,18 @@ def champion(spec: ProjectSpec, outcome: Outcome, view: LedgerView) -> dict[str,
         "candidate": verdict.version if verdict.version is not None else "none",
         "serving": serving,
         "decision": _decision(view, verdict.training),
-        "asked by": verdict.by,
+        "requested by": verdict.by,
         "forced": verdict.forced,
-        **{f"{name} loss": value for name, value in losses.items()},
+        **{f"{name} loss ({spec.problem.metric})": float(f"{value:.4g}") for name, value in losses.items()},
         "losses": picture(
             charts.loss_comparison(losses, metric=spec.problem.metric, interval=verdict.interval), "losses"
         ),
-        "reigns": table(
+        "deployment periods": table(
             [
-                {"reign": r.number, "version": r.version, "from": iso(r.start), "cause": r.cause}
-                for r in view.deployment_periods[-20:]
+                {"period": period.number, "version": period.version, "from": iso(period.start), "cause": period.cause}
+                for period in view.deployment_periods[-20:]
             ]
-            or [{"reign": 0, "version": 0, "from": "-", "cause": "none yet"}]
+            or [{"period": 0, "version": 0, "from": "-", "cause": "none yet"}]
         ),
     }
 
@@ -47,11 +47,11 @@ def champion(spec: ProjectSpec, outcome: Outcome, view: LedgerView) -> dict[str,
 def _decision(view: LedgerView, training: str) -> str:
     decision = next((fact.decision for fact in view.started_trainings if fact.training == training), None)
     found = view.decision(decision) if decision else None
-    return found.reason if found is not None else "none: asked for by a person"
+    return found.reason if found is not None else "none: requested by a person"
 
 
 def endpoint(project_context: ProjectContext, version: int | None) -> dict[str, Any]:
-    """Where the service is, and what it serves."""
+    """Return the address of the service, and the versions that it serves."""
     known = project_context.ledger_view().versions
     url = project_context.endpoint.url or "not running"
     return {

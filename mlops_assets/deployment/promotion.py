@@ -1,120 +1,73 @@
-"""Promotion and rollback: standby, golden rows, ledger, alias, switch, ledger; each step survives a crash after it."""
+"""Promotion, rollback and repair: the steps by which a version becomes champion.
+
+A promotion loads the version as standby, records PROMOTING, moves the alias in the registry, switches the service and
+records PROMOTED. After a crash between these steps, `Promoter.repair` completes the promotion or undoes it.
+"""
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
+import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
-from typing import Literal, Protocol
 
+from mlops_assets.context import CHAMPION, ProjectContext
 from mlops_assets.errors import LedgerError, ModelError, NotReady
 from mlops_assets.ledger.facts import Fact, PromotionStep
-from mlops_assets.ledger.store import Ledger
+from mlops_assets.ledger.facts.promotions import PromotionCause
 from mlops_assets.ledger.view import LedgerView
-from mlops_assets.spec import ProjectSpec
-
-Cause = Literal["bootstrap", "retraining", "rollback", "hand"]
-ALIAS = "champion"
-
-
-class Aliases(Protocol):
-    """The registry's aliases."""
-
-    def alias(self, name: str) -> int | None:
-        """The version an alias points to."""
-
-    def set_alias(self, name: str, version: int) -> None:
-        """Point an alias to a version."""
-
-    def delete_alias(self, name: str) -> None:
-        """Take an alias away."""
-
-
-class Bundles(Protocol):
-    """Local copies of versions."""
-
-    def path(self, version: int) -> Path:
-        """The bundle of a version."""
-
-
-class Endpoint(Protocol):
-    """The service process, as a promotion sees it."""
-
-    def ensure_running(self) -> None:
-        """Start it if it is not there."""
-
-    def load(self, version: int, folder: Path) -> None:
-        """Load a standby and check its golden rows; ModelError if it fails."""
-
-    def switch(self, version: int) -> None:
-        """Serve the standby; the old model is released when its last request is answered."""
-
-    def unload(self) -> None:
-        """Drop a standby."""
-
-    def shadow(self, version: int | None, folder: Path | None) -> None:
-        """Let a version predict unseen, or none."""
-
-    def serving(self) -> int | None:
-        """The version that serves now."""
-
-    def exclusive(self) -> AbstractContextManager[None]:
-        """Hold while promoting: promotions of a project are serialised over processes."""
 
 
 @dataclass(frozen=True)
 class Promoter:
-    """Moves a project's champion.
+    """Changes which version of a project is champion.
+
+    The ledger, not the registry's alias, says which version serves.
 
     Args:
-        spec: the project.
-        ledger: where each step is written; it, not the alias, says who serves.
-        aliases: the registry.
-        bundles: local copies of versions.
-        endpoint: the service.
+        context: the project. Its ledger, registry, versions and endpoint are used.
     """
 
-    spec: ProjectSpec
-    ledger: Ledger
-    aliases: Aliases
-    bundles: Bundles
-    endpoint: Endpoint
+    context: ProjectContext
 
     def promote(
         self,
         version: int,
         *,
         promotion: str,
-        cause: Cause,
+        cause: PromotionCause,
         now: datetime,
-        with_facts: list[Fact] | None = None,
+        with_facts: Sequence[Fact] = (),
         training: str | None = None,
         decision: str | None = None,
         reason: str = "",
     ) -> PromotionStep:
-        """Let a version serve.
+        """Make a version the champion.
 
         Args:
-            version: which.
-            promotion: id of this promotion; the same id again completes what was begun.
-            cause: why.
+            version: the version.
+            promotion: id of the promotion (`promotion_id`); the same id again completes a promotion that was begun.
+            cause: why it is promoted.
             now: the project's time.
-            with_facts: facts written in the same transaction as PROMOTING (the verdict that asked for it).
-            training: the training that made it, if one did.
-            decision: the decision that had it trained, if one did.
+            with_facts: facts that are recorded in the same transaction as PROMOTING, such as the verdict.
+            training: the training that produced the version, if there was one.
+            decision: the decision that started that training, if there was one.
             reason: a sentence for people.
 
+        Returns:
+            The recorded fact PROMOTED.
+
         Raises:
-            ModelError: the version does not load or answers its golden rows wrongly; nothing has changed.
-            LedgerError: somebody else moved the alias meanwhile.
+            ModelError: the version does not load, or does not reproduce its reference predictions; nothing was changed.
+            LedgerError: the alias was moved by someone else, or another promotion is open.
         """
-        with self.endpoint.exclusive():
-            previous = self._ready_to_promote(promotion)
-            if (moved := self._moved_by_hand(previous, version)) is not None:
+        endpoint = self.context.endpoint
+        with endpoint.exclusive():
+            previous = self._champion_before(promotion)
+            if (moved := self._alias_moved_by_hand(previous, version)) is not None:
                 raise moved
-            self.endpoint.ensure_running()
-            self.endpoint.load(version, self.bundles.path(version))
+            endpoint.ensure_running()
+            endpoint.load(version, self.context.versions.path(version))
             begun = PromotionStep(
                 at=now,
                 promotion=promotion,
@@ -126,22 +79,30 @@ class Promoter:
                 decision=decision,
                 reason=reason,
             )
-            self.ledger.append(self.spec.name, *(with_facts or []), begun)
+            self._record(*with_facts, begun)
             return self._finish(begun, now)
 
     def repair(self, now: datetime) -> str | None:
-        """Complete what a crash left half-done, or undo it; a sentence that says which, None if nothing was open."""
-        with self.endpoint.exclusive():
-            step = self._history().open_promotion
+        """Complete or undo a promotion that a crash interrupted.
+
+        Args:
+            now: the project's time.
+
+        Returns:
+            A sentence that says which of the two was done; None when no promotion was open.
+        """
+        endpoint = self.context.endpoint
+        with endpoint.exclusive():
+            step = self.context.ledger_view().open_promotion
             if step is None:
                 return None
-            if (moved := self._moved_by_hand(step.previous, step.version)) is not None:
+            if (moved := self._alias_moved_by_hand(step.previous, step.version)) is not None:
                 self._undo(step, now, str(moved))
                 return f"promotion of version {step.version} undone: {moved}"
-            self.endpoint.ensure_running()
-            if self.endpoint.serving() != step.version:
+            endpoint.ensure_running()
+            if endpoint.serving() != step.version:
                 try:
-                    self.endpoint.load(step.version, self.bundles.path(step.version))
+                    endpoint.load(step.version, self.context.versions.path(step.version))
                 except ModelError as error:
                     self._undo(step, now, str(error))
                     return f"promotion of version {step.version} undone: {error}"
@@ -149,97 +110,139 @@ class Promoter:
             return f"promotion of version {step.version} completed"
 
     def reconcile(self) -> int | None:
-        """Bring the service to what the ledger says: version, shadow, no forgotten standby; the version that serves."""
-        with self.endpoint.exclusive():
-            history = self._history()
-            self.endpoint.ensure_running()
-            if history.deployment_period is None:
+        """Bring the service to the state that the ledger names: champion and shadow, and no standby that nobody needs.
+
+        Returns:
+            The version that serves; None when no version was ever promoted.
+        """
+        endpoint = self.context.endpoint
+        with endpoint.exclusive():
+            view = self.context.ledger_view()
+            endpoint.ensure_running()
+            if view.deployment_period is None:
                 return None
-            version = history.deployment_period.version
-            if self.endpoint.serving() != version:
-                self.endpoint.load(version, self.bundles.path(version))
-                self.endpoint.switch(version)
-            if history.open_promotion is None:
-                self.endpoint.unload()
-            self._set_shadow(history)
+            version = view.deployment_period.version
+            if endpoint.serving() != version:
+                endpoint.load(version, self.context.versions.path(version))
+                endpoint.switch(version)
+            if view.open_promotion is None:
+                endpoint.unload()
+            self._set_shadow(view)
             return version
 
-    def _history(self) -> LedgerView:
-        return self.ledger.view(self.spec.name)
+    def _record(self, *facts: Fact) -> None:
+        self.context.ledger.append(self.context.spec.name, *facts)
 
-    def _ready_to_promote(self, promotion: str) -> int | None:
-        history = self._history()
-        if history.open_promotion is not None and history.open_promotion.promotion != promotion:
+    def _champion_before(self, promotion: str) -> int | None:
+        view = self.context.ledger_view()
+        if view.open_promotion is not None and view.open_promotion.promotion != promotion:
             raise LedgerError(
-                self.spec.name,
-                f"promotion {history.open_promotion.promotion} of version {history.open_promotion.version}",
-                "it was begun and is not finished",
-                "let endpoint_health finish it (or materialize `endpoint`), then promote again",
+                self.context.spec.name,
+                f"promotion {view.open_promotion.promotion} of version {view.open_promotion.version}",
+                "it was begun and is not complete",
+                "wait for the sensor endpoint_health to complete it (or materialize `endpoint`), then promote again",
             )
-        return history.deployment_period.version if history.deployment_period is not None else None
+        return view.deployment_period.version if view.deployment_period is not None else None
 
     def _finish(self, step: PromotionStep, now: datetime) -> PromotionStep:
         self._move_alias(step)
-        if self.endpoint.serving() != step.version:
-            self.endpoint.switch(step.version)
+        if self.context.endpoint.serving() != step.version:
+            self.context.endpoint.switch(step.version)
         done = step.model_copy(update={"step": "PROMOTED", "at": now})
-        self.ledger.append(self.spec.name, done)
-        self._set_shadow(self._history())
+        self._record(done)
+        self._set_shadow(self.context.ledger_view())
         return done
 
-    def _moved_by_hand(self, previous: int | None, version: int) -> LedgerError | None:
-        """Whether somebody else has moved the alias; told before anything is changed."""
-        found = self.aliases.alias(ALIAS)
+    def _alias_moved_by_hand(self, previous: int | None, version: int) -> LedgerError | None:
+        """Return an error when the alias points to neither the previous champion nor the new one.
+
+        This is checked before anything is changed.
+        """
+        found = self.context.registry.alias(CHAMPION)
         if found in (previous, version):
             return None
         return LedgerError(
-            self.spec.name,
-            f"alias {ALIAS}",
-            f"it points to version {found}, the ledger says {previous} serves: somebody moved it by hand",
-            f"point it back to {previous}, then promote again",
+            self.context.spec.name,
+            f"alias {CHAMPION}",
+            f"it points to version {found}, and by the ledger version {previous} serves: the alias was moved by hand",
+            f"point it to version {previous} again, then promote again",
         )
 
     def _move_alias(self, step: PromotionStep) -> None:
-        self.aliases.set_alias(ALIAS, step.version)
-        after = self.aliases.alias(ALIAS)
+        registry = self.context.registry
+        registry.set_alias(CHAMPION, step.version)
+        after = registry.alias(CHAMPION)
         if after != step.version:
             raise LedgerError(
-                self.spec.name, f"alias {ALIAS}", f"set to {step.version}, it reads {after}", "look who else moves it"
+                self.context.spec.name,
+                f"alias {CHAMPION}",
+                f"it was set to version {step.version} and points to {after}",
+                "find out who else moves it, then promote again",
             )
 
     def _undo(self, step: PromotionStep, now: datetime, reason: str) -> None:
-        if self.aliases.alias(ALIAS) == step.version:
+        registry = self.context.registry
+        if registry.alias(CHAMPION) == step.version:
             if step.previous is None:
-                self.aliases.delete_alias(ALIAS)
+                registry.delete_alias(CHAMPION)
             else:
-                self.aliases.set_alias(ALIAS, step.previous)
-        undone = step.model_copy(update={"step": "UNDONE", "at": now, "reason": reason})
-        self.ledger.append(self.spec.name, undone)
+                registry.set_alias(CHAMPION, step.previous)
+        self._record(step.model_copy(update={"step": "UNDONE", "at": now, "reason": reason}))
 
     def _set_shadow(self, view: LedgerView) -> None:
-        wanted = view.shadow_for(self.spec.serving.shadow)
-        self.endpoint.shadow(wanted, None if wanted is None else self.bundles.path(wanted))
+        wanted = view.shadow_for(self.context.spec.serving.shadow)
+        self.context.endpoint.shadow(wanted, None if wanted is None else self.context.versions.path(wanted))
+
+
+def promotion_id(project: str, cause: str, version: int) -> str:
+    """Return the id of a promotion; the same cause and version give the same id.
+
+    Args:
+        project: name of the project.
+        cause: id of the training, or of the rollback.
+        version: the version that becomes champion.
+
+    Returns:
+        16 hexadecimal digits.
+    """
+    return hashlib.sha256(f"{project}\x1f{cause}\x1f{version}".encode()).hexdigest()[:16]
+
+
+def roll_back(context: ProjectContext, to: int | None, request: str) -> PromotionStep:
+    """Make a former champion the champion again; this begins a new deployment period.
+
+    Args:
+        context: the project.
+        to: the version; None: the previous champion.
+        request: id of the request; the same request again completes what was begun.
+
+    Raises:
+        NotReady: there is no such former champion.
+    """
+    version = rollback_target(context.ledger_view(), to)
+    return Promoter(context).promote(
+        version,
+        promotion=promotion_id(context.spec.name, f"rollback:{request}", version),
+        cause="rollback",
+        now=context.now(),
+        reason=f"a person rolled back to version {version}",
+    )
 
 
 def rollback_target(view: LedgerView, to: int | None) -> int:
-    """The version that a rollback lets serve: the one named, else the previous champion.
+    """Return the version that a rollback makes champion: the one that is named, else the previous champion.
 
     Raises:
-        NotReady: when there is none, or it never was champion.
+        NotReady: there is no previous champion, or the named version is no former champion.
     """
-    previous = view.previous_version()
-    promoted = sorted({deployment_period.version for deployment_period in view.deployment_periods})
-    if to is None and previous is not None:
-        return previous
-    if (
-        to is None
-        or to not in promoted
-        or (view.deployment_period is not None and to == view.deployment_period.version)
-    ):
+    champion = None if view.deployment_period is None else view.deployment_period.version
+    target = view.previous_version() if to is None else to
+    former = sorted({period.version for period in view.deployment_periods} - {champion})
+    if target is None or (to is not None and to not in former):
         raise NotReady(
             view.project,
-            f"rollback to {to if to is not None else 'the previous champion'}",
-            f"former champions are {[v for v in promoted if view.deployment_period is None or v != view.deployment_period.version]}",
+            f"rollback to {'the previous champion' if to is None else to}",
+            f"former champions are {former}",
             "name one of them with --to",
         )
-    return to
+    return target

@@ -1,64 +1,37 @@
-"""The scorer: takes the events that became due, asks the endpoint as any client would, and says what came of each.
+"""The scorer: it requests the predictions of the events that became due, and accounts for each of them.
 
-See `docs/time.md`. An event is a row of the source; its answer is due `horizon` before its time, and everything it is
-answered with was known by then.
+See `docs/time.md`. An event is a row of the source; its prediction is due `horizon` before the event time, and every
+input of it is known by then.
 """
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
+from mlops_assets.context import ProjectContext
 from mlops_assets.errors import EndpointError, InputError
 from mlops_assets.ledger.facts import EventMissed, Scored, VersionTrained
 from mlops_assets.ledger.view import LedgerView
 from mlops_assets.prediction.inputs import InputSchema, as_known_to, cut_inputs, to_records
 from mlops_assets.spec import ReplayClock
-from mlops_assets.timeline import Timeline, event_id, iso
+from mlops_assets.timeline import Timeline, event_ids, iso
 
 BATCH = 256
-"""Rows of one request at most; a year's backlog does not go out as one body."""
+"""Largest number of rows in one request."""
 BATCH_VALUES = 1_000_000
-"""Numbers in one request at most: written out, about 20 MB. The service takes 32 MiB."""
-
-
-class Rows(Protocol):
-    """A project's source, as the scorer sees it."""
-
-    def events(self, start: datetime, end: datetime, columns: Sequence[str]) -> pd.DataFrame:
-        """Event rows with only these known columns; bad values as they came."""
-
-    def faults(self, events: pd.DataFrame, columns: Sequence[str]) -> dict[int, str]:
-        """Why, by position, an event row cannot be answered."""
-
-    def history(self, start: datetime, end: datetime, columns: Sequence[str]) -> pd.DataFrame:
-        """History rows; bad values null."""
-
-
-class Service(Protocol):
-    """The running endpoint, as the scorer sees it."""
-
-    def invoke(self, records: list[dict[str, Any]], due: list[datetime], now: datetime) -> list[dict[str, Any]]:
-        """Answers to events, in order; the first answer to an event stands."""
-
-    def serving(self) -> int | None:
-        """The version that serves."""
-
-
-class LoggedPredictions(Protocol):
-    """What has been answered so far."""
-
-    def predicted_ids(self, ids: Iterable[str]) -> set[str]:
-        """Those of the ids that have an answer that stands."""
+"""Largest number of values in one request: about 20 MB of JSON. The service accepts 32 MiB."""
 
 
 class _Request(NamedTuple):
+    """One event to predict: its row of the source, its row of the request, and when its prediction is due."""
+
     row: Mapping[Hashable, Any]
     record: dict[str, Any]
     due: datetime
@@ -66,6 +39,8 @@ class _Request(NamedTuple):
 
 @dataclass
 class _Tally:
+    """What happened to the events so far."""
+
     answered: int = 0
     late: int = 0
     missed: list[EventMissed] = field(default_factory=list)
@@ -74,47 +49,51 @@ class _Tally:
 
 @dataclass(frozen=True)
 class Scorer:
-    """One project's scorer.
+    """Requests the predictions of one project's due events.
 
     Args:
-        timeline: the project's time.
-        rows: its source.
-        service: its endpoint.
-        answers: the log of what was answered.
-        champion: the version that serves, which may answer only what was due at or after its `as_of`.
-        schema: what that version is asked with, whatever the YAML says by now.
+        context: the project. Its source, endpoint and prediction log are used.
+        champion: the version that serves. It may predict only events that were due at or after its `as_of`.
+        schema: the inputs of that version, whatever `defs.yaml` says now.
     """
 
-    timeline: Timeline
-    rows: Rows
-    service: Service
-    answers: LoggedPredictions
+    context: ProjectContext
     champion: VersionTrained
     schema: InputSchema
+
+    @property
+    def timeline(self) -> Timeline:
+        """The project's time."""
+        return self.context.timeline
 
     def score(
         self, view: LedgerView, through: datetime, now: datetime
     ) -> tuple[list[EventMissed | Scored], EndpointError | None]:
-        """Answer what became due by `through`.
+        """Request the predictions that became due by a moment.
+
+        Args:
+            view: what the ledger holds about the project.
+            through: the moment; predictions due by then are requested.
+            now: the project's time.
 
         Returns:
-            the facts to be written; and why the endpoint could not answer, if it could not and there is still time:
-            then nothing is accounted for but what is missed for good, and the rest is asked again.
+            The facts to record, and the error of the endpoint if it did not respond and there is still time. With an
+            error only events that are missed for good are recorded, and the others are requested again later.
 
         Raises:
-            SourceError: when the source cannot be read.
+            SourceError: the source cannot be read.
         """
         first = view.first_as_of or self.champion.as_of
         after = view.scored_through
-        # A row that was bad or absent is asked for again until due + serving.every.
+        # a row that was bad or absent is read again until due + serving.every
         since = first if after is None else max(first, after - self.timeline.spec.serving.every)
         step = timedelta(microseconds=1)
-        events = self.rows.events(
+        events = self.context.source.events(
             since + self.timeline.horizon, through + self.timeline.horizon + step, self._known_columns
         )
         tally = _Tally()
-        sound = self._without_faults(self._open(events, view), tally, now)
-        failed = self._ask(self._entitled(sound, tally, now), tally, now)
+        valid = self._without_faults(self._open_events(events, view), tally, now)
+        failed = self._request_all(self._allowed(valid, tally, now), tally, now)
         if failed is not None:
             return [*tally.missed], failed
         account = Scored(
@@ -128,133 +107,145 @@ class Scorer:
         )
         return [*tally.missed, account], None
 
-    def _open(self, events: pd.DataFrame, view: LedgerView) -> pd.DataFrame:
-        """Those neither answered nor missed, each with id and due time."""
+    def _open_events(self, events: pd.DataFrame, view: LedgerView) -> pd.DataFrame:
+        """Return the events that are neither predicted nor missed, with the columns `event_id` and `due`."""
         events = events.reset_index(drop=True)
-        entities = events["entity"] if "entity" in events else [None] * len(events)
-        times = [stamp.to_pydatetime() for stamp in events["event_time"]]
-        ids = [event_id(self.timeline.project, entity, time) for entity, time in zip(entities, times, strict=True)]
+        ids = event_ids(self.timeline.project, events)
         events["event_id"] = ids
-        events["due"] = pd.Series([self.timeline.due(time) for time in times], dtype=object)
-        done = self.answers.predicted_ids(ids) | set(view.missed)
+        dues = [self.timeline.due(stamp.to_pydatetime()) for stamp in events["event_time"]]
+        events["due"] = pd.Series(dues, dtype=object)
+        done = self.context.prediction_log.predicted_ids(ids) | set(view.missed)
         return events[~events["event_id"].isin(done)].reset_index(drop=True)
 
     @cached_property
-    def _out_of_reach(self) -> list[str]:
+    def _undeclared(self) -> list[str]:
+        """Inputs of the version that `defs.yaml` no longer declares in the same way."""
         return self.schema.out_of_reach(self.timeline.spec)
 
     @property
     def _known_columns(self) -> list[str]:
-        return [name for name in self.schema.known if name not in self._out_of_reach]
+        return [name for name in self.schema.known if name not in self._undeclared]
 
     def _faults(self, events: pd.DataFrame) -> dict[int, str]:
-        """Why rows cannot be answered: what they hold, or that the version asks for what nobody declares any more."""
-        if not self._out_of_reach:
-            return self.rows.faults(events, self._known_columns)
-        names = ", ".join(self._out_of_reach)
-        reason = f"version {self.champion.version} is asked with {names}, which the YAML no longer declares so"
+        """Return why rows cannot be predicted, by position: a bad value, or an input that is no longer declared."""
+        if not self._undeclared:
+            return self.context.source.faults(events, self._known_columns)
+        names = ", ".join(self._undeclared)
+        reason = f"version {self.champion.version} needs {names}, which defs.yaml no longer declares in that way"
         return dict.fromkeys(range(len(events)), reason)
 
     def _without_faults(self, events: pd.DataFrame, tally: _Tally, now: datetime) -> pd.DataFrame:
-        """A bad event row is not answered: asked for again while there is time, then missed with its reason."""
+        """Return the rows without faults; a row with a fault waits while there is time, and is missed afterwards."""
         faults = self._faults(events)
         rows = events.to_dict("records")
         for position, reason in faults.items():
-            self._put_off(rows[position], tally, now, reason)
+            self._wait_or_miss(rows[position], tally, now, reason)
         return events.drop(index=list(faults)).reset_index(drop=True)
 
-    def _put_off(self, row: Mapping[Hashable, Any], tally: _Tally, now: datetime, reason: str) -> None:
+    def _wait_or_miss(self, row: Mapping[Hashable, Any], tally: _Tally, now: datetime, reason: str) -> None:
         if self.timeline.prediction_deadline(row["due"]) > now:
             tally.waiting.append(row["event_id"])
         else:
-            tally.missed.append(self._missed(row, now, f"its row is bad: {reason}"))
+            tally.missed.append(self._missed(row, now, f"its row is invalid: {reason}"))
 
-    def _entitled(self, events: pd.DataFrame, tally: _Tally, now: datetime) -> pd.DataFrame:
-        """Those that the serving version may answer; no other serves any more, so the rest is missed."""
+    def _allowed(self, events: pd.DataFrame, tally: _Tally, now: datetime) -> pd.DataFrame:
+        """Return the events that the champion may predict; the others are missed, since no other version serves."""
         allowed = np.array([due >= self.champion.as_of for due in events["due"]], dtype=bool)
-        for row in events[~allowed].to_dict("records"):
-            trained = f"version {self.champion.version} was trained ({iso(self.champion.as_of)})"
-            tally.missed.append(self._missed(row, now, f"due before {trained}, and no earlier version serves any more"))
+        reason = (
+            f"it was due before version {self.champion.version} was trained ({iso(self.champion.as_of)}), "
+            f"and no earlier version serves any more"
+        )
+        tally.missed += [self._missed(row, now, reason) for row in events[~allowed].to_dict("records")]
         return events[allowed].reset_index(drop=True)
 
-    def _ask(self, events: pd.DataFrame, tally: _Tally, now: datetime) -> EndpointError | None:
-        """One request per moment at which a live scorer would have asked; why it failed, if something is left."""
+    def _request_all(self, events: pd.DataFrame, tally: _Tally, now: datetime) -> EndpointError | None:
+        """Send one request for each moment at which a live scorer would have sent one.
+
+        Returns:
+            The error of the endpoint, if events are left that are requested again later.
+        """
         if events.empty:
             return None
-        questions = self._requests_of(events)
-        moments = [self._asked_at(question.due, now) for question in questions]
+        requests = self._requests_of(events)
+        moments = [self._request_time(request.due, now) for request in requests]
         for moment in sorted(set(moments)):
-            together = [question for question, asked in zip(questions, moments, strict=True) if asked == moment]
-            for start in range(0, len(together), self._rows_of_a_request):
+            together = [request for request, at in zip(requests, moments, strict=True) if at == moment]
+            for start in range(0, len(together), self._rows_per_request):
                 try:
-                    self._ask_at(moment, together[start : start + self._rows_of_a_request], tally, now)
+                    self._request_at(moment, together[start : start + self._rows_per_request], tally, now)
                 except EndpointError as error:
-                    return error if self._give_up(events, tally, now, error) else None
+                    return error if self._miss_after_give_up(events, tally, now, error) else None
         return None
 
-    def _ask_at(self, moment: datetime, questions: list[_Request], tally: _Tally, now: datetime) -> None:
-        """Ask at once; where a row is refused, in halves, so that it keeps no other from its answer."""
+    def _request_at(self, moment: datetime, requests: list[_Request], tally: _Tally, now: datetime) -> None:
+        """Request several predictions at once; when a row is invalid, halve the request until that row is alone."""
         try:
-            self.service.invoke([each.record for each in questions], [each.due for each in questions], moment)
+            self.context.endpoint.invoke(
+                [request.record for request in requests], [request.due for request in requests], moment
+            )
         except InputError as error:
-            if len(questions) > 1:
-                half = len(questions) // 2
-                self._ask_at(moment, questions[:half], tally, now)
-                self._ask_at(moment, questions[half:], tally, now)
+            if len(requests) > 1:
+                half = len(requests) // 2
+                self._request_at(moment, requests[:half], tally, now)
+                self._request_at(moment, requests[half:], tally, now)
             else:
                 self._require_champion()
-                self._put_off(questions[0].row, tally, now, f"{error.place}: {error.found}")
+                self._wait_or_miss(requests[0].row, tally, now, f"{error.place}: {error.found}")
             return
-        tally.answered += len(questions)
-        tally.late += sum(moment > self.timeline.prediction_deadline(each.due) for each in questions)
+        tally.answered += len(requests)
+        tally.late += sum(moment > self.timeline.prediction_deadline(request.due) for request in requests)
 
     def _require_champion(self) -> None:
-        """A row is bad only if the version that it was cut for refuses it."""
-        serving = self.service.serving()
+        """Require that the champion refused the row: inputs cut for one version may be invalid for another.
+
+        Raises:
+            EndpointError: another version serves.
+        """
+        serving = self.context.endpoint.serving()
         if serving != self.champion.version:
             raise EndpointError(
                 self.timeline.project,
                 "score",
-                f"version {serving} serves, where the ledger says {self.champion.version}",
-                "materialize endpoint; the sensor endpoint_health does it by itself",
+                f"version {serving} serves, and by the ledger version {self.champion.version} should",
+                "materialize endpoint, or wait for the sensor endpoint_health to do it",
             )
 
     @property
-    def _rows_of_a_request(self) -> int:
+    def _rows_per_request(self) -> int:
         values = 1 + len(self.schema.known) + len(self.schema.history) * self.schema.steps
         return max(1, min(BATCH, BATCH_VALUES // values))
 
     def _requests_of(self, events: pd.DataFrame) -> list[_Request]:
         schema, dues = self.schema, list(events["due"])
         span = self.timeline.past_values_span(min(dues), max(dues), schema.history, schema.steps)
-        past = as_known_to(schema, self.rows.history(*span, schema.history))
-        records = to_records(cut_inputs(self.timeline, schema, events, past), schema)
+        past_values = as_known_to(schema, self.context.source.history(*span, schema.history))
+        records = to_records(cut_inputs(self.timeline, schema, events, past_values), schema)
         return [
             _Request(row, record, due)
             for row, record, due in zip(events.to_dict("records"), records, dues, strict=True)
         ]
 
-    def _asked_at(self, due: datetime, now: datetime) -> datetime:
-        """The project's time at which an event is asked: in a replay its own tick, as a live scorer would have."""
+    def _request_time(self, due: datetime, now: datetime) -> datetime:
+        """Return the project's time of a request: in a replay the tick at which a live scorer would have sent it."""
         if not isinstance(self.timeline.spec.clock, ReplayClock):
             return now
         return min(now, self.timeline.next_tick(due))
 
-    def _give_up(self, events: pd.DataFrame, tally: _Tally, now: datetime, error: EndpointError) -> int:
-        """Miss what an endpoint could not answer for too long, so that nothing blocks the training that would mend it.
+    def _miss_after_give_up(self, events: pd.DataFrame, tally: _Tally, now: datetime, error: EndpointError) -> int:
+        """Record events as missed when the endpoint has not responded for `serving.give_up`.
 
-        It has been too long when the oldest question has waited for `serving.give_up`; then all that are due are
-        missed: a training begins only when none is open, and new ones come due all the time.
+        Otherwise a broken endpoint would block the training that may repair it: a training starts only when no event
+        is open. For the same reason all due events are missed, not only the oldest: new ones become due all the time.
 
         Returns:
-            How many events are left to be asked again.
+            How many events are left to be requested again.
         """
-        answered = self.answers.predicted_ids(list(events["event_id"]))
-        left = events[~events["event_id"].isin(answered)]
+        predicted = self.context.prediction_log.predicted_ids(list(events["event_id"]))
+        left = events[~events["event_id"].isin(predicted)]
         if not any(due + self.timeline.spec.give_up <= now for due in left["due"]):
             return len(left)
         for row in left.to_dict("records"):
-            tally.missed.append(self._missed(row, now, f"the endpoint could not answer: {error}"))
+            tally.missed.append(self._missed(row, now, f"the endpoint did not respond: {error}"))
         return 0
 
     def _missed(self, row: Mapping[Hashable, Any], now: datetime, reason: str) -> EventMissed:

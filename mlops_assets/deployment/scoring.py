@@ -1,4 +1,4 @@
-"""Asking the running service: what became due, and whether it answers as its version was trained to."""
+"""Requests to the running service: the events that became due, and the champion's reference predictions."""
 
 from __future__ import annotations
 
@@ -13,51 +13,63 @@ from mlops_assets.prediction.bundle import read_input_schema, read_reference_pre
 
 
 def score_due(context: ProjectContext, through: datetime | None = None) -> str:
-    """Answer the events that became due; a sentence that accounts for them.
+    """Request the predictions of the events that became due, and record what happened to each.
 
     Args:
-        project context: the project's resources.
-        through: answer what is due by then; by default the clock's newest tick.
+        context: the project.
+        through: predictions due by this moment are requested; None: by the clock's newest tick.
+
+    Returns:
+        A sentence with the counts.
 
     Raises:
-        NotReady: without a champion.
-        EndpointError: when the service cannot answer and there is still time to ask again.
+        NotReady: no version was promoted yet.
+        EndpointError: the service does not respond, and there is still time to request the predictions again.
     """
     view, now = context.ledger_view(), context.now()
     if view.deployment_period is None:
         raise NotReady(
-            context.spec.name, "score", "no champion serves", f"run the job {context.spec.name}_bootstrap first"
+            context.spec.name, "score", "no version was promoted yet", f"run the job {context.spec.name}_bootstrap"
         )
     champion = view.versions[view.deployment_period.version]
     schema = read_input_schema(context.versions.path(champion.version))
-    scorer = Scorer(context.timeline, context.source, context.endpoint, context.prediction_log, champion, schema)
-    facts, failed = scorer.score(view, through or context.timeline.last_tick(now), now)
+    facts, failed = Scorer(context, champion, schema).score(view, through or context.timeline.last_tick(now), now)
     context.ledger.append(context.spec.name, *facts)
     if failed is not None:
         raise failed
     account = facts[-1]
     if not isinstance(account, Scored):
-        raise TypeError("a scoring ends with its account")
+        raise TypeError(f"the last fact of a scoring is of kind scored, not {account.kind}")
     return (
-        f"version {champion.version} answered {account.answered} events due by {account.through.isoformat()} "
-        f"({account.late} late, {account.missed} missed, {len(account.waiting)} asked for again)"
+        f"version {champion.version} predicted {account.answered} events due by {account.through.isoformat()} "
+        f"({account.late} late); {account.missed} were missed, {len(account.waiting)} will be requested again"
     )
 
 
 class RemainingEvents(NamedTuple):
-    """What came of the champion's last answers: in words, and whether it gave them."""
+    """The last predictions of a champion before its successor is promoted.
+
+    Attributes:
+        text: a sentence for people.
+        answered: whether the predictions were made.
+    """
 
     text: str
     answered: bool
 
 
 def score_remaining_events(context: ProjectContext, as_of: datetime) -> RemainingEvents | None:
-    """Let the champion answer what was due since its last tick and before its successor's data were snapped.
+    """Let the champion predict the events that were due after its last tick and before its successor's data were taken.
 
-    Its successor may not: those events would be missed at each promotion that does not fall on a tick.
+    The successor may not predict them, so they would be missed at each promotion that does not fall on a tick. An
+    endpoint that does not respond does not prevent the promotion.
+
+    Args:
+        context: the project.
+        as_of: the moment at which the successor's training data were taken.
 
     Returns:
-        What came of it; None if nothing was left. That the champion cannot answer keeps nobody from taking its place.
+        What happened; None when no event was left.
     """
     view = context.ledger_view()
     if view.deployment_period is None or view.scored_through is None or view.scored_through >= as_of:
@@ -65,7 +77,7 @@ def score_remaining_events(context: ProjectContext, as_of: datetime) -> Remainin
     try:
         return RemainingEvents(score_due(context, as_of), answered=True)
     except EndpointError as error:
-        text = f"what was due before the next version's data were snapped stays without an answer: {error}"
+        text = f"events due before the next version's data were taken have no prediction: {error}"
         return RemainingEvents(text, answered=False)
 
 

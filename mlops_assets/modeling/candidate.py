@@ -16,6 +16,7 @@ from mlops_assets.evaluation.metrics import Predicted
 from mlops_assets.evaluation.splits import Fold, three_frames
 from mlops_assets.evaluation.training_data import Target, TrainingData
 from mlops_assets.prediction.features import FeatureDefinitions, FeatureMatrix, to_frame
+from mlops_assets.prediction.mojo import most_probable
 from mlops_assets.spec import ProjectSpec
 
 if TYPE_CHECKING:
@@ -147,7 +148,7 @@ def _predict(spec: ProjectSpec, fitted: Fitted, rows: pd.DataFrame) -> Predicted
     found = fitted.predict(rows)
     if isinstance(found, pd.DataFrame):
         shares = found[spec.classes].to_numpy(dtype=np.float64)
-        return Predicted(np.array(spec.classes, dtype=object)[np.argmax(shares, axis=1)], shares)
+        return Predicted(most_probable(dict(zip(spec.classes, shares.T, strict=True))), shares)
     return Predicted(np.asarray(found, dtype=np.float64))
 
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import tempfile
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
@@ -16,6 +15,7 @@ import pandas as pd
 from mlops_assets.context import CHALLENGER, ProjectContext, RunArtifacts, Snapshot
 from mlops_assets.errors import NotReady, Refused
 from mlops_assets.evaluation.evaluator import Evaluation
+from mlops_assets.evaluation.result import EvaluationResult
 from mlops_assets.ledger.facts import GateVerdict, VersionTrained
 from mlops_assets.modeling.candidate import Candidate, train_candidate
 from mlops_assets.modeling.comparison import ComparedVersion, evaluate
@@ -210,12 +210,10 @@ class TrainingRun:
                 "which the YAML no longer declares so."
             )
             evaluation = replace(evaluation, reasons=[*evaluation.reasons, text])
-        result = {
-            "version": version.version,
-            "champion": None if champion is None else champion.version,
-            "judgement": asdict(evaluation),
-        }
-        self.artifacts.put(EVALUATION, json.dumps(result))
+        result = EvaluationResult(
+            version=version.version, champion=None if champion is None else champion.version, evaluation=evaluation
+        )
+        self.artifacts.put(EVALUATION, result.to_json())
         return evaluation, shown
 
     def own_version(self) -> VersionTrained | None:

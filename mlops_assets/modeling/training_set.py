@@ -18,7 +18,7 @@ from mlops_assets.prediction.features import FeatureDefinitions, FeatureMatrix, 
 from mlops_assets.prediction.inputs import Inputs, InputSchema, from_records
 from mlops_assets.prediction.records import EPOCH
 from mlops_assets.spec import ProjectSpec
-from mlops_assets.timeline import Timeline, event_id
+from mlops_assets.timeline import Timeline, event_ids
 
 ReadPredictions = Callable[[datetime, datetime], pd.DataFrame]
 """Reads the logged predictions for events with start <= event time < end, of champions and shadows: frame (event_id,
@@ -62,11 +62,7 @@ def read_holdout(
     """
     rows = np.flatnonzero(training_data.split.holdout)
     chosen = dataset.iloc[rows]
-    entities = chosen["entity"] if "entity" in chosen else [None] * len(chosen)
-    ids = [
-        event_id(timeline.project, entity, time.to_pydatetime())
-        for time, entity in zip(chosen["event_time"], entities, strict=True)
-    ]
+    ids = event_ids(timeline.project, chosen)
     if read_predictions is None:
         return Holdout(rows, ids, training_data.inputs.take(rows), False, pd.DataFrame())
     logged = read_predictions(*_span(chosen["event_time"]))

@@ -41,8 +41,8 @@ from mlops_assets.resources.scoring.config import (
     RUNNING,
     ClientToken,
     ModelRef,
-    ProcessRecord,
     ServiceConfig,
+    ServiceProcess,
     fingerprint,
     scorer_token,
 )
@@ -292,7 +292,7 @@ def _bind(config: ServiceConfig) -> socket.socket:
 
 def _record(config: ServiceConfig, listener: socket.socket) -> None:
     process = psutil.Process()
-    record = ProcessRecord(
+    record = ServiceProcess(
         pid=process.pid,
         started=process.create_time(),
         host=config.host,

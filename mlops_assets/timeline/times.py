@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 Times = npt.NDArray[np.datetime64]
 """UTC times, dtype ``datetime64[ns]``."""
@@ -38,3 +42,17 @@ def parse(text: str) -> datetime:
 def event_id(project: str, entity: str | None, event_time: datetime) -> str:
     """Return the id of an event. It depends on project, entity and event time only."""
     return hashlib.sha256("\x1f".join([project, entity or "", iso(event_time)]).encode()).hexdigest()[:24]
+
+
+def event_ids(project: str, events: pd.DataFrame) -> list[str]:
+    """Return the id of each row's event.
+
+    Args:
+        project: name of the project.
+        events: rows with `event_time` (with a zone), and `entity` if the project has several series.
+    """
+    entities = events["entity"] if "entity" in events else [None] * len(events)
+    return [
+        event_id(project, entity, stamp.to_pydatetime())
+        for entity, stamp in zip(entities, events["event_time"], strict=True)
+    ]

@@ -23,10 +23,11 @@ from typing import TYPE_CHECKING, Any
 
 import psutil
 import tenacity
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import ValidationError
 
 from mlops_assets.errors import TrainingError
 from mlops_assets.files import write_text
+from mlops_assets.resources.runtime.processes import ProcessIdentity, end
 
 if TYPE_CHECKING:
     from h2o.backend import H2OConnection
@@ -35,9 +36,6 @@ START_WITHIN = 90.0
 """Seconds within which a JVM must answer after its start. An idle machine needs 3 to 4."""
 END_WITHIN = 10.0
 """Seconds from SIGTERM until the JVM is killed."""
-SAME_START = 2.0
-"""Seconds by which two readings of a process's start may differ: the kernel gives it relative to a boot time that the
-clock's corrections move."""
 POLL_INTERVAL = 0.02
 """Seconds between two checks whether a job of H2O has ended."""
 USER = "mlops"
@@ -46,16 +44,11 @@ IN_USE = threading.Lock()
 """Held while a cluster runs: the h2o package has one connection per Python process."""
 
 
-class JVMRecord(BaseModel):
+class JVMRecord(ProcessIdentity):
     """Content of `<state>/pids/h2o-<pid>.json`: it identifies the JVM and the process that needs it."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     kind: str = "h2o"
     project: str
-    pid: int
-    started: float
-    """Start time of the JVM, in seconds since the epoch. A process with a reused pid has another start time."""
     parent: int
     parent_started: float
     folder: str
@@ -145,11 +138,11 @@ def end_orphans(pids: Path) -> list[int]:
             log.warning(f"{path} is not a valid record and is removed; its JVM, if there is one, may still run")
             path.unlink(missing_ok=True)
             continue
-        if _process(record.parent, record.parent_started) is not None:
+        if ProcessIdentity(pid=record.parent, started=record.parent_started).find() is not None:
             continue
-        orphan = _process(record.pid, record.started)
+        orphan = record.find()
         if orphan is not None:
-            _end(orphan)
+            end(orphan, END_WITHIN)
             ended.append(record.pid)
         if Path(record.folder).exists():
             shutil.rmtree(record.folder, ignore_errors=True)  # another process may remove it at the same time
@@ -200,13 +193,13 @@ class _JVM:
         return [*java, *net, *login, *files, "-nthreads", str(os.cpu_count() or 1)]
 
     def record(self) -> JVMRecord:
-        parent = psutil.Process()
+        parent = ProcessIdentity.own()
         return JVMRecord(
             project=self.project,
             pid=self.process.pid,
             started=self.process.create_time(),
             parent=parent.pid,
-            parent_started=parent.create_time(),
+            parent_started=parent.started,
             folder=str(self.folder),
         )
 
@@ -252,7 +245,7 @@ class _JVM:
         return " | ".join(line.strip() for line in lines[-8:] if line.strip()) or "nothing"
 
     def end(self) -> None:
-        _end(self.process)
+        end(self.process, END_WITHIN)
 
 
 class _NotYetError(Exception):
@@ -305,23 +298,3 @@ def _without_proxies() -> Iterator[None]:
         yield
     finally:
         os.environ.update(proxies)
-
-
-def _process(pid: int, started: float) -> psutil.Process | None:
-    """The process with that pid and start, or None if it is gone."""
-    try:
-        process = psutil.Process(pid)
-        same = abs(process.create_time() - started) < SAME_START
-        return process if same and process.status() != psutil.STATUS_ZOMBIE else None
-    except psutil.NoSuchProcess:
-        return None
-
-
-def _end(process: psutil.Process) -> None:
-    with contextlib.suppress(psutil.NoSuchProcess):
-        process.terminate()
-    try:
-        process.wait(END_WITHIN)
-    except psutil.TimeoutExpired:
-        process.kill()
-        process.wait(END_WITHIN)

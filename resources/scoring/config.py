@@ -1,7 +1,7 @@
-"""What a scoring service is started with, and the files it shares with those who talk to it.
+"""The configuration of a scoring service, and the files that it shares with its clients.
 
-All lie in `<state>/<project>/endpoint/`: `config.json` (written by who starts it), `process.json` (written by the
-service once it listens), `token` (whoever comes first), `service.log`.
+All of them are in `<state>/<project>/endpoint/`: `config.json` (written before the service starts), `process.json`
+(written by the service when it listens), `token` (written by whoever needs it first) and `service.log`.
 """
 
 from __future__ import annotations
@@ -17,12 +17,13 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict
 
 from mlops_assets.errors import EndpointError
+from mlops_assets.resources.runtime.processes import ProcessIdentity
 from mlops_assets.spec.project import ProjectSpec
 
 TOKEN_VARIABLE = "MLOPS_ASSETS_CLIENT_TOKEN"
-"""Environment variable of the service that holds the token clients must show."""
-LOOK_AT_TOKEN_EVERY = 1.0
-"""Seconds between two looks whether the file of the clients' token has changed."""
+"""Environment variable of the service with the token that clients must send."""
+CHECK_TOKEN_EVERY = 1.0
+"""Seconds between two checks whether the file of the clients' token has changed."""
 CONFIG, PROCESS, TOKEN, LOG, STARTING, RUNNING, PROMOTING = (
     "config.json",
     "process.json",
@@ -37,7 +38,7 @@ log = logging.getLogger("mlops_assets.endpoint")
 
 
 class ModelRef(BaseModel):
-    """A model version and where its bundle lies."""
+    """A model version and the folder of its bundle."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -46,41 +47,42 @@ class ModelRef(BaseModel):
 
 
 class ServiceConfig(BaseModel):
-    """One scoring service."""
+    """What a scoring service is started with."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
     spec: ProjectSpec
     state: Path
-    """The state folder; the project's part of it is `<state>/<project>/`."""
+    """The folder with a folder of local state per project."""
     serve: ModelRef | None = None
-    """What it serves from the start; None: it answers 503 until a version is loaded and switched to."""
+    """The version that serves from the start. With None the service responds 503 until a version is switched to."""
     shadow: ModelRef | None = None
+    """The version that predicts in the shadow from the start; None: no version."""
     host: str = "127.0.0.1"
     port: int = 0
-    """Wished for; when it is taken, or 0, a free one."""
+    """The preferred port. A free one is used when it is taken, or 0."""
     client_token_file: Path | None = None
-    """Holds the token that clients must show; without it, and without the environment variable, none is asked for."""
+    """File with the token that clients must send. Without it, and without the environment variable, none is required."""
     max_body_mb: float = 32.0
 
     @property
     def folder(self) -> Path:
-        """Where the service and its clients share files."""
+        """The folder of the files that the service and its clients share."""
         return endpoint_folder(self.state, self.spec.name)
 
     def client_token(self) -> str | None:
-        """The token that clients must show, from the environment or the file; None: none is asked for.
+        """Return the token that clients must send, from the environment or the file; None: none is required.
 
         Raises:
-            EndpointError: when the file is absent or empty: a service that was to be closed must not stand open.
+            EndpointError: the file is absent or empty. A service that was meant to be closed must not be open.
         """
         return os.environ.get(TOKEN_VARIABLE) or self.token_in_file()
 
     def token_in_file(self) -> str | None:
-        """The token in the file, if one is named.
+        """Return the token in the file; None when no file is named.
 
         Raises:
-            EndpointError: when it is absent or empty.
+            EndpointError: the file is absent or empty.
         """
         path = self.client_token_file
         if path is None:
@@ -88,50 +90,53 @@ class ServiceConfig(BaseModel):
         token = path.read_text().strip() if path.is_file() else ""
         if not token:
             raise EndpointError(
-                self.spec.name, f"client token file {path}", "it is absent or empty", "write the token into it"
+                self.spec.name,
+                f"client token file {path}",
+                "the file is absent or empty",
+                "write the token into the file",
             )
         return token
 
 
 class ClientToken:
-    """The token that clients must show, as it is now: a file's is read anew once the file has changed.
+    """The token that clients must send, kept up to date: the file is read again after it has changed.
 
     Args:
-        config: names the file, if there is one; the environment variable goes before it.
+        config: names the file. The environment variable has precedence.
 
     Raises:
-        EndpointError: when the file is absent or empty at the start.
+        EndpointError: the file is absent or empty when the service starts.
     """
 
     def __init__(self, config: ServiceConfig) -> None:
         self.config = config
-        self._state = self._file_state()
+        self._file_state = self._read_file_state()
         self._token = config.client_token()
-        self._look_again = time.monotonic() + LOOK_AT_TOKEN_EVERY
+        self._next_check = time.monotonic() + CHECK_TOKEN_EVERY
 
     @property
     def value(self) -> str | None:
-        """The token; None: none is asked for."""
-        if self.config.client_token_file is not None and time.monotonic() >= self._look_again:
-            self._look_again = time.monotonic() + LOOK_AT_TOKEN_EVERY
-            self._reread()
+        """The token; None: none is required."""
+        if self.config.client_token_file is not None and time.monotonic() >= self._next_check:
+            self._next_check = time.monotonic() + CHECK_TOKEN_EVERY
+            self._read_again_if_changed()
         return self._token
 
-    def _reread(self) -> None:
-        state = self._file_state()
-        if state == self._state:
+    def _read_again_if_changed(self) -> None:
+        state = self._read_file_state()
+        if state == self._file_state:
             return
         try:
             self._token = self.config.client_token()
         except (EndpointError, OSError) as error:
-            # it may be in the middle of being replaced; the service neither opens nor forgets its clients meanwhile
-            log.warning(f"the clients' token stays what it was: {error}")
+            # the file may be in the middle of a replacement; until then the service keeps the old token
+            log.warning(f"the clients' token was not changed: {error}")
             return
-        self._state = state
-        log.info("the clients' token was read anew")
+        self._file_state = state
+        log.info("the clients' token was read again")
 
-    def _file_state(self) -> tuple[int, int, int] | None:
-        """What differs after a file was written or replaced; None while it is not there."""
+    def _read_file_state(self) -> tuple[int, int, int] | None:
+        """Return modification time, inode and size of the file; None when it does not exist."""
         path = self.config.client_token_file
         if path is None or not path.exists():
             return None
@@ -139,56 +144,54 @@ class ClientToken:
         return found.st_mtime_ns, found.st_ino, found.st_size
 
 
-class ProcessRecord(BaseModel):
-    """`process.json`: enough to know the service's process again, and to talk to it."""
+class ServiceProcess(ProcessIdentity):
+    """The content of `process.json`: the service's process, and its address."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
-
-    pid: int
-    started: float
-    """Start of the process, seconds since the epoch; a reused pid has another one."""
     host: str
     port: int
     settings: str
-    """`fingerprint` of the configuration it runs with."""
+    """`fingerprint` of the configuration that it runs with."""
 
     @property
     def url(self) -> str:
-        """Where it can be asked from this machine."""
+        """The service's address on this machine."""
         host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.host, self.host)
         return f"http://[{host}]:{self.port}" if ":" in host else f"http://{host}:{self.port}"
 
 
 def fingerprint(config: ServiceConfig) -> str:
-    """What tells settings from others, apart from what changes while a service runs: versions, port, clients' token."""
+    """Return a digest of the settings that need a restart when they change.
+
+    Versions, port and the clients' token do not: they change while a service runs.
+    """
     lasting = config.model_copy(update={"serve": None, "shadow": None, "port": 0})
     return hashlib.sha256(lasting.model_dump_json().encode()).hexdigest()[:16]
 
 
 def endpoint_folder(state: Path, project: str) -> Path:
-    """The folder of a project's service in the state folder."""
+    """Return the folder that a project's service shares with its clients."""
     return state / project / "endpoint"
 
 
 def scorer_token(folder: Path) -> str:
-    """The token of the scorer and of administration; made at the first asking, readable by its owner only.
+    """Return the token for the scorer and the admin API. The first call writes it, readable by the owner only.
 
     Raises:
-        EndpointError: when its file is empty.
+        EndpointError: its file is empty.
     """
     path = folder / TOKEN
     if not path.exists():
         folder.mkdir(parents=True, exist_ok=True)
-        shadow_for = folder / f".{TOKEN}.{os.getpid()}.{secrets.token_hex(4)}"
-        descriptor = os.open(shadow_for, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        temporary = folder / f".{TOKEN}.{os.getpid()}.{secrets.token_hex(4)}"
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(descriptor, "w") as file:
             file.write(secrets.token_urlsafe(32))
-        # a link appears whole, and fails if another process was first: then its token is the one that counts
+        # unlike a renaming, a link fails when another process was first: then that process's token is valid
         with contextlib.suppress(FileExistsError):
-            os.link(shadow_for, path)
-        shadow_for.unlink()
+            os.link(temporary, path)
+        temporary.unlink()
     token = path.read_text()
     if not token:
-        # anybody could send nothing
-        raise EndpointError(folder.parent.name, str(path), "the file is empty", "remove it, and start the service anew")
+        # otherwise an empty header would be the right token
+        raise EndpointError(folder.parent.name, str(path), "the file is empty", "remove it and restart the service")
     return token

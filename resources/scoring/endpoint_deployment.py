@@ -1,9 +1,9 @@
-"""A project's scoring service as a Deployment of the Kubernetes cluster. Knows no Dagster.
+"""A project's scoring service as a Deployment in the Kubernetes cluster.
 
-The manifests come from outside (the Helm chart), with images, secrets and volumes; here they are given the project's
-name, its resources and a digest of its settings, and applied by server-side apply: what somebody else changed or
-deleted is put right.
-The service finds out by itself what it serves (`mlops-assets serve endpoint`); promotions talk to the pod that runs.
+The manifests come from outside (the Helm chart), with images, secrets and volumes. This module fills in the project's
+name, its resources and a digest of its settings, and applies them by server-side apply, which also undoes changes and
+deletions by others.
+A pod asks the ledger which versions it serves (`mlops-assets serve endpoint`); promotions call the pod that runs.
 """
 
 from __future__ import annotations
@@ -19,30 +19,31 @@ import yaml
 from mlops_assets.errors import EndpointError
 from mlops_assets.resources.compute.kubernetes import Cluster, Object
 from mlops_assets.resources.scoring.config import ModelRef, ServiceConfig, fingerprint
-from mlops_assets.resources.scoring.service import START_WITHIN, ScoringService
+from mlops_assets.resources.scoring.endpoint import START_WITHIN, Endpoint
 from mlops_assets.spec.project import ProjectSpec
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-LOOK_EVERY = 0.5
+CHECK_EVERY = 0.5
+"""Seconds between two checks whether the pods are ready."""
 SETTINGS = "mlops-assets/settings"
-"""Annotation of the pods: the digest of their settings. A change of the project's YAML replaces them."""
+"""Annotation of the pods: the digest of their settings. When the project's YAML changes, the pods are replaced."""
 
 
-class EndpointDeployment(ScoringService):
+class EndpointDeployment(Endpoint):
     """The scoring service of a project in the cluster.
 
     Args:
         spec: the project.
-        state: the state folder, a volume that the pods share.
-        manifest: a YAML file with a Deployment and a Service, in which `${project}` and `${name}` stand for the
-            project: its name, and its name as Kubernetes takes names.
-        client_token_file: holds the token that clients must show; None: none is asked for.
+        state: the folder with a folder of local state per project, on a volume that the pods share.
+        manifest: a YAML file with a Deployment and a Service, in which `${project}` stands for the project's name, and
+            `${name}` for that name in the form that Kubernetes accepts.
+        client_token_file: file with the token that clients must send; None: none is required.
         cluster: the cluster; None: the one that this process runs in.
 
     Raises:
-        EndpointError: when the file does not hold one Deployment and one Service.
+        EndpointError: the file does not hold one Deployment and one Service.
     """
 
     def __init__(
@@ -60,13 +61,13 @@ class EndpointDeployment(ScoringService):
 
     @cached_property
     def cluster(self) -> Cluster:
-        """The cluster's API."""
+        """The API of the cluster."""
         return self._given_cluster or Cluster.around()
 
     def _rendered(self) -> tuple[Object, Object]:
         if not self.manifest.is_file():
             raise self._error(
-                f"manifest {self.manifest}", "there is no such file", "look at MLOPS_ASSETS_ENDPOINT_MANIFEST"
+                f"manifest {self.manifest}", "the file does not exist", "correct MLOPS_ASSETS_ENDPOINT_MANIFEST"
             )
         names = {"project": self.project, "name": self.project.replace("_", "-")}
         text = Template(self.manifest.read_text()).safe_substitute(names)
@@ -75,7 +76,7 @@ class EndpointDeployment(ScoringService):
             raise self._error(
                 f"manifest {self.manifest}",
                 f"a Deployment and a Service were expected, not {', '.join(sorted(found)) or 'nothing'}",
-                "look at MLOPS_ASSETS_ENDPOINT_MANIFEST",
+                "correct MLOPS_ASSETS_ENDPOINT_MANIFEST",
             )
         pod = found["Deployment"]["spec"]["template"]
         pod.setdefault("metadata", {}).setdefault("annotations", {})[SETTINGS] = self._settings()
@@ -89,7 +90,7 @@ class EndpointDeployment(ScoringService):
 
     @property
     def url(self) -> str | None:
-        """Its Service's address; None while no pod is ready."""
+        """The address of the Kubernetes Service; None while no pod is ready."""
         found = self.cluster.find(self.deployment)
         if found is None or not found.get("status", {}).get("readyReplicas"):
             return None
@@ -101,15 +102,21 @@ class EndpointDeployment(ScoringService):
 
     @property
     def log_place(self) -> str:
-        """The command that shows its log."""
+        """The command that shows the log."""
         return f"kubectl logs deployment/{self.deployment['metadata']['name']} -n {self.cluster.namespace}"
 
-    def ensure_running(
+    def start(
         self, serve: ModelRef | None = None, shadow: ModelRef | None = None, within: float = START_WITHIN
     ) -> None:
-        """As `ScoringService.ensure_running`; Deployment and Service are brought to what the manifest says.
+        """Apply Deployment and Service, and return when all pods are ready and the service responds.
 
-        What `serve` and `shadow` name is what the pod finds in the ledger too.
+        Args:
+            serve: not used: the pod asks the ledger which version serves.
+            shadow: not used, for the same reason.
+            within: seconds to wait at most.
+
+        Raises:
+            EndpointError: the pods are not ready in time.
         """
         deadline = time.monotonic() + within
         for wanted in (self.service, self.deployment):
@@ -117,24 +124,24 @@ class EndpointDeployment(ScoringService):
         found: Mapping[str, Any] | None = None
         while time.monotonic() < deadline:
             found = self.cluster.find(self.deployment)
-            if found is not None and rolled_out(found) and self._answers(self._address()):
+            if found is not None and rolled_out(found) and self._responds(self._address()):
                 return
-            time.sleep(LOOK_EVERY)
+            time.sleep(CHECK_EVERY)
         raise self._not_ready(found)
 
     def _not_ready(self, found: Mapping[str, Any] | None) -> EndpointError:
         name = self.deployment["metadata"]["name"]
         if found is None:
-            return self._error(f"deployment {name}", "somebody deletes it", "look who does, and run this again")
+            return self._error(f"deployment {name}", "it was deleted", "find out who deletes it, and run this again")
         why = self.cluster.trouble(self.deployment["spec"]["selector"]["matchLabels"])
         return self._error(
             f"deployment {name}",
             f"it is not ready in time: {why}",
-            f"see {self.log_place}, mend it and run this again",
+            f"see {self.log_place}, fix it and run this again",
         )
 
     def stop(self) -> bool:
-        """As `ScoringService.stop`: the Deployment is deleted, the Service stays and names nobody."""
+        """Delete the Deployment; the Kubernetes Service stays, without pods. Return whether there was a Deployment."""
         there = self.cluster.find(self.deployment) is not None
         if there:
             self.cluster.delete(self.deployment)
@@ -142,7 +149,7 @@ class EndpointDeployment(ScoringService):
 
 
 def rolled_out(deployment: Mapping[str, Any]) -> bool:
-    """Whether all pods of a Deployment are of its newest generation, and ready."""
+    """Return whether all pods of a Deployment are of its newest generation, and ready."""
     status, wanted = deployment.get("status", {}), deployment["spec"].get("replicas", 1)
     seen = status.get("observedGeneration", 0) >= deployment["metadata"]["generation"]
     counts = (status.get(name, 0) for name in ("updatedReplicas", "readyReplicas", "replicas"))

@@ -245,7 +245,7 @@ def test_rollback_restores_the_previous_champion_and_the_policy_keeps_it(
 
 def test_down_ends_recorded_processes_only_even_with_invalid_yaml(command: Any, asked: Path, repository: Path) -> None:
     with running_harness(asked) as harness:
-        endpoint = harness.context.endpoint.service
+        endpoint = harness.context.endpoint
         assert isinstance(endpoint, EndpointProcess)
         service = endpoint.record()
         assert service is not None

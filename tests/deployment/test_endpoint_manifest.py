@@ -65,7 +65,7 @@ def test_pods_are_replaced_when_the_projects_yaml_changes_and_only_then(tmp_path
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        (None, "there is no such file"),
+        (None, "the file does not exist"),
         ("", "a Deployment and a Service were expected, not nothing"),
         ("kind: Service\nmetadata: {name: a}", "a Deployment and a Service were expected, not Service"),
     ],

@@ -29,12 +29,11 @@ from mlops_assets.resources.scoring.config import (
     PROCESS,
     RUNNING,
     ModelRef,
-    ProcessRecord,
     ServiceConfig,
+    ServiceProcess,
     fingerprint,
 )
-from mlops_assets.resources.scoring.endpoint_process import EndpointProcess
-from mlops_assets.resources.scoring.service_process import CHILDREN
+from mlops_assets.resources.scoring.endpoint_process import CHILDREN, EndpointProcess
 from mlops_assets.resources.telemetry.prediction_log import PredictionLog, telemetry_path
 from mlops_assets.timeline import Timeline, parse
 
@@ -57,7 +56,7 @@ def endpoint(rentals: dict[int, Version], tmp_path: Path) -> Iterator[MakeEndpoi
 def score(handle: EndpointProcess, version: Version, rows: slice) -> list[dict[str, Any]]:
     records = version.records[rows]
     due = [Timeline(version.spec).due(parse(record["event_time"])) for record in records]
-    return handle.invoke(records, due, due)
+    return handle.invoke(records, due, due[0])
 
 
 def test_an_answer_that_is_not_the_services_own_is_an_error_that_names_where_its_log_is(
@@ -84,9 +83,9 @@ def test_a_life_of_a_service(rentals: dict[int, Version], endpoint: MakeEndpoint
         score(handle, version, slice(1))
 
     # started with a model, it serves from its first answer on; asked again, it is left alone
-    first = handle.ensure_running(serve=ref(version, 1))
+    first = handle.start(serve=ref(version, 1))
     assert handle.serving() == 1
-    assert endpoint().ensure_running() == first
+    assert endpoint().start() == first
     assert handle.url == first.url == f"http://127.0.0.1:{first.port}"
     assert os.getsid(first.pid) != os.getsid(os.getpid())
 
@@ -95,11 +94,11 @@ def test_a_life_of_a_service(rentals: dict[int, Version], endpoint: MakeEndpoint
     assert [answer["model_version"] for answer in answers] == [1, 1, 1]
     assert score(handle, version, slice(1)) == [{**answers[0], "stored": True}]
     with pytest.raises(InputError, match="temp"):
-        handle.invoke([{**version.records[5], "temp": "warm"}], [version.as_of], [version.as_of])
+        handle.invoke([{**version.records[5], "temp": "warm"}], [version.as_of], version.as_of)
     before = version.as_of - timedelta(hours=1)
     early = {**version.records[0], "event_time": (before + timedelta(hours=24)).isoformat()}
     with pytest.raises(Refused, match="version 1 was trained as of"):
-        handle.invoke([early], [before], [before])
+        handle.invoke([early], [before], before)
 
     # as anybody would: answered, and no event's answer
     assert handle.ask(version.records[10:11])[0]["model_version"] == 1
@@ -119,13 +118,14 @@ def test_a_life_of_a_service(rentals: dict[int, Version], endpoint: MakeEndpoint
     assert handle.drain() == 0
     status = handle.status()
     assert status is not None
-    assert (status["shadow"]["version"], status["shadow_backlog"]) == (1, 0)
+    assert status.shadow is not None
+    assert (status.shadow.version, status.shadow_backlog) == (1, 0)
     handle.shadow(None, None)
 
     # the end, and the next start at the same address
     assert handle.stop() is True
     assert not psutil.pid_exists(first.pid) or psutil.Process(first.pid).status() == psutil.STATUS_ZOMBIE
-    second = handle.ensure_running()
+    second = handle.start()
     assert (second.port, second.pid) != (first.port, first.pid)
     assert second.port == first.port
     assert handle.serving() is None
@@ -138,7 +138,7 @@ def test_a_life_of_a_service(rentals: dict[int, Version], endpoint: MakeEndpoint
 
 def _ensure(spec: Any, state: Path, found: Any) -> None:
     with EndpointProcess(spec, state) as handle:
-        found.put(handle.ensure_running().pid)
+        found.put(handle.start().pid)
 
 
 def test_two_that_ensure_at_once_start_one(rentals: dict[int, Version], endpoint: MakeEndpoint, tmp_path: Path) -> None:
@@ -159,7 +159,7 @@ def test_two_that_ensure_at_once_start_one(rentals: dict[int, Version], endpoint
     os.kill(running.pid, signal.SIGKILL)
     psutil.wait_procs([psutil.Process(running.pid)], timeout=5)
     assert handle.record() is None
-    restarted = handle.ensure_running(serve=ref(rentals[1], 1), shadow=ref(rentals[2], 2))
+    restarted = handle.start(serve=ref(rentals[1], 1), shadow=ref(rentals[2], 2))
     assert restarted.pid != running.pid
 
     # told to end, it first finishes: the request in flight, and the shadow's backlog
@@ -180,11 +180,11 @@ def test_two_that_ensure_at_once_start_one(rentals: dict[int, Version], endpoint
 def test_a_service_of_other_settings_is_replaced(
     rentals: dict[int, Version], endpoint: MakeEndpoint, tmp_path: Path
 ) -> None:
-    first = endpoint().ensure_running()
+    first = endpoint().start()
     with EndpointProcess(rentals_spec(serving={"every": "2h"}), tmp_path) as changed:
-        second = changed.ensure_running()
+        second = changed.start()
         assert second.pid != first.pid
-        assert changed.ensure_running() == second
+        assert changed.start() == second
         changed.stop()
     assert endpoint().record() is None
 
@@ -209,7 +209,7 @@ def test_a_service_that_dies_at_its_start_is_reported_with_the_end_of_its_log(
 ) -> None:
     handle = endpoint()
     with pytest.raises(EndpointError, match=r"(?s)ended with status 1.*manifest\.json") as caught:
-        handle.ensure_running(serve=ModelRef(version=1, folder=tmp_path / "nowhere"))
+        handle.start(serve=ModelRef(version=1, folder=tmp_path / "nowhere"))
     assert str(tmp_path / "rentals" / "endpoint" / LOG) in caught.value.remedy
     assert handle.record() is None
 
@@ -224,7 +224,7 @@ def test_only_the_recorded_process_is_ended(endpoint: MakeEndpoint, tmp_path: Pa
         assert stranger.stdout is not None and stranger.stdout.readline() == b"here\n"
         started = psutil.Process(stranger.pid).create_time()
         path = tmp_path / "rentals" / "endpoint" / PROCESS
-        record = ProcessRecord(pid=stranger.pid, started=started - 100, host="127.0.0.1", port=1, settings="")
+        record = ServiceProcess(pid=stranger.pid, started=started - 100, host="127.0.0.1", port=1, settings="")
         write_text(path, record.model_dump_json())
         assert handle.record() is None
         assert handle.stop() is False
@@ -243,7 +243,7 @@ def test_a_record_that_says_nothing_is_an_error_that_names_the_file(endpoint: Ma
     write_text(path, "{}")
     handle = endpoint()
     with pytest.raises(EndpointError, match=PROCESS):
-        handle.ensure_running()
+        handle.start()
     path.unlink()
 
 
@@ -253,9 +253,9 @@ def test_a_service_that_hangs_is_reported_in_time_and_ended(endpoint: MakeEndpoi
     before = set(CHILDREN)
     with (
         FileLock(handle.folder / RUNNING),  # a predecessor that does not end
-        pytest.raises(EndpointError, match="does not answer in time"),
+        pytest.raises(EndpointError, match="does not respond in time"),
     ):
-        handle.ensure_running(within=2)
+        handle.start(within=2)
     assert set(CHILDREN) == before
     assert handle.record() is None
 
@@ -289,9 +289,9 @@ def test_the_error_of_a_service_that_does_not_answer_names_its_log(
     endpoint: MakeEndpoint, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     handle = endpoint()
-    record = ProcessRecord(pid=os.getpid(), started=0, host="127.0.0.1", port=9, settings="")
+    record = ServiceProcess(pid=os.getpid(), started=0, host="127.0.0.1", port=9, settings="")
     monkeypatch.setattr(handle, "record", lambda: record)
-    with pytest.raises(EndpointError, match="no answer: ConnectError") as caught:
+    with pytest.raises(EndpointError, match="no response: ConnectError") as caught:
         handle.status()
     assert LOG in caught.value.remedy
     monkeypatch.undo()

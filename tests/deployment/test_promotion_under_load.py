@@ -45,7 +45,7 @@ def test_promotions_under_constant_load_fail_no_request(rentals: dict[int, Versi
     with EndpointProcess(rentals[1].spec, tmp_path) as handle:
         # a version may answer from the moment its switch is asked for until the next switch is done
         deployment_periods = [(1, time.monotonic(), float("inf"))]
-        url = handle.ensure_running(serve=ref(rentals[1], 1)).url
+        url = handle.start(serve=ref(rentals[1], 1)).url
         ended = threading.Event()
         clients = [Asking(url, record, ended) for record in rentals[1].records[:CLIENTS]]
         threads = [threading.Thread(target=client.run) for client in clients]
@@ -78,4 +78,4 @@ def test_promotions_under_constant_load_fail_no_request(rentals: dict[int, Versi
     assert wrong == []
     assert {version for *_, version in answers} >= {1, PROMOTIONS + 1}
     assert status is not None
-    assert status["models_in_memory"] == 1
+    assert status.models_in_memory == 1

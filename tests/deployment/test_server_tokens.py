@@ -46,7 +46,7 @@ def test_a_service_that_was_to_be_closed_does_not_stand_open(
 def test_a_clients_token_is_exchanged_without_a_restart(
     rentals: dict[int, Version], start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("mlops_assets.resources.scoring.config.LOOK_AT_TOKEN_EVERY", 0.05)
+    monkeypatch.setattr("mlops_assets.resources.scoring.config.CHECK_TOKEN_EVERY", 0.05)
     secret, shadow_for = tmp_path / "secret", tmp_path / "beside"
     secret.write_text("first")
     client, records = start(rentals[1], client_token_file=secret), rentals[1].records[:1]

@@ -29,7 +29,7 @@ EVER = parse("2000-01-01T00:00:00Z"), parse("2100-01-01T00:00:00Z")
 @pytest.fixture
 def service(rentals: dict[int, Version], tmp_path: Path) -> Iterator[EndpointProcess]:
     with EndpointProcess(rentals[1].spec, tmp_path) as handle:
-        handle.ensure_running(serve=ref(rentals[1], 1), shadow=ref(rentals[2], 2))
+        handle.start(serve=ref(rentals[1], 1), shadow=ref(rentals[2], 2))
         yield handle
         handle.stop()
 
@@ -126,7 +126,7 @@ def test_work_that_takes_longer_than_the_grace_does_not_hold_up_the_end(
     left = [answer for answer in answers if not answer.is_success]
     assert {(answer.status_code, answer.json()["error"]["field"]) for answer in left} == {(503, "service")}
     assert logged(tmp_path) == {}
-    assert service.ensure_running(serve=ref(rentals[1], 1)).pid
+    assert service.start(serve=ref(rentals[1], 1)).pid
 
 
 def test_a_service_without_work_ends_at_once(service: EndpointProcess) -> None:

@@ -32,7 +32,7 @@ def harness(states: States, tmp_path: Path) -> Iterator[Harness]:
 
 def kill(harness: Harness) -> int:
     """End the service as the kernel would when memory runs out."""
-    record = harness.context.endpoint.service.record()
+    record = harness.context.endpoint.record()
     assert record is not None
     process = psutil.Process(record.pid)
     process.kill()
@@ -65,7 +65,7 @@ def test_an_endpoint_that_was_killed_is_healed_and_answers_go_on(harness: Harnes
     assert request.tags["fault"] == "it does not run"
     harness.carry_out(request)
 
-    record = harness.context.endpoint.service.record()
+    record = harness.context.endpoint.record()
     assert record is not None and record.pid != pid and record.url == url  # clients keep the address
     run_until_only_retraining_is_left(harness)
     assert account(harness) == (49, 49, 0)

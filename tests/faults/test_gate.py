@@ -39,8 +39,13 @@ def test_a_version_that_does_not_answer_as_trained_is_rejected_and_nothing_chang
 
         assert [(v.version, v.verdict) for v in view.verdicts if v.run_id == RUN] == [(2, "REJECT")]
         assert [step.version for step in view.of(PromotionStep)] == [1, 1]
-        status = context.endpoint.service.status()
-        assert status is not None and status["champion"]["version"] == 1 and status["standby"] is None
+        status = context.endpoint.status()
+        assert (
+            status is not None
+            and status.champion is not None
+            and status.champion.version == 1
+            and status.standby is None
+        )
         assert context.registry.alias("champion") == 1
         # Judged all the same: the evidence is consumed and the cooldown has begun.
         assert view.open_retrain is None and view.cooldown_from == context.now()

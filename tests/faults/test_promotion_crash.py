@@ -36,7 +36,7 @@ def always(*_: Any, **__: Any) -> bool:
 
 
 BEFORE_THE_LEDGER: dict[str, Arrow] = {
-    "the service was found running": (EndpointProcess, "ensure_running", always),
+    "the service was found running": (EndpointProcess, "start", always),
     "the standby answered its golden rows": (EndpointProcess, "load", always),
 }
 AFTER_THE_LEDGER: dict[str, Arrow] = {
@@ -107,8 +107,8 @@ def test_a_promotion_that_dies_before_the_ledger_knows_of_it_has_not_been(
 
         assert [deployment_period.version for deployment_period in view.deployment_periods] == [1]
         assert served_version(harness) == 1 and project_context.registry.alias("champion") == 1
-        status = project_context.endpoint.service.status()
-        assert status is not None and status["standby"] is None
+        status = project_context.endpoint.status()
+        assert status is not None and status.standby is None
         ends = [fact for fact in view.ended_trainings if fact.run_id == RUN]
         assert [(end.outcome, end.attempt, end.final) for end in ends] == [("FAILED", 1, False)]
         left = outstanding(project_context.timeline, view, project_context.now())

@@ -55,7 +55,7 @@ def test_no_log_no_answer_no_fact_and_no_metadata_shows_a_secret(harness: Harnes
     (tmp_path / "client-token").write_text("")
     assert not by_hand(harness, "endpoint").success, "without its token the service must not start"
 
-    secrets = {*SECRETS.values(), CLIENT, (harness.context.endpoint.service.folder / "token").read_text()}
+    secrets = {*SECRETS.values(), CLIENT, (harness.context.endpoint.folder / "token").read_text()}
     events = [record.event_log_entry for run in harness.instance.get_runs() for record in records(harness, run)]
     assert len(events) > 100
     shown |= {f"event {n}": f"{dg.serialize_value(event)} {event.user_message}" for n, event in enumerate(events)}

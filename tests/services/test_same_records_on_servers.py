@@ -157,9 +157,9 @@ def killed_before_request(play: Play, moment: datetime) -> Iterator[list[int]]:
 
 def kill_endpoint(play: Play) -> int:
     """End the service as the kernel would; the process that it was."""
-    service = play.context.endpoint.service
-    assert isinstance(service, EndpointProcess)
-    record = service.record()
+    endpoint = play.context.endpoint
+    assert isinstance(endpoint, EndpointProcess)
+    record = endpoint.record()
     assert record is not None
     process = psutil.Process(record.pid)
     process.kill()

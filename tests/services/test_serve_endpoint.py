@@ -163,7 +163,7 @@ def test_runs_recognize_the_service_of_their_project(
     """A run does not restart a service that has the same settings."""
     settings = with_mlflow(home, mlflow_url)
     path = configure(rentals[1].spec, settings, settings.host, 8080)
-    handle = ProjectResources(rentals[1].spec, settings).endpoint.service
+    handle = ProjectResources(rentals[1].spec, settings).endpoint
     assert isinstance(handle, EndpointProcess)
     with handle:
         assert handle.folder == path.parent
