@@ -225,7 +225,7 @@ def main() -> float:
             memory = sum(member.memory_info().rss for member in [process, *process.children(recursive=True)])
     assert status is not None
     (p50, p95), (stock50, stock95) = percentiles(ours), percentiles(theirs)
-    print(f"endpoint             p50 {p50:6.2f} ms   p95 {p95:6.2f} ms   {status['memory_mb']:6.0f} MB")
+    print(f"endpoint             p50 {p50:6.2f} ms   p95 {p95:6.2f} ms   {status.memory_mb:6.0f} MB")
     print(f"mlflow models serve  p50 {stock50:6.2f} ms   p95 {stock95:6.2f} ms   {memory / 2**20:6.0f} MB")
     print(f"a week's {len(week)} events in one request, synced to the disk: {batch * 1e3:.0f} ms")
     print(f"ratio at p50: {stock50 / p50:.2f} (goal: at least {GOAL:g}); at p95: {stock95 / p95:.2f}")

@@ -14,7 +14,7 @@ import pandas as pd
 
 from mlops_assets.ledger.facts import Scored
 from mlops_assets.ledger.view import LedgerView
-from mlops_assets.timeline import Timeline, event_id
+from mlops_assets.timeline import Timeline, event_ids
 
 
 @dataclass(frozen=True)
@@ -71,11 +71,12 @@ def due_events(timeline: Timeline, rows: pd.DataFrame, since: datetime | None, t
     dues = rows["event_time"] - timeline.horizon
     rows = rows[(dues >= pd.Timestamp(since)) & (dues <= pd.Timestamp(through))]
     entities = rows["entity"] if "entity" in rows else [None] * len(rows)
-    found = []
-    for stamp, entity in zip(rows["event_time"], entities, strict=True):
-        time = stamp.to_pydatetime().astimezone(UTC)
-        found.append(DueEvent(event_id(timeline.project, entity, time), entity, time, timeline.due(time)))
-    return found
+    times = [stamp.to_pydatetime().astimezone(UTC) for stamp in rows["event_time"]]
+    ids = event_ids(timeline.project, rows)
+    return [
+        DueEvent(identity, entity, time, timeline.due(time))
+        for identity, entity, time in zip(ids, entities, times, strict=True)
+    ]
 
 
 def account_of(

@@ -15,7 +15,7 @@ from harness import Harness
 
 from mlops_assets.deployment import scorer
 from mlops_assets.loop.outstanding import Retrain, Score, outstanding
-from mlops_assets.resources.scoring.config import ServiceConfig
+from mlops_assets.resources.scoring.config import ServiceConfig, ServiceProcess
 from mlops_assets.resources.scoring.endpoint_process import EndpointProcess
 from mlops_assets.sensors import work
 from mlops_assets.serving.app import _bind
@@ -30,10 +30,17 @@ def harness(states: States, tmp_path: Path) -> Iterator[Harness]:
         yield found
 
 
+def record_of(harness: Harness) -> ServiceProcess:
+    endpoint = harness.context.endpoint
+    assert isinstance(endpoint, EndpointProcess)
+    record = endpoint.record()
+    assert record is not None
+    return record
+
+
 def kill(harness: Harness) -> int:
     """End the service as the kernel would when memory runs out."""
-    record = harness.context.endpoint.record()
-    assert record is not None
+    record = record_of(harness)
     process = psutil.Process(record.pid)
     process.kill()
     # A child of the tests must be waited for, or it stays a zombie; a daemon's would be taken by init.
@@ -65,8 +72,8 @@ def test_an_endpoint_that_was_killed_is_healed_and_answers_go_on(harness: Harnes
     assert request.tags["fault"] == "it does not run"
     harness.carry_out(request)
 
-    record = harness.context.endpoint.record()
-    assert record is not None and record.pid != pid and record.url == url  # clients keep the address
+    record = record_of(harness)
+    assert record.pid != pid and record.url == url  # clients keep the address
     run_until_only_retraining_is_left(harness)
     assert account(harness) == (49, 49, 0)
 
