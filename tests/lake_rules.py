@@ -63,7 +63,8 @@ class LakeRules:
         assert lake.published("q", "raw_data") == lake.published("p", "labels") == {}
 
     def test_inputs_of_predictions_are_stored_as_json_text(self, lake: Lake) -> None:
-        predictions = rows().assign(inputs=[{"x": 1.0, "y": [1.0, None]}] * 5, probabilities=None)
+        inputs = pd.Series([{"x": 1.0, "y": [1.0, None]}] * 5, dtype=object)
+        predictions = rows().assign(inputs=inputs, probabilities=None)
         version = lake.write_predictions("p", WINDOW, predictions, lake.look("p", "predictions", WINDOW))
         assert lake.published("p", "predictions") == {WINDOW: version}
         read = lake.read_window("p", "predictions", WINDOW)

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# A one-node Kubernetes of this machine, in a network namespace of its own:
+# A one-node Kubernetes cluster on this machine, in a separate network namespace:
 #   cluster.sh up | down | run COMMAND... | with COMMAND... | expose PORT ADDRESS
-# `run` is a command inside the namespace, with KUBECONFIG set; `with` brings the cluster up for the length of a command;
-# `down` leaves nothing behind but the image store.
+# `run` executes a command in the namespace, with KUBECONFIG set. `with` starts the cluster, executes a command and stops
+# the cluster. `down` removes everything except the image store.
 set -euo pipefail
 home=${MLOPS_ASSETS_CLUSTER:-$HOME/.cache/mlops-assets/cluster}
 bin=$home/bin
@@ -77,7 +77,7 @@ keys() {
 network() {
   [ -e "/run/netns/$name" ] || ip netns add "$name"
   ip -n "$name" link set lo up
-  # a node needs an address that is not loopback
+  # a node needs an address other than loopback
   ip -n "$name" link show node0 >/dev/null 2>&1 || ip -n "$name" link add node0 type veth peer name node1
   ip -n "$name" link set node1 up
   ip -n "$name" address replace "$node_ip/24" dev node0
@@ -253,7 +253,7 @@ down() {
   for group in /sys/fs/cgroup/*/"$name" "/sys/fs/cgroup/$name"; do
     [ ! -d "$group" ] || find "$group" -depth -type d -exec rmdir {} \; 2>/dev/null || true
   done
-  # places that are fixed in the kubelet and in CNI
+  # paths that are fixed in the kubelet and in CNI
   rm -f /var/lib/cni/results/"$name"-* /var/lib/kubelet/device-plugins/kubelet.sock
   find /var/log/containers -maxdepth 1 -lname "$state/*" -delete 2>/dev/null || true
   rmdir /var/lib/kubelet/device-plugins /var/lib/kubelet 2>/dev/null || true

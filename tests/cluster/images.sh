@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Builds the images of the cluster that tests run on, as archives in MLOPS_ASSETS_CLUSTER/images: the platform's from its
-# Dockerfiles, and the small ones that stand for a registry's (pause, Python, the servers). By buildah, without a daemon.
+# Builds the images of the test cluster as archives in MLOPS_ASSETS_CLUSTER/images: the platform's from its Dockerfiles,
+# and small ones in place of a registry's (pause, Python, the servers). It uses buildah, without a daemon.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 root=$(cd "$here/../.." && pwd)
@@ -8,13 +8,13 @@ home=${MLOPS_ASSETS_CLUSTER:-$HOME/.cache/mlops-assets/cluster}
 servers=${MLOPS_ASSETS_SERVERS:-$HOME/.cache/mlops-assets/servers}
 images=$home/images
 mkdir -p "$images" "$home/buildah"
-# a mount namespace of its own, or overlay mounts stay behind
+# in a separate mount namespace, so that no overlay mounts remain
 [ -n "${OWN_MOUNTS-}" ] || exec env OWN_MOUNTS=1 unshare --mount --propagation private "$0" "$@"
 run=$(mktemp -d)
 trap 'rm -rf "$run"' EXIT
 buildah() { command buildah --root "$home/buildah" --runroot "$run" --storage-driver overlay "$@"; }
 
-# what RUN needs to reach this machine's package registries; mounted, so that none of it is in an image
+# configuration with which RUN reaches package registries; mounted, so that it is not part of an image
 certificates=${SSL_CERT_FILE:-/etc/ssl/certs/ca-certificates.crt}
 printf '[global]\ncert = %s\n' /etc/ssl/certs/ca-certificates.crt >"$run/pip.conf"
 printf 'system-certs = true\n' >"$run/uv.toml"
@@ -32,7 +32,7 @@ archive() { # IMAGE FILE: write the image for the container runtime, if it is an
 
 if ! buildah images --quiet docker.io/library/python:3.11-slim-bookworm >/dev/null 2>&1; then
   debootstrap --variant=minbase --include=python3,python3-venv,python3-pip,ca-certificates bookworm "$run/python" >"$home/debootstrap.log"
-  # as the official image: `python`, and a pip that installs
+  # as in the official image: `python`, and a working pip
   ln -sf python3 "$run/python/usr/bin/python"
   rm -rf "$run"/python/usr/lib/python3.11/EXTERNALLY-MANAGED "$run"/python/var/cache/apt/archives/*.deb "$run"/python/var/lib/apt/lists/*
   container=$(buildah from scratch)
@@ -56,7 +56,7 @@ for name in platform services; do
   archive "docker.io/mlops-assets/$name:test" "$name"
 done
 
-# the small servers for trying out, from what tests/services/install.sh built and the machine's PostgreSQL
+# the small servers for trials: those that tests/services/install.sh built, and the machine's PostgreSQL
 mkdir "$run/servers"
 cp "$servers/bin/influxd" "$servers/bin/fake-gcs-server" "$run/servers/"
 buildah build --quiet --isolation chroot --network host --pull-never --layers "${mounts[@]}" \

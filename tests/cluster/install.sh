@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Builds what a one-node cluster of this machine needs, once, into MLOPS_ASSETS_CLUSTER/bin: Kubernetes, etcd, CoreDNS and
-# Helm from Go modules. Needs go; a quarter of an hour from empty caches. The container runtime is the machine's own package.
+# Builds the programs of a one-node cluster once, into MLOPS_ASSETS_CLUSTER/bin: Kubernetes, etcd, CoreDNS and Helm, from
+# Go modules. Needs go; takes 15 minutes with empty caches. The container runtime is the machine's package.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 home=${MLOPS_ASSETS_CLUSTER:-$HOME/.cache/mlops-assets/cluster}
@@ -21,7 +21,7 @@ for command in containerd runc buildah debootstrap socat iptables conntrack ip g
 done
 
 if ! "$bin/kubectl" version --client >/dev/null 2>&1 || ! [ -x "$bin/kubelet" ]; then
-  # the module replaces its staging repositories, which `go install` refuses; the same stands in a go.mod of our own
+  # the module has replace directives, which `go install` refuses; this directory's go.mod has the same directives
   cp "$here"/kubernetes/* "$work/"
   version=k8s.io/component-base/version
   (cd "$work" && GOFLAGS="-mod=mod -buildvcs=false" go build -trimpath \

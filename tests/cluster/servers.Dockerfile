@@ -1,4 +1,4 @@
-# PostgreSQL, InfluxDB and the bucket's emulator in one image, for a cluster without a registry.
+# PostgreSQL, InfluxDB and the emulator of the bucket in one image, for a cluster without a registry.
 FROM python:3.11-slim-bookworm
 RUN apt-get update && apt-get install --yes --no-install-recommends postgresql && rm -rf /var/lib/apt/lists/* \
     && useradd --create-home --uid 1000 mlops

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Builds the servers that tests run, once: influxd and fake-gcs-server, from Go modules, into MLOPS_ASSETS_SERVERS/bin.
-# Needs go, cargo, gcc and pkg-config; five minutes from empty caches. PostgreSQL is the machine's own package.
+# Builds the servers of the tests once, into MLOPS_ASSETS_SERVERS/bin: influxd and fake-gcs-server, from Go modules.
+# Needs go, cargo, gcc and pkg-config; takes five minutes with empty caches. PostgreSQL is the machine's package.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 home=${MLOPS_ASSETS_SERVERS:-$HOME/.cache/mlops-assets/servers}
@@ -14,16 +14,16 @@ if ! "$bin/fake-gcs-server" -help >/dev/null 2>&1; then
 fi
 
 if ! "$bin/influxd" version >/dev/null 2>&1; then
-  # libflux, in Rust, is built by a pkg-config of InfluxData's, which falls through to the real one
+  # libflux, in Rust, is built by InfluxData's pkg-config, which calls the real one for other packages
   GOBIN=$bin go install github.com/influxdata/pkg-config@v0.2.7
-  # its lints deny warnings that newer compilers give, and RUSTFLAGS do not reach all of its crates
+  # libflux denies warnings, and newer compilers have more of them; RUSTFLAGS does not apply to all of its crates
   printf '#!/bin/sh\ncase " $* " in *" --cap-lints"*) exec "$@";; esac\nexec "$@" --cap-lints warn\n' >"$bin/rustc-cap-lints"
   chmod +x "$bin/rustc-cap-lints"
-  # `go install` refuses a module with a replace directive; here the same stands in a go.mod of our own, with go.sum
+  # `go install` refuses a module with a replace directive; this directory's go.mod and go.sum have the same directive
   work=$(mktemp -d)
   trap 'rm -rf "$work"' EXIT
   cp "$here/influxd/go.mod" "$here/influxd/go.sum" "$work/"
-  # its toolchain file pins a Rust that need not be installed; no tag `assets`: no web interface
+  # the toolchain file pins a version of Rust that may not be installed; without the tag `assets` there is no web UI
   (cd "$work" && PATH="$bin:$PATH" RUSTUP_TOOLCHAIN=stable RUSTC_WRAPPER="$bin/rustc-cap-lints" GOTOOLCHAIN=local \
     GOFLAGS="-mod=readonly -buildvcs=false" go build -trimpath -tags sqlite_foreign_keys,sqlite_json \
     -ldflags "-s -w -X main.version=$influxdb -X main.commit=module -X main.date=2025-05-20T00:00:00Z" \
