@@ -23,7 +23,7 @@ from upath import UPath
 
 from mlops_assets.context import Table, WindowPointer
 from mlops_assets.errors import NotReady, Refused
-from mlops_assets.resources.storage.objects import Changed, objects_at
+from mlops_assets.resources.storage.object_store import Changed, object_store_at
 from mlops_assets.resources.storage.parquet import from_parquet, md5, to_parquet
 from mlops_assets.timeline import iso, parse
 
@@ -42,7 +42,7 @@ class Lake:
     """
 
     def __init__(self, root: str | UPath) -> None:
-        self.objects = objects_at(root)
+        self.objects = object_store_at(root)
 
     # Write, audit, publish
 

@@ -22,7 +22,7 @@ from mlops_assets.errors import (
     translate_errors,
 )
 from mlops_assets.files import write_bytes
-from mlops_assets.resources.storage.objects import EMULATOR, configure_gcsfs, objects_at
+from mlops_assets.resources.storage.object_store import EMULATOR, configure_gcsfs, object_store_at
 from mlops_assets.resources.storage.parquet import from_parquet, md5, to_parquet
 
 FILE, NOTE, REMOTE = "dataset.parquet", "snapshot.json", "storage"
@@ -253,7 +253,7 @@ class Snapshots:
         if not self.remote.startswith("gs://"):
             return None
         try:
-            objects_at(self.remote).find("files")
+            object_store_at(self.remote).find("files")
         except LakeUnreachable as error:
             return error.found
         except (LakeError, ValueError, IndexError):  # it refuses, or the name is not valid: DVC's own message says it

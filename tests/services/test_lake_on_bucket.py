@@ -17,7 +17,7 @@ from lake_rules import WINDOW, LakeRules, publish, rows
 from servers import Gcs, free_port
 
 from mlops_assets.errors import LakeError, LakeUnreachable, Refused
-from mlops_assets.resources.storage import objects
+from mlops_assets.resources.storage import object_store
 from mlops_assets.resources.storage.lake import Lake
 
 NUMBER = itertools.count()
@@ -118,7 +118,7 @@ def test_bucket_outage_raises_and_keeps_published_windows(
     lake: Lake, proxy: FaultyProxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     publish(lake, rows(1.0))
-    monkeypatch.setattr(objects, "ALL_TRIES", 2.0)
+    monkeypatch.setattr(object_store, "TOTAL_TIMEOUT", 2.0)
     other = Lake(f"gs://{lake.objects.name}/lake")  # type: ignore[attr-defined]
     seen = other.look("p", "raw_data", WINDOW)
     version = other.stage("p", "raw_data", WINDOW, rows(2.0))
@@ -207,7 +207,7 @@ def test_overloaded_metadata_service_is_unreachable_missing_account_is_not(
 
 
 def test_bucket_without_a_server_is_unreachable(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(objects, "ALL_TRIES", 2.0)
+    monkeypatch.setattr(object_store, "TOTAL_TIMEOUT", 2.0)
     monkeypatch.setenv("STORAGE_EMULATOR_HOST", f"http://127.0.0.1:{free_port()}")
     with pytest.raises(LakeUnreachable, match="does not answer"):
         Lake("gs://mlops/lake").published("p", "raw_data")

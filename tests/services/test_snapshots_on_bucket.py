@@ -14,7 +14,7 @@ from servers import Gcs, free_port
 
 from mlops_assets.context import Snapshot
 from mlops_assets.errors import DatasetError, DatasetUnreachable, Unreachable
-from mlops_assets.resources.storage import objects
+from mlops_assets.resources.storage import object_store
 from mlops_assets.resources.storage.parquet import md5
 from mlops_assets.resources.storage.snapshots import Snapshots
 
@@ -74,9 +74,9 @@ def test_bucket_outage_leaves_no_tag_and_next_attempt_continues(
     with monkeypatch.context() as away:
         away.setenv("STORAGE_EMULATOR_HOST", absent)
         away.setitem(defaults, "gcs", {})
-        away.setattr(objects, "SILENCE", 1.0)
-        away.setattr(objects, "ONE_REQUEST", 1.0)
-        away.setattr(objects, "ALL_TRIES", 3.0)
+        away.setattr(object_store, "READ_TIMEOUT", 1.0)
+        away.setattr(object_store, "ATTEMPT_TIMEOUT", 1.0)
+        away.setattr(object_store, "TOTAL_TIMEOUT", 3.0)
         with pytest.raises(DatasetUnreachable, match=r"gs://.*MLOPS_ASSETS_DVC_REMOTE"):
             take(snapshots)
     assert snapshots.tags() == []

@@ -24,14 +24,14 @@ from mlops_assets.files import write_bytes
 EMULATOR = "STORAGE_EMULATOR_HOST"
 """Environment variable with the address of an emulator. Google's libraries send all requests there, without
 credentials."""
-ONE_REQUEST, ALL_TRIES = 20.0, 30.0
+ATTEMPT_TIMEOUT, TOTAL_TIMEOUT = 20.0, 30.0
 """Timeouts of Google's client in seconds: of one attempt, and of all attempts with exponential back-off."""
-SILENCE = 120.0
+READ_TIMEOUT = 120.0
 """Seconds for which gcsfs may receive no bytes from a bucket. A whole transfer has no limit."""
 CREDENTIALS = "check the application's default credentials, and their roles on the bucket"
 
 
-class Marked(NamedTuple):
+class MarkedObject(NamedTuple):
     """An object that was read, with a mark that no other object at the same path has, before or after.
 
     The mark is the generation of an object in a bucket, and the bytes themselves in a folder.
@@ -45,7 +45,7 @@ class Changed(Exception):  # noqa: N818 - what happened says more than `Error` w
     """Another writer replaced the object since it was read."""
 
 
-class Objects(Protocol):
+class ObjectStore(Protocol):
     """Objects (bytes) by path below a root."""
 
     def read(self, path: str) -> bytes:
@@ -58,13 +58,13 @@ class Objects(Protocol):
     def read_all(self, paths: Sequence[str]) -> dict[str, bytes]:
         """Return the bytes of several objects by path. Objects that do not exist are left out."""
 
-    def read_marked(self, path: str) -> Marked | None:
+    def read_marked(self, path: str) -> MarkedObject | None:
         """Return an object with its mark; None when it does not exist."""
 
     def put(self, path: str, data: bytes) -> None:
         """Write an object in one step; an existing one is replaced."""
 
-    def swap(self, path: str, data: bytes, seen: Marked | None) -> None:
+    def swap(self, path: str, data: bytes, seen: MarkedObject | None) -> None:
         """Write an object if the one at its path is still the one that was read.
 
         Args:
@@ -83,14 +83,14 @@ class Objects(Protocol):
         """Return the paths that match a glob pattern, sorted."""
 
 
-def objects_at(root: str | UPath) -> Objects:
+def object_store_at(root: str | UPath) -> ObjectStore:
     """Return the storage at a folder, a `gs://` URL, or in memory (`memory://`, for tests).
 
     Raises:
         LakeError: the URL has another scheme. Whether `swap` could be guaranteed there is not known.
     """
     if str(root).startswith(("gs://", "gcs://")):
-        return Bucket(str(root).partition("://")[2])
+        return BucketStore(str(root).partition("://")[2])
     folder = UPath(root)
     if folder.protocol not in ("", "file", "local", "memory"):
         raise LakeError(
@@ -99,7 +99,7 @@ def objects_at(root: str | UPath) -> Objects:
             f"a folder or gs://bucket/folder is expected, not {folder.protocol}://",
             "check MLOPS_ASSETS_LAKE_URL",
         )
-    return Folder(folder)
+    return FolderStore(folder)
 
 
 def configure_gcsfs() -> None:
@@ -112,10 +112,10 @@ def configure_gcsfs() -> None:
     if "requests_timeout" not in (options := defaults.setdefault("gcs", {})):
         import aiohttp
 
-        options["requests_timeout"] = aiohttp.ClientTimeout(sock_connect=ONE_REQUEST, sock_read=SILENCE)
+        options["requests_timeout"] = aiohttp.ClientTimeout(sock_connect=ATTEMPT_TIMEOUT, sock_read=READ_TIMEOUT)
 
 
-class Folder:
+class FolderStore:
     """Objects as files of a file system that can rename: a local folder, or one in memory.
 
     Args:
@@ -145,13 +145,13 @@ class Folder:
                 continue
         return found
 
-    def read_marked(self, path: str) -> Marked | None:
+    def read_marked(self, path: str) -> MarkedObject | None:
         """Return an object; its bytes are its mark. None when it does not exist."""
         try:
             data = self.read(path)
         except FileNotFoundError:
             return None
-        return Marked(data, data)
+        return MarkedObject(data, data)
 
     def put(self, path: str, data: bytes) -> None:
         """Write an object atomically: in a local folder by a temporary file; a file in memory is set at once."""
@@ -161,7 +161,7 @@ class Folder:
         else:
             self._files.pipe_file(whole, data)
 
-    def swap(self, path: str, data: bytes, seen: Marked | None) -> None:
+    def swap(self, path: str, data: bytes, seen: MarkedObject | None) -> None:
         """Write an object if it has not changed since it was read; a lock file admits one writer at a time.
 
         Raises:
@@ -186,7 +186,7 @@ class Folder:
         return sorted(path[len(self._root) + 1 :] for path in self._files.glob(f"{self._root}/{pattern}"))
 
 
-class Bucket:
+class BucketStore:
     """Objects of a bucket in Google Cloud Storage.
 
     gcsfs reads and writes objects. `swap` uses Google's own client, which supports preconditions on generations.
@@ -224,21 +224,21 @@ class Bucket:
                     raise each
         return {path: data for path, data in by_path.items() if isinstance(data, bytes)}
 
-    def read_marked(self, path: str) -> Marked | None:
+    def read_marked(self, path: str) -> MarkedObject | None:
         """Return an object; its generation is its mark. None when it does not exist."""
         with self._translate_errors():
-            blob = self._bucket.get_blob(self._prefix + path, timeout=ONE_REQUEST, retry=self._patience)
+            blob = self._bucket.get_blob(self._prefix + path, timeout=ATTEMPT_TIMEOUT, retry=self._retry)
             if blob is None:
                 return None
             # the blob knows its generation: the bytes are of that one, even if it has been replaced since
-            return Marked(blob.download_as_bytes(timeout=ONE_REQUEST, retry=self._patience), blob.generation)
+            return MarkedObject(blob.download_as_bytes(timeout=ATTEMPT_TIMEOUT, retry=self._retry), blob.generation)
 
     def put(self, path: str, data: bytes) -> None:
         """Write an object; it appears when its last byte is written."""
         with self._translate_errors():
             self._files.pipe_file(self._whole(path), data)
 
-    def swap(self, path: str, data: bytes, seen: Marked | None) -> None:
+    def swap(self, path: str, data: bytes, seen: MarkedObject | None) -> None:
         """Write an object if it has not changed since it was read, by a precondition on its generation.
 
         Raises:
@@ -251,7 +251,7 @@ class Bucket:
         try:
             with self._translate_errors():
                 blob.upload_from_string(
-                    data, if_generation_match=generation, timeout=ONE_REQUEST, retry=self._patience, checksum="crc32c"
+                    data, if_generation_match=generation, timeout=ATTEMPT_TIMEOUT, retry=self._retry, checksum="crc32c"
                 )
         except PreconditionFailed as error:
             now = self.read_marked(path)
@@ -295,7 +295,7 @@ class Bucket:
         with self._translate_errors():
             try:
                 # a bucket's name is unique: no Google project is needed
-                bucket = Client(project=None).get_bucket(self.name, timeout=ONE_REQUEST, retry=self._patience)
+                bucket = Client(project=None).get_bucket(self.name, timeout=ATTEMPT_TIMEOUT, retry=self._retry)
             except NotFound as error:
                 raise LakeError(
                     "-", self.place, "it does not exist", "create it, or check MLOPS_ASSETS_LAKE_URL"
@@ -310,10 +310,10 @@ class Bucket:
         return bucket
 
     @cached_property
-    def _patience(self) -> Any:
+    def _retry(self) -> Any:
         from google.cloud.storage.retry import DEFAULT_RETRY
 
-        return DEFAULT_RETRY.with_timeout(ALL_TRIES)
+        return DEFAULT_RETRY.with_timeout(TOTAL_TIMEOUT)
 
     def _translate_errors(self) -> AbstractContextManager[None]:
         """Return a context that raises `LakeError` or `LakeUnreachable` in place of the clients' errors.
