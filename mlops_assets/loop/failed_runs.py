@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dagster as dg
-from dagster._core.events import JobFailureData
+from dagster._core.events import JobFailureData, RunFailureReason
 from dagster._core.execution.plan.objects import StepFailureData
 from dagster_shared.error import SerializableErrorInfo
 
@@ -11,6 +11,8 @@ from mlops_assets.errors import DagsterUnreachable, Unreachable, WorkOutstanding
 from mlops_assets.ledger.database import PERMANENT_FAILURES
 
 LOOP_TAG, WORK_TAG = "mlops/loop", "mlops/work"
+DAGSTER_STOPPED = "Dagster or the machine was stopped while the run was in progress"
+"""Part of the message with which a run is marked as failed that was lost with Dagster itself."""
 
 
 def failed_runs(instance: dg.DagsterInstance, project: str, key: str) -> list[dg.DagsterRun]:
@@ -22,9 +24,26 @@ def failed_runs(instance: dg.DagsterInstance, project: str, key: str) -> list[dg
 def was_interrupted(instance: dg.DagsterInstance, run: dg.DagsterRun) -> bool:
     """Return whether a training's run failed for a reason that does not count as a failed attempt.
 
-    A server did not answer, or other work fell due before the training began and has to be done first.
+    A server did not answer, the machine was stopped, or other work fell due before the training began and has to be
+    done first.
     """
-    return lost_a_server(instance, run) or WorkOutstanding.__name__ in _error_names(instance, run)
+    return not counts_as_failure(instance, run) or WorkOutstanding.__name__ in _error_names(instance, run)
+
+
+def counts_as_failure(instance: dg.DagsterInstance, run: dg.DagsterRun) -> bool:
+    """Return whether a failed run failed by its own work: no server was away, and the machine was not stopped."""
+    return not (lost_a_server(instance, run) or was_lost(instance, run))
+
+
+def was_lost(instance: dg.DagsterInstance, run: dg.DagsterRun) -> bool:
+    """Return whether a run ended because Dagster or the machine was stopped, or because it never started."""
+    for event in _failures(instance, run):
+        data = event.event_specific_data
+        if isinstance(data, JobFailureData) and data.failure_reason == RunFailureReason.START_TIMEOUT:
+            return True
+        if DAGSTER_STOPPED in (event.message or ""):
+            return True
+    return False
 
 
 def lost_a_server(instance: dg.DagsterInstance, run: dg.DagsterRun) -> bool:
@@ -39,14 +58,18 @@ def lost_a_server(instance: dg.DagsterInstance, run: dg.DagsterRun) -> bool:
 
 def _error_names(instance: dg.DagsterInstance, run: dg.DagsterRun) -> set[str]:
     """Return the class names of all errors of a failed run, and of their causes."""
-    if run.status != dg.DagsterRunStatus.FAILURE:
-        return set()
-    kinds = {dg.DagsterEventType.STEP_FAILURE, dg.DagsterEventType.RUN_FAILURE}
-    events = [entry.dagster_event for entry in instance.all_logs(run.run_id, of_type=kinds) if entry.dagster_event]
     # a run that Dagster marked as failed (its worker died, it could not be launched) has no error data
-    failures = [each.event_specific_data for each in events if each.event_specific_data is not None]
+    failures = [each.event_specific_data for each in _failures(instance, run)]
     errors = [each.error for each in failures if isinstance(each, StepFailureData | JobFailureData)]
     return {name for error in errors if error is not None for name in _class_names(error)}
+
+
+def _failures(instance: dg.DagsterInstance, run: dg.DagsterRun) -> list[dg.DagsterEvent]:
+    """Return the events in which steps of a failed run, or the run itself, were recorded as failed."""
+    if run.status != dg.DagsterRunStatus.FAILURE:
+        return []
+    kinds = {dg.DagsterEventType.STEP_FAILURE, dg.DagsterEventType.RUN_FAILURE}
+    return [entry.dagster_event for entry in instance.all_logs(run.run_id, of_type=kinds) if entry.dagster_event]
 
 
 def _subclasses(error: type[Unreachable]) -> list[type[Unreachable]]:

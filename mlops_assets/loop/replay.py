@@ -18,7 +18,7 @@ from mlops_assets.context import ProjectContext
 from mlops_assets.errors import PlatformError, Refused, Unreachable
 from mlops_assets.ledger.lease import LeaseHolder
 from mlops_assets.loop.dagster_storage import lease_holder, translate_storage_errors
-from mlops_assets.loop.failed_runs import LOOP_TAG, failed_runs, lost_a_server
+from mlops_assets.loop.failed_runs import LOOP_TAG, failed_runs, counts_as_failure
 from mlops_assets.loop.outstanding import Work, outstanding
 from mlops_assets.timeline import iso
 from mlops_assets.waiting import OnUnreachable, wait_for_server
@@ -120,7 +120,7 @@ class DagsterLoop:
     context: ProjectContext
     watch: Callable[[list[Work]], None] = lambda work: None
     report_unreachable: OnUnreachable = log_unreachable
-    lost_server_runs: dict[str, bool] = field(default_factory=dict, init=False)
+    counted_runs: dict[str, bool] = field(default_factory=dict, init=False)
     """By id of a failed run, whether a server did not answer. This is read once: it does not change."""
     begun: datetime = field(default_factory=lambda: datetime.now(UTC), init=False)
     last_unreachable: datetime = field(default=datetime.fromtimestamp(0, UTC), init=False)
@@ -172,7 +172,7 @@ class DagsterLoop:
         if not failed or not self._ended_since(failed[0]):
             # the cause may have been repaired before this replay began: the sensors' next attempt shows it
             return
-        if sum(not self._lost_a_server(run) for run in failed) >= MAX_FAILED_RUNS:
+        if sum(self._counts(run) for run in failed) >= MAX_FAILED_RUNS:
             raise ReplayStopped(
                 self.context.spec.name,
                 f"run {failed[0].run_id}",
@@ -184,10 +184,10 @@ class DagsterLoop:
         record = self.instance.get_run_record_by_id(run.run_id)
         return record is not None and record.update_timestamp >= self.begun
 
-    def _lost_a_server(self, run: dg.DagsterRun) -> bool:
-        if run.run_id not in self.lost_server_runs:
-            self.lost_server_runs[run.run_id] = lost_a_server(self.instance, run)
-        return self.lost_server_runs[run.run_id]
+    def _counts(self, run: dg.DagsterRun) -> bool:
+        if run.run_id not in self.counted_runs:
+            self.counted_runs[run.run_id] = counts_as_failure(self.instance, run)
+        return self.counted_runs[run.run_id]
 
     @cached_property
     def _holder(self) -> LeaseHolder:

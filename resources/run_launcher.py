@@ -20,13 +20,13 @@ from dagster._core.storage.tags import GRPC_INFO_TAG
 from dagster._grpc.types import CanCancelExecutionRequest, CanCancelExecutionResult
 from dagster._serdes import deserialize_value
 
+from mlops_assets.loop.failed_runs import DAGSTER_STOPPED
+
 LOCAL = {"localhost", "127.0.0.1", "::1"}
 ANSWER_WITHIN = 10
 """Seconds within which a code location's server answers."""
 STARTED_WITHIN = 2.0
 """Seconds by which a process may seem to have begun after it wrote its id: two clocks of the system are compared."""
-DAGSTER_STOPPED = "Dagster or the machine was stopped while it ran"
-"""Part of the message of a run that was lost with Dagster itself. Such a run did not fail by its own work."""
 
 
 class ProcessRunLauncher(DefaultRunLauncher):
@@ -68,9 +68,9 @@ class ProcessRunLauncher(DefaultRunLauncher):
         )
 
     def _ask_server(self, run: dg.DagsterRun) -> CheckRunHealthResult:
-        client = self._get_grpc_client_for_termination(run.run_id)
+        client = self._get_grpc_client_for_termination(run.run_id)  # type: ignore[no-untyped-call]
         try:
-            reply = client.can_cancel_execution(CanCancelExecutionRequest(run.run_id), timeout=ANSWER_WITHIN)
+            reply = client.can_cancel_execution(CanCancelExecutionRequest(run_id=run.run_id), timeout=ANSWER_WITHIN)
         except DagsterUserCodeUnreachableError:
             return CheckRunHealthResult(WorkerStatus.RUNNING)
         if deserialize_value(reply, CanCancelExecutionResult).can_cancel:
