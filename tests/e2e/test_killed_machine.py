@@ -9,13 +9,13 @@ from pathlib import Path
 
 import psutil
 import pytest
-from test_graphql import HERE, Browser, location
+from test_graphql import HERE, ROOT, Browser, location
 
 from mlops_assets.cli.instance import dagster_home
 from mlops_assets.cli.processes import Started, end_recorded, free_port, start
 from mlops_assets.resources.platform import Platform
 from mlops_assets.resources.project import ProjectResources
-from mlops_assets.resources.settings import ROOT, Settings
+from mlops_assets.resources.settings import Settings
 
 
 class Machine:
@@ -30,14 +30,10 @@ class Machine:
         """Start `dagster dev`, as a person does after a reboot."""
         environment = {
             "DAGSTER_HOME": str(dagster_home(self.settings)),
-            "MLOPS_ASSETS_HOME": str(self.settings.home),
             "PYTHONPATH": os.pathsep.join([str(HERE.parent / "loop"), str(ROOT)]),
-            "DO_NOT_TRACK": "true",
         }
         command = ["dagster", "dev", "-f", str(HERE / "location.py"), "--host", "127.0.0.1", "--port", str(self.port)]
-        log = self.settings.home / "dagster.log"
-        url = f"http://127.0.0.1:{self.port}"
-        self.dagster = start("Dagster", command, url, self.settings.pids, log, environment)
+        self.dagster = start("Dagster", command, f"http://127.0.0.1:{self.port}", self.settings, environment)
         self.dagster.wait_until_ready("/server_info")
         return Browser(self.dagster)
 
@@ -125,6 +121,6 @@ def test_loop_goes_on_by_itself_after_machine_was_killed_in_trainings(
     assert browser.wait(clock, within=120) == "FAILURE"
     wait_for(lambda: len(project_context.ledger_view().deployment_periods) == 2, "the retraining goes on", within=600)
     view = project_context.ledger_view()
-    trainings = [(fact.by, fact.outcome, fact.final) for fact in view.ended if fact.by == "policy"]
+    trainings = [(fact.by, fact.outcome, fact.final) for fact in view.ended_trainings if fact.by == "policy"]
     assert trainings == [("policy", "INTERRUPTED", False), ("policy", "JUDGED", False)]
     assert project_context.endpoint.serving() == 2
