@@ -64,7 +64,7 @@ def platform_seconds(home: Path, copy: Path) -> tuple[float, float]:
             )
             while len(
                 project_context.ledger_view().deployment_periods
-            ) < 2 and not project_context.ledger_view().acted_on(decision.id):
+            ) < 2 and not project_context.ledger_view().is_closed(decision.id):
                 time.sleep(0.1)
             return time.monotonic() - begun, step_seconds(instance, "candidate_model")
     finally:

@@ -42,7 +42,8 @@ def test_first_attempt_starts_at_once() -> None:
 
 def test_pause_before_next_attempt_doubles_with_each_unjudged_attempt() -> None:
     spec = policy(AGE, pause="30s")
-    second, third = (next_attempt(view_of(*["FAILED"] * count), "d", spec) for count in (1, 2))
+    second = next_attempt(view_of("FAILED"), "d", spec)
+    third = next_attempt(view_of("FAILED", "FAILED"), "d", spec)
     assert (second.number, second.not_before) == (2, WALL_TIME + timedelta(minutes=1, seconds=30))
     assert (third.number, third.not_before) == (3, WALL_TIME + timedelta(minutes=2, seconds=60))
 
