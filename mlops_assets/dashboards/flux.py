@@ -6,10 +6,7 @@ Grafana shows a result with `_time` and `_value` as a time series, and any other
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping, Sequence
-from datetime import datetime, timedelta
-from typing import Any
+from collections.abc import Sequence
 
 BEGINNING = "1970-01-01T00:00:00Z"
 ENTITY = "r.entity =~ /^${entity:regex}$/"
@@ -133,52 +130,6 @@ def tag_values(name: str, measurement: str, project: str) -> str:
         f'schema.tagValues(bucket: v.defaultBucket, tag: "{name}", predicate: (r) => {where}, '
         "start: v.timeRangeStart, stop: v.timeRangeStop)"
     )
-
-
-def flux_queries(dashboard: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Return all queries in a dashboard's JSON, each with the title of its panel, annotation or variable."""
-    found = [
-        (str(panel["title"]), str(target["query"]))
-        for panel in dashboard["panels"]
-        for target in panel.get("targets", ())
-    ]
-    found += [(str(each["name"]), str(each["target"]["query"])) for each in dashboard["annotations"]["list"]]
-    return found + [(str(each["name"]), str(each["query"])) for each in dashboard["templating"]["list"]]
-
-
-def with_range(
-    query: str,
-    start: datetime,
-    stop: datetime,
-    period: timedelta,
-    bucket: str = "mlops",
-    variables: Mapping[str, str] | None = None,
-) -> str:
-    """Return a query with Grafana's variables filled in, as Grafana sends it to InfluxDB.
-
-    Args:
-        query: a query of `flux_queries`.
-        start: start of the time axis.
-        stop: end of the time axis.
-        period: length of a period, in whole seconds.
-        bucket: the data source's bucket.
-        variables: regular expressions of template variables by name; others match all values.
-    """
-    fills = variables or {}
-    filled = re.sub(r"\$\{(\w+):regex\}", lambda found: fills.get(found[1], ".*"), query)
-    lines = filled.splitlines()
-    # Flux requires imports first
-    imports = [line for line in lines if line.startswith("import ")]
-    rest = [line for line in lines if not line.startswith("import ")]
-    option = (
-        f"option v = {{timeRangeStart: {_literal(start)}, timeRangeStop: {_literal(stop)}, "
-        f'windowPeriod: {int(period.total_seconds())}s, defaultBucket: "{bucket}"}}'
-    )
-    return "\n".join([*imports, option, *rest])
-
-
-def _literal(moment: datetime) -> str:
-    return moment.isoformat().replace("+00:00", "Z")
 
 
 def _piped(query: str, *steps: str) -> str:

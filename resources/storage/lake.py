@@ -187,20 +187,6 @@ class Lake:
         read = self.objects.read_all(self.objects.find(_path(project, "quarantine", table, "*", REASONS)))
         return {_window_id(path.split("/")[-2]): json.loads(read[path])["reasons"] for path in sorted(read)}
 
-    def read_quarantined(self, project: str, table: Table, window: str) -> pd.DataFrame:
-        """Return the rows of a quarantined window.
-
-        Raises:
-            NotReady: the window is not in quarantine.
-        """
-        try:
-            version = json.loads(self.objects.read(_path(project, "quarantine", table, window, REASONS)))["version"]
-            data = self.objects.read(_path(project, "quarantine", table, window, f"{version}.parquet"))
-        except FileNotFoundError as error:
-            remedy = "read the published rows instead"
-            raise NotReady(project, f"{table} of window {window}", "it is not in quarantine", remedy) from error
-        return from_parquet(data)
-
     def _pointer(self, project: str, table: Table, window: str) -> dict[str, Any] | None:
         path = _path(project, table, window, POINTER)
         data = self.objects.read_all([path]).get(path)

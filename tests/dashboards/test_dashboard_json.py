@@ -13,11 +13,10 @@ import numpy as np
 import pytest
 import yaml
 from bundles import prices_spec, rentals_spec
+from dashboard_queries import MEASUREMENTS, flux_queries, with_range
 from typer.testing import CliRunner
 
 from mlops_assets.cli.app import app
-from mlops_assets.dashboards.flux import flux_queries, with_range
-from mlops_assets.dashboards.measurements import MEASUREMENTS
 from mlops_assets.dashboards.overview import overview_dashboard
 from mlops_assets.dashboards.panels import uid_of
 from mlops_assets.dashboards.project import project_dashboard

@@ -12,11 +12,10 @@ from typing import Any
 
 import pytest
 from bundles import prices_spec, rentals_spec
+from dashboard_queries import MEASUREMENTS, flux_queries, with_range
 from sample_points import STEPS, Point, points
 from servers import BUCKET, ORG, Influx
 
-from mlops_assets.dashboards.flux import flux_queries, with_range
-from mlops_assets.dashboards.measurements import MEASUREMENTS
 from mlops_assets.dashboards.overview import overview_dashboard
 from mlops_assets.dashboards.project import project_dashboard
 from mlops_assets.resources.repository import Repository

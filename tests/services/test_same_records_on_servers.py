@@ -11,6 +11,7 @@ from typing import Any
 
 import psutil
 import pytest
+from dashboard_queries import flux_queries
 from faulty_proxy import FaultyProxy, proxy_to
 from live import all_servers
 from plays import Play, playing
@@ -20,7 +21,6 @@ from servers import Server
 from test_dashboards import rows
 from worlds import HOUR, at, world
 
-from mlops_assets.dashboards.flux import flux_queries
 from mlops_assets.dashboards.overview import overview_dashboard
 from mlops_assets.dashboards.project import project_dashboard
 from mlops_assets.errors import LedgerUnreachable
