@@ -26,6 +26,7 @@ from mlops_assets.acquisition import assets
 from mlops_assets.cli.instance import instance_of
 from mlops_assets.errors import DagsterError, DagsterUnreachable, LedgerUnreachable, Refused, Unreachable
 from mlops_assets.loop import replay
+from mlops_assets.loop.dagster_storage import translate_storage_errors
 from mlops_assets.loop.failed_runs import lost_a_server
 from mlops_assets.loop.outstanding import Work, outstanding
 from mlops_assets.loop.replay import MAX_FAILED_RUNS, DagsterLoop, ReplayStopped, advance
