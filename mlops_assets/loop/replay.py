@@ -18,7 +18,7 @@ from mlops_assets.context import ProjectContext
 from mlops_assets.errors import PlatformError, Refused, Unreachable
 from mlops_assets.ledger.lease import LeaseHolder
 from mlops_assets.loop.dagster_storage import lease_holder, translate_storage_errors
-from mlops_assets.loop.failed_runs import LOOP_TAG, failed_runs, counts_as_failure
+from mlops_assets.loop.failed_runs import LOOP_TAG, counts_as_failure, failed_runs
 from mlops_assets.loop.outstanding import Work, outstanding
 from mlops_assets.timeline import iso
 from mlops_assets.waiting import OnUnreachable, wait_for_server

@@ -1,9 +1,10 @@
 """When the training of a RETRAIN decision is tried again. Pure, and the only place of this rule.
 
 A training that ends without a verdict has either failed or was interrupted. It was interrupted when a server did not
-answer, or when other work fell due before it began. Then it is tried again without a limit: an outage must not use up
-attempts. A failed training of the policy is tried again until `retraining.attempts` of them have failed; one that a
-person asked for is not tried again. Pauses are wall time. They begin with `retraining.pause` and double.
+answer, the machine was stopped, or other work fell due before it began. Then it is tried again without a limit: an
+outage must not use up attempts. A failed training of the policy is tried again until `retraining.attempts` of them have
+failed; one that a person asked for is not tried again. Pauses are wall time. They begin with `retraining.pause` and
+double.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ class NextAttempt:
 
 
 @dataclass(frozen=True)
-class UnjudgedEnd:
+class EndWithoutVerdict:
     """How an attempt without a verdict ended.
 
     Attributes:
@@ -46,7 +47,7 @@ class UnjudgedEnd:
     final: bool
 
 
-def unjudged_attempts(view: LedgerView, decision_id: str) -> list[TrainingEnded]:
+def attempts_without_verdict(view: LedgerView, decision_id: str) -> list[TrainingEnded]:
     """Return the attempts of a decision that ended without a verdict, failed or interrupted, oldest first."""
     outcomes = ("FAILED", "INTERRUPTED")
     return [fact for fact in view.ended_trainings if fact.decision == decision_id and fact.outcome in outcomes]
@@ -54,12 +55,12 @@ def unjudged_attempts(view: LedgerView, decision_id: str) -> list[TrainingEnded]
 
 def next_attempt_number(view: LedgerView, decision_id: str) -> int:
     """Return the number of a decision's next attempt, counted from 1."""
-    return len(unjudged_attempts(view, decision_id)) + 1
+    return len(attempts_without_verdict(view, decision_id)) + 1
 
 
 def next_attempt(view: LedgerView, decision_id: str, policy: RetrainingSpec) -> NextAttempt:
     """Return the number of a decision's next attempt, and when it may start."""
-    before = unjudged_attempts(view, decision_id)
+    before = attempts_without_verdict(view, decision_id)
     if not before:
         return NextAttempt(1, None)
     pause = pause_after(len(before), policy.pause, LONGEST_PAUSE)
@@ -68,7 +69,7 @@ def next_attempt(view: LedgerView, decision_id: str, policy: RetrainingSpec) -> 
 
 def end_without_verdict(
     view: LedgerView, decision_id: str | None, by: RequestedBy, policy: RetrainingSpec, *, interrupted: bool
-) -> UnjudgedEnd:
+) -> EndWithoutVerdict:
     """Return how an attempt that ended without a verdict is recorded.
 
     Args:
@@ -76,10 +77,10 @@ def end_without_verdict(
         decision_id: the decision behind the training; None without one.
         by: who asked for the training.
         policy: the project's `retraining`.
-        interrupted: a server did not answer, or other work fell due first.
+        interrupted: whether the attempt was interrupted.
     """
     if interrupted:
-        return UnjudgedEnd("INTERRUPTED", final=False)
-    before = [] if decision_id is None else unjudged_attempts(view, decision_id)
+        return EndWithoutVerdict("INTERRUPTED", final=False)
+    before = [] if decision_id is None else attempts_without_verdict(view, decision_id)
     failed = sum(fact.outcome == "FAILED" for fact in before) + 1
-    return UnjudgedEnd("FAILED", final=failed >= (policy.attempts if by == "policy" else 1))
+    return EndWithoutVerdict("FAILED", final=failed >= (policy.attempts if by == "policy" else 1))

@@ -16,7 +16,7 @@ from mlops_assets.errors import LedgerUnreachable, TrainingError
 from mlops_assets.modeling import automl, training
 from mlops_assets.modeling.training import TrainingRun
 from mlops_assets.retraining.policy_inputs import loop_state
-from mlops_assets.retraining.retries import unjudged_attempts
+from mlops_assets.retraining.retries import attempts_without_verdict
 
 DAY = timedelta(days=1)
 
@@ -57,7 +57,9 @@ def test_a_jvm_that_is_killed_fails_the_training_and_the_second_attempt_succeeds
         view = harness.context.ledger_view()
         decision = view.decisions[-1].id
         assert first.run_key == f"tide:{decision}:1"
-        assert [(e.outcome, e.attempt, e.final) for e in unjudged_attempts(view, decision)] == [("FAILED", 1, False)]
+        assert [(e.outcome, e.attempt, e.final) for e in attempts_without_verdict(view, decision)] == [
+            ("FAILED", 1, False)
+        ]
         assert list(view.versions) == [1] and harness.context.endpoint.serving() == 1
         assert list((home / "pids").glob("h2o-*.json")) == []
         uri = harness.context.settings.mlflow_uri
@@ -98,7 +100,7 @@ def test_after_the_last_attempt_the_evidence_is_consumed_and_failed_trainings_ar
             patch.setattr(training, "select_features", broken)
             harness.run_until_idle()  # both attempts; that it settles says that no further one is launched
         view = harness.context.ledger_view()
-        assert [(e.attempt, e.final) for e in unjudged_attempts(view, decision.id)] == [(1, False), (2, True)]
+        assert [(e.attempt, e.final) for e in attempts_without_verdict(view, decision.id)] == [(1, False), (2, True)]
         assert view.is_closed(decision.id) and view.cooldown_from == ASKED
         assert harness.runs.count(("retrain", False)) == 2
 
@@ -127,7 +129,7 @@ def test_a_training_that_loses_a_server_is_tried_again_and_neither_attempt_nor_b
         decision = harness.context.ledger_view().decisions[-1].id
         harness.run_until_idle()
         view, timeline = harness.context.ledger_view(), harness.context.timeline
-        assert [(e.outcome, e.final) for e in unjudged_attempts(view, decision)] == [
+        assert [(e.outcome, e.final) for e in attempts_without_verdict(view, decision)] == [
             *3 * [("INTERRUPTED", False)],
             ("FAILED", False),
             ("FAILED", True),
@@ -153,7 +155,9 @@ def test_a_training_that_was_overtaken_is_tried_again_and_neither_attempt_nor_bu
         assert "observe:labelled:" in failures(overtaken) and "is still open" in failures(overtaken)
         harness.close_runs()
         view = project_context.ledger_view()
-        assert [(end.outcome, end.final) for end in unjudged_attempts(view, decision)] == [("INTERRUPTED", False)]
+        assert [(end.outcome, end.final) for end in attempts_without_verdict(view, decision)] == [
+            ("INTERRUPTED", False)
+        ]
         assert view.deployment_period is not None
         assert len(loop_state(project_context.timeline, view, view.deployment_period, new_rows=0).trainings) == 1
 
@@ -168,7 +172,7 @@ def test_a_training_whose_worker_died_is_recorded_as_failed(states: States, tmp_
         harness.instance.report_run_failed(run, "Detected run worker status FAILED. Marking run as failed.")
         harness.close_runs()
         decision = harness.context.ledger_view().decisions[-1].id
-        (end,) = unjudged_attempts(harness.context.ledger_view(), decision)
+        (end,) = attempts_without_verdict(harness.context.ledger_view(), decision)
         assert (end.outcome, end.attempt, end.final, end.run_id) == ("FAILED", 1, False, run.run_id)
         second = harness.tick("retraining")
         assert isinstance(second, dg.RunRequest) and second.run_key == f"tide:{decision}:2"

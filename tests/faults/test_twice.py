@@ -25,7 +25,7 @@ from mlops_assets.ledger.facts import GateVerdict, TrainingStarted
 from mlops_assets.resources.project import ProjectResources
 from mlops_assets.resources.telemetry.prediction_log import PredictionLog
 from mlops_assets.retraining.requests import request_retraining
-from mlops_assets.retraining.retries import unjudged_attempts
+from mlops_assets.retraining.retries import attempts_without_verdict
 from mlops_assets.sensors.run_status import Seen, record_run_end
 
 DAY = timedelta(days=1)
@@ -136,7 +136,7 @@ def test_the_end_of_a_run_that_is_seen_twice_is_recorded_once(states: States, tm
             harness.close_runs()
         view = harness.context.ledger_view()
 
-        assert [(e.outcome, e.attempt) for e in unjudged_attempts(view, decision.id)] == [("FAILED", 1)]
+        assert [(e.outcome, e.attempt) for e in attempts_without_verdict(view, decision.id)] == [("FAILED", 1)]
         assert len([fact for fact in view.of(TrainingStarted) if fact.run_id == run.run_id]) == 1
 
 
@@ -162,11 +162,11 @@ def test_a_run_whose_end_cannot_be_recorded_is_said_and_tried_again_and_keeps_no
             for _ in range(2):
                 said = harness.tick_run_status()
                 assert first.run_id in said and "a fact that nobody foresaw" in said and second.run_id not in said
-                assert [end.run_id for end in unjudged_attempts(harness.context.ledger_view(), decision.id)] == [
+                assert [end.run_id for end in attempts_without_verdict(harness.context.ledger_view(), decision.id)] == [
                     second.run_id
                 ]
         harness.close_runs()
-        ends = unjudged_attempts(harness.context.ledger_view(), decision.id)
+        ends = attempts_without_verdict(harness.context.ledger_view(), decision.id)
         assert [(end.run_id, end.outcome) for end in ends] == [(second.run_id, "FAILED"), (first.run_id, "FAILED")]
         # settled once, and not looked at again
         monkeypatch.setattr("mlops_assets.sensors.run_status.settle_run", None)

@@ -40,7 +40,7 @@ def test_first_attempt_starts_at_once() -> None:
     assert (found.number, found.not_before) == (1, None)
 
 
-def test_pause_before_next_attempt_doubles_with_each_unjudged_attempt() -> None:
+def test_pause_before_next_attempt_doubles_with_each_attempt() -> None:
     spec = policy(AGE, pause="30s")
     second = next_attempt(view_of("FAILED"), "d", spec)
     third = next_attempt(view_of("FAILED", "FAILED"), "d", spec)

@@ -13,7 +13,8 @@ TrainingOutcome = Literal["JUDGED", "FAILED", "INTERRUPTED", "SKIPPED", "TRAINED
 
 JUDGED: with a verdict of the gate.
 FAILED: its run failed.
-INTERRUPTED: a server did not answer, or other work fell due first. It is tried again and does not count as an attempt.
+INTERRUPTED: a server did not answer, the machine was stopped, or other work fell due first. It is tried again and does
+    not count as a failed attempt.
 SKIPPED: it was no longer needed when its run began.
 TRAINED: by hand, up to a version without a verdict.
 """

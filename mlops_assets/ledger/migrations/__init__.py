@@ -1,1 +1,1 @@
-"""The ledger's schema, version by version (Alembic); `database.py` brings a database up to date as it opens it."""
+"""The Alembic migrations of the ledger's schema. `database.py` runs them when it opens a database."""

@@ -1,4 +1,4 @@
-"""Alembic runs this, over the connection that it is handed: the caller's transaction holds a migration as a whole."""
+"""Run by Alembic on the caller's connection, so that the migrations are part of the caller's transaction."""
 
 from alembic import context
 

@@ -1,1 +1,1 @@
-"""One module a version; a released one is never changed."""
+"""One module per version of the schema. A released one is never changed."""

@@ -1,4 +1,4 @@
-"""One row a fact."""
+"""Create the table of facts, one row per fact."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -7,7 +7,7 @@ revision, down_revision = "0001", None
 
 
 def upgrade() -> None:
-    """Make the table of facts."""
+    """Create the table."""
     op.create_table(
         "facts",
         sa.Column("id", sa.Integer, primary_key=True, autoincrement=True),

@@ -1,4 +1,4 @@
-"""Where a consumer of facts stands."""
+"""Create the table of the positions up to which consumers have processed the facts."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -7,7 +7,7 @@ revision, down_revision = "0002", "0001"
 
 
 def upgrade() -> None:
-    """Make the table of places."""
+    """Create the table."""
     op.create_table(
         "forwarded",
         sa.Column("consumer", sa.String, primary_key=True),

@@ -1,4 +1,4 @@
-"""Who carries out a project's loop."""
+"""Create the table of leases on the projects' loops."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -7,7 +7,7 @@ revision, down_revision = "0003", "0002"
 
 
 def upgrade() -> None:
-    """Make the table of leases."""
+    """Create the table."""
     op.create_table(
         "leases",
         sa.Column("project", sa.String, primary_key=True),
