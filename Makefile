@@ -8,7 +8,7 @@ STAMP := $(VENV)/.installed
 export DO_NOT_TRACK := true
 export DVC_NO_ANALYTICS := 1
 
-.PHONY: setup demo live test test-services test-cluster cluster check bench docs lock clean
+.PHONY: setup demo live test test-fast test-package test-services test-cluster cluster check bench docs lock clean
 
 setup: $(STAMP)
 
@@ -30,6 +30,14 @@ live: setup
 
 test: setup
 	$(BIN)/pytest -n 2 --dist loadgroup
+
+# A verdict within two minutes: no test that starts a JVM, a server or a Dagster run.
+test-fast: setup
+	$(BIN)/pytest -n 2 -m "not slow"
+
+# The wheel in an empty environment: `mlops-assets init`, and the new repository's own checks, tests and loop.
+test-package: setup
+	.ci/test-package
 
 # On real servers of this machine, which are built once, and the parts as services of their own. One after the other: a
 # server may be killed meanwhile.

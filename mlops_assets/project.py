@@ -80,8 +80,8 @@ def _spec_of(project: str | Path) -> ProjectSpec:
     repository = Repository.at(find_root())
     known = repository.specs()
     if str(project) not in known:
-        place, found = str(repository.projects), f"the projects are {sorted(known)}"
-        raise SpecError(str(project), place, found, "name one of them, or a folder")
+        place, names = str(repository.projects), f"the projects are {sorted(known)}"
+        raise SpecError(str(project), place, names, "name one of them, or a folder")
     return known[str(project)]
 
 

@@ -63,12 +63,15 @@ def print_json(facts: Any) -> None:
 
 
 @app.command()
-def init(folder: Annotated[Path, typer.Argument(help="New or empty folder; its name becomes the package's.")]) -> None:
+def init(
+    folder: Annotated[Path, typer.Argument(help="New or empty folder; its name becomes the package's.")],
+    project: Annotated[str, typer.Option(help="Name of the example project.")] = "heat_demand",
+) -> None:
     """Write a repository for your own projects, with an example project that runs at once."""
     from mlops_assets.cli.init import init_repository
 
     with translate_errors():
-        files = init_repository(folder)
+        files = init_repository(folder, project)
     console.print(f"{len(files)} files written to {folder}; next: cd {folder} && make demo", highlight=False)
 
 

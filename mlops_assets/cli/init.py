@@ -12,7 +12,6 @@ import pandas as pd
 
 from mlops_assets.errors import Refused
 
-EXAMPLE = "heat_demand"
 FILES = {
     "pyproject.toml.tmpl": "pyproject.toml",
     "definitions.py.tmpl": "definitions.py",
@@ -22,19 +21,20 @@ FILES = {
     "gitignore.tmpl": ".gitignore",
     "gitlab-ci.yml.tmpl": ".gitlab-ci.yml",
     "test_projects.py.tmpl": "tests/test_projects.py",
-    "defs.yaml.tmpl": f"{{package}}/projects/{EXAMPLE}/defs.yaml",
-    "source.py.tmpl": f"{{package}}/projects/{EXAMPLE}/source.py",
+    "defs.yaml.tmpl": "{package}/projects/{project}/defs.yaml",
+    "source.py.tmpl": "{package}/projects/{project}/source.py",
 }
 """Where each template is written to."""
 CONNECTED = pd.Timestamp("2024-04-08")
 """When the example's new block of houses is connected: the first model becomes worse."""
 
 
-def init_repository(folder: Path) -> list[Path]:
+def init_repository(folder: Path, project: str) -> list[Path]:
     """Write a repository of projects; return its files.
 
     Args:
         folder: does not exist yet, or is empty. Its name becomes the name of the package.
+        project: name of the example project. Repositories that share a state folder need different ones.
 
     Raises:
         Refused: when the folder is not empty, or its name gives no name of a Python package.
@@ -52,18 +52,25 @@ def init_repository(folder: Path) -> list[Path]:
         )
     if package == "mlops_assets":
         raise Refused("-", str(folder), "this is the name of the platform's own package", "choose another name")
-    names = {"package": package, "name": package.replace("_", "-"), "version": metadata.version("mlops-assets")}
+    if not re.fullmatch(r"[a-z][a-z0-9_]*", project):
+        raise Refused("-", project, "this is no name of a project", "use lower-case letters, digits and underscores")
+    names = {
+        "package": package,
+        "project": project,
+        "name": package.replace("_", "-"),
+        "version": metadata.version("mlops-assets"),
+    }
     templates = resources.files("mlops_assets") / "templates" / "repository"
     for template, target in FILES.items():
         text = Template((templates / template).read_text()).substitute(names)
-        _write(folder / target.format(package=package), text)
+        _write(folder / target.format(package=package, project=project), text)
     shipped = resources.files("mlops_assets.dagster_config") / "embedded.yaml"
     _write(folder / "dagster.yaml", shipped.read_text())
     _write(folder / package / "__init__.py", '"""The ML projects of this team."""\n')
     _write(folder / package / "projects" / "__init__.py", '"""A folder per project."""\n')
-    example = folder / package / "projects" / EXAMPLE
+    example = folder / package / "projects" / project
     _write(example / "__init__.py", '"""Heat demand of a district, one day ahead."""\n')
-    _write(example / f"{EXAMPLE}.csv", heat_demand().to_csv(index=False))
+    _write(example / "heat_demand.csv", heat_demand().to_csv(index=False))
     return sorted(path for path in folder.rglob("*") if path.is_file())
 
 
