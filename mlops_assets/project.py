@@ -240,15 +240,15 @@ class PredictionTable:
         Args:
             days: the newest so many days are drawn.
         """
-        from mlops_assets.charts import charts
+        from mlops_assets.charts.predictions import predictions_against_labels
 
         spec = self.project.spec
         served = self.frame[self.frame["role"] == "champion"]
-        table = served[["event_time"]].assign(truth=served["label"], champion=served["prediction"])
+        table = served[["event_time"]].assign(label=served["label"], champion=served["prediction"])
         if spec.problem.task == "classification":
-            table = table[table["truth"].notna()].astype({"truth": object})
+            table = table[table["label"].notna()].astype({"label": object})
         return Figure(
-            charts.predictions_against_labels(
+            predictions_against_labels(
                 table, title="Predictions and labels", unit=spec.problem.target, zone=spec.data.time_zone, days=days
             )
         )

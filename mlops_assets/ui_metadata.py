@@ -6,7 +6,7 @@ from typing import Any
 
 import dagster as dg
 
-from mlops_assets.charts.charts import markdown_image
+from mlops_assets.charts.figure import markdown_image
 
 
 def table(rows: list[dict[str, Any]]) -> dg.TableMetadataValue:

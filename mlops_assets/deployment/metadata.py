@@ -6,7 +6,7 @@ from typing import Any
 
 import dagster as dg
 
-from mlops_assets.charts import charts
+from mlops_assets.charts.performance import loss_comparison
 from mlops_assets.context import ProjectContext
 from mlops_assets.deployment.gate import Outcome
 from mlops_assets.deployment.window_predictions import WindowPredictions
@@ -31,9 +31,7 @@ def champion(spec: ProjectSpec, outcome: Outcome, view: LedgerView) -> dict[str,
         "requested by": verdict.by,
         "forced": verdict.forced,
         **{f"{name} loss ({spec.problem.metric})": float(f"{value:.4g}") for name, value in losses.items()},
-        "losses": picture(
-            charts.loss_comparison(losses, metric=spec.problem.metric, interval=verdict.interval), "losses"
-        ),
+        "losses": picture(loss_comparison(losses, metric=spec.problem.metric, interval=verdict.interval), "losses"),
         "deployment periods": table(
             [
                 {"period": period.number, "version": period.version, "from": iso(period.start), "cause": period.cause}

@@ -13,8 +13,8 @@ Floats = npt.NDArray[np.float64]
 def half_width(metric: Metric, loss: float, prediction: Floats) -> Floats:
     """Return the distance of the error band's edges from each prediction.
 
-    It is the loss for `mae`, `median_ae` and `rmse`, the root of the loss for `mse`, and the loss times the prediction's
-    absolute value for `mape`.
+    It is the loss for `mae`, `median_ae` and `rmse`, the root of the loss for `mse`, and for `mape` the loss times the
+    prediction's absolute value.
 
     Args:
         metric: a metric for regression.

@@ -85,7 +85,7 @@ def predicted_loss(metric: Metric, labels: Values, predicted: Predicted, classes
 def row_losses(
     metric: Metric, labels: Values, predicted: Predicted, classes: Sequence[str] | None = None
 ) -> Floats | None:
-    """Return (n,) losses whose mean is the loss (for `rmse`, its square); None for metrics that are no mean over rows."""
+    """Return (n,) losses whose mean is the loss (for `rmse`, its square); None for metrics without such row losses."""
     if metric in ("mae", "mse", "rmse", "mape"):
         errors: Floats = np.abs(labels.astype(float) - predicted.value.astype(float))
         if metric == "mape":
@@ -107,7 +107,7 @@ def metric_value(metric: Metric, loss: float) -> float:
 
 
 def is_defined(metric: Metric, labels: Values, classes: Sequence[str] | None = None) -> bool:
-    """Return whether the metric has a value for these labels: `roc_auc` needs rows of each class, the others one row."""
+    """Return whether the metric has a value for these labels: `roc_auc` needs rows of each class, others one row."""
     if metric != "roc_auc":
         return len(labels) > 0
     return len(labels) > 0 and set(classes or []) <= {str(name) for name in labels}

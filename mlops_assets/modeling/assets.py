@@ -66,8 +66,9 @@ def assets(blueprint: Blueprint) -> list[dg.AssetsDefinition]:
     def candidate_model(context: dg.AssetExecutionContext, platform: Platform) -> dg.MaterializeResult:  # type: ignore[type-arg]
         """Which model AutoML found, what it was compared with, and which features matter most to it.
 
-        AutoML runs on rows before the hold-out; the best model's recipe is refitted on all labelled rows and registered in
-        MLflow with the alias `challenger`, its dataset, its reference for drift and its reference predictions.
+        AutoML runs on rows before the hold-out; the best model's recipe is refitted on all labelled rows. That model is
+        registered in MLflow with the alias `challenger`, its dataset, its reference for drift and its reference
+        predictions.
         """
         project_context = platform.of(spec)
         run = training_run(project_context, context)
@@ -83,7 +84,7 @@ def assets(blueprint: Blueprint) -> list[dg.AssetsDefinition]:
     def evaluation(
         context: dg.AssetExecutionContext, config: VersionConfig, platform: Platform
     ) -> dg.MaterializeResult:  # type: ignore[type-arg]
-        """Whether the candidate predicts the hold-out better than champion and baseline, on the same events and inputs."""
+        """Whether the candidate predicts the hold-out better than champion and baseline, from the same inputs."""
         project_context = platform.of(spec)
         run = training_run(project_context, context)
         version = resolve_version(project_context, run, config.version)

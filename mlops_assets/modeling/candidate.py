@@ -119,8 +119,8 @@ def reference_profile(
     """Return the newest training rows within `monitoring.reference`, as the reference for drift.
 
     Returns:
-        frame (event_time, the features, prediction, probability_CLASS...). Predictions are out of sample, and so missing
-        in rows before the hold-out.
+        frame (event_time, the features, prediction, probability_CLASS...). Predictions are out of sample; rows before
+        the hold-out have none.
     """
     times, rows = training_data.times, training_data.split
     newest = times[rows.usable].max()

@@ -7,7 +7,9 @@ from typing import Any
 import dagster as dg
 import pandas as pd
 
-from mlops_assets.charts import charts
+from mlops_assets.charts.model import leaderboard, variable_importance
+from mlops_assets.charts.performance import loss_comparison
+from mlops_assets.charts.predictions import predictions_against_labels
 from mlops_assets.context import ProjectContext
 from mlops_assets.evaluation.evaluator import Evaluation
 from mlops_assets.ledger.facts import VersionTrained
@@ -78,8 +80,8 @@ def candidate(
         "decision": version.decision or "none",
         "MLflow run": version.mlflow_run,
         "recipe": dg.MetadataValue.json(found.recipe.model_dump(mode="json")),
-        "leaderboard": picture(charts.leaderboard(found.leaderboard, metric=metric), "leaderboard"),
-        "variable importance": picture(charts.variable_importance(found.importance), "variable importance"),
+        "leaderboard": picture(leaderboard(found.leaderboard, metric=metric), "leaderboard"),
+        "variable importance": picture(variable_importance(found.importance), "variable importance"),
     }
 
 
@@ -96,9 +98,9 @@ def evaluation(spec: ProjectSpec, version: VersionTrained, found: Evaluation, sh
         "recomputed rows": found.recomputed,
         "would be": found.verdict,
         "reasons": " ".join(found.reasons),
-        "losses": picture(charts.loss_comparison(losses, metric=metric, interval=found.interval), "losses"),
+        "losses": picture(loss_comparison(losses, metric=metric, interval=found.interval), "losses"),
         "forecast": picture(
-            charts.predictions_against_labels(shown, unit=spec.problem.target, zone=spec.data.time_zone),
+            predictions_against_labels(shown, unit=spec.problem.target, zone=spec.data.time_zone),
             "forecast and truth",
         ),
     }

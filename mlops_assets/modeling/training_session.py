@@ -75,7 +75,7 @@ class TrainingSession:
 
     @property
     def too_few_unseen(self) -> str | None:
-        """Why no candidate can be evaluated yet; None when there are enough unseen rows, and of each class if needed."""
+        """Why no candidate can be evaluated yet; None when there are enough unseen rows, if needed of each class."""
         spec, rows = self.timeline.spec, self.training_data.split.rows
         if (reason := too_few_unseen_rows(spec, rows)) is not None:
             where = "in the hold-out" if self.champion is None else f"since version {self.champion.version} was trained"

@@ -56,8 +56,8 @@ def read_holdout(
         timeline: the project's time.
         dataset: the labelled rows.
         training_data: inputs, labels and split of these rows.
-        read_predictions: reads logged predictions, for their inputs: events without one (missed ones) are left out. None
-            without a champion, or when the columns changed since it was trained: then the inputs are those of published
+        read_predictions: reads logged predictions, for their inputs; missed events, which have none, are left out. None
+            without a champion, or when the columns changed since it was trained: then inputs are cut from published
             data, as known when each prediction was due.
     """
     rows = np.flatnonzero(training_data.split.holdout)

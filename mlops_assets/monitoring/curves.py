@@ -7,7 +7,8 @@ from datetime import datetime
 
 import pandas as pd
 
-from mlops_assets.charts import charts
+from mlops_assets.charts.drift import drift_over_time
+from mlops_assets.charts.performance import error_over_time
 from mlops_assets.ledger.facts import Reported
 from mlops_assets.ledger.summaries import DriftSummary, PerformanceSummary, Summary
 from mlops_assets.ledger.view import LedgerView
@@ -51,7 +52,7 @@ def drift_curve(timeline: Timeline, view: LedgerView) -> bytes:
     for start, summary in reported:
         rows.append({"window": start, "share": summary.share, "prediction": summary.prediction.get(statistic)})
     limits = [leaf.threshold for leaf in drift_policies(spec) if leaf.statistic == statistic]
-    return charts.drift_over_time(
+    return drift_over_time(
         pd.DataFrame(rows),
         share=spec.monitoring.drift.share,
         statistic=statistic,
@@ -69,7 +70,7 @@ def error_curve(timeline: Timeline, view: LedgerView) -> bytes:
             losses = {"served": summary.served, "shadow": summary.shadow, "baseline": summary.baseline}
             rows.append({"window": start, **losses})
     retrains = [timeline.window(d.window).start for d in view.decisions if d.outcome == "RETRAIN" and d.window]
-    return charts.error_over_time(
+    return error_over_time(
         pd.DataFrame(rows),
         metric=spec.problem.metric,
         promotions=promotions(view),

@@ -9,7 +9,9 @@ from typing import Any
 import dagster as dg
 import pandas as pd
 
-from mlops_assets.charts import charts, live
+from mlops_assets.charts.drift import drifted_columns
+from mlops_assets.charts.predictions import predictions_against_labels
+from mlops_assets.charts.service import live_features, service_over_time
 from mlops_assets.ledger.facts import Decision
 from mlops_assets.ledger.summaries import HealthSummary, PerformanceSummary
 from mlops_assets.monitoring.curves import drift_curve, drift_policies, error_curve, summaries
@@ -56,7 +58,7 @@ def drift(each: Observation, report: DriftReport) -> dict[str, Any]:
     }
     if report.summary.columns:
         chosen = each.context.spec.monitoring.drift
-        bars = charts.drifted_columns(report.summary.columns, threshold=chosen.threshold, statistic=chosen.statistic)
+        bars = drifted_columns(report.summary.columns, threshold=chosen.threshold, statistic=chosen.statistic)
         metadata["drifted columns"] = picture(bars, "distance per column")
         metadata["drift so far"] = picture(
             drift_curve(each.context.timeline, each.context.ledger_view()), "drift per window"
@@ -126,8 +128,8 @@ def performance(each: Observation, report: PerformanceReport) -> dict[str, Any]:
         "unlabelled": report.unlabelled,
     }
     if len(report.rows):
-        forecast = charts.predictions_against_labels(
-            report.rows, unit=spec.problem.target, zone=spec.data.time_zone, usual=usual_before(each)
+        forecast = predictions_against_labels(
+            report.rows, unit=spec.problem.target, zone=spec.data.time_zone, measured=usual_before(each)
         )
         metadata["forecast"] = picture(forecast, "forecast and truth")
     if not report.summary.pending:
@@ -174,7 +176,7 @@ def health_numbers(summary: HealthSummary) -> dict[str, Any]:
 def health(each: Observation, summary: HealthSummary) -> dict[str, Any]:
     """Numbers; latency, throughput and errors over the window; what the model was given."""
     spec, answers = each.context.spec, each.answers()
-    service = live.service_over_time(
+    service = service_over_time(
         each.requests(),
         step=max(spec.data.every, timedelta(hours=1)),
         limit_ms=spec.serving.latency.total_seconds() * 1000,
@@ -182,7 +184,7 @@ def health(each: Observation, summary: HealthSummary) -> dict[str, Any]:
     )
     features = pd.DataFrame(list(answers["features"])).assign(event_time=answers["event_time"].to_numpy())
     names = [*spec.features.known, *features.columns.drop("event_time").difference(spec.features.known)]
-    given = live.live_features(features, names, zone=spec.data.time_zone)
+    given = live_features(features, names, zone=spec.data.time_zone)
     return {
         **health_numbers(summary),
         "service": picture(service, "latency, throughput and errors"),

@@ -206,8 +206,8 @@ def plan(suffixes: tuple[str, ...]) -> tuple[Call, ...]:
 def single_threaded_algebra() -> None:
     """Limit BLAS to one thread in this process, permanently.
 
-    With more threads the bits of a result would depend on the number of cores. Windows are small, so that threads mostly
-    wait for each other: on busy cores a calculator takes ten times as long with them.
+    With more threads the bits of a result would depend on the number of cores. Windows are small, and threads mostly wait
+    for each other: on busy cores a calculator takes ten times as long with them.
     """
     from threadpoolctl import ThreadpoolController  # type: ignore[import-untyped]
 
@@ -276,7 +276,7 @@ _WARNINGS = threading.Lock()
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Suppress the calculators' warnings, like tsfresh's own extraction. A lock is held, since filters are global."""
+    """Suppress the calculators' warnings, as tsfresh's own extraction does."""
     with _WARNINGS, warnings.catch_warnings(), np.errstate(all="ignore"):
         warnings.simplefilter("ignore")
         yield

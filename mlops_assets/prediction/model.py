@@ -1,7 +1,7 @@
 """The MLflow model: a models-from-code file around `Predictor`, for `mlflow models serve` and `mlflow.pyfunc`.
 
-It is passed to `mlflow.pyfunc.log_model(python_model=<path of this file>, artifacts={"bundle": <folder>})`. MLflow copies
-the file into each model and executes it in processes that have MLflow loaded already; no other module imports it.
+It is passed to `mlflow.pyfunc.log_model(python_model=<path of this file>, artifacts={"bundle": <folder>})`. MLflow
+copies the file into each model and executes it in processes that have loaded MLflow; no other module imports it.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class BundleModel(PythonModel):
             `prediction`, and for classification `probability_<class>`, one row per request.
 
         Raises:
-            MlflowException: INVALID_PARAMETER_VALUE (HTTP status 400), naming row and field, when a row does not fit the schema.
+            MlflowException: INVALID_PARAMETER_VALUE (HTTP status 400), naming row and field of a bad value.
         """
         try:
             return self.predictor.predict(from_records(_records(model_input), self.predictor.schema)).to_frame()
@@ -50,7 +50,7 @@ class BundleModel(PythonModel):
 
 
 def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:
-    """Return the rows as they were sent: pandas reads null in a scalar column as NaN, here it becomes None again."""
+    """Return the rows as they were sent: NaN, which pandas makes of null in a scalar column, is None again."""
     return [
         {str(name): None if isinstance(value, float) and value != value else value for name, value in row.items()}
         for row in frame.to_dict(orient="records")

@@ -34,8 +34,8 @@ class ModelOutput:
 def most_probable(probabilities: dict[str, Floats]) -> npt.NDArray[np.object_]:
     """Return the name of the most probable class of each row; of equally probable ones the first.
 
-    Service and evaluations use this rule. H2O's own predicted class follows a threshold that maximises F1 on the training
-    rows, which is another one after every fit.
+    Service and evaluations use this rule. H2O's own predicted class follows a threshold that maximises F1 on the
+    training rows, and so changes with every fit.
     """
     names = np.array(list(probabilities), dtype=object)
     chosen: npt.NDArray[np.object_] = names[np.argmax(np.column_stack(list(probabilities.values())), axis=1)]
@@ -75,13 +75,13 @@ class Mojo:
         return ModelError("-", self._place, found, "train the version again, or restore its folder")
 
     def _category_codes(self, names: list[str], definitions: FeatureDefinitions) -> dict[int, Floats]:
-        """Return, per categorical column of the model, its code of each of our levels; NaN for a level it was not trained on."""
+        """Return, per categorical column of the model, its code of each of our levels; NaN for an unknown level."""
         codes = {}
         for position, name in enumerate(names):
             domain = self._java.getDomainValues(position)
             if (domain is None) != (name not in definitions.levels):
                 raise self._error(
-                    f"column {name!r} is a category either in the model or in the features, and a number in the other"
+                    f"column {name!r} is a category in one of model and features, and a number in the other"
                 )
             if domain is not None:
                 index = {str(level): float(code) for code, level in enumerate(domain)}
@@ -89,7 +89,7 @@ class Mojo:
         return codes
 
     def _class_outputs(self) -> list[int | None]:
-        """Return the output position of each class's probability; None for a class that the model was not trained on."""
+        """Return the output position of each class's probability; None for a class unknown to the model."""
         if bool(self._java.isClassifier()) != bool(self._classes):
             raise self._error("its task (classification or regression) is not the project's")
         if not self._classes:

@@ -2,8 +2,8 @@
 
 MLflow models that were logged by earlier releases contain a copy of `model.py`, which imports
 `mlops_assets.prediction.predictor.Predictor`, `mlops_assets.prediction.inputs.from_records` and
-`mlops_assets.errors.InputError`. These names, `Predictor.load(folder)`, `.schema` and `.predict(inputs).to_frame()` must
-stay as they are, or MLflow cannot load those versions any more.
+`mlops_assets.errors.InputError`. These names, `Predictor.load(folder)`, `.schema` and `.predict(inputs).to_frame()`
+must stay as they are, or MLflow cannot load those versions any more.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Import tsfresh without stumpy, which takes most of its import time.
 
 tsfresh's calculators import stumpy, and stumpy imports numba: two thirds of the time that tsfresh takes to load (3.8 of
-6.1 s on two shared cores), in each service and each training. Only one calculator calls it: `query_similarity_count` with
-a query. So stumpy is loaded when one of its attributes is first read.
+6.1 s on two shared cores), in each service and each training. Only one calculator calls it: `query_similarity_count`
+with a query. So stumpy is loaded when one of its attributes is first read.
 
 `importlib.util.LazyLoader` is not usable here: it loads a module when any attribute is read, and `inspect.getmodule`,
 which pydantic calls, reads `__file__` of all loaded modules.

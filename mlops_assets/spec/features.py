@@ -39,7 +39,7 @@ class FeaturesSpec(SpecModel):
     """Features of a model: known columns as they are, past values of history columns as lags and tsfresh features."""
 
     known: list[ColumnName] = []
-    """Columns whose value is known when a prediction is due: calendar, weather forecasts; with horizon 0 also readings."""
+    """Columns whose value is known when a prediction is due: calendar, forecasts; with horizon 0 also readings."""
     history: HistorySpec | None = None
     """Columns whose past values are features; without it a model has only the known columns."""
     calculators: Literal["minimal", "efficient", "comprehensive"] | dict[str, list[dict[str, Any]] | None] = "efficient"

@@ -21,6 +21,6 @@ class H2OAutoMLSpec(SpecModel):
     seed: int = 1
     """Seed of AutoML and of all fits."""
     algorithms: list[Algorithm] = Field(default=["GBM", "XGBoost", "DRF", "GLM"], min_length=1)
-    """Algorithms that AutoML may use. DeepLearning and stacked ensembles are left out: they cannot be refitted exactly."""
+    """Algorithms that AutoML may use; DeepLearning and stacked ensembles cannot be refitted exactly."""
     memory: str = Field(default="1g", pattern=r"^\d+[mg]$")
     """Heap of the H2O JVM, for example `1g`."""
