@@ -4,13 +4,13 @@ Dagster marks an asset as stale when its code version differs from the one that 
 version here is a digest of
 
 - the asset's function, and what it uses of its own module,
-- the source text of every module that the function uses, and of every module that these import, also inside
-  functions,
+- the source text of every module that the function uses, and of all modules that these import, also inside functions,
 - the versions of the installed distributions that these modules import.
 
-`NOT_COMPUTING` names what is left out: it is imported by nearly everything, and a change there changes how an asset is
-run, stored or shown, but not what is computed. Imports under `TYPE_CHECKING` are left out for the same reason. Source is
-compared as text, so a changed comment changes the version too. The values in a `defs.yaml` are not code and do not count.
+`NOT_COMPUTING` names what is left out. It is imported by nearly everything, and a change there changes how an asset is
+run, stored or shown, but not what is computed. Imports under `TYPE_CHECKING` are left out for the same reason.
+Source is compared as text, so a changed comment changes the version too. The values of a `defs.yaml` are not code and
+do not count.
 
 Nothing is imported to find this out. Modules are found by their import specs and read as text.
 """
