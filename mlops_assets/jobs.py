@@ -23,20 +23,19 @@ OBSERVING = [
     "service_health",
     "retraining_decision",
 ]
-WITHOUT_LABELS = OBSERVING
-"""What a window is observed by when it has ended; labels that are not due yet are pending."""
-WITH_LABELS = ["labels", "performance_report", "retraining_decision"]
-"""What is made, or made again, when labels come late; drift and health do not depend on them."""
-WITHOUT_CHAMPION = ["raw_data", "labels"]
-"""What there is before the first promotion."""
+"""Materialized for a window that ended. Labels that are not due yet are pending."""
+LATE_LABELS = ["labels", "performance_report", "retraining_decision"]
+"""Materialized when labels arrive late. Drift and service health do not depend on labels."""
+UNMONITORED = ["raw_data", "labels"]
+"""Materialized for windows that ended before the first promotion."""
 
 
 def project_jobs(blueprint: Blueprint, steps: dg.ExecutorDefinition | None = None) -> list[Any]:
-    """All jobs of one project. The tag `mlops/loop` makes the run queue take one of them at a time.
+    """Return all jobs of one project. Their tag `mlops/loop` limits the run queue to one run of a project at a time.
 
     Args:
         blueprint: the project.
-        steps: what executes the steps of trainings; None: as those of all jobs.
+        steps: executor of the steps of `bootstrap` and `retrain`; None: the executor of all jobs.
     """
     loop = {"project": blueprint.name, "mlops/loop": blueprint.name}
     training = {**loop, "mlops/training": "true"}
@@ -56,61 +55,69 @@ def project_jobs(blueprint: Blueprint, steps: dg.ExecutorDefinition | None = Non
             "bootstrap",
             ["business_case", "feasibility", "history", *TRAINING],
             training,
-            "One click: publishes the history up to now, trains the first model, serves it.",
+            "Sets a project up: loads all windows up to now, trains the first model and serves it.",
             executor_def=steps,
         ),
-        asset_job("observe", OBSERVING, loop, "A window that ended or whose labels came: raw data ... decision."),
+        asset_job(
+            "observe",
+            OBSERVING,
+            loop,
+            "Processes finished windows and late labels: loads data, runs the reports, decides about retraining.",
+        ),
         asset_job(
             "retrain",
             TRAINING,
             training,
-            "Dataset ... endpoint. Requested by the sensor for each RETRAIN, or by a person.",
+            "Builds a dataset, trains, evaluates, and deploys the candidate if it is better. The sensor "
+            f"{blueprint.job('retraining')} launches it for each RETRAIN decision; launched by a person, it ignores "
+            "cooldown and budget.",
             executor_def=steps,
         ),
         asset_job(
             "heal",
             ["endpoint"],
             loop,
-            "Finishes or undoes a promotion, and brings the service to what the ledger says.",
+            "Repairs the endpoint: finishes or undoes an interrupted promotion, starts the service if it is down, and "
+            "loads the champion.",
         ),
         *_op_jobs(blueprint, loop),
     ]
 
 
 class RollbackConfig(dg.Config):
-    """Which version serves again."""
+    """Configuration of the job `rollback`."""
 
     to: int | None = None
-    """A former champion; default: the previous one."""
+    """The version to serve, a former champion. Default: the previous champion."""
 
 
 class AdvanceConfig(dg.Config):
-    """How far the replay clock moves."""
+    """Configuration of the job `clock_advance`."""
 
     windows: int | None = 1
-    """That many ends of windows, if `until` is not given."""
+    """How many windows to play. Ignored when `until` is given."""
     until: str | None = None
-    """A local date or time, as 2011-07-02."""
+    """Local date or time to play up to, as 2011-07-02."""
 
 
 class CollectConfig(dg.Config):
-    """Which COLLECT decision is acted on."""
+    """Configuration of the job `collect`."""
 
     decision: str
+    """Id of the COLLECT decision."""
 
 
 def _op_jobs(blueprint: Blueprint, loop: dict[str, str]) -> list[dg.JobDefinition]:
     spec, name = blueprint.spec, blueprint.name
 
-    @dg.op(name=f"{name}_score_due", description="Answers what became due, oldest first, each as of its own moment.")
+    @dg.op(name=f"{name}_score_due", description="Requests the predictions of all due events, oldest first.")
     @names_project(name)
     def score_op(context: dg.OpExecutionContext, platform: Platform) -> None:
-        account = score_due(platform.of(spec))
-        context.log.info(account)
+        context.log.info(score_due(platform.of(spec)))
 
     @dg.op(
         name=f"{name}_roll_back",
-        description="Lets a former champion serve again; recorded, and a new deployment period.",
+        description="Makes a former champion serve again, which begins a new deployment period.",
     )
     @names_project(name)
     def rollback_op(context: dg.OpExecutionContext, config: RollbackConfig, platform: Platform) -> None:
@@ -120,22 +127,23 @@ def _op_jobs(blueprint: Blueprint, loop: dict[str, str]) -> list[dg.JobDefinitio
             fact = dg.AssetMaterialization(blueprint.key(asset), metadata={"version": version, "cause": "rollback"})
             context.log_event(fact)
 
-    @dg.op(name=f"{name}_collect_data", description="Runs the project's data.collect hook for a COLLECT decision.")
+    @dg.op(name=f"{name}_collect_data", description="Calls the project's data.collect function for a COLLECT decision.")
     @names_project(name)
     def collect_op(context: dg.OpExecutionContext, config: CollectConfig, platform: Platform) -> None:
         context.log.info(run_collect_hook(platform.of(spec), config.decision))
 
     @dg.op(
         name=f"{name}_advance",
-        description="Moves the replay clock from moment to moment, letting the loop settle at each.",
+        description="Moves the replay clock from one due moment to the next, and waits at each until the loop is idle.",
     )
     @names_project(name)
     def advance_op(context: dg.OpExecutionContext, config: AdvanceConfig, platform: Platform) -> None:
         project_context = platform.of(spec)
         until = None if config.until is None else project_context.timeline.utc(datetime.fromisoformat(config.until))
-        loop_ = DagsterLoop(context.instance, project_context)
-        for moment in advance(project_context, loop_, windows=config.windows if until is None else None, until=until):
-            context.log.info("settled at %s", moment.isoformat())
+        windows = config.windows if until is None else None
+        dagster_loop = DagsterLoop(context.instance, project_context)
+        for moment in advance(project_context, dagster_loop, windows=windows, until=until):
+            context.log.info("the loop is idle at %s", moment.isoformat())
 
     def job(suffix: str, op: dg.OpDefinition, tags: dict[str, str], description: str) -> dg.JobDefinition:
         @dg.job(name=blueprint.job(suffix), tags=tags, description=description)
@@ -145,8 +153,8 @@ def _op_jobs(blueprint: Blueprint, loop: dict[str, str]) -> list[dg.JobDefinitio
         return built
 
     return [
-        job("score", score_op, loop, "Answers the events that became due."),
-        job("rollback", rollback_op, loop, "A former champion serves again."),
-        job("collect", collect_op, loop, "Runs the data.collect hook."),
-        job("clock_advance", advance_op, {"project": name}, "Moves a replay clock."),
+        job("score", score_op, loop, "Scores all due events."),
+        job("rollback", rollback_op, loop, "Makes a former champion serve again: the previous one, or the one named."),
+        job("collect", collect_op, loop, "Calls the project's data.collect function for a COLLECT decision."),
+        job("clock_advance", advance_op, {"project": name}, "Simulates time: plays the next N windows (replay clock)."),
     ]

@@ -1,6 +1,7 @@
-"""The sensors that keep a project's loop turning.
+"""Dagster's sensors: they watch a project's loop and launch what is to be done.
 
-Their bodies only read, but for the signs of life of the loop's lease; `run_status` alone writes.
+The sensors of a project only read, except that they renew the lease on its loop. `run_status` writes to the ledger and
+to MLflow.
 """
 
 from __future__ import annotations
@@ -9,14 +10,12 @@ import dagster as dg
 
 from mlops_assets.blueprint import Blueprint
 from mlops_assets.sensors.endpoint_health import endpoint_health
-from mlops_assets.sensors.late_labels import late_labels
-from mlops_assets.sensors.live_data import live_data
-from mlops_assets.sensors.retraining import retraining
-from mlops_assets.sensors.work import Jobs
+from mlops_assets.sensors.outstanding_work import late_labels, live_data, retraining
+from mlops_assets.sensors.run_requests import Jobs
 
 __all__ = ["project_sensors"]
 
 
 def project_sensors(blueprint: Blueprint, jobs: Jobs) -> list[dg.SensorDefinition]:
-    """All sensors of one project."""
+    """Return all sensors of one project."""
     return [sensor(blueprint, jobs) for sensor in (live_data, late_labels, retraining, endpoint_health)]

@@ -69,7 +69,7 @@ def test_an_endpoint_that_was_killed_is_healed_and_answers_go_on(harness: Harnes
     harness.context.clock.move(harness.context.now() + DAY)
     request = harness.tick("endpoint_health")
     assert isinstance(request, dg.RunRequest) and request.job_name == "tide_heal"
-    assert request.tags["fault"] == "it does not run"
+    assert request.tags["fault"] == "the endpoint is not running"
     harness.carry_out(request)
 
     record = record_of(harness)
@@ -152,6 +152,6 @@ def test_healing_that_fails_is_tried_again_after_growing_pauses(harness: Harness
     harness.carry_out(request)
     waiting = harness.tick("endpoint_health")
 
-    assert isinstance(waiting, dg.SkipReason) and "healing has failed, it is tried again at" in str(
+    assert isinstance(waiting, dg.SkipReason) and "the last repair failed; the next one starts at" in str(
         waiting.skip_message
     )

@@ -62,7 +62,7 @@ def heal(harness: Harness) -> None:
         result = harness.carry_out(request)
         assert result is not None and result.success
     left = harness.tick("endpoint_health")
-    assert isinstance(left, dg.SkipReason) and left.skip_message == "the endpoint serves what the ledger says"
+    assert isinstance(left, dg.SkipReason) and left.skip_message == "the endpoint serves the champion"
 
 
 def served_version(harness: Harness) -> int:
@@ -126,7 +126,7 @@ def test_a_repair_that_dies_itself_is_repaired_by_the_next(
         assert isinstance(request, dg.RunRequest)
         with kill_after(monkeypatch, *AFTER_THE_LEDGER["the alias moved"]):
             harness.carry_out(request)
-        monkeypatch.setattr("mlops_assets.sensors.work._pause", lambda *_: None)
+        monkeypatch.setattr("mlops_assets.sensors.run_requests._end_of_pause", lambda *_: None)
         heal(harness)
 
         view = harness.context.ledger_view()

@@ -138,7 +138,7 @@ def test_a_replay_waits_for_a_server_that_is_away_however_often_the_run_fails(
         loop._require_progress(work)
         waiting = harness.tick("live_data")
         assert isinstance(waiting, dg.SkipReason)
-        found = re.search(r"has failed 7 times, .* tried again at (\S+)$", str(waiting.skip_message))
+        found = re.search(r"has failed 7 times, .* the next attempt starts at (\S+)$", str(waiting.skip_message))
         assert found and datetime.now(UTC) < datetime.fromisoformat(found[1]) < datetime.now(UTC) + LONGEST_PAUSE
 
 

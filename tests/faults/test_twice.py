@@ -26,7 +26,7 @@ from mlops_assets.resources.project import ProjectResources
 from mlops_assets.resources.telemetry.prediction_log import PredictionLog
 from mlops_assets.retraining.requests import request_retraining
 from mlops_assets.retraining.retries import attempts_without_verdict
-from mlops_assets.sensors.run_status import Seen, record_run_end
+from mlops_assets.sensors.run_status import Cursor, record_end_of_training
 
 DAY = timedelta(days=1)
 SENSORS = ("endpoint_health", "live_data", "late_labels", "retraining")
@@ -132,7 +132,7 @@ def test_the_end_of_a_run_that_is_seen_twice_is_recorded_once(states: States, tm
             job, status=dg.DagsterRunStatus.FAILURE, tags={"mlops/loop": "tide", "decision": decision.id}
         )
         for _ in range(2):
-            record_run_end(harness.context, run)
+            record_end_of_training(harness.context, run)
             harness.close_runs()
         view = harness.context.ledger_view()
 
@@ -155,10 +155,10 @@ def test_a_run_whose_end_cannot_be_recorded_is_said_and_tried_again_and_keeps_no
         def refuses_the_first(project_context: ProjectResources, run: dg.DagsterRun, *, interrupted: bool) -> None:
             if run.run_id == first.run_id:
                 raise KeyError("a fact that nobody foresaw")
-            record_run_end(project_context, run, interrupted=interrupted)
+            record_end_of_training(project_context, run, interrupted=interrupted)
 
         with monkeypatch.context() as patch:
-            patch.setattr("mlops_assets.sensors.run_status.settle_run", refuses_the_first)
+            patch.setattr("mlops_assets.sensors.run_status.record_end_of_training", refuses_the_first)
             for _ in range(2):
                 said = harness.tick_run_status()
                 assert first.run_id in said and "a fact that nobody foresaw" in said and second.run_id not in said
@@ -169,14 +169,14 @@ def test_a_run_whose_end_cannot_be_recorded_is_said_and_tried_again_and_keeps_no
         ends = attempts_without_verdict(harness.context.ledger_view(), decision.id)
         assert [(end.run_id, end.outcome) for end in ends] == [(second.run_id, "FAILED"), (first.run_id, "FAILED")]
         # settled once, and not looked at again
-        monkeypatch.setattr("mlops_assets.sensors.run_status.settle_run", None)
+        monkeypatch.setattr("mlops_assets.sensors.run_status.record_end_of_training", None)
         harness.close_runs()
 
 
 def test_a_cursor_that_an_earlier_release_kept_is_read() -> None:
-    assert Seen.read("1764240000.5") == Seen(until=1764240000.5)
-    assert Seen.read(Seen(until=1.5, unrecorded=["a"]).model_dump_json()) == Seen(until=1.5, unrecorded=["a"])
-    assert Seen.read(None) == Seen()
+    assert Cursor.parse("1764240000.5") == Cursor(until=1764240000.5)
+    assert Cursor.parse(Cursor(until=1.5, unrecorded=["a"]).model_dump_json()) == Cursor(until=1.5, unrecorded=["a"])
+    assert Cursor.parse(None) == Cursor()
 
 
 def test_a_fresh_dagster_home_goes_on_where_the_old_one_stood(states: States, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""From outstanding work to a run request: what a sensor may launch now, and why it does not."""
+"""Which run a sensor requests for an item of outstanding work, and when it requests none."""
 
 from __future__ import annotations
 
@@ -11,8 +11,7 @@ import dagster as dg
 
 from mlops_assets.blueprint import Blueprint
 from mlops_assets.context import ProjectContext
-from mlops_assets.jobs import WITH_LABELS, WITHOUT_CHAMPION, WITHOUT_LABELS
-from mlops_assets.ledger.view import LedgerView
+from mlops_assets.jobs import LATE_LABELS, OBSERVING, UNMONITORED
 from mlops_assets.loop.dagster_storage import lease_holder
 from mlops_assets.loop.failed_runs import LOOP_TAG, WORK_TAG, failed_runs
 from mlops_assets.loop.outstanding import (
@@ -39,78 +38,82 @@ Jobs = Mapping[str, Any]
 """A project's jobs by name."""
 RANGE_START, RANGE_END = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
 PAUSE = timedelta(seconds=5)
-"""Wall time before a failed run is launched anew; doubles each time, up to `LONGEST_PAUSE`, and never ends: when what
-failed it is gone, the loop goes on without a person."""
-PAUSES = 8
-"""So many of the last runs are looked at for failures in a row: that many have the longest pause."""
+"""Wall time between a failed run and the next attempt. It doubles with each failure, up to `LONGEST_PAUSE`. There is no
+last attempt: the loop goes on by itself once the cause is gone."""
+COUNTED_HEALS = 8
+"""How many of the last repairs are searched for failures in a row. That many failures lead to the longest pause."""
 
 
-def request(
+def next_run(
     context: dg.SensorEvaluationContext, blueprint: Blueprint, platform: Platform, sensor: Sensor
 ) -> dg.RunRequest | dg.SkipReason:
-    """The run that is due now, if it is this sensor's to launch.
+    """Return the run that is due now, if this sensor launches it; else the reason why not.
 
-    One piece of work at a time and in order: the next one is asked for when the run before it has ended. A run key
-    names the work and its attempt, so that a daemon killed after launching launches nothing twice.
+    Work is done one item after the other: the next run is requested when the run before it has ended. The run key names
+    the item and the attempt, so that a daemon that restarts does not launch it twice.
     """
     project_context = platform.of(blueprint.spec)
-    if (busy := lease_conflict(context, project_context)) is not None:
-        return busy
+    if (wait := reason_to_wait(context, project_context)) is not None:
+        return wait
     work = outstanding(project_context.timeline, project_context.ledger_view(), project_context.now())
     if not work:
         return dg.SkipReason("nothing is outstanding")
     if work[0].sensor != sensor:
-        return dg.SkipReason(f"first comes {work[0].key}, which {blueprint.job(work[0].sensor)} launches")
-    return attempt(context, blueprint, project_context, work[0])
+        return dg.SkipReason(f"{work[0].key} comes first; the sensor {blueprint.job(work[0].sensor)} launches it")
+    return request_run(context, blueprint, project_context, work[0])
 
 
-def lease_conflict(context: dg.SensorEvaluationContext, project_context: ProjectContext) -> dg.SkipReason | None:
-    """Why nothing may be launched now: another Dagster carries out the project's loop, or a run of this one does."""
+def reason_to_wait(context: dg.SensorEvaluationContext, project_context: ProjectContext) -> dg.SkipReason | None:
+    """Take or renew the lease on the loop; return why no run may be launched now, or None when one may.
+
+    No run may be launched while another Dagster holds the lease, or while a run of the loop is active.
+    """
     if (conflict := project_context.lease.take(lease_holder(context.instance))) is not None:
         return dg.SkipReason(str(conflict))
     active = active_runs(context.instance, project_context.spec.name)
     return dg.SkipReason(f"{active[0].job_name} is running ({active[0].run_id})") if active else None
 
 
-def first_heal(view: LedgerView) -> Heal | None:
-    """The promotion that must be finished or undone, if there is one."""
-    return None if view.open_promotion is None else Heal(view.open_promotion.promotion)
-
-
-def attempt(
+def request_run(
     context: dg.SensorEvaluationContext, blueprint: Blueprint, project_context: ProjectContext, work: Work
 ) -> dg.RunRequest | dg.SkipReason:
-    """Launch a piece of work, after a pause if it has failed before."""
+    """Return the next attempt at an item of work, or the time of that attempt while the pause after a failure lasts."""
     failed = failed_runs(context.instance, blueprint.name, work.key)
     if isinstance(work, Retrain):
         if work.not_before is not None and datetime.now(UTC) < work.not_before:
-            return dg.SkipReason(f"attempt {work.attempt} of {work.decision} starts at {work.not_before.isoformat()}")
-    elif failed and (wait := _pause(context, failed)) is not None:
+            return dg.SkipReason(
+                f"attempt {work.attempt} at decision {work.decision} starts at {work.not_before.isoformat()}"
+            )
+    elif failed and (until := _end_of_pause(context, failed)) is not None:
         return dg.SkipReason(
-            f"{work.key} has failed {len(failed)} times, last in run {failed[0].run_id}; it is tried again at "
-            f"{wait.isoformat()}"
+            f"{work.key} has failed {len(failed)} times, last in run {failed[0].run_id}; the next attempt starts at "
+            f"{until.isoformat()}"
         )
     number = work.attempt if isinstance(work, Retrain) else len(failed) + 1
     tags = {"project": blueprint.name, LOOP_TAG: blueprint.name, WORK_TAG: work.key, ATTEMPT_TAG: str(number)}
     run_key = f"{blueprint.name}:{work.key}" if isinstance(work, Retrain) else f"{blueprint.name}:{work.key}:{number}"
-    return _run(blueprint, project_context, work, run_key, tags)
+    return _run_of(blueprint, project_context, work, run_key, tags)
 
 
-def _pause(context: dg.SensorEvaluationContext, failed: list[dg.DagsterRun]) -> datetime | None:
+def wait_after_failed_heals(context: dg.SensorEvaluationContext, blueprint: Blueprint) -> datetime | None:
+    """Return until when the next repair of the endpoint has to wait, because the last ones failed; None without a wait.
+
+    Without this pause, an endpoint that cannot start would keep the loop from all other work.
+    """
+    runs = context.instance.get_runs(dg.RunsFilter(job_name=blueprint.job("heal")), limit=COUNTED_HEALS)
+    failed = list(takewhile(lambda run: not run.is_success, runs))
+    return _end_of_pause(context, failed) if failed else None
+
+
+def _end_of_pause(context: dg.SensorEvaluationContext, failed: list[dg.DagsterRun]) -> datetime | None:
+    """Return the end of the pause after failed runs, newest first; None when it is over."""
     record = context.instance.get_run_record_by_id(failed[0].run_id)
     ended = datetime.fromtimestamp((record.end_time if record else None) or 0.0, UTC)
     until = ended + pause_after(len(failed), PAUSE, LONGEST_PAUSE)
     return until if datetime.now(UTC) < until else None
 
 
-def pause_after_failures(context: dg.SensorEvaluationContext, blueprint: Blueprint) -> datetime | None:
-    """When healing may be tried again, if it has failed: an endpoint that cannot live must not keep all others."""
-    runs = context.instance.get_runs(dg.RunsFilter(job_name=blueprint.job("heal")), limit=PAUSES)
-    failed = list(takewhile(lambda run: not run.is_success, runs))
-    return _pause(context, failed) if failed else None
-
-
-def _run(
+def _run_of(
     blueprint: Blueprint, project_context: ProjectContext, work: Work, run_key: str, tags: dict[str, str]
 ) -> dg.RunRequest:
     match work:
@@ -124,41 +127,29 @@ def _run(
         case Retrain(decision=decision):
             more = {DECISION_TAG: decision, "mlops/training": "true"}
             return dg.RunRequest(run_key, job_name=blueprint.job("retrain"), tags={**tags, **more})
-        case Observe(windows=windows, stage=stage):
-            return _observe(
-                blueprint,
-                project_context,
-                list(windows),
-                run_key,
-                tags,
-                late=stage == "labelled" and work.sensor == "late_labels",
-            )
+        case Observe(windows=windows, sensor=sensor):
+            assets = LATE_LABELS if sensor == "late_labels" else OBSERVING
+            return _observation(blueprint, project_context, list(windows), assets, run_key, tags)
         case Repair(window=window):
-            return _observe(blueprint, project_context, [window], run_key, tags, late=False)
+            return _observation(blueprint, project_context, [window], OBSERVING, run_key, tags)
 
 
-def _observe(
+def _observation(
     blueprint: Blueprint,
     project_context: ProjectContext,
     windows: list[Window],
+    assets: list[str],
     run_key: str,
     tags: dict[str, str],
-    *,
-    late: bool,
 ) -> dg.RunRequest:
-    view = project_context.ledger_view()
-    since = monitored_from(view)
-    watched = since is not None and windows[-1].end > since
-    names = WITH_LABELS if late else WITHOUT_LABELS
-    if not watched:
-        names = WITHOUT_CHAMPION
-    keys = [partition_key(blueprint.timeline, window.start) for window in (windows[0], windows[-1])]
-    selection = [blueprint.key(name) for name in names]
-    checks = [key for name in names for key in blueprint.checks_of(name)]
+    """Return a run over consecutive windows: of these assets, or of `UNMONITORED` before the first promotion."""
+    since = monitored_from(project_context.ledger_view())
+    names = assets if since is not None and windows[-1].end > since else UNMONITORED
+    first, last = (partition_key(blueprint.timeline, window.start) for window in (windows[0], windows[-1]))
     return dg.RunRequest(
         run_key,
         job_name=blueprint.job("observe"),
-        tags={**tags, RANGE_START: keys[0], RANGE_END: keys[1]},
-        asset_selection=selection,
-        asset_check_keys=checks,
+        tags={**tags, RANGE_START: first, RANGE_END: last},
+        asset_selection=[blueprint.key(name) for name in names],
+        asset_check_keys=[key for name in names for key in blueprint.checks_of(name)],
     )
