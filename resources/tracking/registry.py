@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from mlops_assets import prediction
 from mlops_assets.errors import RegistryError, RegistryUnreachable, translate_errors
+from mlops_assets.resources.tracking.artifact_locations import follow_moved_folder
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -35,6 +37,7 @@ class Registry:
 
     def __init__(self, uri: str, project: str, artifacts: Path | None = None) -> None:
         self.uri, self.project, self.artifacts = uri, project, artifacts
+        self._located = artifacts is None
 
     @contextmanager
     def connect(self, place: str) -> Iterator[Any]:
@@ -58,10 +61,18 @@ class Registry:
             remedy = REMEDY["server" if self.uri.startswith("http") else "embedded"]
             return kind(self.project, f"MLflow at {self.uri}, {place}", f"{found}: {error}", remedy)
 
-        with translate_errors({MlflowException: translate, ConnectionError: translate}):
+        with translate_errors({MlflowException: translate, ConnectionError: translate, sqlite3.Error: translate}):
+            self._locate()
             mlflow.set_tracking_uri(self.uri)
             mlflow.set_registry_uri(self.uri)
             yield mlflow.MlflowClient(self.uri, self.uri)
+
+    def _locate(self) -> None:
+        """Let an embedded MLflow find its artifacts after the state folder has been moved; checked once."""
+        database = Path(self.uri.removeprefix("sqlite:///"))
+        if self.artifacts is not None and not self._located and database.exists():
+            follow_moved_folder(database, self.artifacts, self.project)
+            self._located = True
 
     def ensure_experiment(self) -> str:
         """Create the project's experiment, with its artifact location, if it does not exist; return its name."""
