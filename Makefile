@@ -8,7 +8,8 @@ STAMP := $(VENV)/.installed
 export DO_NOT_TRACK := true
 export DVC_NO_ANALYTICS := 1
 
-.PHONY: setup demo live test test-fast test-package test-services test-cluster cluster check bench docs lock clean
+.PHONY: setup demo live test test-fast test-package test-services test-cluster cluster bench docs lock clean
+.PHONY: check style source-tree layers dead-code types
 
 setup: $(STAMP)
 
@@ -28,8 +29,9 @@ live: setup
 	tests/services/install.sh
 	$(BIN)/python tests/services/live.py
 
+# Coverage is that of the tests' own processes: services, runs and commands that they start are not measured.
 test: setup
-	$(BIN)/pytest -n 2 --dist loadgroup
+	$(BIN)/pytest -n 2 --dist loadgroup --cov --cov-report=term:skip-covered
 
 # A verdict within two minutes: no test that starts a JVM, a server or a Dagster run.
 test-fast: setup
@@ -60,18 +62,29 @@ cluster: setup
 	tests/cluster/cluster.sh up
 	tests/cluster/cluster.sh run $(BIN)/python tests/cluster/install_chart.py
 
-# Style, layers, dead code, types; then the projects' YAML and all definitions. The tree is the package as it is installed.
-check: setup
-	$(BIN)/ruff check .
-	$(BIN)/ruff format --check .
-	.ci/source-tree
-	cd build/check && PYTHONPATH=. ../../$(BIN)/lint-imports ../../pyproject.toml
-	cd build/check && ../../$(BIN)/vulture --config ../../pyproject.toml mlops_assets definitions.py benchmarks
-	.ci/types
+# Style, layers, dead code and types; then the projects' YAML and all definitions.
+check: style layers dead-code types
 	@# one by one: given several files of one component type, `dg check yaml` looks at the last one only
 	for project in mlops_assets/projects/*/; do $(BIN)/dg check yaml $$project || exit 1; done
 	$(BIN)/dg check defs
 	$(BIN)/dagster definitions validate -w workspace.yaml
+
+style: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+# The package as it is installed, with tests and benchmarks; the next three work on it.
+source-tree: setup
+	.ci/source-tree
+
+layers: source-tree
+	cd build/check && PYTHONPATH=. ../../$(BIN)/lint-imports ../../pyproject.toml
+
+dead-code: source-tree
+	cd build/check && ../../$(BIN)/vulture --config ../../pyproject.toml mlops_assets definitions.py benchmarks
+
+types: source-tree
+	.ci/types
 
 bench: setup
 	$(BIN)/python -m benchmarks

@@ -12,6 +12,11 @@ from filelock import FileLock
 
 from mlops_assets.garbage_collection import collect_rarely
 
+SLOW_FOLDERS = {"byhand", "cli", "compatibility", "e2e", "faults", "loop", "project", "resources"}
+"""Their tests start commands, services, JVMs or Dagster runs."""
+SLOW_FIXTURES = {"cluster", "fitted", "states", "versions"}
+"""They train models in a JVM, or run the loop."""
+
 collect_rarely()
 
 
@@ -41,7 +46,10 @@ def rentals(versions: Versions) -> dict[int, Version]:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What goes on from the tide's states runs in one process, so that each state is made once."""
+    """Mark the slow tests, and group those that use the same states in one process, so that each state is made once."""
     for item in items:
-        if "states" in getattr(item, "fixturenames", ()):
-            item.add_marker(pytest.mark.xdist_group("tide"))
+        fixtures = set(getattr(item, "fixturenames", ()))
+        if "states" in fixtures:
+            item.add_marker(pytest.mark.xdist_group("states"))
+        if item.path.parent.name in SLOW_FOLDERS or fixtures & SLOW_FIXTURES:
+            item.add_marker(pytest.mark.slow)
