@@ -10,7 +10,7 @@ from example_project import RUN, States, by_hand, failures, retrain, running_har
 from mlops_assets.ledger.facts import GateVerdict, PromotionStep
 
 
-def test_a_candidate_by_hand_is_never_served_and_consumes_nothing(states: States, tmp_path: Path) -> None:
+def test_candidate_by_hand_is_not_served_and_clears_no_trigger(states: States, tmp_path: Path) -> None:
     # Version 1 was trained on the newest snapshot there is: no row is unseen, and none is needed.
     with running_harness(states.copy("asked", tmp_path / "home")) as harness:
         waiting = harness.context.ledger_view().open_retrain
@@ -25,9 +25,7 @@ def test_a_candidate_by_hand_is_never_served_and_consumes_nothing(states: States
         assert not [fact for fact in view.verdicts if fact.version == 2]
 
 
-def test_evaluation_and_champion_by_hand_take_the_challenger_through_the_whole_gate(
-    states: States, tmp_path: Path
-) -> None:
+def test_evaluation_and_champion_by_hand_promote_the_challenger(states: States, tmp_path: Path) -> None:
     with running_harness(states.copy("judged", tmp_path / "home")) as harness:
         succeeded(by_hand(harness, "evaluation"))
         succeeded(by_hand(harness, "champion"))
@@ -41,7 +39,7 @@ def test_evaluation_and_champion_by_hand_take_the_challenger_through_the_whole_g
         assert view.cooldown_from == context.now() and view.consuming_trainings[-1].by == "hand"
 
 
-def test_a_version_named_in_the_config_is_the_one_that_is_judged(states: States, tmp_path: Path) -> None:
+def test_version_named_in_the_config_is_evaluated(states: States, tmp_path: Path) -> None:
     with running_harness(states.copy("judged", tmp_path / "home"), serving=False) as harness:
         config = {"ops": {"tide__evaluation": {"config": {"version": 7}}}}
         found = by_hand(harness, "evaluation", run_config=config)
@@ -50,7 +48,7 @@ def test_a_version_named_in_the_config_is_the_one_that_is_judged(states: States,
         assert "asked for version 7, the ledger knows [1, 2] -> materialize candidate_model first" in failures(found)
 
 
-def test_a_judgement_against_a_champion_that_no_longer_reigns_is_refused(states: States, tmp_path: Path) -> None:
+def test_evaluation_against_a_former_champion_is_refused(states: States, tmp_path: Path) -> None:
     with running_harness(states.copy("judged", tmp_path / "home")) as harness:
         succeeded(retrain(harness, ["champion", "endpoint"]))
         before = len(harness.context.ledger_view().facts)
@@ -61,7 +59,7 @@ def test_a_judgement_against_a_champion_that_no_longer_reigns_is_refused(states:
         assert len(harness.context.ledger_view().facts) == before
 
 
-def test_the_champion_is_no_candidate_against_itself(states: States, tmp_path: Path) -> None:
+def test_champion_cannot_be_evaluated_as_candidate(states: States, tmp_path: Path) -> None:
     with running_harness(states.copy("judged", tmp_path / "home")) as harness:
         succeeded(retrain(harness, ["champion", "endpoint"]))
         succeeded(by_hand(harness, "dataset", "feature_definitions", "training_set"))
@@ -71,7 +69,7 @@ def test_the_champion_is_no_candidate_against_itself(states: States, tmp_path: P
         assert not found.success and "version 2" in failures(found)
 
 
-def test_a_dataset_by_hand_is_no_training(states: States, tmp_path: Path) -> None:
+def test_dataset_by_hand_is_not_recorded_as_a_training(states: States, tmp_path: Path) -> None:
     with running_harness(states.copy("asked", tmp_path / "home"), serving=False) as harness:
         before = len(harness.context.ledger_view().facts)
         succeeded(by_hand(harness, "dataset"))
@@ -81,7 +79,7 @@ def test_a_dataset_by_hand_is_no_training(states: States, tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("asset", ["evaluation", "champion"])
-def test_by_hand_with_the_run_of_a_retraining_is_that_retrainings(asset: str, states: States, tmp_path: Path) -> None:
+def test_asset_by_hand_does_not_take_part_in_another_retraining(asset: str, states: States, tmp_path: Path) -> None:
     """A run that is executed again from a failed step keeps its training request."""
     with running_harness(states.copy("judged", tmp_path / "home")) as harness:
         assets = ["evaluation", "champion"] if asset == "evaluation" else ["champion"]

@@ -44,7 +44,7 @@ FIRST = {
 
 
 @pytest.mark.parametrize("asset", list(FIRST))
-def test_an_asset_whose_input_does_not_exist_names_the_one_to_materialize_first(asset: str, empty: Harness) -> None:
+def test_asset_without_its_input_names_the_asset_to_materialize_first(asset: str, empty: Harness) -> None:
     found = by_hand(empty, asset)
 
     assert not found.success
@@ -54,7 +54,7 @@ def test_an_asset_whose_input_does_not_exist_names_the_one_to_materialize_first(
 
 
 @pytest.mark.parametrize("asset", [name for name in OBSERVING if name != "raw_data"])
-def test_a_window_whose_input_does_not_exist_names_what_comes_first(asset: str, empty: Harness) -> None:
+def test_window_without_its_input_names_the_asset_to_materialize_first(asset: str, empty: Harness) -> None:
     found = by_hand(empty, asset, partition_key=window_of(empty, 3))
 
     assert not found.success
@@ -63,7 +63,7 @@ def test_a_window_whose_input_does_not_exist_names_what_comes_first(asset: str, 
 
 
 @pytest.mark.parametrize("asset", OBSERVING)
-def test_a_window_of_the_future_is_refused_in_words(asset: str, played: Harness) -> None:
+def test_window_of_the_future_is_refused_with_the_reason(asset: str, played: Harness) -> None:
     before = len(played.context.ledger_view().facts)
     found = by_hand(played, asset, partition_key=window_of(played, 40))
 
@@ -72,7 +72,7 @@ def test_a_window_of_the_future_is_refused_in_words(asset: str, played: Harness)
     assert len(played.context.ledger_view().facts) == before
 
 
-def test_a_window_again_gives_the_same_rows_summaries_and_decision(
+def test_window_made_again_has_the_same_rows_summaries_and_decision(
     played: Harness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     attempted: list[Any] = []

@@ -105,7 +105,7 @@ def browser(settings: Settings, project_context: ProjectResources) -> Iterator[B
 
 @pytest.mark.timeout(1000)  # real processes: two runs a window, each of them a process that imports Dagster
 @pytest.mark.xdist_group("e2e")
-def test_clicks_alone_bring_a_project_from_nothing_to_a_retrained_model_and_back(
+def test_ui_alone_takes_a_project_to_a_retrained_model_and_rolls_back(
     browser: Browser, project_context: ProjectResources
 ) -> None:
     assert browser.wait(browser.click("bootstrap")) == "SUCCESS"
@@ -130,7 +130,7 @@ def test_clicks_alone_bring_a_project_from_nothing_to_a_retrained_model_and_back
 
 
 @pytest.mark.xdist_group("e2e")
-def test_the_lineage_goes_on_behind_the_model(browser: Browser) -> None:
+def test_lineage_continues_after_the_model(browser: Browser) -> None:
     nodes = browser.ask(LINEAGE)["assetNodes"]
     behind = {node["assetKey"]["path"][-1]: {key["path"][-1] for key in node["dependencyKeys"]} for node in nodes}
     assert "candidate_model" in behind["evaluation"]

@@ -227,7 +227,7 @@ WRONG: dict[str, tuple[list[Change], list[str]]] = {
 
 
 @pytest.mark.parametrize("mistake", list(WRONG))
-def test_a_contradiction_is_one_error_that_names_its_fields(mistake: str) -> None:
+def test_contradiction_is_one_error_that_names_its_fields(mistake: str) -> None:
     changes, words = WRONG[mistake]
     with pytest.raises(ValidationError) as caught:
         ProjectSpec.model_validate(changed(*changes))
@@ -238,14 +238,14 @@ def test_a_contradiction_is_one_error_that_names_its_fields(mistake: str) -> Non
         assert each in said
 
 
-def test_several_contradictions_are_all_named_at_once() -> None:
+def test_several_contradictions_are_named_at_once() -> None:
     with pytest.raises(ValidationError) as caught:
         ProjectSpec.model_validate(changed(("serving.every", "8h"), ("retraining.cooldown", "3d")))
     said = " ".join(error["msg"] for error in caught.value.errors())
     assert "serving.every (8h)" in said and "retraining.cooldown (3d)" in said
 
 
-def test_at_the_bound_each_guard_holds() -> None:
+def test_values_at_their_limit_are_valid() -> None:
     bounds: list[Change] = [
         ("problem.baseline.season", "7h"),
         ("serving.every", "6h"),
@@ -268,11 +268,11 @@ def test_at_the_bound_each_guard_holds() -> None:
     ],
     ids=["age alone reads no window", "how many series there are is not known"],
 )
-def test_windows_of_few_rows_are_allowed_where_they_may_be_enough(without_cause: list[Change]) -> None:
+def test_windows_of_few_rows_are_valid_where_they_can_be_enough(without_cause: list[Change]) -> None:
     ProjectSpec.model_validate(changed(("monitoring.min_rows", 25), *without_cause))
 
 
-def test_without_a_horizon_answers_may_be_asked_for_as_seldom_as_one_likes() -> None:
+def test_any_serving_interval_is_valid_without_a_horizon() -> None:
     ProjectSpec.model_validate(changed(("data.horizon", "0h"), ("serving.every", "3d")))
 
 
@@ -287,7 +287,7 @@ def test_without_a_horizon_answers_may_be_asked_for_as_seldom_as_one_likes() -> 
         ("tide.DAYS", "tide.DAYS is a int, not a function"),
     ],
 )
-def test_a_function_that_cannot_be_imported_is_named_with_file_and_line(path: str, words: str, tmp_path: Path) -> None:
+def test_function_that_cannot_be_imported_is_named_with_file_and_line(path: str, words: str, tmp_path: Path) -> None:
     attributes = changed(("data.source", path))
     file = tmp_path / "defs.yaml"
     file.write_text(yaml.safe_dump({"type": "mlops_assets.MLProject", "attributes": attributes}, sort_keys=False))
@@ -322,7 +322,7 @@ def project(tmp_path: Path) -> Path:
     return folder
 
 
-def test_dg_check_yaml_points_at_the_line_of_a_mistake(project: Path) -> None:
+def test_dg_check_yaml_names_the_line_of_a_mistake(project: Path) -> None:
     demo = project / "mlops_assets" / "projects" / "demo_x"
     demo.mkdir()
     text = example_yaml("demo_x").replace("every: 1h}", "evry: 1h}")
@@ -335,7 +335,7 @@ def test_dg_check_yaml_points_at_the_line_of_a_mistake(project: Path) -> None:
     assert f"defs.yaml:{line}" in said and "evry" in said
 
 
-def test_dg_scaffold_writes_a_valid_project_that_reads(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_dg_scaffold_writes_a_valid_project(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made = dg_command(project, "scaffold", "defs", "mlops_assets.MLProject", "demo_x")
     assert made.returncode == 0, made.stdout + made.stderr
     demo = project / "mlops_assets" / "projects" / "demo_x"

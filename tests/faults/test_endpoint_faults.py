@@ -61,7 +61,7 @@ def account(harness: Harness) -> tuple[int, int, int]:
     return due, project_context.telemetry.counts("tide")["answered"], len(view.missed)
 
 
-def test_an_endpoint_that_was_killed_is_healed_and_answers_go_on(harness: Harness) -> None:
+def test_killed_endpoint_is_restarted_and_serves_again(harness: Harness) -> None:
     url = harness.context.endpoint.url
     harness.context.clock.move(harness.context.now() + DAY)
     run_until_only_retraining_is_left(harness)
@@ -78,7 +78,7 @@ def test_an_endpoint_that_was_killed_is_healed_and_answers_go_on(harness: Harnes
     assert account(harness) == (49, 49, 0)
 
 
-def test_an_endpoint_that_is_killed_while_it_is_asked_loses_and_doubles_nothing(
+def test_endpoint_killed_during_a_request_loses_and_repeats_no_prediction(
     harness: Harness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(scorer, "BATCH", 4)
@@ -100,9 +100,7 @@ def test_an_endpoint_that_is_killed_while_it_is_asked_loses_and_doubles_nothing(
     assert sum(asked) == 25 + asked[2]  # only the request that died was sent twice
 
 
-def test_an_endpoint_that_cannot_live_makes_its_events_missed_and_blocks_no_retraining(
-    harness: Harness, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_endpoint_that_cannot_start_blocks_no_retraining(harness: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
     """After `serving.give_up`, a window and an hour, what is due is missed, with the reason; a training can begin."""
     monkeypatch.setattr(work, "PAUSE", timedelta(0))
     mojo = harness.context.versions.path(1) / "mojo.zip"
@@ -134,7 +132,7 @@ def test_an_endpoint_that_cannot_live_makes_its_events_missed_and_blocks_no_retr
     assert account(harness) == (49, 24, 25)
 
 
-def test_two_services_that_start_together_never_share_a_port(tmp_path: Path) -> None:
+def test_services_started_at_once_get_different_ports(tmp_path: Path) -> None:
     """Both wish for the port they had: one that the other got meanwhile."""
     first = _bind(ServiceConfig(spec=example_project(), state=tmp_path))
     port = first.getsockname()[1]
@@ -143,7 +141,7 @@ def test_two_services_that_start_together_never_share_a_port(tmp_path: Path) -> 
         assert second.getsockname()[1] != port
 
 
-def test_healing_that_fails_is_tried_again_after_growing_pauses(harness: Harness) -> None:
+def test_failed_heal_is_tried_again_after_growing_pauses(harness: Harness) -> None:
     mojo = harness.context.versions.path(1) / "mojo.zip"
     mojo.write_bytes(b"torn")
     kill(harness)

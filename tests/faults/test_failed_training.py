@@ -35,7 +35,7 @@ def mlflow_statuses(uri: str, dagster_run: str) -> list[str]:
     return [run.info.status for run in found]
 
 
-def test_a_jvm_that_is_killed_fails_the_training_and_the_second_attempt_succeeds(
+def test_killed_jvm_fails_the_training_and_the_second_attempt_succeeds(
     states: States, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     home = states.copy("asked", tmp_path / "home")
@@ -78,7 +78,7 @@ def test_a_jvm_that_is_killed_fails_the_training_and_the_second_attempt_succeeds
         assert mlflow_statuses(uri, good.run_id) == ["FINISHED"]
 
 
-def test_a_second_attempt_waits_for_its_pause(states: States, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_second_attempt_waits_for_its_pause(states: States, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     home = states.copy("asked", tmp_path / "home")
     with running_harness(home, serving=False, retraining={"pause": "1h"}) as harness:
         monkeypatch.setattr(training, "select_features", broken)
@@ -90,7 +90,7 @@ def test_a_second_attempt_waits_for_its_pause(states: States, tmp_path: Path, mo
         assert isinstance(waiting, dg.SkipReason) and "attempt 2 of" in str(waiting.skip_message)
 
 
-def test_after_the_last_attempt_the_evidence_is_consumed_and_failed_trainings_are_paid_for(
+def test_last_failed_attempt_clears_the_triggers_and_uses_the_budget(
     states: States, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     home = states.copy("asked", tmp_path / "home")
@@ -115,7 +115,7 @@ def test_after_the_last_attempt_the_evidence_is_consumed_and_failed_trainings_ar
         assert "cooldown" not in last.reason
 
 
-def test_a_training_that_loses_a_server_is_tried_again_and_neither_attempt_nor_budget_is_spent(
+def test_training_that_loses_a_server_uses_neither_attempts_nor_budget(
     states: States, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fails = iter(3 * [LedgerUnreachable("tide", "PostgreSQL", "it does not answer", "start it")])
@@ -138,9 +138,7 @@ def test_a_training_that_loses_a_server_is_tried_again_and_neither_attempt_nor_b
         assert len(loop_state(timeline, view, view.deployment_period, new_rows=0).trainings) == 2
 
 
-def test_a_training_that_was_overtaken_is_tried_again_and_neither_attempt_nor_budget_is_spent(
-    states: States, tmp_path: Path
-) -> None:
+def test_training_preceded_by_due_work_uses_neither_attempts_nor_budget(states: States, tmp_path: Path) -> None:
     """On the wall's clock time goes on between the launch of a run and its first step."""
     with running_harness(states.copy("asked", tmp_path / "home"), serving=False) as harness:
         project_context = harness.context
@@ -162,7 +160,7 @@ def test_a_training_that_was_overtaken_is_tried_again_and_neither_attempt_nor_bu
         assert len(loop_state(project_context.timeline, view, view.deployment_period, new_rows=0).trainings) == 1
 
 
-def test_a_training_whose_worker_died_is_recorded_as_failed(states: States, tmp_path: Path) -> None:
+def test_training_whose_worker_died_is_recorded_as_failed(states: States, tmp_path: Path) -> None:
     """Dagster's daemon marks such a run in words alone; there is no step that failed, and no error."""
     with running_harness(states.copy("asked", tmp_path / "home"), serving=False) as harness:
         request = harness.tick("retraining")
@@ -178,7 +176,7 @@ def test_a_training_whose_worker_died_is_recorded_as_failed(states: States, tmp_
         assert isinstance(second, dg.RunRequest) and second.run_key == f"tide:{decision}:2"
 
 
-def test_without_mlflow_the_run_fails_in_words_nothing_is_half_written_and_the_next_run_goes_on(
+def test_training_without_mlflow_fails_clearly_and_the_next_one_succeeds(
     states: States, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import example_project
@@ -211,7 +209,7 @@ def test_without_mlflow_the_run_fails_in_words_nothing_is_half_written_and_the_n
         assert harness.context.endpoint.serving() == 2
 
 
-def test_a_training_that_fails_behind_its_mlflow_run_leaves_that_run_failed(
+def test_mlflow_run_of_a_failed_training_is_failed(
     states: States, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fails_at_the_end(self: TrainingRun, dagster_run_id: str) -> Any:
@@ -226,7 +224,7 @@ def test_a_training_that_fails_behind_its_mlflow_run_leaves_that_run_failed(
         assert mlflow_statuses(harness.context.settings.mlflow_uri, result.run_id) == ["FAILED"]
 
 
-def test_the_mlflow_run_of_a_good_training_is_finished(states: States, tmp_path: Path) -> None:
+def test_mlflow_run_of_a_successful_training_is_finished(states: States, tmp_path: Path) -> None:
     from example_project import RUN
 
     with running_harness(states.copy("judged", tmp_path / "home"), serving=False) as harness:

@@ -29,7 +29,7 @@ def tear(bundle: Path) -> None:
 
 
 @pytest.mark.parametrize("spoil", [answer_wrongly, tear])
-def test_a_version_that_does_not_answer_as_trained_is_rejected_and_nothing_changes(
+def test_version_that_fails_its_reference_predictions_is_rejected(
     spoil: Callable[[Path], None], states: States, tmp_path: Path
 ) -> None:
     with running_harness(states.copy("judged", tmp_path / "home")) as harness:
@@ -51,7 +51,7 @@ def test_a_version_that_does_not_answer_as_trained_is_rejected_and_nothing_chang
         assert view.open_retrain is None and view.cooldown_from == context.now()
 
 
-def test_somebody_who_moved_the_alias_by_hand_is_named_before_anything_changes(states: States, tmp_path: Path) -> None:
+def test_alias_moved_by_hand_stops_the_promotion_before_any_change(states: States, tmp_path: Path) -> None:
     with running_harness(states.copy("judged", tmp_path / "home")) as harness:
         harness.context.registry.delete_alias("champion")
         found = retrain(harness, ["champion", "endpoint"])
@@ -68,7 +68,7 @@ def test_somebody_who_moved_the_alias_by_hand_is_named_before_anything_changes(s
         assert harness.context.endpoint.serving() == 2
 
 
-def test_a_judgement_by_hand_that_dies_after_its_verdict_still_starts_the_cooldown(
+def test_evaluation_by_hand_killed_after_its_verdict_starts_the_cooldown(
     states: States, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from crash import kill_after

@@ -32,7 +32,7 @@ def no_jvm(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return started
 
 
-def test_an_infeasible_project_is_told_so_before_any_automl_is_paid_for(tmp_path: Path, no_jvm: list[str]) -> None:
+def test_infeasible_project_stops_before_automl_runs(tmp_path: Path, no_jvm: list[str]) -> None:
     with running_harness(tmp_path, **NOISE) as harness:
         found = harness.bootstrap()
         view = harness.context.ledger_view()
@@ -47,9 +47,7 @@ def test_an_infeasible_project_is_told_so_before_any_automl_is_paid_for(tmp_path
         assert harness.context.endpoint.url is None
 
 
-def test_an_infeasible_project_can_be_forced_step_by_step_and_that_is_recorded(
-    tmp_path: Path, no_jvm: list[str]
-) -> None:
+def test_infeasible_project_can_be_trained_by_hand_and_that_is_recorded(tmp_path: Path, no_jvm: list[str]) -> None:
     with running_harness(tmp_path, **NOISE) as harness:
         # Forced past the feasibility model only: the gate asks for the same success, and nothing is served.
         insisted = {"ops": {"tide__feasibility": {"config": {"force": True}}}}
@@ -68,7 +66,7 @@ def test_an_infeasible_project_can_be_forced_step_by_step_and_that_is_recorded(
         assert harness.context.endpoint.serving() == verdict.version == 2
 
 
-def test_where_nothing_is_left_to_learn_from_the_error_names_the_project_and_what_to_declare(tmp_path: Path) -> None:
+def test_error_without_training_rows_names_the_project_and_the_remedy(tmp_path: Path) -> None:
     features = {"known": [], "select": {"sample": 60, "most": 4, "fdr": 1e-9}}
     with running_harness(tmp_path, **NOISE, features=features) as harness:
         found = harness.bootstrap(force="true")
@@ -78,7 +76,7 @@ def test_where_nothing_is_left_to_learn_from_the_error_names_the_project_and_wha
         assert "declare known columns or features.history.lags" in failures(found)
 
 
-def test_a_project_without_enough_history_says_how_much_is_needed(tmp_path: Path) -> None:
+def test_error_without_enough_rows_says_how_many_are_needed(tmp_path: Path) -> None:
     with running_harness(tmp_path, clock={"type": "replay", "start": "2020-01-04"}) as harness:
         found = harness.bootstrap()
 

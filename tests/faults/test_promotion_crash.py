@@ -75,7 +75,7 @@ def served_version(harness: Harness) -> int:
 
 
 @pytest.mark.parametrize("arrow", list(AFTER_THE_LEDGER))
-def test_a_promotion_that_dies_once_the_ledger_knows_of_it_is_completed(
+def test_promotion_killed_after_its_ledger_entry_is_completed(
     arrow: str, states: States, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with running_harness(states.copy("judged", tmp_path / "home")) as harness:
@@ -97,7 +97,7 @@ def test_a_promotion_that_dies_once_the_ledger_knows_of_it_is_completed(
 
 
 @pytest.mark.parametrize("arrow", list(BEFORE_THE_LEDGER))
-def test_a_promotion_that_dies_before_the_ledger_knows_of_it_has_not_been(
+def test_promotion_killed_before_its_ledger_entry_leaves_no_trace(
     arrow: str, states: States, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with running_harness(states.copy("judged", tmp_path / "home")) as harness:
@@ -117,7 +117,7 @@ def test_a_promotion_that_dies_before_the_ledger_knows_of_it_has_not_been(
         ]
 
 
-def test_a_repair_that_dies_itself_is_repaired_by_the_next(
+def test_repair_that_is_killed_is_completed_by_the_next_repair(
     states: States, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with running_harness(states.copy("judged", tmp_path / "home")) as harness:
@@ -134,7 +134,7 @@ def test_a_repair_that_dies_itself_is_repaired_by_the_next(
         assert served_version(harness) == 2
 
 
-def test_a_service_that_dies_between_ledger_and_switch_comes_back_with_the_old_version_and_is_then_switched(
+def test_service_killed_before_the_switch_restarts_and_is_switched(
     states: States, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with running_harness(states.copy("judged", tmp_path / "home")) as harness:
@@ -148,7 +148,7 @@ def test_a_service_that_dies_between_ledger_and_switch_comes_back_with_the_old_v
         assert served_version(harness) == 2
 
 
-def test_while_a_promotion_is_half_done_no_other_begins(
+def test_no_other_promotion_begins_while_one_is_open(
     states: States, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with running_harness(states.copy("judged", tmp_path / "home")) as harness:

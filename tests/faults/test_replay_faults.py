@@ -79,7 +79,7 @@ def switch(instance: dg.DagsterInstance, sensor: str, status: InstigatorStatus) 
     instance.add_instigator_state(InstigatorState(origin, InstigatorType.SENSOR, status, SensorInstigatorData()))
 
 
-def test_a_replay_stops_and_names_a_sensor_that_is_needed_and_switched_off(
+def test_replay_stops_and_names_a_required_sensor_that_is_off(
     project_context: ProjectResources, alive: dg.DagsterInstance
 ) -> None:
     switch(alive, "tide_late_labels", InstigatorStatus.STOPPED)  # nothing waits for this one
@@ -88,7 +88,7 @@ def test_a_replay_stops_and_names_a_sensor_that_is_needed_and_switched_off(
         list(advance(project_context, DagsterLoop(alive, project_context), windows=1))
 
 
-def test_a_replay_stops_and_names_a_run_that_keeps_failing(
+def test_replay_stops_and_names_a_run_that_keeps_failing(
     project_context: ProjectResources, alive: dg.DagsterInstance
 ) -> None:
     work = outstanding(project_context.timeline, project_context.ledger_view(), project_context.now())[0]
@@ -116,9 +116,7 @@ def test_a_replay_stops_and_names_a_run_that_keeps_failing(
         again._require_progress(work)
 
 
-def test_a_replay_waits_for_a_server_that_is_away_however_often_the_run_fails(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_replay_waits_for_a_server_without_a_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each run loses the ledger's database; the sensor asks again, after pauses that stop growing."""
 
     def away(*_: Any, **__: Any) -> Any:
@@ -142,7 +140,7 @@ def test_a_replay_waits_for_a_server_that_is_away_however_often_the_run_fails(
         assert found and datetime.now(UTC) < datetime.fromisoformat(found[1]) < datetime.now(UTC) + LONGEST_PAUSE
 
 
-def test_a_replay_stops_when_no_daemon_lives(project_context: ProjectResources, instance: dg.DagsterInstance) -> None:
+def test_replay_stops_when_no_daemon_runs(project_context: ProjectResources, instance: dg.DagsterInstance) -> None:
     with pytest.raises(ReplayStopped, match=r"Dagster's daemon: .* start `dagster dev`"):
         list(advance(project_context, DagsterLoop(instance, project_context), windows=1))
 
@@ -161,7 +159,7 @@ def without_storage(monkeypatch: pytest.MonkeyPatch, kind: str, times: int) -> N
     monkeypatch.setattr(dg.DagsterInstance, "get_runs", get_runs)
 
 
-def test_a_daemon_that_was_silent_while_its_storage_was_away_gets_time_to_come_back(
+def test_daemon_gets_time_to_return_after_its_storage_was_down(
     project_context: ProjectResources, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     without_storage(monkeypatch, "server closed the connection unexpectedly", times=2)
@@ -180,7 +178,7 @@ def test_a_daemon_that_was_silent_while_its_storage_was_away_gets_time_to_come_b
     assert len(looks) > 1
 
 
-def test_a_daemon_that_was_silent_while_the_clock_could_not_be_moved_gets_time_to_come_back(
+def test_daemon_gets_time_to_return_after_the_clock_could_not_move(
     project_context: ProjectResources, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     moved, looks, told = Clock.move, list[list[Work]](), list[Unreachable]()
@@ -200,13 +198,13 @@ def test_a_daemon_that_was_silent_while_the_clock_could_not_be_moved_gets_time_t
 
 
 @pytest.mark.parametrize("kind", [sa.exc.InterfaceError, sa.exc.DatabaseError, sa.exc.OperationalError])
-def test_a_connection_that_broke_is_an_outage_whatever_the_driver_calls_it(kind: type[sa.exc.DBAPIError]) -> None:
+def test_broken_connection_is_an_outage_with_every_driver(kind: type[sa.exc.DBAPIError]) -> None:
     broken = kind("SELECT 1", {}, psycopg2.InterfaceError("connection already closed"), connection_invalidated=True)
     with pytest.raises(DagsterUnreachable, match="connection already closed"), translate_storage_errors("tide"):
         raise broken
 
 
-def test_a_run_that_lost_dagsters_own_storage_lost_a_server(alive: dg.DagsterInstance) -> None:
+def test_run_that_lost_dagsters_storage_lost_a_server(alive: dg.DagsterInstance) -> None:
     @dg.op
     def lose() -> None:
         raise sa.exc.OperationalError("SELECT 1", {}, psycopg2.OperationalError("server closed the connection"))
@@ -234,7 +232,7 @@ def op_job(op: dg.OpDefinition) -> dg.JobDefinition:
     return job
 
 
-def test_a_replay_does_not_wait_for_a_storage_that_refuses(
+def test_replay_does_not_wait_for_a_storage_that_refuses(
     project_context: ProjectResources, alive: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     without_storage(monkeypatch, 'password authentication failed for user "dagster"', times=1)
@@ -243,7 +241,7 @@ def test_a_replay_does_not_wait_for_a_storage_that_refuses(
     assert not isinstance(found.value, Unreachable)
 
 
-def test_a_second_replay_is_refused_while_the_first_goes_on(project_context: ProjectResources) -> None:
+def test_second_replay_is_refused_while_one_runs(project_context: ProjectResources) -> None:
     first = advance(project_context, Still(), windows=2)
     assert next(first) == TRAINED + DAY
     with pytest.raises(Refused, match="another replay is moving it"):
@@ -254,7 +252,7 @@ def test_a_second_replay_is_refused_while_the_first_goes_on(project_context: Pro
         pass
 
 
-def test_a_replay_that_has_ended_holds_its_lock_no_longer(
+def test_replay_releases_its_lock_at_the_end(
     project_context: ProjectResources, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made: list[FileLock] = []
@@ -272,14 +270,14 @@ def test_a_replay_that_has_ended_holds_its_lock_no_longer(
     assert [lock.is_locked for lock in made] == [False, False]
 
 
-def test_a_replay_does_not_go_backwards(project_context: ProjectResources) -> None:
+def test_replay_refuses_an_earlier_time(project_context: ProjectResources) -> None:
     list(advance(project_context, Still(), windows=2))
     with pytest.raises(Refused, match="it is at 2020-01-23T00:00:00Z and cannot go back to 2020-01-22T00:00:00Z"):
         list(advance(project_context, Still(), until=TRAINED + DAY))
     assert project_context.now() == TRAINED + 2 * DAY
 
 
-def test_the_wall_clock_is_not_replayed(tmp_path: Path) -> None:
+def test_wall_clock_is_not_replayed(tmp_path: Path) -> None:
     spec = ProjectSpec.model_validate(ATTRIBUTES | {"clock": {"type": "wall"}})
     project_context = ProjectResources(spec, Settings(home=tmp_path))
     for how in ({"windows": 1}, {"until": datetime(2030, 1, 1, tzinfo=UTC)}):
@@ -287,7 +285,7 @@ def test_the_wall_clock_is_not_replayed(tmp_path: Path) -> None:
             list(advance(project_context, Still(), **how))  # type: ignore[arg-type]
 
 
-def test_a_replay_until_a_moment_stands_there_at_the_end(project_context: ProjectResources) -> None:
+def test_replay_until_a_time_ends_at_that_time(project_context: ProjectResources) -> None:
     until = TRAINED + 1.5 * DAY
     assert list(advance(project_context, Still(), until=until)) == [TRAINED + DAY, until]
     assert project_context.now() == until

@@ -36,7 +36,7 @@ def harness(states: States, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         yield found
 
 
-def test_no_log_no_answer_no_fact_and_no_metadata_shows_a_secret(harness: Harness, tmp_path: Path) -> None:
+def test_no_log_response_fact_or_metadata_contains_a_secret(harness: Harness, tmp_path: Path) -> None:
     # a day of work: answers, reports, a decision; then what fails, since errors are what quotes too much
     harness.context.clock.move(harness.context.now() + DAY)
     run_until_only_retraining_is_left(harness)
@@ -75,7 +75,7 @@ def records(harness: Harness, run: dg.DagsterRun) -> list[dg.EventLogRecord]:
 
 
 @pytest.mark.parametrize("address", ["postgresql://mlops:{}@db:5432/mlops", "postgresql://mlops@db/mlops?password={}"])
-def test_a_password_in_an_address_is_refused_without_being_shown(monkeypatch: pytest.MonkeyPatch, address: str) -> None:
+def test_password_in_an_address_is_refused_and_not_shown(monkeypatch: pytest.MonkeyPatch, address: str) -> None:
     monkeypatch.setenv("MLOPS_ASSETS_DATABASE_URL", address.format("secret-in-address-4711"))
     with pytest.raises(ValidationError, match="PGPASSFILE") as caught:
         Settings()

@@ -49,7 +49,7 @@ def stock(uri: str, model: str, log: Path) -> Iterator[str]:
         process.wait(10)
 
 
-def test_mlflow_models_serve_answers_recorded_requests_exactly_as_the_endpoint(states: States, tmp_path: Path) -> None:
+def test_mlflow_models_serve_predicts_exactly_as_the_endpoint(states: States, tmp_path: Path) -> None:
     with running_harness(states.copy("asked", tmp_path / "home")) as harness:
         answers = harness.context.telemetry.predictions("tide", START, START + timedelta(days=40), roles=("champion",))
         rows = list(answers["inputs"].iloc[::7][:20])

@@ -32,7 +32,7 @@ DAY = timedelta(days=1)
 SENSORS = ("endpoint_health", "live_data", "late_labels", "retraining")
 
 
-def test_a_daemon_killed_before_it_kept_its_cursor_launches_nothing_twice(
+def test_daemon_killed_before_saving_its_cursor_launches_nothing_twice(
     states: States, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each tick is made twice, as a new daemon makes it that does not know of the first: it gives the same run key."""
@@ -61,7 +61,7 @@ def test_a_daemon_killed_before_it_kept_its_cursor_launches_nothing_twice(
         assert decision is not None and requests[0].run_key == f"tide:{decision.id}:1"
 
 
-def test_while_a_run_of_the_loop_is_active_no_sensor_launches_another(states: States, tmp_path: Path) -> None:
+def test_no_sensor_launches_a_run_while_one_of_the_loop_is_active(states: States, tmp_path: Path) -> None:
     with running_harness(states.copy("asked", tmp_path / "home"), serving=False) as harness:
         job = harness.definitions.resolve_job_def("tide_retrain")
         harness.instance.create_run_for_job(job, status=dg.DagsterRunStatus.STARTED, tags={"mlops/loop": "tide"})
@@ -70,7 +70,7 @@ def test_while_a_run_of_the_loop_is_active_no_sensor_launches_another(states: St
             assert isinstance(found, dg.SkipReason) and "tide_retrain is running" in str(found.skip_message)
 
 
-def test_of_two_triggers_at_once_one_is_judged_and_the_other_skipped(states: States, tmp_path: Path) -> None:
+def test_second_of_two_retrainings_at_once_is_skipped(states: States, tmp_path: Path) -> None:
     """A person asks while the policy's own request is under way; the person's turn comes first."""
     with running_harness(states.copy("judged", tmp_path / "home")) as harness:
         project_context = harness.context
@@ -91,9 +91,7 @@ def test_of_two_triggers_at_once_one_is_judged_and_the_other_skipped(states: Sta
         assert isinstance(harness.tick("retraining"), dg.SkipReason)
 
 
-def test_a_person_who_asks_again_when_nothing_is_new_is_refused_before_any_training(
-    states: States, tmp_path: Path
-) -> None:
+def test_retraining_by_a_person_without_new_rows_is_refused(states: States, tmp_path: Path) -> None:
     with running_harness(states.copy("judged", tmp_path / "home")) as harness:
         succeeded(retrain(harness, ["champion", "endpoint"]))
         again = harness.run("retrain")  # as a click on the job in the UI
@@ -109,7 +107,7 @@ def test_a_person_who_asks_again_when_nothing_is_new_is_refused_before_any_train
         assert list(view.versions) == [1, 2]
 
 
-def test_a_held_candidate_consumes_the_evidence_of_a_persons_request_too(states: States, tmp_path: Path) -> None:
+def test_hold_of_a_retraining_by_a_person_clears_the_triggers(states: States, tmp_path: Path) -> None:
     """Not promoted, so the same rows are still unseen: a second training on them would judge the same once more."""
     with running_harness(states.copy("judged", tmp_path / "home"), serving=False, promotion={"margin": 0.9}) as harness:
         project_context = harness.context
@@ -123,7 +121,7 @@ def test_a_held_candidate_consumes_the_evidence_of_a_persons_request_too(states:
         assert view.is_closed(persons.id) and view.open_retrain is None
 
 
-def test_the_end_of_a_run_that_is_seen_twice_is_recorded_once(states: States, tmp_path: Path) -> None:
+def test_end_of_a_run_that_is_seen_twice_is_recorded_once(states: States, tmp_path: Path) -> None:
     with running_harness(states.copy("asked", tmp_path / "home"), serving=False) as harness:
         decision = harness.context.ledger_view().open_retrain
         assert decision is not None
@@ -140,7 +138,7 @@ def test_the_end_of_a_run_that_is_seen_twice_is_recorded_once(states: States, tm
         assert len([fact for fact in view.of(TrainingStarted) if fact.run_id == run.run_id]) == 1
 
 
-def test_a_run_whose_end_cannot_be_recorded_is_said_and_tried_again_and_keeps_no_other_waiting(
+def test_run_that_cannot_be_recorded_is_retried_and_blocks_no_other(
     states: States, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with running_harness(states.copy("asked", tmp_path / "home"), serving=False) as harness:
@@ -173,13 +171,13 @@ def test_a_run_whose_end_cannot_be_recorded_is_said_and_tried_again_and_keeps_no
         harness.close_runs()
 
 
-def test_a_cursor_that_an_earlier_release_kept_is_read() -> None:
+def test_cursor_of_an_earlier_release_is_read() -> None:
     assert Cursor.parse("1764240000.5") == Cursor(until=1764240000.5)
     assert Cursor.parse(Cursor(until=1.5, unrecorded=["a"]).model_dump_json()) == Cursor(until=1.5, unrecorded=["a"])
     assert Cursor.parse(None) == Cursor()
 
 
-def test_a_fresh_dagster_home_goes_on_where_the_old_one_stood(states: States, tmp_path: Path) -> None:
+def test_loop_goes_on_with_an_empty_dagster_instance(states: States, tmp_path: Path) -> None:
     """Dagster's event log is a view; the ledger says what comes next."""
     home = states.copy("asked", tmp_path / "home")
     with running_harness(home) as harness:
@@ -200,7 +198,7 @@ def test_a_fresh_dagster_home_goes_on_where_the_old_one_stood(states: States, tm
         assert harness.context.telemetry.counts("tide")["answered"] == answered + 24
 
 
-def test_answers_read_before_somebody_else_published_newer_ones_do_not_replace_them(
+def test_older_predictions_do_not_replace_newer_published_ones(
     states: States, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with running_harness(states.copy("asked", tmp_path / "home")) as harness:

@@ -23,7 +23,7 @@ def two(tmp_path: Path) -> Iterator[tuple[Harness, Harness]]:
         yield first, second
 
 
-def test_sensors_of_the_second_launch_nothing_and_name_the_first(two: tuple[Harness, Harness]) -> None:
+def test_sensors_of_a_second_dagster_launch_nothing_and_name_the_first(two: tuple[Harness, Harness]) -> None:
     for sensor in SENSORS:
         found = two[1].tick(sensor)
         assert isinstance(found, dg.SkipReason)
@@ -32,7 +32,7 @@ def test_sensors_of_the_second_launch_nothing_and_name_the_first(two: tuple[Harn
     assert isinstance(two[0].tick("live_data"), dg.RunRequest)
 
 
-def test_a_replay_through_the_second_ends_and_names_the_first_before_it_moves_the_clock(
+def test_replay_by_a_second_dagster_stops_before_it_moves_the_clock(
     two: tuple[Harness, Harness],
 ) -> None:
     first, second = two
@@ -46,7 +46,7 @@ def test_a_replay_through_the_second_ends_and_names_the_first_before_it_moves_th
             first.tick("live_data")
 
 
-def test_when_the_first_has_been_silent_for_long_the_second_goes_on(two: tuple[Harness, Harness]) -> None:
+def test_second_dagster_takes_over_after_the_lease_expired(two: tuple[Harness, Harness]) -> None:
     silent(two[0].context.settings.ledger, LEASE_SECONDS + 1)
     assert isinstance(two[1].tick("live_data"), dg.RunRequest)
     found = two[0].tick("live_data")

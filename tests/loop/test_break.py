@@ -36,27 +36,27 @@ def test_exactly_one_retraining_follows_a_planted_break(broken: Play) -> None:
     assert outcomes == ["WAIT"] * DECIDED + ["RETRAIN"] + ["WAIT"] * (WINDOWS - DECIDED - 1)
 
 
-def test_the_evidence_names_the_first_window_of_each_breach(broken: Play) -> None:
+def test_evidence_names_the_first_window_of_each_breach(broken: Play) -> None:
     breach = broken.window(BREAK).id
     evidence = {item.signal: item.window for item in broken.decision(DECIDED).evidence}
     assert evidence == {"performance:first_live_windows": breach, "drift:prediction:wasserstein": breach}
 
 
-def test_a_signal_that_waits_for_the_other_one_is_named_in_the_decisions_before(broken: Play) -> None:
+def test_earlier_decisions_name_the_signal_that_is_in_breach_alone(broken: Play) -> None:
     for number in range(BREAK, DECIDED):
         decision = broken.decision(number)
         assert "not all signals that are needed together" in decision.reason
         assert "the loss of the last 2 windows" in decision.reason
 
 
-def test_the_sensor_launched_the_retraining_for_this_decision(broken: Play) -> None:
+def test_sensor_launched_the_retraining_for_the_decision(broken: Play) -> None:
     decision = broken.decision(DECIDED)
     assert f"seeded:{decision.id}:1" in broken.harness.keys
     (started,) = [fact for fact in broken.view.started_trainings if fact.by != "bootstrap"]
     assert (started.by, started.decision, started.attempt) == ("policy", decision.id, 1)
 
 
-def test_the_gate_judged_the_candidate_on_rows_that_neither_side_had_seen(broken: Play) -> None:
+def test_holdout_rows_were_seen_by_neither_candidate_nor_champion(broken: Play) -> None:
     first, second = broken.view.verdicts
     assert (second.verdict, second.by, second.version, second.champion) == ("PROMOTE", "policy", 2, 1)
     assert second.rows == 48
@@ -68,7 +68,7 @@ def test_the_gate_judged_the_candidate_on_rows_that_neither_side_had_seen(broken
     assert second.as_of == broken.window(DECIDED).end > first.as_of
 
 
-def test_the_promoted_version_serves_from_the_moment_it_was_decided(broken: Play) -> None:
+def test_promoted_version_serves_from_the_time_of_the_decision(broken: Play) -> None:
     deployment_periods = [
         (deployment_period.version, deployment_period.start, deployment_period.cause)
         for deployment_period in broken.view.deployment_periods
@@ -81,7 +81,7 @@ def test_the_promoted_version_serves_from_the_moment_it_was_decided(broken: Play
     assert len(answers) == 24 * WINDOWS - 1
 
 
-def test_the_error_falls_well_below_the_shadows_over_the_same_events(broken: Play) -> None:
+def test_served_loss_falls_well_below_the_loss_of_the_shadow(broken: Play) -> None:
     later = [broken.performance(number) for number in range(DECIDED + 2, WINDOWS)]
     served, shadow = fmean(found.served for found in later), fmean(found.shadow for found in later)
     assert served < 0.2 * shadow
@@ -89,7 +89,7 @@ def test_the_error_falls_well_below_the_shadows_over_the_same_events(broken: Pla
     assert later[-1].promised_gain == pytest.approx(0.9, abs=0.1)
 
 
-def test_recorded_answers_equal_a_recomputation_from_published_data_to_the_bit(broken: Play) -> None:
+def test_logged_predictions_equal_a_recomputation_from_published_data(broken: Play) -> None:
     project_context = broken.context
     rows = project_context.lake.read("seeded", "raw_data", project_context.lake.published("seeded", "raw_data")).merge(
         project_context.labels(project_context.lake.published("seeded", "labels")),
@@ -141,31 +141,31 @@ def refusal(broken: Play) -> Refusal:
     return Refusal(before, broken.view, broken.context.endpoint.serving(), records.canonical(broken.context))
 
 
-def test_the_gate_refuses_a_candidate_trained_on_shuffled_targets(refusal: Refusal) -> None:
+def test_gate_rejects_a_candidate_trained_on_shuffled_labels(refusal: Refusal) -> None:
     verdict = refusal.after.verdicts[-1]
     assert (verdict.verdict, verdict.version, verdict.champion, verdict.by) == ("HOLD", 3, 2, "person")
     assert verdict.candidate_loss > 2 * verdict.champion_loss
     assert "better is required" in verdict.reasons[0]
 
 
-def test_a_verdict_holds_the_loss_of_the_version_in_the_shadow_on_the_same_rows(broken: Play, refusal: Refusal) -> None:
+def test_verdict_has_the_loss_of_the_shadow_on_the_same_rows(broken: Play, refusal: Refusal) -> None:
     newest = [broken.performance(number) for number in (WINDOWS - 2, WINDOWS - 1)]
     verdict = refusal.after.verdicts[-1]
     assert verdict.shadow_loss == pytest.approx(fmean(found.shadow for found in newest))
     assert verdict.champion_loss == pytest.approx(fmean(found.served for found in newest)) != verdict.shadow_loss
 
 
-def test_after_a_refusal_the_champion_goes_on_serving(refusal: Refusal) -> None:
+def test_champion_keeps_serving_after_a_rejection(refusal: Refusal) -> None:
     assert refusal.served == 2
     assert refusal.after.deployment_periods == refusal.before.deployment_periods
     assert 3 in refusal.after.versions
 
 
-def test_a_refusal_starts_the_cooldown_as_a_promotion_does(refusal: Refusal) -> None:
+def test_rejection_starts_the_cooldown(refusal: Refusal) -> None:
     assert refusal.after.cooldown_from == worlds.at(WINDOWS) > refusal.before.cooldown_from
 
 
-def test_a_persons_retraining_passes_the_cooldown_and_is_recorded_as_a_persons(refusal: Refusal) -> None:
+def test_retraining_by_a_person_ignores_the_cooldown_and_is_recorded_as_such(refusal: Refusal) -> None:
     decision = refusal.after.decisions[-1]
     assert (decision.by, decision.outcome, decision.window) == ("person", "RETRAIN", None)
     assert refusal.after.is_closed(decision.id)

@@ -31,7 +31,7 @@ def answers(several: Play) -> pd.DataFrame:
     return several.context.telemetry.predictions("several", worlds.at(0), worlds.at(WINDOWS))
 
 
-def test_every_series_event_is_an_event_of_its_own(answers: pd.DataFrame) -> None:
+def test_each_series_has_its_own_events(answers: pd.DataFrame) -> None:
     # the first hour of `a` and `b` was due before the training
     assert answers.groupby("entity").size().to_dict() == {"a": 71, "b": 71, "late": 48}
     expected = [
@@ -41,7 +41,7 @@ def test_every_series_event_is_an_event_of_its_own(answers: pd.DataFrame) -> Non
     assert answers["event_id"].is_unique
 
 
-def test_history_never_crosses_series(answers: pd.DataFrame) -> None:
+def test_past_values_come_from_the_same_series(answers: pd.DataFrame) -> None:
     for row in answers.to_dict("records"):
         past = np.array(row["inputs"]["y"], dtype=np.float64)
         known = past[~np.isnan(past)]
@@ -56,13 +56,13 @@ def test_each_series_is_predicted_at_its_own_level(answers: pd.DataFrame) -> Non
         assert abs(predicted.mean() - LEVELS[name]) < 10
 
 
-def test_a_series_never_seen_in_training_is_marked(answers: pd.DataFrame) -> None:
+def test_prediction_for_a_series_unknown_to_training_is_marked(answers: pd.DataFrame) -> None:
     marked = answers.groupby("entity")["entity_known"].agg(["min", "max"])
     assert marked.loc["a"].tolist() == marked.loc["b"].tolist() == [True, True]
     assert marked.loc["late"].tolist() == [False, False]
 
 
-def test_a_series_never_seen_in_training_is_answered_with_a_null_history(answers: pd.DataFrame) -> None:
+def test_series_unknown_to_training_is_predicted_without_past_values(answers: pd.DataFrame) -> None:
     late = answers[answers["entity"] == "late"]
     summed_up = [name for name in late["features"].iloc[0] if name.startswith("y__")]
     assert summed_up
@@ -74,7 +74,7 @@ def test_a_series_never_seen_in_training_is_answered_with_a_null_history(answers
         assert first[name] == last[name] or (np.isnan(first[name]) and np.isnan(last[name]))
 
 
-def test_splits_cut_by_time_across_all_series(several: Play) -> None:
+def test_splits_cut_all_series_at_the_same_time(several: Play) -> None:
     context = several.context
     dataset = context.snapshots.read(context.snapshots.find(several.view.versions[1].dataset_tag))
     training_data = prepare_training_data(context.timeline, dataset, None)

@@ -25,13 +25,13 @@ def ahead(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Play]:
         yield play
 
 
-def test_windows_are_reported_and_decided_on_from_the_first_one_on(ahead: Play) -> None:
+def test_reports_and_decisions_begin_with_the_first_window(ahead: Play) -> None:
     assert [ahead.decision(number).outcome for number in range(3)] == ["WAIT"] * 3
     assert ahead.drift(0).verdict == "too young"
     assert [ahead.performance(number).rows for number in range(3)] == [0, 18, 24]
 
 
-def test_only_events_due_since_the_promotion_are_answered_and_none_of_them_is_missed(ahead: Play) -> None:
+def test_all_events_due_since_the_promotion_and_no_others_are_predicted(ahead: Play) -> None:
     context, answered = ahead.context, []
     for window in ahead.windows(0, 3):
         found = context.telemetry.predictions("ahead", window.start, window.end, roles=("champion",))

@@ -60,7 +60,7 @@ def held(trained: Path) -> Iterator[Held]:
 # Held back
 
 
-def test_decisions_name_the_evidence_that_a_person_holds_back(held: Held) -> None:
+def test_decisions_name_the_triggers_that_are_being_held(held: Held) -> None:
     for number in range(BREAK, RELEASED):
         decision = held.play.decision(number)
         assert decision.outcome == "WAIT"
@@ -69,7 +69,7 @@ def test_decisions_name_the_evidence_that_a_person_holds_back(held: Held) -> Non
         assert "held_back" in held.failing(number)
 
 
-def test_while_retraining_is_held_back_served_equals_shadow_for_every_event(held: Held) -> None:
+def test_served_equals_shadow_while_retraining_is_held(held: Held) -> None:
     for number in range(RETRAINED + 1):
         found = held.play.performance(number)
         assert found.served == found.shadow == found.deployment_period
@@ -80,14 +80,14 @@ def test_while_retraining_is_held_back_served_equals_shadow_for_every_event(held
 # COLLECT
 
 
-def test_with_too_few_new_rows_the_released_evidence_becomes_collect(held: Held) -> None:
+def test_active_trigger_with_too_few_new_rows_leads_to_collect(held: Held) -> None:
     decision = held.play.decision(RELEASED)
     assert decision.outcome == "COLLECT"
     assert held.failing(RELEASED) == ["min_new_rows"]
     assert "only 120 labelled rows are new" in decision.reason
 
 
-def test_the_hook_is_called_once_per_evidence(held: Held) -> None:
+def test_collect_hook_is_called_once_per_trigger(held: Held) -> None:
     decision = held.play.decision(RELEASED)
     assert held.calls == [decision.id]
     (fact,) = held.retrained.of(Collected)
@@ -95,13 +95,13 @@ def test_the_hook_is_called_once_per_evidence(held: Held) -> None:
     assert held.play.launched("collect") == 1
 
 
-def test_while_rows_are_collected_the_decision_is_wait(held: Held) -> None:
+def test_decision_is_wait_while_rows_are_collected(held: Held) -> None:
     decision = held.play.decision(RELEASED + 1)
     assert decision.outcome == "WAIT"
     assert "collecting, since only 144 labelled rows are new" in decision.reason
 
 
-def test_when_the_rows_have_come_the_same_evidence_becomes_retrain(held: Held) -> None:
+def test_same_trigger_leads_to_retrain_once_enough_rows_arrived(held: Held) -> None:
     decision = held.play.decision(RETRAINED)
     assert decision.outcome == "RETRAIN"
     assert decision.evidence[0].identity == held.play.decision(RELEASED).evidence[0].identity
@@ -111,7 +111,7 @@ def test_when_the_rows_have_come_the_same_evidence_becomes_retrain(held: Held) -
 # Rollback
 
 
-def test_a_rollback_begins_a_reign_of_the_former_version(held: Held) -> None:
+def test_rollback_begins_a_deployment_period_of_the_former_version(held: Held) -> None:
     deployment_periods = [
         (deployment_period.number, deployment_period.version, deployment_period.cause, deployment_period.start)
         for deployment_period in held.after.deployment_periods
@@ -124,32 +124,32 @@ def test_a_rollback_begins_a_reign_of_the_former_version(held: Held) -> None:
     assert held.served == 1
 
 
-def test_a_rollback_starts_cooldown_and_warm_up(held: Held) -> None:
+def test_rollback_starts_cooldown_and_warm_up(held: Held) -> None:
     assert held.after.cooldown_from == worlds.at(ROLLED_BACK)
     assert held.failing(ROLLED_BACK) == ["cooldown", "warm_up"]
     assert held.failing(ROLLED_BACK + 1) == held.failing(ROLLED_BACK + 2) == ["cooldown"]
 
 
-def test_the_policy_does_not_at_once_undo_a_rollback(held: Held) -> None:
+def test_policy_does_not_retrain_right_after_a_rollback(held: Held) -> None:
     for number in range(ROLLED_BACK, WINDOWS):
         assert held.play.decision(number).outcome == "WAIT"
     assert held.play.launched("retrain") == 1
 
 
-def test_evidence_of_earlier_reigns_does_not_outlive_a_rollback(held: Held) -> None:
+def test_rollback_ends_the_evidence_of_earlier_deployment_periods(held: Held) -> None:
     evidence = held.play.decision(ROLLED_BACK).evidence
     assert [item.identity for item in evidence] == [
         f"3:performance:first_live_windows:{held.play.window(ROLLED_BACK).id}"
     ]
 
 
-def test_after_a_rollback_the_reference_is_the_versions_first_live_windows_of_its_first_reign(held: Held) -> None:
+def test_reference_after_a_rollback_is_from_the_first_deployment_period(held: Held) -> None:
     first = [held.play.performance(number).deployment_period for number in (0, 1)]
     evidence = held.play.decision(ROLLED_BACK).evidence[0]
     assert evidence.threshold == pytest.approx(1.5 * sum(first) / 2)
 
 
-def test_answers_after_a_rollback_are_the_former_versions(held: Held) -> None:
+def test_predictions_after_a_rollback_come_from_the_former_version(held: Held) -> None:
     answers = held.play.context.telemetry.predictions("seeded", worlds.at(0), worlds.at(WINDOWS))
     by_due = answers.groupby("version")["due"].agg(["min", "max"])
     assert by_due.loc[1, "max"] == worlds.at(WINDOWS) - 2 * worlds.HOUR

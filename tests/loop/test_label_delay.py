@@ -55,13 +55,13 @@ def one_by_one(bootstrapped: Path) -> Iterator[Play]:
         yield play
 
 
-def test_n_windows_in_one_command_or_in_n_give_the_same_canonical_records(at_once: Play, one_by_one: Play) -> None:
+def test_windows_played_at_once_or_one_by_one_give_the_same_records(at_once: Play, one_by_one: Play) -> None:
     first, second = records.canonical(at_once.context), records.canonical(one_by_one.context)
     assert records.differences(first, second) == []
     assert records.text(first) == records.text(second)
 
 
-def test_canonical_records_cover_answers_shadows_reports_decisions_verdicts_and_datasets(at_once: Play) -> None:
+def test_compared_records_include_all_results_of_the_loop(at_once: Play) -> None:
     found = records.canonical(at_once.context)
     assert {answer["role"] for answer in found["answers"]} == {"champion", "shadow"}
     counts = {name: len(found[name]) for name in ("reports", "decisions", "verdicts", "datasets", "published")}
@@ -73,7 +73,7 @@ def test_canonical_records_cover_answers_shadows_reports_decisions_verdicts_and_
     assert "run_id" not in records.text(found)
 
 
-def test_a_replay_visits_the_end_of_each_window_and_the_moment_at_which_its_labels_are_due(at_once: Play) -> None:
+def test_replay_stops_at_each_end_of_a_window_and_each_due_time_of_labels(at_once: Play) -> None:
     reported = {(fact.window, fact.stage): fact.at for fact in performances(at_once)}
     for number, window in enumerate(at_once.windows(0, WINDOWS)):
         assert reported[window.id, "ended"] == window.end
@@ -85,7 +85,7 @@ def performances(play: Play) -> list[Reported]:
     return [fact for fact in play.view.of(Reported) if fact.report == "performance"]
 
 
-def test_a_window_whose_labels_are_not_due_has_a_pending_report_and_later_a_labelled_one(at_once: Play) -> None:
+def test_report_is_pending_until_labels_are_due(at_once: Play) -> None:
     for number in range(WINDOWS):
         pending = at_once.performance(number, "ended")
         assert pending.pending
@@ -96,14 +96,14 @@ def test_a_window_whose_labels_are_not_due_has_a_pending_report_and_later_a_labe
         assert at_once.performance(number, "labelled").served is not None
 
 
-def test_both_stages_decisions_are_kept(at_once: Play) -> None:
+def test_decisions_of_both_stages_are_kept(at_once: Play) -> None:
     for number in range(WINDOWS - 1):
         ended, labelled = at_once.decision(number, "ended"), at_once.decision(number, "labelled")
         assert ended.id != labelled.id
         assert labelled.at - ended.at == HALF
 
 
-def test_late_labels_launches_the_second_stage(at_once: Play) -> None:
+def test_late_labels_sensor_launches_the_second_stage(at_once: Play) -> None:
     keys = at_once.harness.keys
     for window in at_once.windows(0, WINDOWS - 1):
         assert f"late:observe:ended:{window.id}:{window.id}:1" in keys
@@ -113,13 +113,13 @@ def test_late_labels_launches_the_second_stage(at_once: Play) -> None:
     assert at_once.launched("observe") == 2 * WINDOWS
 
 
-def test_drift_asks_for_a_retraining_before_any_label_is_there(at_once: Play) -> None:
+def test_drift_triggers_a_retraining_before_labels_arrive(at_once: Play) -> None:
     decision = at_once.decision(0, "ended")
     assert decision.outcome == "RETRAIN"
     assert [item.signal for item in decision.evidence] == ["drift:prediction:wasserstein"]
 
 
-def test_with_too_few_unseen_rows_the_verdict_is_hold_before_automl_is_paid_for(at_once: Play) -> None:
+def test_too_few_unseen_rows_lead_to_hold_before_automl_runs(at_once: Play) -> None:
     held = at_once.view.verdicts[1]
     assert (held.verdict, held.version, held.by) == ("HOLD", None, "policy")
     assert "Too few unseen labelled rows: 0 of" in held.reasons[0]
@@ -129,7 +129,7 @@ def test_with_too_few_unseen_rows_the_verdict_is_hold_before_automl_is_paid_for(
     assert all(success for _, success in at_once.harness.runs)
 
 
-def test_that_hold_consumes_its_evidence_and_starts_the_cooldown(at_once: Play) -> None:
+def test_hold_clears_its_triggers_and_starts_the_cooldown(at_once: Play) -> None:
     held = at_once.view.verdicts[1]
     assert at_once.view.is_closed(at_once.decision(0, "ended").id)
     for number in range(1, 4):
@@ -142,14 +142,14 @@ def test_that_hold_consumes_its_evidence_and_starts_the_cooldown(at_once: Play) 
     assert at_once.decision(4, "ended").outcome == "RETRAIN"
 
 
-def test_after_the_cooldown_the_retraining_is_judged_and_promoted(at_once: Play) -> None:
+def test_retraining_after_the_cooldown_is_promoted(at_once: Play) -> None:
     verdict = at_once.view.verdicts[2]
     assert (verdict.verdict, verdict.version, verdict.champion) == ("PROMOTE", 2, 1)
     assert verdict.as_of == at_once.window(4).end
     assert [deployment_period.version for deployment_period in at_once.view.deployment_periods] == [1, 2]
 
 
-def test_a_fit_uses_only_labels_known_when_the_first_event_that_it_answers_was_due(at_once: Play) -> None:
+def test_fit_uses_only_labels_known_when_its_first_event_was_due(at_once: Play) -> None:
     context, as_of = at_once.context, at_once.view.verdicts[2].as_of
     rows = context.snapshots.read(context.snapshots.find(at_once.view.versions[2].dataset_tag))
     assert rows["event_time"].max() <= as_of - HALF - worlds.HOUR

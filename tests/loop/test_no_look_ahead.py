@@ -71,12 +71,12 @@ def played(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     return pair(request.param, tmp_path_factory.mktemp(request.param))
 
 
-def test_noise_from_a_day_on_changes_no_record_of_the_moments_before(played: Pair) -> None:
+def test_later_noise_changes_no_earlier_record(played: Pair) -> None:
     assert records.differences(played.sound, played.noisy) == []
     assert records.text(played.sound) == records.text(played.noisy)
 
 
-def test_the_records_compared_hold_answers_reports_decisions_and_in_one_project_a_retraining(played: Pair) -> None:
+def test_compared_records_include_predictions_reports_and_decisions(played: Pair) -> None:
     found, retrained = played.sound, WEEK_OF_D[played.project] > 2
     assert len(found["answers"]) >= days(played.project) / worlds.HOUR
     assert {fact["report"] for fact in found["reports"]} == {"drift", "performance", "health"}
@@ -90,7 +90,7 @@ def test_the_records_compared_hold_answers_reports_decisions_and_in_one_project_
     assert all(answer["features"] and answer["inputs"] for answer in whole)
 
 
-def test_the_noise_is_there_and_changes_what_comes_after(played: Pair) -> None:
+def test_noise_changes_later_records(played: Pair) -> None:
     sound, noisy = played.whole
     assert records.differences(sound, noisy) != []
     assert len(sound["answers"]) == len(noisy["answers"]) > len(played.sound["answers"])
@@ -126,7 +126,7 @@ def scored(trained: Path, home: Path) -> list[str]:
 
 @pytest.mark.xdist_group("seeded")
 @pytest.mark.parametrize("steps", [1, 2])
-def test_a_planted_look_ahead_is_caught(
+def test_planted_look_ahead_is_detected(
     steps: int, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     real = Timeline.delay_of
@@ -137,5 +137,5 @@ def test_a_planted_look_ahead_is_caught(
 
 
 @pytest.mark.xdist_group("seeded")
-def test_without_a_look_ahead_the_same_comparison_finds_nothing(trained: Path, tmp_path: Path) -> None:
+def test_comparison_finds_nothing_without_a_look_ahead(trained: Path, tmp_path: Path) -> None:
     assert scored(trained, tmp_path) == []

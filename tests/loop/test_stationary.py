@@ -21,20 +21,20 @@ def steady(unbroken: Path) -> Iterator[Play]:
         yield play
 
 
-def test_a_stationary_world_is_never_retrained(steady: Play) -> None:
+def test_stationary_project_is_never_retrained(steady: Play) -> None:
     assert [fact.by for fact in steady.view.started_trainings] == ["bootstrap"]
     assert [(verdict.by, verdict.verdict) for verdict in steady.view.verdicts] == [("bootstrap", "PROMOTE")]
     assert len(steady.view.deployment_periods) == 1
 
 
-def test_every_decision_on_a_stationary_world_is_wait_and_without_evidence(steady: Play) -> None:
+def test_every_decision_of_a_stationary_project_is_wait_without_evidence(steady: Play) -> None:
     decisions = [steady.decision(number) for number in range(WINDOWS)]
     assert [decision.outcome for decision in decisions] == ["WAIT"] * WINDOWS
     assert not [decision.evidence for decision in decisions if decision.evidence]
     assert len(steady.view.decisions) == WINDOWS
 
 
-def test_every_due_event_of_a_stationary_world_is_answered_once_and_in_time(steady: Play) -> None:
+def test_every_due_event_is_predicted_once_and_on_time(steady: Play) -> None:
     hours = 24 * WINDOWS
     answers = steady.context.telemetry.predictions("seeded", worlds.at(0), worlds.at(WINDOWS))
     # the first hour was due before the first model's data were snapped
@@ -43,27 +43,25 @@ def test_every_due_event_of_a_stationary_world_is_answered_once_and_in_time(stea
     assert steady.view.missed == {}
 
 
-def test_a_stationary_worlds_loss_stays_what_the_hold_out_promised(steady: Play) -> None:
+def test_live_loss_of_a_stationary_project_equals_the_holdout_loss(steady: Play) -> None:
     promised = steady.view.versions[1].holdout_loss
     losses = [steady.performance(number).served for number in range(WINDOWS)]
     assert sum(losses) / WINDOWS == pytest.approx(promised, rel=0.3)
 
 
-def test_with_one_version_served_and_shadow_are_the_same_and_better_than_the_baseline(steady: Play) -> None:
+def test_served_equals_shadow_and_beats_the_baseline_with_one_version(steady: Play) -> None:
     for number in range(WINDOWS):
         found = steady.performance(number)
         assert found.served == found.shadow == found.deployment_period
         assert found.served < found.baseline
 
 
-def test_a_window_counts_by_all_its_rows_however_few_of_them_drift_looks_at(
-    steady: Play, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_reports_count_all_rows_when_drift_uses_a_sample(steady: Play, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Observation, "_record", lambda *_: None)
     short = worlds.world("seeded", monitoring={"current": "20h"})
     found = Observation(replace(steady.context, spec=short), steady.window(5)).drift().summary
     assert (found.rows, found.window_rows) == (20, 24)
 
 
-def test_no_window_of_a_stationary_world_is_reported_as_drifted(steady: Play) -> None:
+def test_no_window_of_a_stationary_project_has_drifted(steady: Play) -> None:
     assert {steady.drift(number).verdict for number in range(WINDOWS)} == {"no drift"}

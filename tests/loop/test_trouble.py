@@ -84,14 +84,14 @@ def of_window(facts: records.Records, kind: str, window: str) -> list[dict[str, 
 # Quarantine
 
 
-def test_a_window_with_a_bad_value_is_quarantined_with_its_reason(trouble: Trouble) -> None:
+def test_window_with_an_invalid_value_is_quarantined_with_the_reason(trouble: Trouble) -> None:
     fact = trouble.quarantined.quarantined[trouble.window]
     assert fact.table == "raw_data"
     assert "x must be <= 100: 1 of 24 rows are not" in fact.reasons[0]
     assert trouble.window not in trouble.quarantined.published
 
 
-def test_the_check_shows_the_failing_rows(trouble: Trouble) -> None:
+def test_check_shows_the_failing_rows(trouble: Trouble) -> None:
     failed = [evaluation for evaluation in check(trouble.play, "raw_data", "schema") if not evaluation.passed]
     assert len(failed) == 2
     (row,) = [record.data for record in failed[0].metadata["failing rows"].value.records]
@@ -99,7 +99,7 @@ def test_the_check_shows_the_failing_rows(trouble: Trouble) -> None:
     assert pd.Timestamp(str(row["event_time"])) == BAD
 
 
-def test_a_quarantined_window_reaches_neither_labels_nor_reports_nor_model(trouble: Trouble) -> None:
+def test_quarantined_window_is_in_no_labels_reports_or_training(trouble: Trouble) -> None:
     history = trouble.tried_again
     assert trouble.window not in history.labelled
     for report in ("drift", "performance", "health"):
@@ -110,7 +110,7 @@ def test_a_quarantined_window_reaches_neither_labels_nor_reports_nor_model(troub
     assert trouble.play.window(0).id in inputs
 
 
-def test_the_other_windows_go_on_and_the_replay_settles(trouble: Trouble) -> None:
+def test_other_windows_are_processed_and_the_replay_ends(trouble: Trouble) -> None:
     history = trouble.tried_again
     for number in (0, 2):
         window = trouble.play.window(number).id
@@ -118,7 +118,7 @@ def test_the_other_windows_go_on_and_the_replay_settles(trouble: Trouble) -> Non
         assert history.decision_for(window, "labelled") is not None
 
 
-def test_a_quarantined_window_is_read_again_once_per_windows_length(trouble: Trouble) -> None:
+def test_quarantined_window_is_read_again_once_per_window_length(trouble: Trouble) -> None:
     kinds = [fact for fact in trouble.repaired.facts if getattr(fact, "window", None) == trouble.window]
     read = [(fact.kind, fact.at) for fact in kinds if fact.kind in ("quarantined", "published")]
     assert read == [
@@ -128,13 +128,13 @@ def test_a_quarantined_window_is_read_again_once_per_windows_length(trouble: Tro
     ]
 
 
-def test_a_mended_window_is_published_and_labelled_as_repaired(trouble: Trouble) -> None:
+def test_corrected_window_is_published_and_labelled_as_repaired(trouble: Trouble) -> None:
     assert trouble.repaired.published[trouble.window].repaired
     assert trouble.window in trouble.repaired.labelled
     assert trouble.repaired.quarantined == {}
 
 
-def test_a_repaired_window_gets_reports_marked_repaired_but_no_decision(trouble: Trouble) -> None:
+def test_repaired_window_has_reports_marked_repaired_and_no_decision(trouble: Trouble) -> None:
     for report in ("drift", "performance", "health"):
         found = trouble.repaired.report(report, trouble.window, "labelled")
         assert found is not None
@@ -142,7 +142,7 @@ def test_a_repaired_window_gets_reports_marked_repaired_but_no_decision(trouble:
     assert trouble.repaired.decision_for(trouble.window, "labelled") is None
 
 
-def test_only_later_reports_include_the_repaired_window(trouble: Trouble) -> None:
+def test_only_later_reports_include_a_repaired_window(trouble: Trouble) -> None:
     def inputs(number: int) -> dict[str, str]:
         report = trouble.repaired.newest_report("performance", trouble.play.window(number).id)
         assert report is not None
@@ -152,7 +152,7 @@ def test_only_later_reports_include_the_repaired_window(trouble: Trouble) -> Non
     assert trouble.window in inputs(4)
 
 
-def test_a_gap_in_time_is_reported_not_hidden(trouble: Trouble) -> None:
+def test_gap_in_the_grid_is_reported(trouble: Trouble) -> None:
     window = trouble.play.window(2).id
     assert trouble.tried_again.published[window].gaps == 1
     assert trouble.tried_again.published[window].rows == 23
@@ -163,7 +163,7 @@ def test_a_gap_in_time_is_reported_not_hidden(trouble: Trouble) -> None:
 # Events
 
 
-def test_an_event_whose_row_is_bad_when_it_is_due_is_missed_for_good_with_its_reason(trouble: Trouble) -> None:
+def test_event_with_an_invalid_row_at_its_due_time_is_missed_with_the_reason(trouble: Trouble) -> None:
     identity = event_id("seeded", None, BAD)
     for history in (trouble.quarantined, trouble.corrected):
         missed = history.missed[identity]
@@ -172,7 +172,7 @@ def test_an_event_whose_row_is_bad_when_it_is_due_is_missed_for_good_with_its_re
     assert trouble.play.context.telemetry.predicted_ids([identity]) == set()
 
 
-def test_a_later_repair_changes_training_data_only(trouble: Trouble) -> None:
+def test_later_repair_changes_training_data_only(trouble: Trouble) -> None:
     project_context = trouble.play.context
     versions = [project_context.lake.published("seeded", table) for table in ("raw_data", "labels")]
     rows = training_rows(project_context.lake, project_context.timeline, project_context.now(), *versions).set_index(
@@ -183,14 +183,14 @@ def test_a_later_repair_changes_training_data_only(trouble: Trouble) -> None:
     assert pd.Timestamp(BAD) not in set(answers["event_time"])
 
 
-def test_an_event_whose_row_is_absent_and_comes_later_is_missed(trouble: Trouble) -> None:
+def test_event_without_a_row_at_its_due_time_is_missed(trouble: Trouble) -> None:
     identity = event_id("seeded", None, GAP)
     assert identity not in trouble.repaired.missed
     assert "its row was absent from the source" in trouble.corrected.missed[identity].reason
     assert trouble.play.context.telemetry.predicted_ids([identity]) == set()
 
 
-def test_a_bad_value_of_the_past_is_none_in_later_histories(trouble: Trouble) -> None:
+def test_invalid_past_value_is_null_in_later_inputs(trouble: Trouble) -> None:
     """The absent row leaves a hole in the histories of the day after it."""
     answers = trouble.play.context.telemetry.predictions("seeded", GAP, GAP + worlds.DAY)
     after = answers[answers["event_time"] > GAP + 2 * worlds.HOUR]
@@ -198,7 +198,7 @@ def test_a_bad_value_of_the_past_is_none_in_later_histories(trouble: Trouble) ->
     assert {sum(value is None for value in inputs["y"]) for inputs in after["inputs"]} == {1}
 
 
-def test_due_is_answered_plus_missed(trouble: Trouble) -> None:
+def test_due_events_are_predicted_or_missed(trouble: Trouble) -> None:
     health = [trouble.play.health(number) for number in range(5)]
     answers = trouble.play.context.telemetry.predictions("seeded", worlds.at(0), worlds.at(5))
     # the first hour was due before the training, and every other hour was an event
@@ -218,7 +218,7 @@ def test_each_request_counts_in_one_window(trouble: Trouble) -> None:
 # Corrections
 
 
-def test_a_source_that_changed_is_a_correction_with_its_own_data_version(trouble: Trouble) -> None:
+def test_changed_source_rows_are_a_correction_with_a_new_data_version(trouble: Trouble) -> None:
     window = trouble.play.window(0).id
     first, second = [f for f in trouble.corrected.of(WindowPublished) if f.window == window]
     assert (first.correction, second.correction) == (False, True)
@@ -226,7 +226,7 @@ def test_a_source_that_changed_is_a_correction_with_its_own_data_version(trouble
     assert trouble.corrected.labelled[window].data_version != trouble.repaired.labelled[window].data_version
 
 
-def test_a_correction_touches_no_model_and_no_decision(trouble: Trouble) -> None:
+def test_correction_changes_no_model_and_no_decision(trouble: Trouble) -> None:
     before, after = trouble.repaired, trouble.corrected
     assert after.versions == before.versions
     assert after.deployment_periods == before.deployment_periods
@@ -234,7 +234,7 @@ def test_a_correction_touches_no_model_and_no_decision(trouble: Trouble) -> None
     assert after.decisions == before.decisions
 
 
-def test_an_old_report_again_gives_the_same_summary(trouble: Trouble) -> None:
+def test_old_report_made_again_has_the_same_summary(trouble: Trouble) -> None:
     again = summaries(trouble.play, 0)
     assert again == trouble.first_reports
     window = trouble.play.window(0).id
@@ -245,6 +245,6 @@ def test_an_old_report_again_gives_the_same_summary(trouble: Trouble) -> None:
         assert trouble.corrected.report(report, window, "labelled") == recorded
 
 
-def test_an_old_window_again_leaves_no_second_answer(trouble: Trouble) -> None:
+def test_old_window_made_again_adds_no_prediction(trouble: Trouble) -> None:
     answers = trouble.play.context.telemetry.predictions("seeded", worlds.at(0), worlds.at(5))
     assert answers["event_id"].is_unique

@@ -82,7 +82,7 @@ def alive(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Play]:
         yield play
 
 
-def test_each_event_that_fell_due_is_answered_once_and_none_before(alive: Play) -> None:
+def test_each_event_is_predicted_once_and_not_before_it_is_due(alive: Play) -> None:
     history, context = alive.view, alive.context
     assert history.first_as_of is not None and history.scored_through is not None
     answers = context.telemetry.predictions(
@@ -98,7 +98,7 @@ def test_each_event_that_fell_due_is_answered_once_and_none_before(alive: Play) 
     assert (answers["now"] >= answers["due"]).all()
 
 
-def test_an_answer_knows_the_past_up_to_its_due_moment(alive: Play) -> None:
+def test_prediction_uses_past_values_up_to_its_due_time(alive: Play) -> None:
     answers = alive.context.telemetry.predictions(
         "living", BEGUN, datetime.now(UTC) + timedelta(hours=1), roles=("champion",)
     )
@@ -109,6 +109,6 @@ def test_an_answer_knows_the_past_up_to_its_due_moment(alive: Play) -> None:
         assert history[-1] == pytest.approx(10 + 3 * np.sin(number * 1.7) + np.sin(number / 50))
 
 
-def test_it_cannot_be_replayed(alive: Play) -> None:
+def test_wall_clock_project_cannot_be_replayed(alive: Play) -> None:
     with pytest.raises(Refused, match="uses the system's clock"):
         list(advance(alive.context, alive.harness, until=datetime.now(UTC) + timedelta(days=1)))
