@@ -18,7 +18,7 @@ from mlops_assets.errors import NotReady, SpecError
 from mlops_assets.ledger.facts import Decision, GateVerdict, Reported, VersionTrained
 from mlops_assets.ledger.view import LedgerView
 from mlops_assets.resources.project import ProjectResources
-from mlops_assets.resources.repository import Repository, find_root
+from mlops_assets.resources.repository import find_root
 from mlops_assets.resources.settings import Settings
 from mlops_assets.spec import ProjectSpec
 from mlops_assets.spec.loading import read_specs
@@ -54,8 +54,12 @@ def open_project(project: str | Path, *, home: str | Path | None = None) -> Proj
         >>> project = open_project("bike_demand")  # doctest: +SKIP
         >>> project.reports("performance").plot()  # doctest: +SKIP
     """
-    spec = _spec_of(project)
-    settings = Settings() if home is None else Settings(home=Path(home))
+    file = _file_of(project)
+    if home is not None:
+        settings = Settings(home=Path(home))
+    else:
+        settings = Settings(root=None if file is None else find_root(start=file.parent))
+    spec = _spec_named(str(project), settings) if file is None else _spec_in(file)
     if settings.database_url is None and not (settings.home / "ledger.db").exists():
         raise NotReady(
             spec.name,
@@ -66,23 +70,38 @@ def open_project(project: str | Path, *, home: str | Path | None = None) -> Proj
     return Project(ProjectResources(spec, settings))
 
 
-def _spec_of(project: str | Path) -> ProjectSpec:
+def _file_of(project: str | Path) -> Path | None:
+    """Return the `defs.yaml` that a path names; None for a project's name.
+
+    Raises:
+        SpecError: the path is a folder without a `defs.yaml`, or a file that does not exist.
+    """
     path = Path(project)
-    if path.is_dir() or path.suffix in (".yaml", ".yml"):
-        file = path / "defs.yaml" if path.is_dir() else path
-        if not file.exists():
-            raise SpecError(path.name, str(file), "there is no such file", "name a folder that holds a defs.yaml")
-        found = read_specs(file)
-        if len(found) != 1:
-            names = [spec.name for spec in found]
-            raise SpecError(path.name, str(file), f"it declares the projects {names}", "name a file with one project")
-        return found[0]
-    repository = Repository.at(find_root())
+    if not path.is_dir() and path.suffix not in (".yaml", ".yml"):
+        return None
+    file = path / "defs.yaml" if path.is_dir() else path
+    if not file.exists():
+        raise SpecError(path.name, str(file), "there is no such file", "name a folder that holds a defs.yaml")
+    return file
+
+
+def _spec_in(file: Path) -> ProjectSpec:
+    found = read_specs(file)
+    if len(found) != 1:
+        names = [spec.name for spec in found]
+        raise SpecError(
+            file.parent.name, str(file), f"it declares the projects {names}", "name a file with one project"
+        )
+    return found[0]
+
+
+def _spec_named(name: str, settings: Settings) -> ProjectSpec:
+    repository = settings.repository
     known = repository.specs()
-    if str(project) not in known:
-        place, names = str(repository.projects), f"the projects are {sorted(known)}"
-        raise SpecError(str(project), place, names, "name one of them, or a folder")
-    return known[str(project)]
+    if name not in known:
+        found = f"the projects here are {sorted(known)}"
+        raise SpecError(name, str(repository.projects), found, "name one of them, or the folder of a project")
+    return known[name]
 
 
 @dataclass(frozen=True)

@@ -76,16 +76,19 @@ class Repository:
         return collect_specs(sorted(self.projects.rglob("defs.yaml")))
 
 
-def find_root(given: Path | None = None) -> Path:
+def find_root(given: Path | None = None, *, start: Path | None = None) -> Path:
     """Return the root of the repository that holds the projects, as an absolute path.
 
-    It is the given folder; else the one that MLOPS_ASSETS_ROOT names; else the nearest folder at or above the working
-    directory.
+    It is the given folder; else the one that MLOPS_ASSETS_ROOT names; else the nearest folder at or above `start`.
+
+    Args:
+        given: the root, if it is known.
+        start: the folder from which the root is searched; by default the working directory.
 
     Raises:
         NotReady: when no folder has a `dg.toml`, or a `pyproject.toml` with `[tool.dg]`.
     """
-    here = Path.cwd()
+    here = Path.cwd() if start is None else start.absolute()
     named = os.environ.get("MLOPS_ASSETS_ROOT")
     given = given or (Path(named) if named else None)
     for folder in [here, *here.parents] if given is None else [given.absolute()]:
