@@ -87,7 +87,7 @@ def test_window_made_again_has_the_same_rows_summaries_and_decision(
         table: played.context.lake.version(
             "tide", table, played.context.timeline.window_at(START + timedelta(days=22)).id
         )
-        for table in ("raw_data", "labels", "predictions")
+        for table in TABLES
     }
     monkeypatch.setattr(Ledger, "append", watched)
     succeeded(by_hand(played, *OBSERVING, partition_key=window_of(played, 22)))

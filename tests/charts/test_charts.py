@@ -113,7 +113,8 @@ def service() -> bytes:
 @cache
 def features() -> bytes:
     columns = {f"known_{n}": RNG.normal(n, 1, 24 * 7) for n in range(9)}
-    return live_features(hours(**dict.fromkeys(columns, 1.0)), list(columns))
+    spread: dict[str, Any] = dict.fromkeys(columns, 1.0)
+    return live_features(hours(**spread), list(columns))
 
 
 ALL: list[Callable[[], bytes]] = [

@@ -20,7 +20,7 @@ import pytest
 import tide
 from harness import Harness
 
-from mlops_assets.cli.status import project_status
+from mlops_assets.cli.status import ProjectStatus, project_status
 from mlops_assets.prediction.digests import sha256
 from mlops_assets.spec import ProjectSpec
 
@@ -77,11 +77,11 @@ class Opened:
 
     home: Path
     stored: list[Row]
-    status: dict[str, Any]
+    status: ProjectStatus
     open_retrain: str | None
     runs: list[tuple[str, bool]]
     later: list[Row]
-    later_status: dict[str, Any]
+    later_status: ProjectStatus
 
 
 @pytest.fixture(scope="module")
@@ -107,11 +107,12 @@ def opened(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Opened]:
 
 def test_status_of_the_stored_state_is_shown(opened: Opened) -> None:
     status = opened.status
+    assert status["champion"] is not None
     assert status["now"] == "2020-01-27T00:00:00Z"
     assert status["champion"]["version"] == 1
     assert status["champion"]["dataset"].startswith("54c8d936")
     assert status["windows"] == {"scored": 6, "labelled": 6, "quarantined": 0}
-    assert status["events"] == {"due": 25, "answered": 25, "late": 0, "missed": 0}
+    assert dict(status["events"]) == {"due": 25, "answered": 25, "late": 0, "missed": 0}
     assert [decision["decision"] for decision in status["decisions"]][-1] == "RETRAIN"
     assert len(status["decisions"]) == 6
     assert [verdict["verdict"] for verdict in status["verdicts"]] == ["PROMOTE"]
@@ -123,6 +124,7 @@ def test_the_open_retrain_decision_is_carried_out_through_promotion(opened: Open
     assert all(succeeded for _, succeeded in opened.runs), opened.runs
     assert [name for name, _ in opened.runs].count("retrain") == 1
     status = opened.later_status
+    assert status["champion"] is not None
     assert status["champion"]["version"] == 2
     assert [verdict["verdict"] for verdict in status["verdicts"]] == ["PROMOTE", "PROMOTE"]
     assert status["retrainings"] == 1

@@ -18,7 +18,7 @@ CLASSES = ["UP", "DOWN"]
 
 def project(task: str = "regression", **changes: Any) -> ProjectSpec:
     target: dict[str, Any] = {"dtype": "float"} if task == "regression" else {"dtype": "category", "isin": CLASSES}
-    data = {"source": "a.read", "every": "1h", "start": "2011-01-01", "window": "day", "horizon": "24h"}
+    data: dict[str, Any] = {"source": "a.read", "every": "1h", "start": "2011-01-01", "window": "day", "horizon": "24h"}
     data["columns"] = {"y": target, "x": {"dtype": "float"}}
     baseline = changes.pop("baseline", {"type": "seasonal_naive", "season": "48h"})
     return ProjectSpec.model_validate(

@@ -26,6 +26,7 @@ def test_losses_equal_the_metrics_of_scikit_learn() -> None:
     from sklearn import metrics
 
     labels, predicted, classes = labels_and_predictions("classification")
+    assert predicted.probabilities is not None
     up = (labels == "UP").astype(int)
     assert loss("accuracy", labels, predicted.value) == 1 - metrics.accuracy_score(labels, predicted.value)
     expected = 1 - metrics.balanced_accuracy_score(labels, predicted.value)

@@ -18,7 +18,8 @@ def kill_after(
     monkeypatch: pytest.MonkeyPatch, owner: Any, name: str, when: Callable[..., bool] = lambda *_, **__: True
 ) -> Iterator[None]:
     """Within the block, die right after the first call of a function that `when` is true for; once, and for certain."""
-    original, struck = getattr(owner, name), []
+    original = getattr(owner, name)
+    struck: list[str] = []
 
     def dying(*arguments: Any, **more: Any) -> Any:
         result = original(*arguments, **more)

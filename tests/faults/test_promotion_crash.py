@@ -26,7 +26,7 @@ def writes(kind: type, step: str | None = None) -> Callable[..., bool]:
     """Whether a call of `Ledger.append` writes such a fact."""
 
     def does(ledger: Ledger, project: str, *facts: Any) -> bool:
-        return any(isinstance(fact, kind) and (step is None or fact.step == step) for fact in facts)
+        return any(isinstance(fact, kind) and (step is None or getattr(fact, "step", None) == step) for fact in facts)
 
     return does
 

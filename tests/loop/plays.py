@@ -55,6 +55,12 @@ class Play:
         """The performance of a window."""
         return self._summary("performance", number, stage)
 
+    def loss(self, number: int, of: str) -> float:
+        """Return one of the losses of a window's performance report, which must have been computed."""
+        found: float | None = getattr(self.performance(number), of)
+        assert found is not None, f"window {number} has no loss of {of}"
+        return found
+
     def drift(self, number: int, stage: Stage = "labelled") -> DriftSummary:
         """The drift of a window."""
         return self._summary("drift", number, stage)

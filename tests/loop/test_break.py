@@ -14,6 +14,7 @@ from plays import Play, resumed
 
 from mlops_assets.ledger.view import LedgerView
 from mlops_assets.modeling import training
+from mlops_assets.modeling.candidate import train_candidate
 from mlops_assets.prediction.inputs import cut_inputs, to_records
 from mlops_assets.prediction.predictor import Predictor
 
@@ -61,7 +62,7 @@ def test_holdout_rows_were_seen_by_neither_candidate_nor_champion(broken: Play) 
     assert (second.verdict, second.by, second.version, second.champion) == ("PROMOTE", "policy", 2, 1)
     assert second.rows == 48
     assert second.champion_loss == pytest.approx(
-        fmean(broken.performance(number).served for number in (DECIDED - 1, DECIDED))
+        fmean(broken.loss(number, "served") for number in (DECIDED - 1, DECIDED))
     )
     assert second.recomputed == 0
     assert second.candidate_loss < 0.98 * second.champion_loss
@@ -83,7 +84,8 @@ def test_promoted_version_serves_from_the_time_of_the_decision(broken: Play) -> 
 
 def test_served_loss_falls_well_below_the_loss_of_the_shadow(broken: Play) -> None:
     later = [broken.performance(number) for number in range(DECIDED + 2, WINDOWS)]
-    served, shadow = fmean(found.served for found in later), fmean(found.shadow for found in later)
+    numbers = range(DECIDED + 2, WINDOWS)
+    served, shadow = (fmean(broken.loss(number, of) for number in numbers) for of in ("served", "shadow"))
     assert served < 0.2 * shadow
     assert later[-1].realised_gain > 0.8
     assert later[-1].promised_gain == pytest.approx(0.9, abs=0.1)
@@ -105,7 +107,7 @@ def test_logged_predictions_equal_a_recomputation_from_published_data(broken: Pl
         (2, "champion"),
     }
     for (version, _), answers in given.groupby(["version", "role"]):
-        model = Predictor.load(project_context.versions.path(version))
+        model = Predictor.load(project_context.versions.path(int(str(version))))
         events = rows[rows["event_time"].isin(answers["event_time"])].reset_index(drop=True)
         inputs = cut_inputs(project_context.timeline, model.schema, events, rows)
         assert to_records(inputs, model.schema) == list(answers["inputs"])
@@ -129,7 +131,7 @@ class Refusal:
 
 @pytest.fixture(scope="module")
 def refusal(broken: Play) -> Refusal:
-    before, train = broken.view, training.train_candidate
+    before, train = broken.view, train_candidate
 
     def on_shuffled_targets(spec: Any, prepared: Any, *more: Any) -> Any:
         shuffled = np.random.default_rng(1).permutation(prepared.target)
@@ -149,10 +151,14 @@ def test_gate_rejects_a_candidate_trained_on_shuffled_labels(refusal: Refusal) -
 
 
 def test_verdict_has_the_loss_of_the_shadow_on_the_same_rows(broken: Play, refusal: Refusal) -> None:
-    newest = [broken.performance(number) for number in (WINDOWS - 2, WINDOWS - 1)]
+    newest = (WINDOWS - 2, WINDOWS - 1)
     verdict = refusal.after.verdicts[-1]
-    assert verdict.shadow_loss == pytest.approx(fmean(found.shadow for found in newest))
-    assert verdict.champion_loss == pytest.approx(fmean(found.served for found in newest)) != verdict.shadow_loss
+    assert verdict.shadow_loss == pytest.approx(fmean(broken.loss(number, "shadow") for number in newest))
+    assert (
+        verdict.champion_loss
+        == pytest.approx(fmean(broken.loss(number, "served") for number in newest))
+        != verdict.shadow_loss
+    )
 
 
 def test_champion_keeps_serving_after_a_rejection(refusal: Refusal) -> None:

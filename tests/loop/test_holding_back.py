@@ -144,7 +144,7 @@ def test_rollback_ends_the_evidence_of_earlier_deployment_periods(held: Held) ->
 
 
 def test_reference_after_a_rollback_is_from_the_first_deployment_period(held: Held) -> None:
-    first = [held.play.performance(number).deployment_period for number in (0, 1)]
+    first = [held.play.loss(number, "deployment_period") for number in (0, 1)]
     evidence = held.play.decision(ROLLED_BACK).evidence[0]
     assert evidence.threshold == pytest.approx(1.5 * sum(first) / 2)
 

@@ -53,6 +53,7 @@ def pair(project: str, home: Path) -> Pair:
         spec = shortened(project, noise)
         with playing(spec, home / str(noise), force="true") as play:
             timeline = play.context.timeline
+            assert timeline.clock_start is not None
             day = timeline.utc(timeline.local(timeline.clock_start) + days(project))
             play.advance(until=day + timedelta(days=1))
             found.append((records.canonical(play.context, until=day), records.canonical(play.context)))

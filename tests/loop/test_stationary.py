@@ -45,7 +45,7 @@ def test_every_due_event_is_predicted_once_and_on_time(steady: Play) -> None:
 
 def test_live_loss_of_a_stationary_project_equals_the_holdout_loss(steady: Play) -> None:
     promised = steady.view.versions[1].holdout_loss
-    losses = [steady.performance(number).served for number in range(WINDOWS)]
+    losses = [steady.loss(number, "served") for number in range(WINDOWS)]
     assert sum(losses) / WINDOWS == pytest.approx(promised, rel=0.3)
 
 

@@ -178,7 +178,7 @@ def test_later_repair_changes_training_data_only(trouble: Trouble) -> None:
     rows = training_rows(project_context.lake, project_context.timeline, project_context.now(), *versions).set_index(
         "event_time"
     )
-    assert abs(rows.loc[pd.Timestamp(BAD), "x"]) < 10
+    assert abs(rows["x"][pd.Timestamp(BAD)]) < 10
     answers = project_context.telemetry.predictions("seeded", worlds.at(1), worlds.at(2))
     assert pd.Timestamp(BAD) not in set(answers["event_time"])
 

@@ -82,7 +82,7 @@ def case(name: str) -> Case:
         {
             "hour": hour,
             "temperature": temperature,
-            "sky": pd.Categorical(np.where(chance.random(ROWS) < 0.02, None, sky), categories=SKIES),
+            "sky": pd.Series(sky).mask(chance.random(ROWS) < 0.02).astype(pd.CategoricalDtype(SKIES)),
             "day": pd.Series(level).shift(24).rolling(24, min_periods=1).mean(),
             "noise": chance.normal(0, 1, ROWS),
         }

@@ -21,7 +21,7 @@ def session(metric: str, *, of_both_until: timedelta) -> TrainingSession:
     problem = {"task": "classification", "metric": metric, "baseline": {"type": "majority"}}
     columns = {**ATTRIBUTES["data"]["columns"], "level": {"dtype": "category", "isin": ["high", "low"]}}
     timeline = Timeline(example_project(problem=problem, data={"columns": columns}))
-    times = pd.date_range(START, TRAINED, freq="h", inclusive="left").astype("datetime64[ns, UTC]")
+    times = pd.date_range(START, TRAINED, freq="h", inclusive="left").as_unit("ns")
     level = ["high" if time.hour < 12 and time < TRAINED - of_both_until else "low" for time in times]
     frame = pd.DataFrame({"event_time": times, "hour": times.hour, "wind": 0.5, "level": level})
     return TrainingSession(timeline, LedgerView("tide", ()), frame, nothing, lambda _: Path(), TRAINED)

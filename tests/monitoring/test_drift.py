@@ -68,7 +68,7 @@ def test_wasserstein_is_normed_by_the_references_spread() -> None:
     reference, current = rows(), rows(seed=1)
     current["a"] += 0.5
     scaled = [frame.assign(a=frame["a"] * 1000 + 7) for frame in (reference, current)]
-    plain, wide = (report(*pair).summary.columns["a"] for pair in ((reference, current), scaled))
+    plain, wide = (report(pair[0], pair[1]).summary.columns["a"] for pair in ((reference, current), scaled))
     assert wide == pytest.approx(plain)
 
 
@@ -89,7 +89,7 @@ def test_predictions_do_not_count_among_the_columns() -> None:
 def test_a_column_that_is_named_like_a_probability_is_a_column() -> None:
     reference, current = rows(), rows(seed=1)
     frames = [frame.assign(probability_of_rain=frame["a"] + at) for frame, at in ((reference, 0.0), (current, 3.0))]
-    assert report(*frames).summary.columns["probability_of_rain"] > 1
+    assert report(frames[0], frames[1]).summary.columns["probability_of_rain"] > 1
 
 
 def test_the_verdict_follows_the_share_of_drifted_columns() -> None:
@@ -141,7 +141,7 @@ def test_categories_are_compared_by_jensenshannon_where_wasserstein_is_asked() -
 @pytest.mark.parametrize("statistic", ["wasserstein", "psi", "jensenshannon", "hellinger"])
 def test_predicted_classes_drift_in_every_statistic(statistic: Any) -> None:
     probability = np.random.default_rng(0).random(400)
-    shares = {"probability_UP": probability, "probability_DOWN": 1 - probability}
+    shares: dict[str, Any] = {"probability_UP": probability, "probability_DOWN": 1 - probability}
     reference = rows(**shares, prediction=np.where(probability > 0.5, "UP", "DOWN"))
     shifted = rows(seed=1, **shares, prediction=np.where(probability > 0.1, "UP", "DOWN"))
     summary = report(reference, shifted, [statistic], task="classification").summary
@@ -194,7 +194,9 @@ def test_a_column_of_tiny_numbers_drifts_like_any_other() -> None:
     reference, current = rows(), rows(seed=1)
     current["a"] += 0.5
     tiny = [frame.assign(a=frame["a"] * 1e-6) for frame in (reference, current)]
-    assert report(*tiny).summary.columns["a"] == pytest.approx(report(reference, current).summary.columns["a"])
+    assert report(tiny[0], tiny[1]).summary.columns["a"] == pytest.approx(
+        report(reference, current).summary.columns["a"]
+    )
 
 
 def test_single_missing_and_infinite_values_are_left_out() -> None:
@@ -235,9 +237,10 @@ def test_booleans_and_the_time_column_are_no_obstacle() -> None:
 
 @pytest.mark.parametrize("side", ["reference", "live rows"])
 def test_a_column_of_one_side_only_is_named(side: str) -> None:
-    frames = [rows(extra=1.0), rows()]
+    one, other = rows(extra=1.0), rows()
+    reference, current = (one, other) if side == "reference" else (other, one)
     with pytest.raises(ModelError, match="extra"):
-        report(*(frames if side == "reference" else frames[::-1]))
+        report(reference, current)
 
 
 def test_rows_without_predictions_and_an_empty_reference_are_refused() -> None:

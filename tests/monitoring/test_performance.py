@@ -197,7 +197,10 @@ def test_entities_are_told_apart(make_spec: Any) -> None:
     )
     rows = case.series[(case.series["event_time"] >= case.window.start) & (case.series["event_time"] < case.window.end)]
     answers = rows.assign(
-        event_id=[event_id("small", r.entity, r.event_time.to_pydatetime()) for r in rows.itertuples()],
+        event_id=[
+            event_id("small", entity, time.to_pydatetime())
+            for entity, time in zip(rows["entity"], rows["event_time"], strict=True)
+        ],
         due=rows["event_time"] - DAY,
         role="champion",
         version=2,
@@ -233,7 +236,7 @@ def test_classes_are_compared_by_any_metric(make_spec: Any, metric: str) -> None
 def test_a_window_of_one_class_has_no_roc_auc(make_spec: Any) -> None:
     case = Case(make_spec("classification", problem={"metric": "roc_auc"}))
     case.series["y"] = "UP"
-    answers = case.answers("").assign(prediction="UP", probability_UP=0.9, probability_DOWN=0.1)
+    answers = case.answers(0.0).assign(prediction="UP", probability_UP=0.9, probability_DOWN=0.1)
     summary = case.report(answers).summary
     assert summary.rows == 24
     assert summary.served is summary.deployment_period is summary.baseline is None

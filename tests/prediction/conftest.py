@@ -1,16 +1,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
+from fitted_models import Fitted
 
 from mlops_assets.modeling.automl import Recipe, fit, genmodel_jar
-from mlops_assets.prediction.features import FeatureDefinitions, FeatureMatrix, to_frame
+from mlops_assets.prediction.features import FeatureDefinitions, to_frame
 from mlops_assets.resources.compute.h2o import h2o_cluster
 
 ALGORITHMS: dict[str, dict[str, Any]] = {
@@ -21,16 +20,6 @@ ALGORITHMS: dict[str, dict[str, Any]] = {
 }
 CLASSES = ["UP", "DOWN", "STILL"]
 DEFINITIONS = FeatureDefinitions(known=["a", "sky", "constant", "b"], levels={"sky": ["clear", "hail", "rain", "snow"]})
-
-
-@dataclass(frozen=True)
-class Fitted:
-    """A model that H2O fitted: its files, and what the cluster itself answers to `matrix`."""
-
-    mojo: Path
-    jar: Path
-    matrix: FeatureMatrix
-    answers: Any
 
 
 @pytest.fixture(scope="session")

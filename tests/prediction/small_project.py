@@ -53,7 +53,7 @@ def project(**changes: Any) -> ProjectSpec:
 def rows(hours: int, start: str = "2011-01-01") -> pd.DataFrame:
     """Seeded hourly rows of `project`; `cnt` counts up, so that a value says where it comes from."""
     random = np.random.default_rng(3)
-    times = pd.date_range(start, periods=hours, freq="h", tz="UTC").astype("datetime64[ns, UTC]")
+    times = pd.date_range(start, periods=hours, freq="h", tz="UTC").as_unit("ns")
     return pd.DataFrame(
         {
             "event_time": times,

@@ -14,7 +14,7 @@ from mlops_assets.prediction.features import FeatureDefinitions
 from mlops_assets.prediction.mojo import Mojo, most_probable
 
 if TYPE_CHECKING:
-    from conftest import Fitted
+    from fitted_models import Fitted
 
 LEVELS = ["clear", "hail", "rain", "snow"]
 DEFINITIONS = FeatureDefinitions(known=["a", "sky", "constant", "b"], levels={"sky": LEVELS})

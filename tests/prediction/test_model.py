@@ -16,7 +16,7 @@ from mlops_assets.prediction.predictor import Predictor
 from mlops_assets.prediction.signature import input_example, signature
 
 if TYPE_CHECKING:
-    from conftest import Fitted
+    from fitted_models import Fitted
 
 MODEL_FILE = Path(mlops_assets.__path__[0]) / "prediction" / "model.py"
 STEPS = 4

@@ -28,7 +28,7 @@ from mlops_assets.prediction.inputs import Inputs, InputSchema, from_records, to
 from mlops_assets.prediction.predictor import Predictor
 
 if TYPE_CHECKING:
-    from conftest import Fitted
+    from fitted_models import Fitted
 
 CLASSES = ["UP", "DOWN", "STILL"]
 # The models were fitted on columns called a and b: here the features of two histories are given these names' values.
