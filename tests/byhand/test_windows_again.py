@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import timedelta
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from example_project import START, States, by_hand, failures, running_harness, succeeded
 from harness import Harness
 
+from mlops_assets.context import Table
 from mlops_assets.jobs import OBSERVING
 from mlops_assets.ledger.store import Ledger
 
@@ -87,7 +88,7 @@ def test_window_made_again_has_the_same_rows_summaries_and_decision(
         table: played.context.lake.version(
             "tide", table, played.context.timeline.window_at(START + timedelta(days=22)).id
         )
-        for table in TABLES
+        for table in get_args(Table)
     }
     monkeypatch.setattr(Ledger, "append", watched)
     succeeded(by_hand(played, *OBSERVING, partition_key=window_of(played, 22)))
