@@ -1,4 +1,4 @@
-"""`mlops-assets`: demo, status, replay, retrain, rollback, provenance, hold, dashboards, serve, down."""
+"""The command line `mlops-assets`."""
 
 from mlops_assets.cli.app import app
 

@@ -1,4 +1,4 @@
-"""The commands: each reads its arguments, calls one function, and prints what it returned."""
+"""The commands. Each reads its arguments, calls one function, and prints what it returns."""
 
 from __future__ import annotations
 
@@ -22,27 +22,31 @@ from mlops_assets.errors import PlatformError, SpecError
 app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
-    help="ML projects as Dagster assets, kept right in production.",
+    help="Deploys ML projects as Dagster assets and keeps them accurate.",
     pretty_exceptions_enable=False,
 )
 WIDTH = None if sys.stdout.isatty() else 160
-"""Without a terminal there is no width to ask for, and 80 columns would break the tables."""
+"""Columns of the output. Without a terminal there is no width, and rich's 80 columns would break the tables."""
 console, errors = Console(width=WIDTH), Console(stderr=True)
 
 Project = Annotated[str, typer.Argument(help="Name of the project.")]
-Json = Annotated[bool, typer.Option("--json", help="Print facts as JSON.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 
-serve = typer.Typer(no_args_is_help=True, help="Run one part alone, in the foreground: for containers and services.")
+serve = typer.Typer(
+    no_args_is_help=True, help="Run one process of the platform in the foreground, for containers and services."
+)
 app.add_typer(serve, name="serve")
 Host = Annotated[str, typer.Option(help="Address to listen on.")]
 HealthHost = Annotated[str, typer.Option(help="Address of /healthz, /readyz and /metrics.")]
 HealthPort = Annotated[int, typer.Option(help="Port of /healthz, /readyz and /metrics.")]
-Code = Annotated[str | None, typer.Option(help="HOST:PORT of the code location; a child process by default.")]
+Code = Annotated[
+    str | None, typer.Option(help="HOST:PORT of the code location's gRPC server. Default: a child process.")
+]
 
 
 @contextmanager
 def translate_errors() -> Iterator[None]:
-    """Print a platform error as it is meant for people, and exit with status 1."""
+    """Print a platform error of the block for people, and exit with status 1."""
     try:
         yield
     except PlatformError as error:
@@ -57,8 +61,8 @@ def print_error(error: PlatformError) -> None:
 
 
 def print_json(facts: Any) -> None:
-    """Print facts as JSON, for other tools."""
-    # what is missing is null: JSON knows no NaN
+    """Print facts as JSON for other tools; missing numbers are null."""
+    # JSON has no NaN: orjson writes null
     sys.stdout.write(orjson.dumps(facts, option=orjson.OPT_INDENT_2 | orjson.OPT_SERIALIZE_NUMPY).decode() + "\n")
 
 
@@ -90,13 +94,13 @@ def play(
 
 @app.command()
 def demo(
-    exit_: Annotated[bool, typer.Option("--exit", help="End when done instead of staying up.")] = False,
+    exit_: Annotated[bool, typer.Option("--exit", help="Stop everything when done instead of staying up.")] = False,
     no_retraining: Annotated[
-        bool, typer.Option("--no-retraining", help="Play the same with retraining held back.")
+        bool, typer.Option("--no-retraining", help="Replay the same weeks with retraining on hold.")
     ] = False,
-    weeks: Annotated[int, typer.Option(help="Give up after so many weeks.")] = 40,
+    weeks: Annotated[int, typer.Option(help="Stop after this many weeks without an effect.")] = 40,
 ) -> None:
-    """Play real history through the whole life cycle, until a retraining has shown its effect."""
+    """Replay real data of the project bike_demand until a retraining has improved the predictions."""
     from mlops_assets.cli.demo import Demo
 
     with translate_errors():
@@ -106,9 +110,10 @@ def demo(
 
 @app.command()
 def status(
-    project: Annotated[str | None, typer.Argument(help="One project; all by default.")] = None, as_json: Json = False
+    project: Annotated[str | None, typer.Argument(help="Name of a project. Default: all projects.")] = None,
+    as_json: Json = False,
 ) -> None:
-    """Clock, champion, endpoint, windows, decisions, retrainings, and the live loss beside shadow and baseline."""
+    """Show clock, champion, endpoint, events, decisions, and the losses of champion, first model and baseline."""
     from mlops_assets.cli.projects import project_contexts, repository_settings
     from mlops_assets.cli.status import project_status, render
 
@@ -129,11 +134,13 @@ def status(
 @app.command()
 def replay(
     project: Project,
-    windows: Annotated[int | None, typer.Option(help="Move on by so many ends of windows.")] = None,
-    until: Annotated[datetime | None, typer.Option(help="Move to this local date or time.")] = None,
+    windows: Annotated[int | None, typer.Option(help="Replay this many windows.")] = None,
+    until: Annotated[
+        datetime | None, typer.Option(help="Replay until this date or time, in the project's time zone.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
-    """Move a replay clock from moment to moment, letting the loop settle at each."""
+    """Move a project's replay clock step by step, and wait until the loop is idle after each step."""
     from mlops_assets.cli.projects import project_context_of, repository_settings
     from mlops_assets.cli.replay import replay_project
 
@@ -151,7 +158,7 @@ def replay(
 
 @app.command()
 def retrain(project: Project, as_json: Json = False) -> None:
-    """Ask for a retraining as a person: it passes cooldown and budget, never the gate."""
+    """Retrain now. This ignores cooldown and budget; the candidate must still beat the champion."""
     from mlops_assets.acquisition.training_start import too_few_unseen
     from mlops_assets.cli.projects import project_context_of, repository_settings
     from mlops_assets.errors import NotReady, Refused
@@ -170,17 +177,19 @@ def retrain(project: Project, as_json: Json = False) -> None:
     if as_json:
         print_json({"project": project, "decision": decision.id, "reason": decision.reason})
     else:
-        console.print(f"recorded as decision [bold]{decision.id}[/]: {decision.reason}")
-        console.print(f"the sensor {project}_retraining launches {project}_retrain while `dagster dev` runs")
+        console.print(f"recorded as decision [bold]{decision.id}[/]: {escape(decision.reason)}")
+        console.print(f"while `dagster dev` runs, the sensor {project}_retraining launches the job {project}_retrain")
 
 
 @app.command()
 def rollback(
     project: Project,
-    to: Annotated[int | None, typer.Option(help="A former champion; the previous one by default.")] = None,
+    to: Annotated[
+        int | None, typer.Option(help="Version of a former champion. Default: the previous champion.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
-    """Let a former champion serve again, at once; recorded, and the policy does not undo it at once."""
+    """Deploy a former champion again, at once. Cooldown and warm-up start anew, so the policy does not undo it."""
     from mlops_assets.cli.projects import project_context_of, repository_settings
     from mlops_assets.deployment.promotion import roll_back
 
@@ -189,16 +198,16 @@ def rollback(
     if as_json:
         print_json({"project": project, "version": step.version, "previous": step.previous, "at": step.at.isoformat()})
     else:
-        console.print(f"version {step.version} serves again in place of version {step.previous}")
+        console.print(f"version {step.version} is deployed again, in place of version {step.previous}")
 
 
 @app.command()
 def provenance(
     project: Project,
-    event_id: Annotated[str, typer.Argument(help="Id of an event, as answers carry it.")],
+    event_id: Annotated[str, typer.Argument(help="The event_id that a prediction carries.")],
     as_json: Json = False,
 ) -> None:
-    """Trace one prediction back to features, version, run, dataset, raw windows, and the decision behind it."""
+    """Show where a prediction comes from: features, version, MLflow run, dataset, windows, and the decision."""
     from mlops_assets.cli.projects import project_context_of, repository_settings
     from mlops_assets.cli.provenance import render, trace
 
@@ -211,10 +220,8 @@ def provenance(
 
 
 @app.command()
-def hold(
-    project: Project, release: Annotated[bool, typer.Option("--release", help="Let the policy act again.")] = False
-) -> None:
-    """Hold the policy's retraining back (decisions name the evidence they hold), or release it."""
+def hold(project: Project, release: Annotated[bool, typer.Option("--release", help="End the hold.")] = False) -> None:
+    """Put the policy's retrainings on hold; decisions list the triggers being held. --release ends the hold."""
     from mlops_assets.cli.projects import project_context_of, repository_settings
     from mlops_assets.ledger.facts import RetrainingHeld
 
@@ -226,15 +233,15 @@ def hold(
                 at=project_context.now(), held=not release, number=len(project_context.ledger_view().of(RetrainingHeld))
             ),
         )
-    console.print(f"{project}: retraining is {'released' if release else 'held back'}")
+    console.print(f"{project}: retraining is {'released' if release else 'on hold'}")
 
 
 @app.command()
 def dashboards(
-    out: Annotated[Path, typer.Option(help="Folder for dashboards/ and provisioning/.")],
+    out: Annotated[Path, typer.Option(help="Folder in which dashboards/ and provisioning/ are written.")],
     as_json: Json = False,
 ) -> None:
-    """Write Grafana's dashboards of all projects, and what lets Grafana find them and InfluxDB."""
+    """Write Grafana dashboards of all projects, with the provisioning files for Grafana."""
     from mlops_assets.cli.projects import repository_settings, specs
     from mlops_assets.dashboards.provisioning import write
 
@@ -250,16 +257,22 @@ def dashboards(
 
 @app.command("check-cluster")
 def check_cluster(
-    namespace: Annotated[str, typer.Option(help="Where the chart is to be installed.")],
-    context: Annotated[str | None, typer.Option(help="Of the kubeconfig; without it the current one.")] = None,
+    namespace: Annotated[str, typer.Option(help="Namespace in which the chart will be installed.")],
+    context: Annotated[
+        str | None, typer.Option(help="Context of the kubeconfig. Default: the current context.")
+    ] = None,
     secret: Annotated[str, typer.Option(help="The chart's `secretName`.")] = "mlops-assets",
-    image: Annotated[list[str] | None, typer.Option(help="An image that a node must have; several times.")] = None,
-    pull_secret: Annotated[list[str] | None, typer.Option(help="One of the chart's `imagePullSecrets`.")] = None,
+    image: Annotated[
+        list[str] | None, typer.Option(help="An image that nodes need, as repository:tag. Repeatable.")
+    ] = None,
+    pull_secret: Annotated[
+        list[str] | None, typer.Option(help="One of the chart's `imagePullSecrets`. Repeatable.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
-    """Say whether the Helm chart can be installed there, and what to do if not; nothing is changed.
+    """Check whether the Helm chart can be installed in a namespace, and say what is missing.
 
-    An image that no node holds is pulled by a pod that is deleted again.
+    Nothing is changed. An image that no node holds is pulled by a pod, which is deleted again.
     """
     from mlops_assets.cli.cluster_check import check_cluster as look
 
@@ -276,7 +289,7 @@ def check_cluster(
 
 @app.command("dagster-home")
 def show_dagster_home() -> None:
-    """Print where Dagster's own files are, made ready: `DAGSTER_HOME=$(mlops-assets dagster-home) dagster dev`."""
+    """Print the folder for DAGSTER_HOME, as in `DAGSTER_HOME=$(mlops-assets dagster-home) dagster dev`."""
     from mlops_assets.cli.instance import dagster_home
     from mlops_assets.cli.projects import repository_settings
 
@@ -286,7 +299,7 @@ def show_dagster_home() -> None:
 
 @app.command()
 def down() -> None:
-    """Stop everything that was started on this state folder, by its recorded process ids."""
+    """Stop every process that was started on this state folder, by its recorded process id."""
     from mlops_assets.cli.processes import end_recorded
     from mlops_assets.cli.projects import open_project, repository_settings, served_specs, specs
     from mlops_assets.resources.compute.h2o import end_orphans
@@ -315,7 +328,7 @@ def serve_webserver(
     health_port: HealthPort = 3001,
     code: Code = None,
 ) -> None:
-    """Dagster's UI and GraphQL."""
+    """Run Dagster's webserver: UI and GraphQL."""
     from mlops_assets.cli import dagster_processes
     from mlops_assets.cli.projects import repository_settings
 
@@ -327,7 +340,7 @@ def serve_webserver(
 
 @serve.command("daemon")
 def serve_daemon(health_host: HealthHost = "127.0.0.1", health_port: HealthPort = 3002, code: Code = None) -> None:
-    """Dagster's daemon: it ticks the sensors and launches runs."""
+    """Run Dagster's daemon, which evaluates sensors and launches runs."""
     from mlops_assets.cli import dagster_processes
     from mlops_assets.cli.projects import repository_settings
 
@@ -342,7 +355,7 @@ def serve_code(
     health_host: HealthHost = "127.0.0.1",
     health_port: HealthPort = 4001,
 ) -> None:
-    """The projects' definitions over gRPC, and their runs."""
+    """Run the code location: the projects' definitions over gRPC, and their runs."""
     from mlops_assets.cli import dagster_processes
     from mlops_assets.cli.projects import repository_settings
 
@@ -355,10 +368,10 @@ def serve_code(
 @serve.command("endpoint")
 def serve_endpoint(
     project: Project,
-    host: Annotated[str | None, typer.Option(help="Address to listen on; MLOPS_ASSETS_HOST by default.")] = None,
+    host: Annotated[str | None, typer.Option(help="Address to listen on. Default: MLOPS_ASSETS_HOST.")] = None,
     port: int = 8080,
 ) -> None:
-    """A project's scoring service, with the version that deployment periods; probes are its /livez and /readyz."""
+    """Run a project's scoring service with its champion. Probes are /livez and /readyz."""
     from mlops_assets.cli.endpoint import become_endpoint
     from mlops_assets.cli.projects import repository_settings, spec_of
     from mlops_assets.logs import log_to_stdout
@@ -371,7 +384,7 @@ def serve_endpoint(
 
 @serve.command("forwarder")
 def serve_forwarder(host: Host = "127.0.0.1", port: int = 9110) -> None:
-    """What brings this state folder's telemetry into InfluxDB; /healthz, /readyz and /metrics are on its port."""
+    """Run the forwarder, which copies this state folder's telemetry to InfluxDB. Probes are /healthz and /readyz."""
     from mlops_assets.resources.settings import Settings
 
     with translate_errors():

@@ -26,19 +26,20 @@ from mlops_assets.spec import ProjectSpec
 from mlops_assets.waiting import wait_for_server
 
 UNREACHABLE = (LedgerError, RegistryError, OSError)
-"""Ledger or registry cannot say what serves; a start from what served last is better than none."""
+"""Ledger or registry does not say which version to serve. The service then starts with what it served last."""
 
 log = logging.getLogger("mlops_assets.serve")
 
 
 def become_endpoint(spec: ProjectSpec, settings: Settings, host: str, port: int) -> NoReturn:
-    """Replace this process by the project's scoring service, with the version that deployment periods and its shadow.
+    """Replace this process by the project's scoring service, with its champion and its shadow.
 
-    Ledger and registry are waited for if neither they nor what served before is here; the probes say so meanwhile.
+    When ledger or registry do not answer, the versions that were served last are used. Without those this process waits
+    for the servers, and its probes say so.
 
     Raises:
-        LedgerError, RegistryError: when these refuse, and nothing that served before is here.
-        ModelError: when what was fetched is not what was trained.
+        LedgerError, RegistryError: when these refuse, and no version that was served before is on this machine.
+        ModelError: when the fetched bundle is not the one that was trained.
     """
     try:
         path = configure(spec, settings, host, port)
@@ -56,14 +57,14 @@ def _configured_later(first: Unreachable, ask: Callable[[], Path], host: str, po
         log.warning(str(error))
 
     log.warning(str(first))
-    # the first process of a container hears of no signal that it does not ask for; the service sets its own
+    # the first process of a container gets only signals that it handles; the service sets its own handlers
     signal.signal(signal.SIGTERM, lambda *_: os._exit(128 + signal.SIGTERM))
     with Probes(host, port, lambda: problem[0], CollectorRegistry()):
         return wait_for_server(ask, away)
 
 
 def configure(spec: ProjectSpec, settings: Settings, host: str, port: int) -> Path:
-    """Write what the service is started with; the file's path."""
+    """Write the service's configuration, and return the file's path."""
     state = settings.home.absolute() / "projects"
     path = endpoint_folder(state, spec.name) / CONFIG
     try:
@@ -75,7 +76,7 @@ def configure(spec: ProjectSpec, settings: Settings, host: str, port: int) -> Pa
         if serve is None:
             raise
         log.warning(
-            f"ledger or registry cannot be asked ({error}); it starts with what served last",
+            f"ledger or registry does not answer ({error}); the service starts with the versions that it served last",
             extra={"model_version": serve.version},
         )
     config = ServiceConfig(
@@ -92,7 +93,7 @@ def configure(spec: ProjectSpec, settings: Settings, host: str, port: int) -> Pa
 
 
 def last_served(config: Path) -> StartVersions:
-    """What a service on this state folder served last, as far as its bundles are here."""
+    """Return the champion and the shadow that a service on this state folder served last, if their bundles are here."""
     if not config.exists():
         return None, None
     last = ServiceConfig.model_validate_json(config.read_text())

@@ -1,4 +1,4 @@
-"""`provenance`: from a prediction back to the raw windows, and to the decision that had its model trained."""
+"""`provenance`: from a prediction back to the raw windows, and to the decision that started its model's training."""
 
 from __future__ import annotations
 
@@ -12,29 +12,29 @@ from mlops_assets.timeline import iso
 
 
 def trace(context: ProjectContext, event_id: str) -> dict[str, Any]:
-    """Every step behind an event's answer.
+    """Return every step behind the prediction of an event; times are ISO 8601 in UTC.
 
     Raises:
-        NotReady: when the event has no answer; a missed one is named with its reason.
+        NotReady: when the event has no prediction. The reason is named if the event was missed.
     """
     view = context.ledger_view()
-    answers = context.telemetry.predictions_for_events([event_id])
-    champion = answers[answers["role"] == "champion"]
+    predictions = context.telemetry.predictions_for_events([event_id])
+    champion = predictions[predictions["role"] == "champion"]
     if champion.empty:
         missed = view.missed.get(event_id)
-        found = f"it was missed: {missed.reason}" if missed else "no answer stands for it"
-        raise NotReady(context.spec.name, f"event {event_id}", found, "take an id from an answer (`event_id`)")
-    answer = champion.iloc[0]
-    version = view.versions[int(answer["version"])]
+        found = f"it was missed: {missed.reason}" if missed else "there is no prediction for it"
+        raise NotReady(context.spec.name, f"event {event_id}", found, "use the `event_id` of a prediction")
+    prediction = champion.iloc[0]
+    version = view.versions[int(prediction["version"])]
     snapshot = context.snapshots.find(version.dataset_tag)
     decision = view.decision(version.decision) if version.decision else None
-    window = context.timeline.window_at(answer["event_time"].to_pydatetime())
+    window = context.timeline.window_at(prediction["event_time"].to_pydatetime())
     return {
-        "prediction": answer["prediction"],
-        "event_time": iso(answer["event_time"].to_pydatetime()),
-        "due": iso(answer["due"].to_pydatetime()),
+        "prediction": prediction["prediction"],
+        "event_time": iso(prediction["event_time"].to_pydatetime()),
+        "due": iso(prediction["due"].to_pydatetime()),
         "window": window.id,
-        "features": answer["features"],
+        "features": prediction["features"],
         "model_version": version.version,
         "mlflow_run": version.mlflow_run,
         "trained_as_of": iso(version.as_of),
@@ -50,7 +50,7 @@ def trace(context: ProjectContext, event_id: str) -> dict[str, Any]:
 
 
 def render(event_id: str, found: dict[str, Any]) -> Table:
-    """The same for people."""
+    """Return the steps as a table."""
     table = Table("step", "what", title=f"event {event_id}", title_justify="left", show_lines=True)
     table.add_row(
         "prediction", f"{found['prediction']} for {found['event_time']}, due {found['due']} (window {found['window']})"
@@ -69,7 +69,7 @@ def render(event_id: str, found: dict[str, Any]) -> Table:
     decision = found["decision"]
     table.add_row(
         "decision",
-        "none: the first training"
+        "none: it is the first training"
         if decision is None
         else f"{decision['id']} ({decision['by']}): {decision['reason']}",
     )

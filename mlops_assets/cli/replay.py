@@ -1,4 +1,4 @@
-"""`replay`: moves the clock while Dagster's daemon carries out the loop, and shows what happens."""
+"""`replay`: moves a project's replay clock while Dagster's daemon does the loop's work, and prints each decision."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from mlops_assets.waiting import wait_for_server
 def replay_project(
     settings: Settings, project_context: ProjectContext, console: Console, windows: int | None, until: datetime | None
 ) -> list[str]:
-    """Move a project's clock; the moments at which the loop has settled."""
+    """Move a project's clock; return the times at which the loop was idle again (ISO 8601 in UTC)."""
     with instance_of(settings) as instance:
         return play(project_context, instance, console, windows, until)
 
@@ -34,7 +34,15 @@ def play(
     windows: int | None,
     until: datetime | None,
 ) -> list[str]:
-    """As `replay_project`, on an instance that is open."""
+    """Move a project's clock on an open instance; return the times at which the loop was idle again.
+
+    Args:
+        project_context: a project with a replay clock.
+        instance: Dagster's instance, whose daemon runs.
+        console: where decisions and progress are printed.
+        windows: how many windows to replay; None: until a time.
+        until: naive local time of the project, or an aware time; None: by windows.
+    """
     bound = None if until is None else project_context.timeline.utc(until)
     columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
     moments = []
@@ -42,10 +50,10 @@ def play(
         task = progress.add_task(project_context.spec.name)
 
         def watch(work: list[Work]) -> None:
-            doing = work[0].key if work else "settling"
+            doing = work[0].key if work else "waiting for runs"
             progress.update(task, description=f"{project_context.spec.name} at {iso(project_context.now())}: {doing}")
 
-        def told(error: Unreachable) -> None:
+        def print_outage(error: Unreachable) -> None:
             console.print(str(error), markup=False, highlight=False)
 
         loop = DagsterLoop(instance, project_context, watch=watch, report_unreachable=told)
@@ -58,7 +66,7 @@ def play(
 
 
 def line_of(project_context: ProjectContext, moment: datetime) -> str:
-    """What was decided at a moment, in one line."""
+    """Return what was decided at a time, in one line."""
     decisions = [d for d in project_context.ledger_view().decisions if d.at == moment]
     text = decisions[-1].text if decisions else "nothing to decide"
     return f"{iso(moment)}  {text}"

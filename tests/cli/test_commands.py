@@ -215,7 +215,7 @@ def test_provenance_leads_from_a_prediction_to_the_decision(command: Any, turned
 
 def test_provenance_of_an_unknown_event_is_an_error(command: Any, turned: Path) -> None:
     found = command(turned, "provenance", "tide", "nonsense")
-    assert found.exit_code == 1 and "no answer stands for it" in found.stderr
+    assert found.exit_code == 1 and "there is no prediction for it" in found.stderr
 
 
 def test_rollback_restores_the_previous_champion_and_the_policy_keeps_it(
