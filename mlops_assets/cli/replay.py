@@ -56,7 +56,7 @@ def play(
         def print_outage(error: Unreachable) -> None:
             console.print(str(error), markup=False, highlight=False)
 
-        loop = DagsterLoop(instance, project_context, watch=watch, report_unreachable=told)
+        loop = DagsterLoop(instance, project_context, watch=watch, report_unreachable=print_outage)
         for moment in advance(project_context, loop, windows=windows, until=bound):
             moments.append(iso(moment))
             console.print(
