@@ -65,8 +65,8 @@ class Versions:
 
     def _fetch(self, version: int, digest: str, target: Path) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=self.folder) as shadow_for:
-            bundle = self.registry.download(version, Path(shadow_for))
+        with tempfile.TemporaryDirectory(dir=self.folder) as temporary:
+            bundle = self.registry.download(version, Path(temporary))
             manifest = Manifest.model_validate_json((bundle / MANIFEST).read_text())
             if manifest.digest != digest:
                 raise ModelError(
