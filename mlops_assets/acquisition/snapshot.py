@@ -9,7 +9,7 @@ import pandas as pd
 
 from mlops_assets.errors import NotReady
 from mlops_assets.prediction.inputs import ENTITY, EVENT_TIME
-from mlops_assets.source.schema import cast
+from mlops_assets.source.casting import cast
 from mlops_assets.timeline import Timeline, iso
 
 if TYPE_CHECKING:

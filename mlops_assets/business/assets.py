@@ -12,19 +12,23 @@ from mlops_assets.resources.platform import Platform
 
 
 class FeasibilityConfig(dg.Config):
-    """What a person may say about the feasibility model."""
+    """Options of a run of `feasibility`."""
 
     force: bool = False
-    """Go on although the success criterion is missed; recorded."""
+    """Continue although the success criterion is missed. This is recorded."""
 
 
 def assets(blueprint: Blueprint) -> list[dg.AssetsDefinition]:
-    """The assets of this phase, for one project."""
+    """Return the assets of this phase for one project."""
     spec, timeline = blueprint.spec, blueprint.timeline
 
     @blueprint.asset("business", "business_case", deps=[], kinds={"markdown"})
     def case() -> dg.MaterializeResult:  # type: ignore[type-arg]
-        """Problem, metric, direction, validation strategy, success criterion, lead, assumptions, owner: for people."""
+        """What the project predicts, for whom, and when it counts as a success.
+
+        Shows the target, the metric, the baseline to beat, the validation, the lead time, the conditions for a
+        retraining and the assumptions, in words.
+        """
         text = business_case(spec)
         return dg.MaterializeResult(
             metadata={"business case": dg.MetadataValue.md(text), "assumptions": assumptions(spec)},
@@ -36,22 +40,28 @@ def assets(blueprint: Blueprint) -> list[dg.AssetsDefinition]:
         deps=["business_case"],
         kinds={"scikitlearn"},
         check_specs=[
-            blueprint.check("feasibility", "feasible", "A quick model meets the success criterion.", blocking=True)
+            blueprint.check(
+                "feasibility",
+                "feasible",
+                "Fails when a quick model misses the success criterion; the project then stops before AutoML runs.",
+                blocking=True,
+            )
         ],
     )
     def feasibility(
         context: dg.AssetExecutionContext, config: FeasibilityConfig, platform: Platform
     ) -> Iterator[dg.MaterializeResult | dg.AssetCheckResult]:  # type: ignore[type-arg]
-        """The feasibility model: naive baseline and a quick model against the success criterion, before any AutoML is paid for.
+        """Whether a quick model beats the baseline by enough, before AutoML runs.
 
-        Judged by the same judge as `evaluation`. With `force` an infeasible project goes on, and that is recorded.
+        Shows the loss of a gradient-boosting model and of the baseline on the hold-out, evaluated as in `evaluation`.
+        With `force` an infeasible project continues, and the ledger records that.
         """
         project_context = platform.of(spec)
         now, force = project_context.now(), config.force or context.run.tags.get("force") == "true"
         labelled = project_context.source.labelled_by(timeline.start, now)
-        found, holdout = evaluate_feasibility(timeline, labelled, force=force)
+        found, holdout = evaluate_feasibility(timeline, labelled.rows, force=force)
         project_context.ledger.append(spec.name, outcome(found, now, context.run.run_id))
-        yield dg.MaterializeResult(metadata=metadata.feasibility(spec, found, holdout))
+        yield dg.MaterializeResult(metadata=metadata.feasibility(spec, found, holdout, labelled))
         yield dg.AssetCheckResult(
             check_name="feasible", passed=found.verdict == "PROMOTE", metadata={"reason": " ".join(found.reasons)}
         )

@@ -1,4 +1,4 @@
-"""The business case, as people read it."""
+"""The text of a project's business case."""
 
 from __future__ import annotations
 
@@ -7,55 +7,58 @@ from mlops_assets.spec.policies import AllPolicy, AnyPolicy, DriftPolicy, Perfor
 
 
 def business_case(spec: ProjectSpec) -> str:
-    """Markdown that says what is predicted, when, how good is good enough, and what is taken for granted."""
+    """Return Markdown that says what is predicted, when, when it is good enough, and what is assumed."""
     problem = spec.problem
     rows = [
         ("Predicted", f"`{problem.target}` ({problem.task}), per {format_duration(spec.data.every)}"),
-        ("Judged by", f"{problem.metric}, {'greater' if problem.greater_is_better else 'smaller'} is better"),
-        ("Success", f"loss at least {problem.success.better_than_baseline_by:.0%} below the baseline's"),
+        ("Metric", f"{problem.metric}, {'greater' if problem.greater_is_better else 'smaller'} is better"),
+        ("Success criterion", f"loss at least {problem.success.better_than_baseline_by:.0%} below the baseline's"),
         ("Baseline", _baseline(spec)),
         ("Validation", _validation(spec)),
-        ("Answer due", f"{format_duration(spec.data.horizon)} before the event"),
+        ("Prediction due", f"{format_duration(spec.data.horizon)} before the event"),
         (
-            "Lead for its user",
-            f"{format_duration(spec.data.horizon - spec.serving.every)}"
+            "Lead time",
+            f"at least {format_duration(spec.data.horizon - spec.serving.every)}"
             if spec.data.horizon
-            else "none: answered at the event itself",
+            else "none: predicted at the time of the event",
         ),
-        ("Truth known", f"{format_duration(spec.labels.delay)} after the row can be read"),
-        ("Retrained when", describe_policy(spec.retraining.when)),
-        ("Owners", ", ".join(spec.owners) or "nobody named"),
+        ("Labels available", f"{format_duration(spec.labels.delay)} after the row can be read"),
+        ("Retraining", "when " + describe_policy(spec.retraining.when)),
+        ("Owners", ", ".join(spec.owners) or "none named"),
     ]
     table = "\n".join(f"| {name} | {text} |" for name, text in rows)
     assumed = "\n".join(f"- {line}" for line in assumptions(spec))
-    return f"**{problem.statement}**\n\n| | |\n|---|---|\n{table}\n\nTaken for granted:\n\n{assumed}\n"
+    return f"**{problem.statement}**\n\n| | |\n|---|---|\n{table}\n\nAssumptions:\n\n{assumed}\n"
 
 
 def assumptions(spec: ProjectSpec) -> list[str]:
-    """What the project takes for granted: its own list, and what its times imply."""
+    """Return the assumptions of the project: its own list, and what its horizon implies."""
     found = list(spec.problem.assumptions)
     if spec.features.known and spec.data.horizon:
         names = ", ".join(spec.features.known)
-        found.append(f"known {format_duration(spec.data.horizon)} ahead: {names}")
+        found.append(f"these columns are known {format_duration(spec.data.horizon)} before the event: {names}")
     elif spec.features.known:
-        found.append(f"instantaneous readings, believed at their own stamp: {', '.join(spec.features.known)}")
+        found.append(
+            f"these columns are instantaneous readings, known at their timestamp: {', '.join(spec.features.known)}"
+        )
     return found
 
 
 def describe_policy(policy: Policy) -> str:
-    """A policy as a sentence."""
+    """Return a retraining policy in words."""
     if isinstance(policy, AnyPolicy | AllPolicy):
         return (" or " if policy.type == "any" else " and ").join(
             f"({describe_policy(member)})" for member in policy.of
         )
     if isinstance(policy, PerformancePolicy):
-        limit = f"{policy.ratio} times" if policy.ratio is not None else f"{policy.worse_by} above"
+        limit = f"{policy.ratio:g} times" if policy.ratio is not None else f"by {policy.worse_by:g}"
         against = f"its first {policy.first} live windows" if policy.against == "first_live_windows" else "its hold-out"
-        return f"the loss of the last {policy.last} windows exceeds {limit} that of {against}"
+        return f"the mean loss of the last {policy.last} windows exceeds {limit} the loss of {against}"
     if isinstance(policy, DriftPolicy):
-        what = f"{policy.statistic} of the predictions" if policy.statistic else "the share of drifted columns"
-        return f"{what} exceeds {policy.threshold} in {policy.for_} window(s) in a row"
-    return f"the model's data are {format_duration(policy.max)} old"
+        what = f"the prediction drift ({policy.statistic})" if policy.statistic else "the share of drifted columns"
+        windows = "a window" if policy.for_ == 1 else f"{policy.for_} consecutive windows"
+        return f"{what} exceeds {policy.threshold:g} in {windows}"
+    return f"the training data of the model are {format_duration(policy.max)} old"
 
 
 def _baseline(spec: ProjectSpec) -> str:
@@ -67,5 +70,6 @@ def _baseline(spec: ProjectSpec) -> str:
 
 def _validation(spec: ProjectSpec) -> str:
     validation = spec.problem.validation
-    walk = "" if validation.step is None else f", fitted again every {format_duration(validation.step)}"
-    return f"{validation.strategy.replace('_', ' ')}: the newest {format_duration(validation.holdout)}, unseen{walk}"
+    walk = "" if validation.step is None else f", refitted every {format_duration(validation.step)}"
+    strategy = validation.strategy.replace("_", " ")
+    return f"{strategy}: on the newest {format_duration(validation.holdout)}, not used for training{walk}"

@@ -1,4 +1,4 @@
-"""The proof of concept: a quick model against the naive baseline, before any AutoML is paid for."""
+"""The feasibility model: a quick model that is compared with the baseline before AutoML runs."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ from mlops_assets.timeline import Timeline
 def evaluate_feasibility(
     timeline: Timeline, labelled: pd.DataFrame, *, force: bool = False
 ) -> tuple[Evaluation, pd.DataFrame]:
-    """Judge a gradient-boosting model with simple window statistics, as a candidate would be judged.
+    """Evaluate a gradient-boosting model on simple statistics of past values, as a candidate would be evaluated.
 
     Args:
         timeline: the project's time.
         labelled: all rows whose labels are known now.
-        force: a person wants the project on although it misses the success criterion.
+        force: continue although the success criterion is missed.
 
     Returns:
         the evaluation, and the hold-out with labels, model and baseline for the picture.
 
     Raises:
-        TrainingError: when there is too little history to learn from or to judge on.
+        TrainingError: there are too few rows to train on, or to evaluate on.
     """
     training_data = prepare_training_data(timeline, labelled, None)
     rows = training_data.split
@@ -56,7 +56,7 @@ def evaluate_feasibility(
 
 
 def outcome(found: Evaluation, now: datetime, run_id: str) -> FeasibilityChecked:
-    """The feasibility model as a fact of the ledger: a project that a person forced on is not feasible, and says so."""
+    """Return the fact for the ledger. A project that was continued by force is recorded as not feasible."""
     return FeasibilityChecked(
         at=now,
         feasible=found.verdict == "PROMOTE" and not found.forced,
@@ -68,7 +68,11 @@ def outcome(found: Evaluation, now: datetime, run_id: str) -> FeasibilityChecked
 
 
 def window_statistics(inputs: Inputs) -> npt.NDArray[np.float64]:
-    """(n, k) known numbers; per history column newest value, and mean, spread and extremes, whole and of its end."""
+    """Return a matrix (rows, features) of simple features.
+
+    These are the known columns (categories as codes), and per column of past values the newest value, and mean,
+    standard deviation, minimum and maximum of the whole window and of its newest eighth.
+    """
     columns: list[npt.NDArray[np.float64]] = []
     for values in inputs.known.values():
         columns.append(values if values.dtype != object else pd.factorize(values)[0].astype(np.float64))
@@ -90,10 +94,10 @@ def _quick_model(training_data: TrainingData, timeline: Timeline) -> Predicted:
 def _boosted(
     matrix: npt.NDArray[np.float64], target: Target, fit: Mask, answer: Mask, classes: Sequence[str]
 ) -> Predicted:
-    """The answers of boosted trees, with a column of probabilities per class where there are classes."""
+    """Return the predictions of boosted trees, with class probabilities (rows, classes) for a classification."""
     from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
 
-    # a column without any value, as a sensor's that came later, is an error to scikit-learn, and says nothing
+    # scikit-learn refuses a column without any value, as that of a sensor that was installed later
     matrix = np.where(np.isnan(matrix[fit]).all(axis=0), 0.0, matrix)
     fixed = {"random_state": 0, "max_iter": 100, "early_stopping": False}
     if not classes:

@@ -1,1 +1,1 @@
-"""A project's rows: read through its own function, placed on the grid, and checked against the declared columns."""
+"""Reads a project's rows through its own function, and validates them against the declared columns."""

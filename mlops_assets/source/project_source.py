@@ -1,8 +1,8 @@
-"""Reads a project's rows through its own function.
+"""Reads a project's rows through its own `read` function.
 
-Who reads decides how strictly. A window that is to be published is read whole or not at all: what is wrong with the
-frame (columns, times, order, duplicates) is an error that names it; what is wrong with single values is for the
-audit. An answer that is due cannot wait for that: of the past a bad value is none, and a bad event is not answered.
+Rows that are to be published are read strictly (`read`): wrong columns, times, order or duplicates are an error, and
+the audit looks at single values afterwards. Rows that a prediction needs are read leniently (`history`, `events`): a bad
+past value is missing, and a bad event gets no prediction.
 """
 
 from __future__ import annotations
@@ -10,14 +10,15 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from mlops_assets.errors import SourceError
 from mlops_assets.prediction.inputs import EVENT_TIME
-from mlops_assets.source.schema import cast, faults, null_faults
+from mlops_assets.source.casting import cast
+from mlops_assets.source.schema import faults, null_faults
 from mlops_assets.source.series import Kind, Problem, Series, series_of, wrong_columns
 from mlops_assets.spec import ProjectSpec
 from mlops_assets.spec.imports import import_function
@@ -25,22 +26,35 @@ from mlops_assets.timeline import Timeline, iso
 
 DAY = timedelta(days=1)
 COPIES = "copies"
+"""The column that says how often the source returned a row."""
+
+
+class LabelledRows(NamedTuple):
+    """Rows whose labels are known.
+
+    Attributes:
+        rows: the rows in which every value is as declared.
+        dropped: how many more rows there were, left out since a value of them is not as declared.
+    """
+
+    rows: pd.DataFrame
+    dropped: int
 
 
 class BadRowsError(SourceError):
-    """What a source returned is no series of this project.
+    """A source returned rows that are not a series of its project.
 
     Args:
         project: its name.
         place: function and span.
-        expected: what was found, and what should have been there.
+        found: what was found, and what was expected.
         remedy: what to do.
         kind: what is wrong.
-        rows: those at fault, as the source returned them.
+        rows: the rows at fault, as the source returned them.
     """
 
-    def __init__(self, project: str, place: str, expected: str, remedy: str, kind: Kind, rows: pd.DataFrame) -> None:
-        super().__init__(project, place, expected, remedy)
+    def __init__(self, project: str, place: str, found: str, remedy: str, kind: Kind, rows: pd.DataFrame) -> None:
+        super().__init__(project, place, found, remedy)
         self.kind, self.rows = kind, rows
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -48,7 +62,7 @@ class BadRowsError(SourceError):
 
 
 class ProjectSource:
-    """A project's `read` function, seen through its spec.
+    """Reads the rows of one project.
 
     Args:
         spec: the project.
@@ -60,33 +74,33 @@ class ProjectSource:
 
     @cached_property
     def function(self) -> Callable[..., Any]:
-        """The function that `data.source` names.
+        """The function that `data.source` names, imported.
 
         Raises:
-            SpecError: when it cannot be imported, or is no function.
+            SpecError: it cannot be imported, or is not a function.
         """
         return import_function(self.spec.name, "data.source", self.spec.data.source)
 
-    # Strictly, for what is published
+    # Strict reading, for publication
 
     def read(
         self, start: datetime, end: datetime, columns: Sequence[str] | None = None, *, allow_empty: bool = False
     ) -> pd.DataFrame:
-        """All rows with start <= time < end.
+        """Return all rows with start <= time < end.
 
         Args:
             start: aware time.
             end: aware time, not included.
-            columns: those that are needed; all declared ones by default.
-            allow_empty: whether a span without any row is an answer, or a fault.
+            columns: the columns to read; by default all declared ones.
+            allow_empty: whether a span without any row is allowed.
 
         Returns:
             `event_time` (datetime64[ns, UTC]), `entity` where the project has one, the columns as `cast` types them;
-            sorted and unique by (event_time, entity). Values that have not their column's type are left as they came.
+            sorted and unique by (event_time, entity). Columns with a value of another type are left as they are.
 
         Raises:
-            BadRowsError: when what came back is no such series; the first thing that is wrong.
-            SourceError: when the function raised, or returned something else than a DataFrame.
+            BadRowsError: the rows are not such a series; it names the first thing that is wrong.
+            SourceError: the function raised, or did not return a DataFrame.
         """
         wanted = list(self.spec.data.columns) if columns is None else list(columns)
         raw, series = self._series(start, end, wanted)
@@ -94,17 +108,16 @@ class ProjectSource:
             raise self._bad(start, end, problem, raw)
         rows = self._within(series.placed(), start, end)
         if rows.empty and not allow_empty:
-            remedy = "look whether the source is complete; the window is read again later"
-            nothing = Problem(
-                "empty", "no rows came, where at least one was expected", remedy, np.zeros(len(raw), bool)
-            )
+            remedy = "look whether the source has rows of this time; the window is read again later"
+            found = "it returned no rows, where at least one was expected"
+            nothing = Problem("empty", found, remedy, np.zeros(len(raw), bool))
             raise self._bad(start, end, nothing, raw)
         return cast(rows, self.spec, wanted)
 
     def known_by(self, start: datetime, end: datetime, now: datetime) -> pd.DataFrame:
-        """What `read` gives, as it could be read at a moment.
+        """Return the rows of `read` as they could be read at a moment.
 
-        Rows whose values were not known by `now` are left out, targets that were not known are missing.
+        Rows whose values were not known by `now` are left out, and labels that were not known are missing.
 
         Args:
             start: aware time.
@@ -112,7 +125,7 @@ class ProjectSource:
             now: the moment.
 
         Raises:
-            SourceError: as `read`; no rows are an answer.
+            SourceError: the rows cannot be read. That there are none is allowed.
         """
         rows = self.read(start, end, allow_empty=True)
         newest = pd.Timestamp(self.timeline.known_before(now))
@@ -120,39 +133,39 @@ class ProjectSource:
         late = (rows[EVENT_TIME] > pd.Timestamp(self.timeline.labelled_before(now))).to_numpy()
         return _without(rows, self.spec.problem.target, late)
 
-    def labelled_by(self, start: datetime, now: datetime) -> pd.DataFrame:
-        """The sound rows from a time on whose targets were known at a moment; bad ones are left out.
+    def labelled_by(self, start: datetime, now: datetime) -> LabelledRows:
+        """Return the rows from a time on whose labels were known at a moment, without rows that have a bad value.
 
         Args:
             start: aware time.
             now: the moment.
 
         Raises:
-            SourceError: as `read`; no rows are an answer.
+            SourceError: the rows cannot be read. That there are none is allowed.
         """
         columns = list(self.spec.data.columns)
         rows = self.known_by(start, now, now)
         known = rows[rows[EVENT_TIME] <= pd.Timestamp(self.timeline.labelled_before(now))].reset_index(drop=True)
         bad = known.index.isin(faults(known, self.spec, columns)["row"].astype(int))
-        return cast(known[~bad].reset_index(drop=True), self.spec, columns)
+        return LabelledRows(cast(known[~bad].reset_index(drop=True), self.spec, columns), int(bad.sum()))
 
-    # Leniently, for answers that are due
+    # Lenient reading, for predictions
 
     def history(self, start: datetime, end: datetime, columns: Sequence[str] | None = None) -> pd.DataFrame:
-        """The history columns of the rows with start <= time < end; what is bad is missing.
+        """Return past values of the rows with start <= time < end; bad values are missing.
 
         Args:
             start: aware time.
             end: aware time, not included.
-            columns: those that are needed; by default those that the YAML names.
+            columns: the columns to read; by default those under `features.history`.
 
         Returns:
-            `event_time`, `entity` where the project has one, the history columns; sorted and unique. A row without a
-            readable time or that came more than once is left out, a value that the schema refuses is missing.
+            `event_time`, `entity` where the project has one, and the columns; sorted and unique. Rows without a
+            readable time, and rows that came more than once, are left out; values that are not as declared are missing.
 
         Raises:
-            BadRowsError: when a column is missing, or the function returns columns that nobody declared.
-            SourceError: when the function raised, or returned something else than a DataFrame.
+            BadRowsError: a column is missing, or is not declared.
+            SourceError: the function raised, or did not return a DataFrame.
         """
         view = self.spec.features.history
         wanted = list(columns if columns is not None else [] if view is None else view.columns)
@@ -162,19 +175,20 @@ class ProjectSource:
         return null_faults(rows[once].reset_index(drop=True), self.spec, wanted)
 
     def events(self, start: datetime, end: datetime, columns: Sequence[str] | None = None) -> pd.DataFrame:
-        """The rows with start <= time < end that ask for an answer, with nothing but what is known in advance.
+        """Return the rows with start <= time < end as events: only with columns that are known in advance.
 
         Args:
             start: aware time.
             end: aware time, not included.
-            columns: known columns that are needed; by default those that the YAML names.
+            columns: the known columns to read; by default those under `features.known`.
 
         Returns:
-            `event_time`, `entity` where the project has one, the known columns as they came, and `copies`: how often
-            the row came. Sorted and unique. `faults` says which cannot be answered.
+            `event_time`, `entity` where the project has one, the known columns, and `copies`: how often the source
+            returned the row. Sorted and unique. `faults` says which rows are bad.
 
         Raises:
-            SourceError: as `history`.
+            BadRowsError: a column is missing, or is not declared.
+            SourceError: the function raised, or did not return a DataFrame.
         """
         wanted = list(self.spec.features.known if columns is None else columns)
         _, series = self._series(start, end, wanted)
@@ -183,27 +197,26 @@ class ProjectSource:
         return cast(rows.drop_duplicates(series.keys).reset_index(drop=True), self.spec, wanted)
 
     def faults(self, events: pd.DataFrame, columns: Sequence[str] | None = None) -> dict[int, str]:
-        """Why events cannot be answered.
+        """Return why event rows are bad, by position; sound rows are left out.
 
         Args:
-            events: rows as `events` gives them.
-            columns: those that are needed, as handed to `events`.
-
-        Returns:
-            A sentence per position of a bad row; sound rows are not in it.
+            events: rows as `events` returns them.
+            columns: the known columns that were handed to `events`.
         """
         found = faults(events, self.spec, self.spec.features.known if columns is None else columns)
         sentences = [
             (int(row), f"{column} must be {check}, not {value}")
             for row, column, value, check in found[["row", "column", "value", "check"]].itertuples(index=False)
         ]
-        sentences += [(int(row), "its row came more than once") for row in np.flatnonzero(events[COPIES] > 1)]
+        sentences += [
+            (int(row), "the source returned its row more than once") for row in np.flatnonzero(events[COPIES] > 1)
+        ]
         reasons: dict[int, str] = {}
         for row, sentence in sentences:
             reasons[row] = f"{reasons[row]}; {sentence}" if row in reasons else sentence
         return reasons
 
-    # The call
+    # Calling the function
 
     def _series(self, start: datetime, end: datetime, wanted: Sequence[str]) -> tuple[pd.DataFrame, Series]:
         before, after = self._clock_change(start), self._clock_change(end)
@@ -214,7 +227,8 @@ class ProjectSource:
             raise BadRowsError(
                 self.spec.name, self._place(start, end), problem.found, problem.remedy, problem.kind, raw
             )
-        # twice the change: once for what was asked, once for naive times that lie in the other pass of a doubled hour
+        # The change counts twice: the function was asked for that much more, and naive times may lie in the other one
+        # of the two hours with the same name.
         return raw, series_of(raw, self.spec, self.timeline, wanted, (start - 2 * before, end + 2 * after))
 
     @property
@@ -222,17 +236,17 @@ class ProjectSource:
         return [self.spec.data.time, *([self.spec.data.entity] if self.spec.data.entity else [])]
 
     def _clock_change(self, moment: datetime) -> timedelta:
-        """By how much the zone's clock changes within a day of a moment; nothing on most days.
+        """Return by how much the zone's clock changes within a day of a moment; zero on most days.
 
-        A function that selects by naive local time cannot tell the two passes of a doubled hour apart, so near a clock
-        change it is asked for that much more; what lies outside the span is cut off afterwards.
+        A function that selects by naive local time cannot tell the two hours apart that have the same name when clocks
+        go back. So near a change it is asked for that much more, and rows outside the span are cut off afterwards.
         """
         yesterday, tomorrow = ((moment + day).astimezone(self.timeline.zone.info).utcoffset() for day in (-DAY, DAY))
         return abs((tomorrow or timedelta()) - (yesterday or timedelta()))
 
     def _call(self, start: datetime, end: datetime, before: timedelta, after: timedelta) -> pd.DataFrame:
         function = self.function
-        # the standard library's UTC, whatever class of UTC a time comes with: pandas takes two of them for two zones
+        # pandas takes different classes of UTC for different zones, so the function always gets the same class
         first, last = (moment.astimezone(UTC) for moment in (start - before, end + after))
         try:
             raw = function(first, last, **self.spec.data.options)
@@ -240,15 +254,15 @@ class ProjectSource:
             raise SourceError(
                 self.spec.name,
                 self._place(start, end),
-                f"rows were expected, but it raised {type(error).__name__}: {error}",
-                "mend the function, or what it reads; the error that this one comes from says where it broke",
+                f"it raised {type(error).__name__}: {error}",
+                "fix the function or its data; see the original error below",
             ) from error
         if not isinstance(raw, pd.DataFrame):
             raise SourceError(
                 self.spec.name,
                 self._place(start, end),
-                f"a pandas DataFrame was expected, not {type(raw).__name__}",
-                "let the function return a DataFrame",
+                f"it returned {type(raw).__name__}, where a pandas DataFrame was expected",
+                "return a DataFrame from the function",
             )
         return raw.reset_index(drop=True)
 
@@ -265,7 +279,7 @@ class ProjectSource:
 
 
 def _without(rows: pd.DataFrame, column: str, late: np.ndarray[Any, np.dtype[np.bool_]]) -> pd.DataFrame:
-    """The rows with a column's values missing where they were not known yet."""
+    """Return the rows with a column's values missing where they were not known yet."""
     if not late.any():
         return rows
     values = rows[column]

@@ -1,4 +1,4 @@
-"""What a source returned becomes a series: columns, times, order, and each thing that is wrong with it."""
+"""Turns the rows that a source returned into a series, and finds what is wrong with their columns, times and order."""
 
 from __future__ import annotations
 
@@ -21,45 +21,45 @@ Mask = npt.NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class Problem:
-    """One thing that is wrong with what a source returned."""
+    """One thing that is wrong with the rows that a source returned."""
 
     kind: Kind
     found: str
     remedy: str
     at: Mask
-    """Which of the returned rows."""
+    """Which of the returned rows are at fault."""
 
 
 @dataclass
 class Series:
-    """Rows of a source under the platform's names, in the order they came, and what is wrong with them."""
+    """Rows of a source under the platform's column names, in their order, and what is wrong with them."""
 
     frame: pd.DataFrame
-    """`event_time` (UTC; NaT where unreadable), `entity` (None where missing), the wanted columns as they came."""
+    """`event_time` (UTC; NaT where unreadable), `entity` (None where missing), the wanted columns unchanged."""
     problems: list[Problem] = field(default_factory=list)
 
     @property
     def keys(self) -> list[str]:
-        """The columns that tell rows apart."""
+        """The columns that identify a row."""
         return [EVENT_TIME, ENTITY] if ENTITY in self.frame else [EVENT_TIME]
 
     def placed(self) -> pd.DataFrame:
-        """The rows that have their place in a series, sorted by it."""
+        """Return the rows that have a time and a series, sorted."""
         placed = self.frame[self.frame[self.keys].notna().all(axis=1)]
         return placed.sort_values(self.keys, kind="stable").reset_index(drop=True)
 
 
 def wrong_columns(raw: pd.DataFrame, spec: ProjectSpec, wanted: Sequence[str]) -> Problem | None:
-    """What is wrong with the columns: missing ones, undeclared ones, one that is there twice."""
+    """Return the problem of missing, undeclared or repeated columns; None when the columns are right."""
     data = spec.data
     keys = [data.time, *([data.entity] if data.entity else [])]
     absent = [name for name in [*keys, *wanted] if name not in raw.columns]
     foreign = [str(name) for name in raw.columns if name not in {*keys, *data.columns, *data.drop}]
     twice = sorted({str(name) for name in raw.columns[raw.columns.duplicated()]})
     for names, words, remedy in (
-        (absent, "are missing", "let the function return them, or take them out of data.columns"),
+        (absent, "are missing", "return them from the function, or take them out of data.columns"),
         (foreign, "are not declared", "declare them under data.columns, or list them under data.drop"),
-        (twice, "are there twice", "let the function return each once"),
+        (twice, "are there twice", "return each column once"),
     ):
         if names:
             found = f"columns {', '.join(names)} {words}; expected are {', '.join([*keys, *data.columns])}"
@@ -70,10 +70,10 @@ def wrong_columns(raw: pd.DataFrame, spec: ProjectSpec, wanted: Sequence[str]) -
 def series_of(
     raw: pd.DataFrame, spec: ProjectSpec, timeline: Timeline, wanted: Sequence[str], allowed: tuple[datetime, datetime]
 ) -> Series:
-    """Give rows the platform's names and times, and note what is wrong with times, order and uniqueness.
+    """Return rows under the platform's names and in UTC, with the problems of their times, order and uniqueness.
 
     Args:
-        raw: what the source returned, with the right columns.
+        raw: the rows that the source returned, with the right columns.
         spec: the project.
         timeline: its time.
         wanted: the columns to keep.
@@ -96,24 +96,24 @@ def _times(column: pd.Series, spec: ProjectSpec, timeline: Timeline, problems: l
     absent = column.isna().to_numpy()
     if absent.any():
         found = f"{int(absent.sum())} rows have no time in {spec.data.time!r}"
-        problems.append(Problem("times", found, "let every row have its time", absent))
+        problems.append(Problem("times", found, "give every row its time", absent))
     times, aware = _parsed(column)
     unreadable = times.isna() & ~absent
     if unreadable.any():
         first = column[unreadable].astype(object).tolist()[0]
-        found = f"{int(unreadable.sum())} values of {spec.data.time!r} are no times, the first is {first!r}"
-        remedy = "let the function return times, or strings in ISO 8601, all with a zone or all without"
+        found = f"{int(unreadable.sum())} values of {spec.data.time!r} are not times, the first is {first!r}"
+        remedy = "return times, or strings in ISO 8601, all with a zone or all without"
         problems.append(Problem("times", found, remedy, unreadable))
     return times.tz_convert("UTC") if aware else _localised(times, spec, timeline, problems)
 
 
 def _parsed(column: pd.Series) -> tuple[pd.DatetimeIndex, bool]:
-    """Times, NaT where there is none to be read, and whether they carry a zone."""
+    """Return the times, NaT where one is unreadable, and whether they carry a zone."""
     if isinstance(column.dtype, pd.DatetimeTZDtype):
         return pd.DatetimeIndex(column).tz_convert("UTC").as_unit("ns"), True
     if pd.api.types.is_datetime64_dtype(column.dtype):
         return pd.DatetimeIndex(column).as_unit("ns"), False
-    # a number is no time: whether it counts seconds or nanoseconds, and from when, nobody said
+    # A number is not taken for a time: its unit and its origin are not known.
     values = [_time(value) for value in column]
     aware = next((value.tzinfo is not None for value in values if value is not None), False)
     same = [value if value is not None and (value.tzinfo is not None) == aware else None for value in values]
@@ -135,15 +135,14 @@ def _localised(
     times: pd.DatetimeIndex, spec: ProjectSpec, timeline: Timeline, problems: list[Problem]
 ) -> pd.DatetimeIndex:
     data = spec.data
-    # pandas wants a flag per row: whether it lies in the first pass of a doubled hour, while daylight saving time lasts
+    # pandas needs a flag per row: whether it lies in the first of the two hours, when daylight saving time still holds.
     ambiguous: Any = "NaT" if data.ambiguous == "error" else np.full(len(times), data.ambiguous == "first")
     nonexistent: Any = "NaT" if data.nonexistent == "error" else "shift_forward"
     aware = times.tz_localize(timeline.zone.info, ambiguous=ambiguous, nonexistent=nonexistent)
     unclear = np.asarray(aware.isna()) & np.asarray(times.notna())
     if unclear.any():
-        found = (
-            f"{int(unclear.sum())} naive times do not exist once in {data.time_zone}, the first is {times[unclear][0]}"
-        )
+        count, first = int(unclear.sum()), times[unclear][0]
+        found = f"{count} naive times are ambiguous or do not exist in {data.time_zone}, the first is {first}"
         remedy = "set data.ambiguous (first or second) or data.nonexistent (shift_forward), or return times with a zone"
         problems.append(Problem("times", found, remedy, unclear))
     return aware.tz_convert("UTC")
@@ -153,8 +152,8 @@ def _entities(column: pd.Series, name: str, problems: list[Problem]) -> pd.Serie
     names = pd.Series([category_name(value) or None for value in column], dtype=object)
     absent = names.isna().to_numpy()
     if absent.any():
-        found = f"{int(absent.sum())} rows name no series in {name!r}"
-        problems.append(Problem("columns", found, "let every row name its series", absent))
+        found = f"{int(absent.sum())} rows have no value in the entity column {name!r}"
+        problems.append(Problem("columns", found, "give every row the name of its series", absent))
     return names
 
 
@@ -162,10 +161,8 @@ def _outside(series: Series, allowed: tuple[datetime, datetime]) -> None:
     times = series.frame[EVENT_TIME].dt.tz_localize(None).to_numpy()
     outside = (times < as_datetime64(allowed[0])) | (times >= as_datetime64(allowed[1]))
     if outside.any():
-        found = f"{int(outside.sum())} rows lie outside the asked span, the first at {times[outside][0]}Z"
-        series.problems.append(
-            Problem("outside", found, "let the function return only rows with start <= time < end", outside)
-        )
+        found = f"{int(outside.sum())} rows lie outside the requested span, the first at {times[outside][0]}Z"
+        series.problems.append(Problem("outside", found, "return only rows with start <= time < end", outside))
 
 
 def _duplicates(series: Series) -> None:
@@ -173,8 +170,8 @@ def _duplicates(series: Series) -> None:
     twice = keys.duplicated(keep=False).to_numpy() & keys.notna().all(axis=1).to_numpy()
     if twice.any():
         again, first = int(keys[twice].duplicated().sum()), series.frame[EVENT_TIME][twice].iloc[0]
-        found = f"{again} rows have the same {' and '.join(series.keys)} as one before, the first at {first}"
-        series.problems.append(Problem("duplicates", found, "let each time come once per series", twice))
+        found = f"{again} rows repeat the {' and '.join(series.keys)} of an earlier row, the first at {first}"
+        series.problems.append(Problem("duplicates", found, "return each time once per series", twice))
 
 
 def _order(series: Series) -> None:
@@ -183,6 +180,6 @@ def _order(series: Series) -> None:
     back = (steps < pd.Timedelta(0)).to_numpy()
     if back.any():
         found = (
-            f"{int(back.sum())} rows are older than the one before them, the first at {frame[EVENT_TIME][back].iloc[0]}"
+            f"{int(back.sum())} rows are older than the row before them, the first at {frame[EVENT_TIME][back].iloc[0]}"
         )
-        series.problems.append(Problem("order", found, "let the function return the oldest rows first", back))
+        series.problems.append(Problem("order", found, "return the oldest rows first", back))

@@ -95,10 +95,10 @@ def test_missing_targets_keep_the_labels_back_and_not_the_rows(make_source: Make
 @pytest.mark.parametrize(
     ("read", "words", "duplicates", "gaps"),
     [
-        (lambda s, e: pd.DataFrame(), "no rows came", 0, 1),
+        (lambda s, e: pd.DataFrame(), "it returned no rows", 0, 1),
         (lambda s, e: hourly(s, e).drop(columns="x"), "columns x are missing", 0, 0),
-        (lambda s, e: pd.concat([hourly(s, e), hourly(s, e).iloc[-1:]]), "have the same event_time", 2, 0),
-        (lambda s, e: hourly(s, e + DAY), "outside the asked span", 0, 0),
+        (lambda s, e: pd.concat([hourly(s, e), hourly(s, e).iloc[-1:]]), "repeat the event_time", 2, 0),
+        (lambda s, e: hourly(s, e + DAY), "outside the requested span", 0, 0),
     ],
 )
 def test_what_is_no_series_lies_in_quarantine_as_it_came(

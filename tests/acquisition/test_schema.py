@@ -8,7 +8,9 @@ import pandas as pd
 import pytest
 from hourly import COLUMNS, hourly, small_spec
 
-from mlops_assets.source.schema import audit, cast, null_faults
+from mlops_assets.source.casting import cast
+from mlops_assets.source.pandera_schema import IN_WORDS
+from mlops_assets.source.schema import audit, null_faults
 
 START, END = datetime(2011, 3, 1, tzinfo=UTC), datetime(2011, 3, 8, tzinfo=UTC)
 ALL = ["x", "day", "y"]
@@ -65,7 +67,7 @@ def test_a_value_of_another_type_is_a_failing_cell_and_not_a_crash(dtype: str, v
     rows = with_values("x", value, *[1] * 167)
     typed = cast(rows, spec, ALL)
     assert typed["x"].iloc[0] == value
-    assert audit(typed, spec, ALL).counts == {f"x: a {dtype}": 1}
+    assert audit(typed, spec, ALL).counts == {f"x: {IN_WORDS[dtype]}": 1}
 
 
 @pytest.mark.parametrize(

@@ -73,7 +73,7 @@ def test_a_source_that_raises_is_named_with_its_error_chained(make_source: MakeS
 
 
 def test_something_else_than_a_dataframe_is_refused(make_source: MakeSource) -> None:
-    with pytest.raises(SourceError, match="a pandas DataFrame was expected, not list"):
+    with pytest.raises(SourceError, match="it returned list, where a pandas DataFrame was expected"):
         make_source(lambda start, end: []).read(START, END)
 
 
@@ -97,18 +97,18 @@ def later(start: datetime, end: datetime) -> pd.DataFrame:
 @pytest.mark.parametrize(
     ("read", "kind", "words", "count"),
     [
-        (lambda s, e: hourly(s, e).iloc[:0], "empty", "no rows came", 0),
-        (lambda s, e: pd.DataFrame(), "empty", "no rows came", 0),
+        (lambda s, e: hourly(s, e).iloc[:0], "empty", "it returned no rows", 0),
+        (lambda s, e: pd.DataFrame(), "empty", "it returned no rows", 0),
         (lambda s, e: hourly(s, e).drop(columns="x"), "columns", "columns x are missing", 24),
         (lambda s, e: hourly(s, e).drop(columns="when"), "columns", "columns when are missing", 24),
         (lambda s, e: hourly(s, e, extra=1), "columns", "columns extra are not declared", 24),
         (lambda s, e: pd.concat([hourly(s, e), hourly(s, e)[["x"]]], axis=1), "columns", "x are there twice", 24),
-        (earlier, "outside", "2 rows lie outside the asked span, the first at 2011-02-28T22:00:00", 2),
-        (later, "outside", "1 rows lie outside the asked span, the first at 2011-03-02T00:00:00", 1),
-        (doubled, "duplicates", "1 rows have the same event_time as one before, the first at 2011-03-01 03:00", 2),
-        (shuffled, "order", "23 rows are older than the one before them", 23),
-        (lambda s, e: hourly(s, e, when="soon"), "times", "24 values of 'when' are no times, the first is 'soon'", 24),
-        (lambda s, e: hourly(s, e, when=range(24)), "times", "24 values of 'when' are no times, the first is 0", 24),
+        (earlier, "outside", "2 rows lie outside the requested span, the first at 2011-02-28T22:00:00", 2),
+        (later, "outside", "1 rows lie outside the requested span, the first at 2011-03-02T00:00:00", 1),
+        (doubled, "duplicates", "1 rows repeat the event_time of an earlier row, the first at 2011-03-01 03:00", 2),
+        (shuffled, "order", "23 rows are older than the row before them", 23),
+        (lambda s, e: hourly(s, e, when="soon"), "times", "24 values of 'when' are not times, the first is 'soon'", 24),
+        (lambda s, e: hourly(s, e, when=range(24)), "times", "24 values of 'when' are not times, the first is 0", 24),
         (lambda s, e: hourly(s, e, when=pd.NaT), "times", "24 rows have no time in 'when'", 24),
     ],
 )
@@ -138,7 +138,7 @@ def test_each_series_has_its_own_order_and_its_own_times(make_source: MakeSource
 
     rows = make_source(read, data={"entity": "shop"}).read(START, END)
     assert rows["entity"].tolist()[:4] == ["1", "2", "1", "2"]
-    with pytest.raises(BadRowsError, match="24 rows name no series in 'shop'"):
+    with pytest.raises(BadRowsError, match="24 rows have no value in the entity column 'shop'"):
         make_source(lambda s, e: hourly(s, e, shop=None), data={"entity": "shop"}).read(START, END)
 
 
@@ -194,7 +194,9 @@ def test_every_row_near_autumns_clock_change_belongs_to_exactly_one_hour(
 
 def test_a_doubled_hour_without_a_rule_is_an_error_that_names_the_rule(make_source: MakeSource) -> None:
     source = make_source(AUTUMN, data=NEW_YORK | {"ambiguous": "error"})
-    with pytest.raises(BadRowsError, match=r"1 naive times do not exist once in America/New_York.*set data.ambiguous"):
+    with pytest.raises(
+        BadRowsError, match=r"1 naive times are ambiguous or do not exist in America/New_York.*set data.ambiguous"
+    ):
         source.read(datetime(2011, 11, 6, tzinfo=UTC), datetime(2011, 11, 7, tzinfo=UTC))
 
 
@@ -211,7 +213,7 @@ def test_the_hour_that_spring_leaves_out_is_shifted_or_an_error_as_the_yaml_says
 
 
 def test_a_shifted_row_that_meets_the_real_one_is_a_duplicate(make_source: MakeSource) -> None:
-    with pytest.raises(BadRowsError, match="same event_time as one before, the first at 2011-03-13 07:00"):
+    with pytest.raises(BadRowsError, match="event_time of an earlier row, the first at 2011-03-13 07:00"):
         make_source(local_file(SPRING), data=NEW_YORK).read(
             datetime(2011, 3, 13, 5, tzinfo=UTC), datetime(2011, 3, 13, 9, tzinfo=UTC)
         )
@@ -245,7 +247,7 @@ def test_the_past_at_a_moment_has_no_row_and_no_target_that_was_not_known(make_s
     assert rows["event_time"].iloc[-1] == pd.Timestamp("2011-03-01T10:00Z")
     # and its target three hours later still
     assert rows.loc[rows["y"].notna(), "event_time"].iloc[-1] == pd.Timestamp("2011-03-01T07:00Z")
-    assert source.labelled_by(START, now)["event_time"].iloc[-1] == pd.Timestamp("2011-03-01T07:00Z")
+    assert source.labelled_by(START, now).rows["event_time"].iloc[-1] == pd.Timestamp("2011-03-01T07:00Z")
 
 
 def test_targets_that_are_whole_numbers_or_classes_can_be_unknown_too(make_source: MakeSource) -> None:
@@ -263,10 +265,11 @@ def test_targets_that_are_whole_numbers_or_classes_can_be_unknown_too(make_sourc
     assert source.known_by(START, END, now)["y"].tolist()[-4:] == ["A", None, None, None]
 
 
-def test_labelled_rows_are_sound_ones_only(make_source: MakeSource) -> None:
+def test_labelled_rows_leave_out_bad_rows_and_count_them(make_source: MakeSource) -> None:
     source = make_source(lambda s, e: hourly(s, e, x=[-1.0] + [1.0] * (len(hourly(s, e)) - 1)))
-    rows = source.labelled_by(START, END)
+    rows, dropped = source.labelled_by(START, END)
     assert rows["event_time"].iloc[0] == pd.Timestamp(START + HOUR)
+    assert (len(rows), dropped) == (23, 1)
 
 
 def test_an_event_shows_nothing_but_time_and_known_columns(make_source: MakeSource) -> None:
@@ -291,8 +294,8 @@ def test_a_bad_event_is_not_answered_and_says_why(make_source: MakeSource) -> No
     assert source.faults(events) == {
         0: "x must be <= 100, not 200.0",
         1: "x must be present, not nothing",
-        3: "day must be a int, not 'Monday'",
-        5: "its row came more than once",
+        3: "day must be a whole number, not 'Monday'",
+        5: "the source returned its row more than once",
     }
 
 
