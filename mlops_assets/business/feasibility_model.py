@@ -31,7 +31,7 @@ def evaluate_feasibility(
         force: continue although the success criterion is missed.
 
     Returns:
-        the evaluation, and the hold-out with labels, model and baseline for the picture.
+        The evaluation, and the rows of the hold-out for the chart: event_time, label, candidate, baseline.
 
     Raises:
         TrainingError: there are too few rows to train on, or to evaluate on.

@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from pandera.dtypes import immutable
 from pandera.engines.pandas_engine import DataType
 from pandera.errors import SchemaErrors
 from pandera.pandas import Check, DataFrameSchema
@@ -28,15 +27,21 @@ Cell = tuple[int, str, str]
 """Position of a row, column, and the check that the value fails."""
 
 
-@immutable(init=True)
-class DeclaredType(DataType):  # type: ignore[misc]
+class DeclaredType(DataType):
     """A type of `data.columns` as a pandera type that is checked value by value, so that a report names the rows.
 
     pandera's own types are checked for a column as a whole, and would take a string that spells a number for one.
+
+    Args:
+        name: `float`, `int`, `bool` or `category`.
     """
 
-    name: str = "float"
-    type: Any = np.dtype(object)
+    type = np.dtype(object)
+    name: str
+
+    def __init__(self, name: str) -> None:
+        # Not the base's: it is for registered types, and warns. pandera's types are frozen dataclasses.
+        object.__setattr__(self, "name", name)
 
     def check(self, pandera_dtype: Any, data_container: Any | None = None) -> bool | Mask:
         """Return which values are missing or of this type; True when all are, which pandera takes faster."""
@@ -61,7 +66,7 @@ def schemas(columns: str, wanted: tuple[tuple[str, str], ...]) -> tuple[DataFram
         wanted: the columns to validate, each with its declared type.
     """
     declared = {name: Column.model_validate(column) for name, column in json.loads(columns)["columns"].items()}
-    types = {name: PanderaColumn(DeclaredType(name=dtype), nullable=True) for name, dtype in wanted}
+    types = {name: PanderaColumn(DeclaredType(dtype), nullable=True) for name, dtype in wanted}
     values = {
         name: PanderaColumn(None, _checks(declared[name], dtype), nullable=declared[name].nullable)
         for name, dtype in wanted

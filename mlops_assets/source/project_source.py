@@ -1,8 +1,8 @@
 """Reads a project's rows through its own `read` function.
 
 Rows that are to be published are read strictly (`read`): wrong columns, times, order or duplicates are an error, and
-the audit looks at single values afterwards. Rows that a prediction needs are read leniently (`history`, `events`): a bad
-past value is missing, and a bad event gets no prediction.
+the audit looks at single values afterwards. Rows that a prediction needs are read leniently (`history`, `events`): a
+bad past value is missing, and a bad event gets no prediction.
 """
 
 from __future__ import annotations
