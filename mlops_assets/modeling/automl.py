@@ -24,7 +24,7 @@ import numpy.typing as npt
 import pandas as pd
 from pydantic import BaseModel, ConfigDict, JsonValue
 
-from mlops_assets.errors import TrainingError
+from mlops_assets.errors import TrainingError, translate_errors
 from mlops_assets.files import replacing
 from mlops_assets.modeling.h2o_frames import uploaded
 from mlops_assets.spec.problem import Metric
@@ -148,7 +148,7 @@ def find_recipe(
         sort_metric=_ranked_by(metric, train[target]),
         verbosity=None,
     )
-    with _asking(project, place), contextlib.ExitStack() as stack:
+    with _h2o_errors(project, place), contextlib.ExitStack() as stack:
         fitting, stopping, ranking = (
             stack.enter_context(uploaded(frame[[*columns, target]])) for frame in (train, valid, leaderboard)
         )
@@ -171,7 +171,7 @@ def fit(recipe: Recipe, frame: pd.DataFrame, *, project: str) -> Fitted:
         TrainingError: if H2O refuses, or the cluster is gone.
     """
     estimator = _estimator(recipe)
-    with _asking(project, f"fit of {recipe.algorithm}"), uploaded(frame[[*recipe.columns, recipe.target]]) as rows:
+    with _h2o_errors(project, f"fit of {recipe.algorithm}"), uploaded(frame[[*recipe.columns, recipe.target]]) as rows:
         estimator.train(x=recipe.columns, y=recipe.target, training_frame=rows)
     classes = [] if recipe.task == "regression" else [str(name) for name in frame[recipe.target].cat.categories]
     return Fitted(recipe, estimator, classes, project)
@@ -201,7 +201,7 @@ class Fitted:
         Raises:
             TrainingError: if the cluster is gone.
         """
-        with _asking(self._project, f"prediction by {self.recipe.algorithm}"):
+        with _h2o_errors(self._project, f"prediction by {self.recipe.algorithm}"):
             with uploaded(frame[self.recipe.columns]) as rows:
                 answers = self._model.predict(rows)
                 found = _downloaded(answers.get_frame_data())
@@ -221,7 +221,7 @@ class Fitted:
         """
         folder.mkdir(parents=True, exist_ok=True)
         with (
-            _asking(self._project, f"download of {self.recipe.algorithm}"),
+            _h2o_errors(self._project, f"download of {self.recipe.algorithm}"),
             tempfile.TemporaryDirectory(dir=folder) as temporary,
         ):
             return Path(self._model.download_mojo(path=temporary)).replace(folder / "mojo.zip")
@@ -253,7 +253,7 @@ def genmodel_jar(folder: Path, *, project: str) -> Path:
 
     path = folder / "genmodel.jar"
     if not path.exists():
-        with replacing(path) as temporary, _asking(project, "download of genmodel.jar"):
+        with replacing(path) as temporary, _h2o_errors(project, "download of genmodel.jar"):
             h2o.api("GET /3/h2o-genmodel.jar", save_to=str(temporary))
     return path
 
@@ -337,24 +337,22 @@ def _downloaded(text: str) -> pd.DataFrame:
 
 
 @contextlib.contextmanager
-def _asking(project: str, place: str) -> Iterator[None]:
-    """What H2O warns of goes to the log; what goes wrong is a `TrainingError` that names the place."""
+def _h2o_errors(project: str, place: str) -> Iterator[None]:
+    """Raise a `TrainingError` that names the place instead of H2O's errors, and log H2O's warnings."""
     from h2o.exceptions import H2OError
 
-    try:
-        with warnings.catch_warnings(record=True) as said:
-            warnings.simplefilter("always")
-            yield
-        for warning in said:
-            LOGGER.info("[%s] %s: %s", project, place, str(warning.message).strip())
-    except TrainingError as error:  # the connection itself says so when the JVM has ended
-        raise TrainingError(project, place, error.found, error.remedy) from error
-    except (H2OError, OSError) as error:
-        # what the server refuses comes as an object, of which `msg` is the sentence
-        words = " ".join(getattr(next(iter(error.args), None), "msg", str(error)).split())
-        raise TrainingError(
-            project,
-            place,
-            f"H2O says: {words[:500]}",
-            "see that the rows can be learned from; the run's log has H2O's trace",
-        ) from error
+    def jvm_ended(error: TrainingError) -> TrainingError:
+        return TrainingError(project, place, error.found, error.remedy)
+
+    def refused(error: Exception) -> TrainingError:
+        # the server's refusal is an object, and its attribute `msg` is the message
+        message = " ".join(getattr(next(iter(error.args), None), "msg", str(error)).split())
+        remedy = "check that the rows are suitable for training; the run's log has H2O's stack trace"
+        return TrainingError(project, place, f"H2O says: {message[:500]}", remedy)
+
+    errors = {TrainingError: jvm_ended, H2OError: refused, OSError: refused}
+    with translate_errors(errors), warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        yield
+    for warning in caught:
+        LOGGER.info("[%s] %s: %s", project, place, str(warning.message).strip())
