@@ -1,4 +1,4 @@
-"""`check-cluster`: whether the chart can be installed, said before anything is changed."""
+"""`check-cluster`: checks whether the Helm chart can be installed, without changing anything."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ KEYS = (
     "MLFLOW_FLASK_SERVER_SECRET_KEY",
     "MLOPS_ASSETS_INFLUX_TOKEN",
 )
-"""What the platform's Secret must hold."""
+"""Keys that the platform's Secret must have."""
 NEEDED = (
     *(("create", group, kind) for group, kind in (("", "configmaps"), ("", "services"), ("", "serviceaccounts"))),
     *(("create", group, kind) for group, kind in (("apps", "deployments"), ("batch", "jobs"))),
@@ -24,34 +24,34 @@ NEEDED = (
     ("create", "", "secrets"),
 )
 WITHIN = 10
-"""Seconds for each question."""
+"""Seconds for each request to the cluster."""
 PULLED_WITHIN = 300
 """Seconds for a node to pull an image."""
 NOT_PULLED = ("ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "RegistryUnavailable")
-"""Why a container waits whose image cannot be had."""
+"""Reasons with which a container waits for an image that cannot be pulled."""
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was looked at."""
+    """The result of one check."""
 
     what: str
     remedy: str | None = None
-    """What to do; None: it is as it should be."""
+    """What to do; None: the check passed."""
     stops: bool = True
-    """Whether the chart cannot be installed like that."""
+    """Whether the chart cannot be installed until this is done."""
 
 
 def check_cluster(
     context: str | None, namespace: str, secret: str, images: list[str], pull_secrets: list[str]
 ) -> Iterator[Finding]:
-    """Look at context, API, namespace, Secret, rights and images; what cannot be asked any more is left out.
+    """Check context, API, namespace, Secret, rights and images; stop when a failure makes the next check impossible.
 
     Args:
         context: of the kubeconfig; None: the current one.
         namespace: where the chart is to be installed.
         secret: the chart's `secretName`.
-        images: as `repository:tag`; whether a node holds them, or can pull them (a pod that is deleted again).
+        images: as `repository:tag`; a node must hold them or be able to pull them (tried by a pod, which is deleted).
         pull_secrets: the chart's `imagePullSecrets`.
     """
     from kubernetes import client, config
@@ -70,7 +70,7 @@ def check_cluster(
         yield Finding(f"there is no context {chosen!r}", f"choose one of {', '.join(names)}")
         return
     settings = client.Configuration()
-    # an absent cluster is an answer, too: it is not asked again and again
+    # a cluster that does not answer is a result: no retries
     settings.retries = False
     config.load_kube_config(context=chosen, client_configuration=settings)
     api = client.ApiClient(settings)
@@ -84,9 +84,11 @@ def check_cluster(
         yield from _in_namespace(client, api, core, namespace, secret)
         yield from _images(core, namespace, images, pull_secrets)
     except ApiException as error:
-        yield Finding(f"context {chosen}: it refuses ({error.status}: {error.reason})", "look at your rights there")
+        yield Finding(
+            f"context {chosen}: the API refuses a request ({error.status}: {error.reason})", "check your rights there"
+        )
     except HTTPError as error:
-        yield Finding(f"context {chosen}: its API does not answer: {error!r}", "look at the context's server")
+        yield Finding(f"context {chosen}: its API does not answer: {error!r}", "check the context's server")
 
 
 def _in_namespace(client: Any, api: Any, core: Any, namespace: str, secret: str) -> Iterator[Finding]:
@@ -94,18 +96,18 @@ def _in_namespace(client: Any, api: Any, core: Any, namespace: str, secret: str)
     if missing:
         words = ", ".join(f"{verb} {kind}" for verb, _, kind in missing)
         yield Finding(
-            f"namespace {namespace}: you may not {words}", "ask for the role `admin` in it, or install as somebody else"
+            f"namespace {namespace}: you may not {words}", "ask for the role `admin` in it, or install as another user"
         )
     else:
-        yield Finding(f"namespace {namespace}: you may create all that the chart does")
+        yield Finding(f"namespace {namespace}: you may create all objects of the chart")
     held = _seen(lambda: core.read_namespaced_secret(secret, namespace, _request_timeout=WITHIN))
     absent = [key for key in KEYS if held is None or key not in (held.data or {})]
     if absent:
         literals = " ".join(f"--from-literal={key}=..." for key in KEYS)
         remedy = f"kubectl create secret generic {secret} -n {namespace} {literals}"
-        yield Finding(f"Secret {secret}: it is not there, or without {', '.join(absent)}", remedy)
+        yield Finding(f"Secret {secret}: it does not exist, or lacks {', '.join(absent)}", remedy)
     else:
-        yield Finding(f"Secret {secret}: all keys are there")
+        yield Finding(f"Secret {secret}: it has all keys")
 
 
 def _images(core: Any, namespace: str, images: list[str], pull_secrets: list[str]) -> Iterator[Finding]:
@@ -126,7 +128,7 @@ def _images(core: Any, namespace: str, images: list[str], pull_secrets: list[str
 
 
 def _pull(core: Any, namespace: str, image: str, pull_secrets: list[str]) -> Finding:
-    """Let a node pull an image, as it would for the chart: whether the tag is there, only the nodes' registry knows."""
+    """Let a node pull an image as for the chart, since only the nodes' registry knows whether the tag exists."""
     from kubernetes.client.exceptions import ApiException
     from kubernetes.watch import Watch
 
@@ -135,8 +137,10 @@ def _pull(core: Any, namespace: str, image: str, pull_secrets: list[str]) -> Fin
     except ApiException as error:
         if error.status != 403:
             raise
-        remedy = "see that it is in a registry which the nodes reach, with this tag"
-        return Finding(f"image {image}: no node holds it, and no pod may be made that pulls it", remedy, stops=False)
+        remedy = "make sure that a registry which the nodes can reach has this tag"
+        return Finding(
+            f"image {image}: no node holds it, and you may not create a pod that pulls it", remedy, stops=False
+        )
     try:
         events = Watch().stream(
             core.list_namespaced_pod, namespace, field_selector=f"metadata.name={name}", timeout_seconds=PULLED_WITHIN
@@ -148,15 +152,17 @@ def _pull(core: Any, namespace: str, image: str, pull_secrets: list[str]) -> Fin
                 waiting = container.state.waiting
                 if waiting is not None and waiting.reason in NOT_PULLED:
                     said = f"image {image}: no node can pull it ({waiting.reason}: {waiting.message})"
-                    return Finding(said, "see that the tag is in that registry, and that `imagePullSecrets` open it")
+                    return Finding(
+                        said, "make sure that the registry has the tag, and that `imagePullSecrets` give access"
+                    )
     finally:
         core.delete_namespaced_pod(name, namespace, grace_period_seconds=0, _request_timeout=WITHIN)
     said = f"image {image}: no node has pulled it within {PULLED_WITHIN} s"
-    return Finding(said, "look at the nodes, and at their way to the registry", stops=False)
+    return Finding(said, "check the nodes and their connection to the registry", stops=False)
 
 
 def _probe(image: str, pull_secrets: list[str]) -> dict[str, Any]:
-    """A pod that needs an image and does nothing, fit for a namespace of the restricted standard."""
+    """Return a pod that needs an image and does nothing, allowed by the restricted pod security standard."""
     amounts = {"cpu": "10m", "memory": "32Mi"}
     return {
         "metadata": {"generateName": "check-image-"},
@@ -193,11 +199,11 @@ def _may(client: Any, api: Any, namespace: str, verb: str, group: str, kind: str
 
 
 UNSEEN = object()
-"""What may be there, and may not be seen."""
+"""Stands for an object that may exist but may not be read."""
 
 
 def _ask(question: Callable[[], Any]) -> Any:
-    """What a question finds; None for what is not there, UNSEEN for what may not be seen."""
+    """Return the result of a request; None for an object that does not exist, UNSEEN for one that may not be read."""
     from kubernetes.client.exceptions import ApiException
 
     try:
@@ -211,6 +217,6 @@ def _ask(question: Callable[[], Any]) -> Any:
 
 
 def _seen(question: Callable[[], Any]) -> Any:
-    """What a question finds; None for what is not there, or may not be seen."""
+    """Return the result of a request; None for an object that does not exist or may not be read."""
     found = _ask(question)
     return None if found is UNSEEN else found

@@ -1,4 +1,4 @@
-"""`demo`: real history through the whole life cycle, played by Dagster's daemon until a retraining shows its effect."""
+"""`demo`: replays bike_demand from the first model until a retraining has improved the predictions."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ from mlops_assets.monitoring.curves import error_curve
 
 PROJECT = "bike_demand"
 EFFECT_WINDOWS = 8
-"""Scored weeks after the promotion in which its effect must show."""
+"""Scored weeks after the promotion over which its effect is measured."""
 EFFECT = 0.15
-"""Share by which the served loss must lie below the first model's."""
+"""Least share by which the served loss must be below the first model's."""
 SENSOR_TAG = "dagster/sensor_name"
 
 
@@ -34,10 +34,10 @@ class Demo:
     """One demonstration.
 
     Args:
-        console: where it is shown.
-        hold: play with retraining held back.
-        most: give up after so many weeks.
-        stay: stay up at the end until Ctrl-C.
+        console: where progress and results are printed.
+        hold: replay with retraining on hold.
+        most: stop after this many weeks without an effect.
+        stay: keep everything running at the end until Ctrl-C.
     """
 
     def __init__(self, console: Console, *, hold: bool, most: int, stay: bool) -> None:
@@ -47,12 +47,16 @@ class Demo:
         self.phases: list[tuple[str, float]] = []
 
     def play(self) -> int:
-        """Play; the exit status: 0 only if the loop has turned by itself and bought what it should."""
+        """Play, and return the exit status: 0 if the loop retrained by itself and the loss fell by at least `EFFECT`.
+
+        Raises:
+            PlatformError: the state folder holds a project that was played already, or the bootstrap fails.
+        """
         if self.context.ledger_view().deployment_periods:
             raise PlatformError(
                 PROJECT,
                 str(self.settings.home),
-                "this state folder holds a played project already",
+                "this state folder already holds the results of an earlier run",
                 "run `mlops-assets down` and remove the folder, or set MLOPS_ASSETS_HOME to an empty one",
             )
         try:
@@ -79,38 +83,38 @@ class Demo:
             with self._phase(f"week {week}", quiet=True):
                 play(self.context, instance, self.console, 1, None)
             view = self.context.ledger_view()
-            if turned is None and self._turned(view):
+            if turned is None and self._has_effect_to_show(view):
                 turned = week
-                self.console.print(self._turn_line(view), highlight=False)
+                self.console.print(self._promotion_line(view), highlight=False)
             if turned is not None and week >= turned + EFFECT_WINDOWS:
                 return
 
-    def _turned(self, view: LedgerView) -> bool:
-        """A retraining has brought a version to serve; held back, the moment at which evidence first stood."""
+    def _has_effect_to_show(self, view: LedgerView) -> bool:
+        """Return whether a retrained version was deployed; on hold: whether a trigger has become active."""
         if self.hold:
             return any(d.evidence and not _only_age(d.evidence) for d in view.decisions)
         return first_retrained_as_of(view) is not None
 
-    def _turn_line(self, view: LedgerView) -> str:
+    def _promotion_line(self, view: LedgerView) -> str:
         if self.hold:
-            return "[yellow]retraining would have been launched here, and is held back[/]"
+            return "[yellow]a retraining would have started here; it is on hold[/]"
         verdict = [v for v in view.verdicts if v.verdict == "PROMOTE"][-1]
-        return f"[green]version {verdict.version} serves:[/] {' '.join(verdict.reasons)}"
+        return f"[green]version {verdict.version} is deployed:[/] {' '.join(verdict.reasons)}"
 
-    # What came of it
+    # Results
 
     def _problems(self, instance: dg.DagsterInstance) -> list[str]:
-        """What is missing for the loop to have turned by itself and to have paid; empty when all is well."""
+        """Return what the demonstration did not show: a retraining that the policy started and that paid off."""
         view, found = self.context.ledger_view(), []
         as_of = first_retrained_as_of(view)
         if as_of is None:
-            return ["no retraining brought a version to serve"]
+            return ["no retrained version was deployed"]
         deployment_period = next(r for r in view.deployment_periods if r.cause == "retraining")
         training = view.versions[deployment_period.version].training
         started = next(f for f in view.started_trainings if f.training == training)
         decision = view.decision(started.decision) if started.decision else None
         if decision is None or decision.by != "policy" or not decision.evidence or _only_age(decision.evidence):
-            found.append("the retraining was not asked for by drift or degradation")
+            found.append("the retraining was not triggered by drift or degradation")
         run = find_run(instance, PROJECT, started.run_id)
         if run.tags.get(SENSOR_TAG) != f"{PROJECT}_retraining":
             found.append("the retraining was not launched by the sensor")
@@ -118,14 +122,14 @@ class Demo:
             found.append("the gate did not promote it")
         serving = self.context.endpoint.serving()
         if view.deployment_period is None or serving != view.deployment_period.version:
-            found.append(f"the endpoint serves version {serving}")
+            found.append(f"the endpoint serves version {serving}, not the champion")
         loss = live_loss(self.context, view)
         if loss is None or loss["windows"] < EFFECT_WINDOWS:
             found.append(f"only {0 if loss is None else loss['windows']} weeks were scored since")
         elif loss["served"] > (1 - EFFECT) * loss["first_model"]:
             found.append(
-                f"the loss since is {1 - loss['served'] / loss['first_model']:.1%} below the first model's, "
-                f"{EFFECT:.0%} is asked"
+                f"the loss since the promotion is {1 - loss['served'] / loss['first_model']:.1%} below "
+                f"the first model's; {EFFECT:.0%} is required"
             )
         return found
 
@@ -189,7 +193,7 @@ def _weeks_table(weeks: pd.DataFrame, metric: str) -> Table:
 
 def _phases_table(phases: list[tuple[str, float]]) -> Table:
     weekly = [seconds for name, seconds in phases if name.startswith("week")]
-    table = Table("phase", "seconds", title="what each phase took", title_justify="left")
+    table = Table("phase", "s", title="duration of each phase", title_justify="left")
     for name, seconds in phases:
         if not name.startswith("week"):
             table.add_row(name, f"{seconds:.0f}")

@@ -1,4 +1,4 @@
-"""Dagster's instance where the settings say: on the state folder, as `dagster dev` has it, or on PostgreSQL."""
+"""Opens Dagster's instance: on the state folder, as `dagster dev` uses it, or on PostgreSQL."""
 
 from __future__ import annotations
 
@@ -68,10 +68,11 @@ def _write_home(shipped: Traversable, state: Path) -> Path:
 
 
 def _make_tables(home: Path, state: Path) -> None:
-    """Let one process alone make the tables of an SQLite storage.
+    """Create the tables of an SQLite storage in one process alone.
 
-    Of two that open an empty one at once, the second may see a table without its schema's version, take it for one of
-    years ago, and note a second version: from then on nobody can open it. PostgreSQL's storage has no such step.
+    Of two processes that open an empty storage at the same time, the second may find a table without a schema version.
+    It then takes the storage for an old one and stores a second version, and no process can open it any more.
+    PostgreSQL's storage has no such step.
     """
     state.mkdir(parents=True, exist_ok=True)
     made = state / "dagster" / "storage" / ".made"

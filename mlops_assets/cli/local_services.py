@@ -1,4 +1,4 @@
-"""The processes of a platform on one machine: Dagster, MLflow's pages, the forwarder."""
+"""Starts the platform's processes on this machine: Dagster, MLflow's UI, the forwarder."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from mlops_assets.resources.settings import Settings
 
 
 def start_dagster(settings: Settings) -> Started:
-    """Webserver, daemon and code location, as `dagster dev` starts them."""
+    """Start webserver, daemon and code location with `dagster dev`."""
     port = free_port(3000)
     workspace = str(settings.repository.workspace)
     command = ["dagster", "dev", "--host", "127.0.0.1", "--port", str(port), "-w", workspace]
@@ -16,17 +16,17 @@ def start_dagster(settings: Settings) -> Started:
 
 
 def start_mlflow(settings: Settings) -> Started:
-    """MLflow's server over the embedded store."""
+    """Start MLflow's server on the embedded store."""
     port, artifacts = free_port(5000), settings.home / "mlflow" / "artifacts"
     artifacts.mkdir(parents=True, exist_ok=True)
     command = ["mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
     command += ["--backend-store-uri", settings.mlflow_uri, "--default-artifact-root", artifacts.as_uri()]
-    # Its job execution would hold 2 GB for nothing here.
+    # MLflow's job execution takes 2 GB and is not used here
     return start("MLflow", command, _url(port), settings, {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"})
 
 
 def start_forwarder(settings: Settings) -> Started:
-    """What brings this state folder's telemetry into InfluxDB."""
+    """Start the process that copies this state folder's telemetry to InfluxDB."""
     port = free_port(9110)
     command = ["mlops_assets.resources.telemetry.forwarder", "--port", str(port)]
     return start("forwarder", command, _url(port), settings)

@@ -1,4 +1,4 @@
-"""Processes that outlive the command that started them: recorded by id and start time, so `down` ends those alone."""
+"""Processes that outlive the command that started them; `down` ends them by their recorded pid and start time."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class StartedRecord(ProcessIdentity):
 
 @dataclass(frozen=True)
 class Started:
-    """A process that was started here.
+    """A process that this command started.
 
     Attributes:
         name: what it is.
@@ -69,7 +69,7 @@ class Started:
 
 
 def free_port(wanted: int) -> int:
-    """The wanted port if it is free on loopback, else any free one."""
+    """Return the wanted port if it is free on loopback, else any free one."""
     for port in (wanted, 0):
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -78,7 +78,9 @@ def free_port(wanted: int) -> int:
             except OSError:
                 continue
             return int(probe.getsockname()[1])
-    raise PlatformError("-", f"port {wanted}", "no port is free on loopback", "end what holds them")
+    raise PlatformError(
+        "-", f"port {wanted}", "no port is free on loopback", "stop some of the processes that listen there"
+    )
 
 
 def environment_of(settings: Settings) -> dict[str, str]:
@@ -118,7 +120,7 @@ def start(
 
 
 def end_recorded(pids: Path) -> list[str]:
-    """End all recorded processes with what they started themselves; the names of those that were still there."""
+    """End all recorded processes and their children; return the names of those that still ran."""
     ended = []
     for path in sorted(pids.glob("command-*.json")):
         try:
@@ -126,7 +128,7 @@ def end_recorded(pids: Path) -> list[str]:
             if _end(record):
                 ended.append(record.name)
         except ValidationError:
-            logger.warning(f"{path} names no process, and is removed: what it was about may run on")
+            logger.warning(f"{path} cannot be read and is removed; the process that it recorded may still run")
         path.unlink(missing_ok=True)
     return ended
 
@@ -139,7 +141,7 @@ def _end(record: StartedRecord) -> bool:
         children = process.children(recursive=True)
     except psutil.NoSuchProcess:
         return False
-    # a scoring service is a session of its own and outlives Dagster on purpose: `down` ends it by its own record
+    # a scoring service outlives Dagster on purpose; `down` ends it by its own record
     end(process, END_WITHIN, also=[each for each in children if "mlops_assets.serving.app" not in _words(each)])
     return True
 

@@ -1,4 +1,4 @@
-"""One child process in the foreground, with addresses for its health, readiness and metrics beside it."""
+"""Runs one child process in the foreground, and serves its health, readiness and metrics over HTTP."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ from mlops_assets.resources.runtime.probes import Probes
 from mlops_assets.waiting import retry_until_reachable
 
 STOP_WITHIN = 8.0
-"""Seconds that the child may take to end by itself; then it and all that it started are killed."""
+"""Seconds that the child may take to end after SIGTERM; then it and its own children are killed."""
 LOOK_EVERY = 0.1
 PROBE_AGAIN = 1.0
-"""Seconds for which a probe's result stands, so that nobody can load the child by asking often."""
+"""Seconds for which a probe's result is kept, so that frequent requests do not load the child."""
 
 log = logging.getLogger("mlops_assets.serve")
 Probe = Callable[[float], str | None]
-"""Takes when the child started (seconds since the epoch); None: it is ready, else what is missing, in words."""
+"""Takes the child's start (seconds since the epoch); returns None when it is ready, else what is missing."""
 
 
 @dataclass(frozen=True)
@@ -42,8 +42,8 @@ class Part:
         command: arguments of this interpreter.
         folder: its working directory, the root of the repository.
         environment: added to this process's own.
-        probe: whether it is ready.
-        needs: asks the servers that it cannot start without; Unreachable: they are waited for.
+        probe: returns what is missing until it is ready.
+        needs: checks the servers that it cannot start without; while it raises Unreachable, the start waits.
     """
 
     name: str
@@ -55,62 +55,63 @@ class Part:
 
 
 class Supervisor:
-    """Runs a part until it ends, or until this process is told to end.
+    """Runs a process until it ends, or until this process gets SIGTERM or SIGINT.
 
     Args:
-        part: the part.
+        part: what to run.
     """
 
     def __init__(self, part: Part) -> None:
         self.part = part
         self.started = time.time()
         self._child: subprocess.Popen[bytes] | None = None
-        self._told: float | None = None
-        self._end, self._waits = threading.Event(), "it was not started yet"
-        self._probed: tuple[float, str | None] = (0.0, "it has not been asked yet")
+        self._stopping_since: float | None = None
+        self._end, self._waits = threading.Event(), "it has not been started yet"
+        self._probed: tuple[float, str | None] = (0.0, "it has not been probed yet")
         self._probing = threading.Lock()
         self.registry = CollectorRegistry()
         labels = {"part": part.name}
         for name, text, value in (
-            ("mlops_part_up", "1 while the process lives.", lambda: float(self.alive)),
+            ("mlops_part_up", "1 while the process runs.", lambda: float(self.alive)),
             ("mlops_part_ready", "1 while it is ready.", lambda: float(self.missing() is None)),
-            ("mlops_part_start_time_seconds", "When it started; a change is a restart.", lambda: self.started),
-            ("mlops_part_uptime_seconds", "Since then.", lambda: time.time() - self.started),
+            ("mlops_part_start_time_seconds", "Start of the process; a change means a restart.", lambda: self.started),
+            ("mlops_part_uptime_seconds", "Seconds since the start.", lambda: time.time() - self.started),
         ):
             Gauge(name, text, list(labels), registry=self.registry).labels(**labels).set_function(value)
 
     @property
     def alive(self) -> bool:
-        """Whether the child lives."""
+        """Whether the child runs."""
         return self._child is not None and self._child.poll() is None
 
     def missing(self) -> str | None:
-        """What it waits for, in words; None when it is ready."""
+        """Return what the child waits for; None when it is ready."""
         if self._child is None:
             return self._waits
         if not self.alive:
-            return "the process does not live"
-        if self._told is not None:
-            return "it was told to end"
+            return "the process has ended"
+        if self._stopping_since is not None:
+            return "it is being stopped"
         with self._probing:
             at, found = self._probed
             if time.monotonic() - at >= PROBE_AGAIN:
                 try:
                     found = self.part.probe(self.started)
-                except Exception as error:  # noqa: BLE001 - whatever it was, it is not ready
-                    found = f"it cannot be asked: {error!r}"
+                except Exception as error:  # noqa: BLE001 - after any error it is not ready
+                    found = f"its probe failed: {error!r}"
                 self._probed = (time.monotonic(), found)
             return found
 
     def run(self, host: str, port: int) -> int:
-        """Run the child to its end, answering on the health port meanwhile; the child's exit status.
+        """Run the child until it ends, and return its exit status; 128 + signal number when a signal ended it.
 
-        SIGTERM and SIGINT are handed on; a child that does not end in time is killed.
+        Health, readiness and metrics are served meanwhile. SIGTERM and SIGINT are passed on to the child, which is
+        killed when it does not end in time.
         """
         for each in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(each, self._hand_on)
+            signal.signal(each, self._pass_on)
         with Probes(host, port, self.missing, self.registry):
-            retry_until_reachable(self.part.needs, self._wait_on, self._end)
+            retry_until_reachable(self.part.needs, self._log_wait, self._end)
             if self._end.is_set():
                 return 128 + signal.SIGTERM
             self._child = subprocess.Popen(
@@ -120,45 +121,45 @@ class Supervisor:
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
-                # a group of its own, so that all of it can be killed, and the terminal's Ctrl-C comes once
+                # a process group of its own: all of it can be killed, and the terminal's Ctrl-C arrives once
                 start_new_session=True,
             )
-            log.info(f"{self.part.name} started as process {self._child.pid}; its health is on port {port}")
+            log.info(f"{self.part.name} started as process {self._child.pid}; its probes are on port {port}")
             copying = threading.Thread(target=_copy, args=(self.part.name, self._child.stdout), daemon=True)
             copying.start()
-            if self._told is not None:
+            if self._stopping_since is not None:
                 self._child.terminate()
             status = self._wait(self._child)
-            # what the child started may hold its output open, and is not waited for
+            # the child's own children may keep its output open; they are not waited for
             copying.join(1.0)
         log.info(f"{self.part.name} ended", extra={"status": status})
         return status
 
-    def _hand_on(self, signum: int, _: FrameType | None) -> None:
-        if self._told is None:
-            self._told = time.monotonic()
+    def _pass_on(self, signum: int, _: FrameType | None) -> None:
+        if self._stopping_since is None:
+            self._stopping_since = time.monotonic()
         self._end.set()
         if self._child is not None and self._child.poll() is None:
             self._child.terminate()
 
-    def _wait_on(self, error: Unreachable) -> None:
+    def _log_wait(self, error: Unreachable) -> None:
         self._waits = str(error)
         log.warning(str(error))
 
     def _wait(self, child: subprocess.Popen[bytes]) -> int:
         while (status := child.poll()) is None:
-            if self._told is not None and time.monotonic() - self._told > STOP_WITHIN:
-                log.warning(f"{self.part.name} did not end within {STOP_WITHIN:g} s and is killed")
+            if self._stopping_since is not None and time.monotonic() - self._stopping_since > STOP_WITHIN:
+                log.warning(f"{self.part.name} did not end within {STOP_WITHIN:g} s after SIGTERM and is killed")
                 os.killpg(child.pid, signal.SIGKILL)
                 status = child.wait()
                 break
             time.sleep(LOOK_EVERY)
-        # as a shell says it
+        # the convention of shells
         return status if status >= 0 else 128 - status
 
 
 def _copy(part: str, output: IO[bytes] | None) -> None:
-    """Pass on what a child writes, so that each line is a JSON object: warnings and tracebacks become one a line."""
+    """Copy the child's output, line by line; lines that are no JSON objects are logged as such."""
     own = logging.getLogger(f"mlops_assets.serve.{part}")
     for line in output or ():
         text = line.decode(errors="replace").rstrip()

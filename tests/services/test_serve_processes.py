@@ -248,4 +248,4 @@ def test_probe_runs_at_most_once_per_second() -> None:
     finally:
         supervisor._child.kill()
         supervisor._child.wait()
-    assert supervisor.missing() == "the process does not live"
+    assert supervisor.missing() == "the process has ended"
