@@ -2,7 +2,7 @@
 
     python -m benchmarks.garbage
 
-One seeded world, played window after window in one process, by turns with the one and the other; what a window costs
+One simulated project is replayed in one process, its windows by turns with the one and the other; what a window costs
 beside (answers, reports, pictures, facts) is the same for both.
 """
 
@@ -21,8 +21,8 @@ from mlops_assets.garbage_collection import collect_rarely
 
 sys.path.append(str(Path(__file__).parent.parent / "tests"))
 sys.path.append(str(Path(__file__).parent.parent / "tests" / "loop"))
-from plays import Play, playing
-from worlds import world
+from project_replays import ProjectReplay, bootstrapped_replay
+from simulated_projects import simulated_project
 
 WARM_UP, WINDOWS = 2, 12
 """Windows before anything is measured, and of each kind."""
@@ -31,7 +31,10 @@ WARM_UP, WINDOWS = 2, 12
 def main() -> None:
     """Measure and print."""
     default = gc.get_threshold()
-    with tempfile.TemporaryDirectory() as folder, playing(world("collector"), Path(folder) / "state") as play:
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        bootstrapped_replay(simulated_project("collector"), Path(folder) / "state") as play,
+    ):
         play.advance(windows=WARM_UP)
         usual, rare = list[float](), list[float]()
         for _ in range(WINDOWS):
@@ -44,7 +47,7 @@ def main() -> None:
     print(f"ratio {ours / pythons:.2f}; {psutil.Process().memory_info().rss / 2**20:.0f} MB at the end")
 
 
-def seconds(play: Play) -> float:
+def seconds(play: ProjectReplay) -> float:
     """Processor time of the next window."""
     begun = time.process_time()
     play.advance(windows=1)

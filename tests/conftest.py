@@ -1,4 +1,4 @@
-"""What all tests share; and the modules beside this file are importable for them."""
+"""Fixtures of all tests. The modules in this folder can be imported by them."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ collect_rarely()
 
 @pytest.fixture(scope="session")
 def states(tmp_path_factory: pytest.TempPathFactory) -> States:
-    return States(tmp_path_factory.mktemp("tide"))
+    return States(tmp_path_factory.mktemp("states"))
 
 
 @pytest.fixture(scope="session")
 def versions(tmp_path_factory: pytest.TempPathFactory) -> Versions:
-    """Trained once, also when several workers run the tests."""
+    """Model versions, trained once for all workers of a test run."""
     base = tmp_path_factory.getbasetemp()
     folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "versions"
     folder.mkdir(exist_ok=True)

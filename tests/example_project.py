@@ -1,7 +1,9 @@
-"""A small fast world: the level of the sea, hourly; the wind turns its sign when the first model begins to serve.
+"""The example project of the tests: a small hourly series, with fast training.
 
-Windows of a day, answers 6 h ahead. Trained as of day 20; the loss is in breach from the first live window on, the
-warm-up ends on day 26: then the policy says RETRAIN, and what is trained then is far better than what serves.
+The target `level` follows the hour and `wind`. The effect of `wind` changes its sign when the first model begins to
+serve, as of day 20, so that the loss is in breach from the first live window on. The warm-up ends on day 26. Then the
+policy decides RETRAIN, and the version that is trained then is far better than the champion. Windows are days, the
+horizon is 6 h.
 """
 
 from __future__ import annotations
@@ -25,19 +27,20 @@ from mlops_assets.spec import ProjectSpec
 
 START = datetime(2020, 1, 1, tzinfo=UTC)
 TRAINED = START + timedelta(days=20)
-ASKED = START + timedelta(days=26)
-"""When the policy says RETRAIN."""
-LULL = ASKED + timedelta(hours=9)
+RETRAIN_AT = START + timedelta(days=26)
+"""When the policy decides RETRAIN."""
+MISSING_WIND_AT = RETRAIN_AT + timedelta(hours=9)
+"""The hour whose value of `wind` is missing with the option `pressure`."""
 DAYS = 120
 RUN = "5eed0000-0000-4000-8000-000000000001"
-"""The Dagster run whose training is prepared in `JUDGED_STATE`."""
+"""The Dagster run whose training is prepared in the state `evaluated`."""
 
 ATTRIBUTES: dict[str, Any] = {
-    "name": "tide",
-    "owners": ["team:harbour"],
+    "name": "example",
+    "owners": ["team:example"],
     "clock": {"type": "replay", "start": TRAINED.date().isoformat()},
     "problem": {
-        "statement": "The level of the sea, six hours ahead, so that the lock can be set.",
+        "statement": "The water level in a canal, six hours ahead, so that its lock can be set.",
         "task": "regression",
         "target": "level",
         "metric": "mae",
@@ -78,34 +81,36 @@ ATTRIBUTES: dict[str, Any] = {
 }
 
 
-def read(start: datetime, end: datetime, lost: bool = False, moon: bool = False, calm: bool = False) -> pd.DataFrame:
-    """Rows of the sea.
+def read(
+    start: datetime, end: datetime, only_noise: bool = False, pressure: bool = False, without_wind: bool = False
+) -> pd.DataFrame:
+    """Return the rows with start <= timestamp < end.
 
     Args:
         start: aware time.
         end: aware time, not included.
-        lost: the level is noise that nobody can foretell.
-        moon: there is a column more, and the wind of the hour `LULL` is missing.
-        calm: nobody measures the wind any more.
+        only_noise: `level` is noise, which no model can predict.
+        pressure: there is another column, `pressure`, and `wind` is missing at `MISSING_WIND_AT`.
+        without_wind: there is no column `wind`.
     """
     random = np.random.default_rng(5)
     times = pd.date_range(START, periods=DAYS * 24, freq="h")
     wind, noise = random.uniform(-1, 1, len(times)), random.normal(0, 1, len(times))
-    turned = np.where(times >= TRAINED, -1.0, 1.0)
-    level = 100 + 30 * np.sin(times.hour.to_numpy() / 24 * 2 * np.pi) + 20 * turned * wind + noise
-    if lost:
+    sign = np.where(times >= TRAINED, -1.0, 1.0)
+    level = 100 + 30 * np.sin(times.hour.to_numpy() / 24 * 2 * np.pi) + 20 * sign * wind + noise
+    if only_noise:
         level = 100 + 30 * noise
     frame = pd.DataFrame({"timestamp": times, "hour": times.hour, "wind": wind, "level": level})
-    if moon:
-        frame["moon"] = np.arange(len(times)) % 709 / 709
-        frame.loc[times == LULL, "wind"] = np.nan
-    if calm:
+    if pressure:
+        frame["pressure"] = np.arange(len(times)) % 709 / 709
+        frame.loc[times == MISSING_WIND_AT, "wind"] = np.nan
+    if without_wind:
         frame = frame.drop(columns="wind")
     return frame[(frame["timestamp"] >= start) & (frame["timestamp"] < end)].reset_index(drop=True)
 
 
 def example_project(**parts: Any) -> ProjectSpec:
-    """The project; keywords are merged into whole parts."""
+    """Return the spec of the project; keywords are merged into its parts."""
     given = dict(ATTRIBUTES)
     for name, part in parts.items():
         given[name] = given[name] | part if isinstance(part, dict) and name in given else part
@@ -114,7 +119,7 @@ def example_project(**parts: Any) -> ProjectSpec:
 
 @contextmanager
 def running_harness(home: Path, *, serving: bool = True, **parts: Any) -> Iterator[Harness]:
-    """A harness of this world on a state folder; its service runs, if a version deployment periods."""
+    """Yield a harness on a state folder. The service is started if there is a champion, unless `serving` is false."""
     with Harness.on(example_project(**parts), home) as harness:
         if serving and harness.context.ledger_view().deployment_period is not None:
             harness.context.endpoint.ensure_running()
@@ -122,31 +127,31 @@ def running_harness(home: Path, *, serving: bool = True, **parts: Any) -> Iterat
 
 
 def bootstrapped(home: Path) -> None:
-    """Version 1 serves, as of day 20."""
+    """Bring the project to the state in which version 1 serves, as of day 20."""
     with running_harness(home) as harness:
         succeeded(harness.bootstrap())
 
 
-def asked(home: Path) -> None:
-    """The same six days later: the policy says RETRAIN, and nothing has been launched for it."""
+def retrain_decided(home: Path) -> None:
+    """Play six days on, until the policy decides RETRAIN. No run has been launched for the decision."""
     with running_harness(home) as harness:
-        while harness.context.now() < ASKED:
+        while harness.context.now() < RETRAIN_AT:
             harness.context.clock.move(harness.context.now() + timedelta(days=1))
             run_until_only_retraining_is_left(harness)
 
 
-def judged(home: Path) -> None:
-    """The same with version 2 trained and evaluated by run `RUN`, which has not come to the gate."""
+def evaluated(home: Path) -> None:
+    """Train and evaluate version 2 in the run `RUN`, which has not reached the gate."""
     with running_harness(home) as harness:
         succeeded(retrain(harness, ["dataset", "feature_definitions", "training_set", "candidate_model", "evaluation"]))
 
 
 STATES: dict[str, tuple[str | None, Callable[[Path], None]]] = {
     "bootstrapped": (None, bootstrapped),
-    "asked": ("bootstrapped", asked),
-    "judged": ("asked", judged),
+    "retrain_decided": ("bootstrapped", retrain_decided),
+    "evaluated": ("retrain_decided", evaluated),
 }
-"""Each state with the one that it goes on from."""
+"""Each state: the state that it goes on from, and what brings the project there."""
 
 VERSION_1 = VersionTrained(
     at=TRAINED,
@@ -165,21 +170,18 @@ VERSION_1 = VersionTrained(
     reference_rows=1,
     rows=100,
 )
-"""As the ledger of a test without any training has it; its hold-out was measured by mae."""
+"""A trained version, for tests that write facts and train nothing. Its hold-out loss is a MAE."""
 PROMOTED = PromotionStep(at=TRAINED, promotion="p", step="PROMOTED", version=1, previous=None, cause="bootstrap")
 
 
 class States:
-    """State folders that are made once for all tests, and copied for each.
-
-    The artifacts of MLflow are read from where they were made: MLflow keeps absolute addresses.
-    """
+    """State folders that are made once for all tests and copied for each."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
 
     def made(self, name: str) -> Path:
-        """The folder of a state; not to be written to."""
+        """Return the folder of a state, which tests must not write to."""
         folder, done = self.root / name, self.root / f"{name}.done"
         before, make = STATES[name]
         if before is not None:
@@ -194,18 +196,18 @@ class States:
         return folder
 
     def copy(self, name: str, to: Path) -> Path:
-        """A state of one's own."""
+        """Return a copy of a state, which a test may change."""
         return Path(shutil.copytree(self.made(name), to, ignore=shutil.ignore_patterns("*.lock")))
 
 
 def succeeded(result: dg.ExecuteInProcessResult) -> dg.ExecuteInProcessResult:
-    """A run that should have gone well; a test whose world cannot be built fails with the run's own words."""
+    """Return the result of a run that must succeed; the test fails with the run's errors if it did not."""
     assert result.success, failures(result)
     return result
 
 
 def failures(result: dg.ExecuteInProcessResult) -> str:
-    """Why the steps of a run failed."""
+    """Return the errors of a run's failed steps, with their causes."""
     found = []
     for event in result.all_events:
         if event.is_step_failure:
@@ -217,7 +219,7 @@ def failures(result: dg.ExecuteInProcessResult) -> str:
 
 
 def retrain(harness: Harness, assets: list[str] | None = None, **more: Any) -> dg.ExecuteInProcessResult:
-    """Run the retraining that the policy asked for, or some of its assets, as run `RUN`."""
+    """Run the retraining for the open RETRAIN decision, or some of its assets, as the run `RUN`."""
     decision = harness.context.ledger_view().open_retrain
     tags = {"decision": decision.id} if decision is not None else {}
     keys = None if assets is None else [harness.blueprint.key(name) for name in assets]
@@ -225,7 +227,7 @@ def retrain(harness: Harness, assets: list[str] | None = None, **more: Any) -> d
 
 
 def run_until_only_retraining_is_left(harness: Harness) -> None:
-    """Settle, but leave a retraining unlaunched."""
+    """Do all outstanding work but a retraining."""
     for _ in range(50):
         work = outstanding(harness.context.timeline, harness.context.ledger_view(), harness.context.now())
         if all(isinstance(item, Retrain) for item in work):
@@ -235,11 +237,11 @@ def run_until_only_retraining_is_left(harness: Harness) -> None:
         result = harness.carry_out(request)
         assert result is not None
         succeeded(result)
-    pytest.fail("the loop does not settle")
+    pytest.fail("the loop does not become idle")
 
 
 def by_hand(harness: Harness, *assets: str, **more: Any) -> dg.ExecuteInProcessResult:
-    """Materialize assets as a person does in the UI: through the job that Dagster has for that."""
+    """Materialize assets as a person does in the UI, through Dagster's implicit job."""
     job = harness.definitions.resolve_implicit_global_asset_job_def()
     keys = [harness.blueprint.key(name) for name in assets]
     result = job.execute_in_process(

@@ -1,4 +1,4 @@
-"""Drives a project's loop on an ephemeral Dagster instance: ticks its sensors and carries out what they request."""
+"""Runs a project's loop on an ephemeral Dagster instance: ticks its sensors and executes the runs that they request."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ SENSORS = ("endpoint_health", "live_data", "late_labels", "retraining")
 
 
 class Harness:
-    """One project, its state in a folder, its Dagster in memory."""
+    """One project with its state in a folder and its Dagster instance in memory."""
 
     def __init__(self, spec: ProjectSpec, home: Path, instance: dg.DagsterInstance) -> None:
         self.spec, self.blueprint, self.instance = spec, Blueprint(spec), instance
@@ -42,30 +42,30 @@ class Harness:
         )
         self.repository = self.definitions.get_repository_def()
         self.runs: list[tuple[str, bool]] = []
-        self.patience = timedelta(0)
-        """How long `run_until_idle` waits for a sensor that waits before it asks for failed work again."""
-        self.keys: set[str] = set()
+        self.longest_wait = timedelta(0)
+        """How long `run_until_idle` waits for the pause after a failed run to end."""
+        self.run_keys: set[str] = set()
         self._cursor: str | None = None
 
     @classmethod
     @contextmanager
     def on(cls, spec: ProjectSpec, home: Path) -> Iterator[Harness]:
-        """A harness whose service is stopped at the end."""
+        """Yield a harness, and stop the scoring service at the end."""
         with dg.DagsterInstance.ephemeral(tempdir=str(home)) as instance:
             harness = cls(spec, home, instance)
             try:
                 yield harness
             finally:
                 harness.context.endpoint.stop()
-                harness.silent()
+                harness.expire_lease()
 
     @property
     def context(self) -> ProjectResources:
-        """The project's resources, opened anew."""
+        """The project's resources, opened again at each access."""
         return self.platform.of(self.spec)
 
     def run(self, job: str, **more: Any) -> dg.ExecuteInProcessResult:
-        """Run a job of the project."""
+        """Run a job of the project and record how its run ended."""
         result = self.definitions.resolve_job_def(self.blueprint.job(job)).execute_in_process(
             instance=self.instance, raise_on_error=False, **more
         )
@@ -74,11 +74,11 @@ class Harness:
         return result
 
     def bootstrap(self, **tags: str) -> dg.ExecuteInProcessResult:
-        """One click."""
+        """Run the job `bootstrap`."""
         return self.run("bootstrap", tags=tags)
 
     def tick(self, sensor: str) -> dg.RunRequest | dg.SkipReason:
-        """Evaluate a sensor once; what it asks for."""
+        """Evaluate a sensor once, and return its request or why there is none."""
         definition = self.repository.get_sensor_def(self.blueprint.job(sensor))
         with self._sensor_context() as context:
             found = definition.evaluate_tick(context)
@@ -87,12 +87,12 @@ class Harness:
         return dg.SkipReason(found.skip_message)
 
     def close_runs(self) -> None:
-        """Tick `run_status` over the runs that ended since; each must be settled."""
-        said = self.tick_run_status()
-        assert "cannot be recorded" not in said, said
+        """Tick `run_status` over the runs that ended since the last tick. Each end must be recorded."""
+        message = self.tick_run_status()
+        assert "cannot be recorded" not in message, message
 
     def tick_run_status(self) -> str:
-        """What `run_status` says, ticked over the runs that ended since."""
+        """Tick `run_status` over the runs that ended since the last tick, and return its message."""
         definition = self.repository.get_sensor_def("run_status")
         with self._sensor_context(self._cursor) as context:
             found = definition.evaluate_tick(context)
@@ -100,17 +100,17 @@ class Harness:
         return found.skip_message or ""
 
     def _sensor_context(self, cursor: str | None = None) -> dg.SensorEvaluationContext:
-        # as it is: Dagster would configure the platform anew for each tick, a tenth of a played world's time
+        # passed as an object: Dagster would configure it again in each tick, which takes a tenth of a replay's time
         platform = dg.ResourceDefinition.hardcoded_resource(self.platform)
         return dg.build_sensor_context(
             instance=self.instance, repository_def=self.repository, resources={"platform": platform}, cursor=cursor
         )
 
     def carry_out(self, request: dg.RunRequest) -> dg.ExecuteInProcessResult | None:
-        """Run what a sensor asked for; a run key that was launched before launches nothing."""
-        if request.run_key in self.keys:
+        """Execute a requested run; return None if its run key was used before."""
+        if request.run_key in self.run_keys:
             return None
-        self.keys.add(str(request.run_key))
+        self.run_keys.add(str(request.run_key))
         job = self.definitions.resolve_job_def(str(request.job_name))
         result = job.execute_in_process(
             instance=self.instance,
@@ -123,17 +123,17 @@ class Harness:
         self.close_runs()
         return result
 
-    def silent(self) -> None:
-        """As if its last sign of life were long ago: another Dagster may go on with its state."""
+    def expire_lease(self) -> None:
+        """Delete the lease on the loop, as if it had expired. Another Dagster may then continue with the state."""
         with self.context.ledger.database.begin() as connection:
             connection.execute(LEASES.delete())
 
     def run_until_idle(self) -> None:
-        """Tick and run until nothing is outstanding; a test that cannot settle fails."""
-        runs, until = 0, time.monotonic() + self.patience.total_seconds()
+        """Tick the sensors and execute their runs until nothing is outstanding."""
+        runs, until = 0, time.monotonic() + self.longest_wait.total_seconds()
         while runs < 200:
-            asked = (self.tick(name) for name in SENSORS)
-            request = next((found for found in asked if isinstance(found, dg.RunRequest)), None)
+            ticks = (self.tick(name) for name in SENSORS)
+            request = next((found for found in ticks if isinstance(found, dg.RunRequest)), None)
             if request is not None:
                 self.carry_out(request)
                 runs += 1
@@ -143,12 +143,12 @@ class Harness:
                 return
             assert time.monotonic() < until, f"nothing is launched for {work}"
             time.sleep(0.5)
-        raise AssertionError("the loop does not settle")
+        raise AssertionError("the loop does not become idle")
 
     def on_unreachable(self, error: Unreachable) -> None:
         """A server that a test takes away is waited for."""
         log_unreachable(error)
 
     def advance(self, windows: int | None = None, until: datetime | None = None) -> list[datetime]:
-        """Move the clock, settling at each moment."""
+        """Move the clock, do all outstanding work at each due time, and return these times."""
         return list(advance(self.context, self, windows=windows, until=until))

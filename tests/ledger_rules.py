@@ -28,7 +28,7 @@ from mlops_assets.ledger.facts import ClockMoved
 url, first = sys.argv[1], int(sys.argv[2])
 ledger, begun = Ledger(url), datetime(2026, 1, 1, tzinfo=UTC)
 for number in range(first, first + 40):
-    ledger.append("tide", *(ClockMoved(at=begun + timedelta(hours=number, minutes=minute)) for minute in range(3)))
+    ledger.append("example", *(ClockMoved(at=begun + timedelta(hours=number, minutes=minute)) for minute in range(3)))
 """
 OPEN = "import sys; from mlops_assets.ledger.store import Ledger; print(Ledger(sys.argv[1]).projects())"
 
@@ -62,11 +62,11 @@ class LedgerRules:
 
     def test_fact_is_written_once_and_read_in_order(self, url: str) -> None:
         ledger = Ledger(url)
-        assert ledger.append("tide", moved(2), moved(1)) == [True, True]
-        assert ledger.append("tide", moved(1), moved(3)) == [False, True]
+        assert ledger.append("example", moved(2), moved(1)) == [True, True]
+        assert ledger.append("example", moved(1), moved(3)) == [False, True]
         assert ledger.append("other", moved(1)) == [True]
-        assert [fact.at for fact in Ledger(url).view("tide").facts] == [moved(hours).at for hours in (2, 1, 3)]
-        assert ledger.projects() == ["other", "tide"]
+        assert [fact.at for fact in Ledger(url).view("example").facts] == [moved(hours).at for hours in (2, 1, 3)]
+        assert ledger.projects() == ["other", "example"]
 
     def test_facts_of_one_call_are_written_all_or_none(self, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
         ledger = Ledger(url)
@@ -79,8 +79,8 @@ class LedgerRules:
 
         monkeypatch.setitem(ledger.append.__globals__, "_row", rows)
         with pytest.raises(KeyboardInterrupt):
-            ledger.append("tide", moved(1), moved(2))
-        assert ledger.view("tide").facts == ()
+            ledger.append("example", moved(1), moved(2))
+        assert ledger.view("example").facts == ()
 
     def test_concurrent_writers_of_a_new_ledger_write_each_fact_once(self, url: str) -> None:
         """The second writer's hours overlap the first one's; one who follows misses none of them."""
@@ -88,17 +88,17 @@ class LedgerRules:
         followed: list[tuple[int, datetime]] = []
 
         def follow() -> None:
-            found = Ledger(url).facts_after("tide", followed[-1][0] if followed else 0, 7)
+            found = Ledger(url).facts_after("example", followed[-1][0] if followed else 0, 7)
             followed.extend((number, fact.at) for number, fact in found)
 
         while any(each.poll() is None for each in writers):
             follow()
         assert [each.returncode for each in writers] == [0, 0]
-        while Ledger(url).count_after("tide", followed[-1][0] if followed else 0):
+        while Ledger(url).count_after("example", followed[-1][0] if followed else 0):
             follow()
         moments = {BEGUN + timedelta(hours=hours, minutes=minute) for hours in range(60) for minute in range(3)}
         assert sorted(moment for _, moment in followed) == sorted(moments)
-        assert [fact.at for fact in Ledger(url).view("tide").facts] == [moment for _, moment in followed]
+        assert [fact.at for fact in Ledger(url).view("example").facts] == [moment for _, moment in followed]
 
     def test_reader_skips_no_fact_of_an_open_transaction(self, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
         """Its rows have numbers before they can be seen; what is written meanwhile must not get behind them."""
@@ -113,43 +113,43 @@ class LedgerRules:
 
         monkeypatch.setitem(ledger.append.__globals__, "_row", slowly)
         slow, quick = (
-            threading.Thread(target=ledger.append, args=("tide", *facts))
+            threading.Thread(target=ledger.append, args=("example", *facts))
             for facts in ([moved(1), moved(2)], [moved(3)])
         )
         slow.start()
         assert midway.wait(30)
         quick.start()
         quick.join(1)
-        seen = ledger.facts_after("tide", 0, 9)
+        seen = ledger.facts_after("example", 0, 9)
         go_on.set()
         slow.join(30)
         quick.join(30)
-        seen += ledger.facts_after("tide", seen[-1][0] if seen else 0, 9)
+        seen += ledger.facts_after("example", seen[-1][0] if seen else 0, 9)
         assert [fact.at for _, fact in seen] == [moved(hours).at for hours in (1, 2, 3)]
 
     def test_consumer_continues_after_its_position(self, url: str) -> None:
         ledger = Ledger(url)
-        ledger.append("tide", moved(1), moved(2), moved(3))
-        assert ledger.position("forwarder", "tide") == 0
-        (first, _), (second, _) = ledger.facts_after("tide", 0, 2)
-        ledger.set_position("forwarder", "tide", first)
-        ledger.set_position("forwarder", "tide", second)
+        ledger.append("example", moved(1), moved(2), moved(3))
+        assert ledger.position("forwarder", "example") == 0
+        (first, _), (second, _) = ledger.facts_after("example", 0, 2)
+        ledger.set_position("forwarder", "example", first)
+        ledger.set_position("forwarder", "example", second)
         ledger.set_position("forwarder", "other", 0)
-        assert Ledger(url).position("forwarder", "tide") == second
-        assert [fact.at for _, fact in ledger.facts_after("tide", second, 9)] == [moved(3).at]
-        assert ledger.count_after("tide", second) == 1
+        assert Ledger(url).position("forwarder", "example") == second
+        assert [fact.at for _, fact in ledger.facts_after("example", second, 9)] == [moved(3).at]
+        assert ledger.count_after("example", second) == 1
 
     @pytest.mark.parametrize("tables", [("facts",), ("facts", "forwarded")])
     def test_ledger_without_schema_version_is_migrated_with_its_facts(self, url: str, tables: tuple[str, ...]) -> None:
-        Ledger(url).append("tide", moved(1), moved(2))
+        Ledger(url).append("example", moved(1), moved(2))
         wanted = schema(url)
         gone = {"forwarded", "leases"} - set(tables)
         execute(url, *(f"DROP TABLE {table}" for table in [VERSION_TABLE, *gone]))
         ledger = Ledger(url)
         assert schema(url) == wanted
-        ledger.append("tide", moved(3))
-        ledger.set_position("forwarder", "tide", 1)
-        assert [fact.at for fact in ledger.view("tide").facts] == [moved(hours).at for hours in (1, 2, 3)]
+        ledger.append("example", moved(3))
+        ledger.set_position("forwarder", "example", 1)
+        assert [fact.at for fact in ledger.view("example").facts] == [moved(hours).at for hours in (1, 2, 3)]
 
     def test_ledger_of_a_newer_platform_is_refused_and_unchanged(self, url: str) -> None:
         Ledger(url)
@@ -173,7 +173,7 @@ class LedgerRules:
             with pytest.raises(KeyboardInterrupt):
                 Ledger(url)
         assert sa.inspect(sa.create_engine(url)).get_table_names() == []
-        assert Ledger(url).append("tide", moved(1)) == [True]
+        assert Ledger(url).append("example", moved(1)) == [True]
 
     def test_two_concurrent_openings_migrate_once(self, url: str) -> None:
         opening = [
@@ -189,7 +189,7 @@ class LedgerRules:
 
         def take(number: int) -> None:
             together.wait()
-            told.append(Lease(database, "tide").take(LeaseHolder(str(number), f"at {number}")))
+            told.append(Lease(database, "example").take(LeaseHolder(str(number), f"at {number}")))
 
         together = threading.Barrier(6)
         takers = [threading.Thread(target=take, args=(number,)) for number in range(6)]
@@ -202,7 +202,7 @@ class LedgerRules:
         assert len({each.place for each in others}) == 1
 
     def test_lease_belongs_to_its_holder_while_it_is_renewed(self, url: str) -> None:
-        lease = Lease(Ledger(url).database, "tide")
+        lease = Lease(Ledger(url).database, "example")
         assert lease.conflict(THERE) is None
         assert lease.take(HERE) is None
         silent(url, LEASE_SECONDS - 30)
@@ -217,7 +217,7 @@ class LedgerRules:
         assert Lease(Ledger(url).database, "other").take(THERE) is None
 
     def test_expired_lease_is_taken_over_and_former_holder_is_told(self, url: str) -> None:
-        lease = Lease(Ledger(url).database, "tide")
+        lease = Lease(Ledger(url).database, "example")
         assert lease.take(HERE) is None
         silent(url, LEASE_SECONDS + 1)
         assert lease.take(THERE) is None
@@ -226,7 +226,7 @@ class LedgerRules:
         assert "beta" in str(found)
 
     def test_renewal_from_before_the_clock_was_set_back_does_not_count(self, url: str) -> None:
-        lease = Lease(Ledger(url).database, "tide")
+        lease = Lease(Ledger(url).database, "example")
         assert lease.take(HERE) is None
         silent(url, -86_400)
         assert lease.take(HERE) is None

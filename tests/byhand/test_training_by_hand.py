@@ -12,7 +12,7 @@ from mlops_assets.ledger.facts import GateVerdict, PromotionStep
 
 def test_candidate_by_hand_is_not_served_and_clears_no_trigger(states: States, tmp_path: Path) -> None:
     # Version 1 was trained on the newest snapshot there is: no row is unseen, and none is needed.
-    with running_harness(states.copy("asked", tmp_path / "home")) as harness:
+    with running_harness(states.copy("retrain_decided", tmp_path / "home")) as harness:
         waiting = harness.context.ledger_view().open_retrain
         succeeded(by_hand(harness, "candidate_model"))
         view, registry = harness.context.ledger_view(), harness.context.registry
@@ -26,7 +26,7 @@ def test_candidate_by_hand_is_not_served_and_clears_no_trigger(states: States, t
 
 
 def test_evaluation_and_champion_by_hand_promote_the_challenger(states: States, tmp_path: Path) -> None:
-    with running_harness(states.copy("judged", tmp_path / "home")) as harness:
+    with running_harness(states.copy("evaluated", tmp_path / "home")) as harness:
         succeeded(by_hand(harness, "evaluation"))
         succeeded(by_hand(harness, "champion"))
         view, context = harness.context.ledger_view(), harness.context
@@ -40,8 +40,8 @@ def test_evaluation_and_champion_by_hand_promote_the_challenger(states: States, 
 
 
 def test_version_named_in_the_config_is_evaluated(states: States, tmp_path: Path) -> None:
-    with running_harness(states.copy("judged", tmp_path / "home"), serving=False) as harness:
-        config = {"ops": {"tide__evaluation": {"config": {"version": 7}}}}
+    with running_harness(states.copy("evaluated", tmp_path / "home"), serving=False) as harness:
+        config = {"ops": {"example__evaluation": {"config": {"version": 7}}}}
         found = by_hand(harness, "evaluation", run_config=config)
 
         assert not found.success
@@ -49,7 +49,7 @@ def test_version_named_in_the_config_is_evaluated(states: States, tmp_path: Path
 
 
 def test_evaluation_against_a_former_champion_is_refused(states: States, tmp_path: Path) -> None:
-    with running_harness(states.copy("judged", tmp_path / "home")) as harness:
+    with running_harness(states.copy("evaluated", tmp_path / "home")) as harness:
         succeeded(retrain(harness, ["champion", "endpoint"]))
         before = len(harness.context.ledger_view().facts)
         again = by_hand(harness, "champion")
@@ -60,17 +60,17 @@ def test_evaluation_against_a_former_champion_is_refused(states: States, tmp_pat
 
 
 def test_champion_cannot_be_evaluated_as_candidate(states: States, tmp_path: Path) -> None:
-    with running_harness(states.copy("judged", tmp_path / "home")) as harness:
+    with running_harness(states.copy("evaluated", tmp_path / "home")) as harness:
         succeeded(retrain(harness, ["champion", "endpoint"]))
         succeeded(by_hand(harness, "dataset", "feature_definitions", "training_set"))
-        config = {"ops": {"tide__evaluation": {"config": {"version": 2}}}}
+        config = {"ops": {"example__evaluation": {"config": {"version": 2}}}}
         found = by_hand(harness, "evaluation", run_config=config)
 
         assert not found.success and "version 2" in failures(found)
 
 
 def test_dataset_by_hand_is_not_recorded_as_a_training(states: States, tmp_path: Path) -> None:
-    with running_harness(states.copy("asked", tmp_path / "home"), serving=False) as harness:
+    with running_harness(states.copy("retrain_decided", tmp_path / "home"), serving=False) as harness:
         before = len(harness.context.ledger_view().facts)
         succeeded(by_hand(harness, "dataset"))
 
@@ -81,7 +81,7 @@ def test_dataset_by_hand_is_not_recorded_as_a_training(states: States, tmp_path:
 @pytest.mark.parametrize("asset", ["evaluation", "champion"])
 def test_asset_by_hand_does_not_take_part_in_another_retraining(asset: str, states: States, tmp_path: Path) -> None:
     """A run that is executed again from a failed step keeps its training request."""
-    with running_harness(states.copy("judged", tmp_path / "home")) as harness:
+    with running_harness(states.copy("evaluated", tmp_path / "home")) as harness:
         assets = ["evaluation", "champion"] if asset == "evaluation" else ["champion"]
         succeeded(retrain(harness, assets))
 

@@ -31,25 +31,25 @@ NOTHING_YET = {"metric": "mae", "served": None, "first_model": None, "baseline":
 @pytest.fixture(scope="module")
 def turned(states: States, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A retraining has been promoted, and a day has been answered since; the service runs."""
-    home = states.copy("judged", tmp_path_factory.mktemp("turned") / "home")
+    home = states.copy("evaluated", tmp_path_factory.mktemp("turned") / "home")
     with running_harness(home) as harness:
         succeeded(retrain(harness, ["champion", "endpoint"]))
         harness.context.clock.move(harness.context.now() + timedelta(days=1))
         run_until_only_retraining_is_left(harness)
-        harness.silent()
+        harness.expire_lease()
         yield home
 
 
 @pytest.fixture
 def asked(states: States, tmp_path: Path) -> Path:
     """The policy says RETRAIN; no service runs."""
-    return states.copy("asked", tmp_path / "home")
+    return states.copy("retrain_decided", tmp_path / "home")
 
 
 @pytest.fixture
 def repository(tmp_path: Path) -> Path:
     """A repository with the example project as its only one."""
-    return make_repository(tmp_path / "repository", tide=project_yaml(example_project.ATTRIBUTES))
+    return make_repository(tmp_path / "repository", example=project_yaml(example_project.ATTRIBUTES))
 
 
 @pytest.fixture
@@ -92,8 +92,8 @@ CONTRACT: dict[str, Any] = {
 
 def test_status_json_has_the_documented_fields(command: Any, turned: Path) -> None:
     found = json.loads(command(turned, "status", "--json").stdout)
-    assert list(found) == ["projects"] and list(found["projects"]) == ["tide"]
-    facts = found["projects"]["tide"]
+    assert list(found) == ["projects"] and list(found["projects"]) == ["example"]
+    facts = found["projects"]["example"]
 
     assert shape(facts) == CONTRACT
     assert facts["now"] == "2020-01-28T00:00:00Z"
@@ -112,21 +112,21 @@ def test_status_json_has_the_documented_fields(command: Any, turned: Path) -> No
 
 
 def test_losses_are_null_before_the_first_retraining(command: Any, asked: Path) -> None:
-    facts = json.loads(command(asked, "status", "tide", "--json").stdout)["projects"]["tide"]
+    facts = json.loads(command(asked, "status", "example", "--json").stdout)["projects"]["example"]
 
     assert facts["loss"] == NOTHING_YET
     assert facts["endpoint"] == {"url": None, "model_version": None, "dataset": None, "ready": False}
 
 
 def test_status_of_an_empty_state_folder_has_no_champion(command: Any, tmp_path: Path) -> None:
-    facts = json.loads(command(tmp_path / "empty", "status", "--json").stdout)["projects"]["tide"]
+    facts = json.loads(command(tmp_path / "empty", "status", "--json").stdout)["projects"]["example"]
     assert facts["champion"] is None and facts["decisions"] == [] and facts["loss"] == NOTHING_YET
     shown = command(tmp_path / "empty", "status")
     assert shown.exit_code == 0 and "none yet" in shown.stdout
 
 
 def test_status_table_shows_the_facts_of_the_json(command: Any, turned: Path) -> None:
-    shown = command(turned, "status", "tide")
+    shown = command(turned, "status", "example")
 
     assert shown.exit_code == 0
     for words in (
@@ -142,12 +142,12 @@ def test_unknown_project_is_named_with_the_known_ones(command: Any, tmp_path: Pa
     for words in (["status", "sea"], ["retrain", "sea"], ["replay", "sea", "--windows", "1"], ["rollback", "sea"]):
         found = command(tmp_path, *words)
         assert found.exit_code == 1
-        assert "sea: " in found.stderr and "no such project; there are ['tide']" in " ".join(found.stderr.split())
+        assert "sea: " in found.stderr and "no such project; there are ['example']" in " ".join(found.stderr.split())
 
 
 def test_retrain_records_a_decision_of_a_person_with_the_active_evidence(command: Any, asked: Path) -> None:
     policys = context(asked).ledger_view().decisions[-1]
-    said = json.loads(command(asked, "retrain", "tide", "--json").stdout)
+    said = json.loads(command(asked, "retrain", "example", "--json").stdout)
     decision = context(asked).ledger_view().decisions[-1]
 
     assert decision.id == said["decision"] != policys.id
@@ -157,37 +157,41 @@ def test_retrain_records_a_decision_of_a_person_with_the_active_evidence(command
 
 def test_retrain_is_refused_without_enough_unseen_rows(command: Any, turned: Path) -> None:
     before = len(context(turned).ledger_view().facts)
-    found = command(turned, "retrain", "tide")
+    found = command(turned, "retrain", "example")
 
     assert found.exit_code == 1 and len(context(turned).ledger_view().facts) == before
     assert "Too few unseen labelled rows: 18 of at least" in " ".join(found.stderr.split())
 
 
 def test_retrain_without_a_champion_names_the_job_to_run(command: Any, tmp_path: Path) -> None:
-    found = command(tmp_path / "empty", "retrain", "tide")
-    assert found.exit_code == 1 and "run the job tide_bootstrap first" in " ".join(found.stderr.split())
+    found = command(tmp_path / "empty", "retrain", "example")
+    assert found.exit_code == 1 and "run the job example_bootstrap first" in " ".join(found.stderr.split())
 
 
 def test_replay_takes_either_windows_or_a_date(command: Any, tmp_path: Path) -> None:
-    assert command(tmp_path, "replay", "tide").exit_code == 2
-    assert command(tmp_path, "replay", "tide", "--windows", "1", "--until", "2020-02-01").exit_code == 2
+    assert command(tmp_path, "replay", "example").exit_code == 2
+    assert command(tmp_path, "replay", "example", "--windows", "1", "--until", "2020-02-01").exit_code == 2
 
 
 def test_replay_backwards_is_refused(command: Any, turned: Path) -> None:
-    found = command(turned, "replay", "tide", "--until", "2020-01-25")
+    found = command(turned, "replay", "example", "--until", "2020-01-25")
     assert found.exit_code == 1
     assert "it is at 2020-01-28T00:00:00Z and cannot go back to 2020-01-25T00:00:00Z" in " ".join(found.stderr.split())
 
 
 def test_replay_without_the_daemon_names_what_to_start(command: Any, turned: Path) -> None:
     before = context(turned).now()
-    found = command(turned, "replay", "tide", "--windows", "1")
+    found = command(turned, "replay", "example", "--windows", "1")
     assert found.exit_code == 1 and "start `dagster dev`" in " ".join(found.stderr.split())
     assert context(turned).now() == before + timedelta(days=1)
 
 
 def test_last_hold_or_release_counts(command: Any, asked: Path) -> None:
-    for words, held in ((["hold", "tide"], True), (["hold", "tide", "--release"], False), (["hold", "tide"], True)):
+    for words, held in (
+        (["hold", "example"], True),
+        (["hold", "example", "--release"], False),
+        (["hold", "example"], True),
+    ):
         assert command(asked, *words).exit_code == 0
         assert context(asked).ledger_view().held is held
     assert [fact.held for fact in context(asked).ledger_view().of(RetrainingHeld)] == [True, False, True]
@@ -195,9 +199,9 @@ def test_last_hold_or_release_counts(command: Any, asked: Path) -> None:
 
 def test_provenance_leads_from_a_prediction_to_the_decision(command: Any, turned: Path) -> None:
     here = context(turned)
-    answers = here.telemetry.predictions("tide", example_project.ASKED, here.now(), roles=("champion",))
+    answers = here.telemetry.predictions("example", example_project.RETRAIN_AT, here.now(), roles=("champion",))
     answer = answers[answers["version"] == 2].iloc[0]
-    found = json.loads(command(turned, "provenance", "tide", answer["event_id"], "--json").stdout)
+    found = json.loads(command(turned, "provenance", "example", answer["event_id"], "--json").stdout)
     view = here.ledger_view()
     version, decision = view.versions[2], view.decisions[5]
 
@@ -208,27 +212,27 @@ def test_provenance_leads_from_a_prediction_to_the_decision(command: Any, turned
     assert found["decision"]["id"] == decision.id and found["decision"]["reason"] == decision.reason
     assert found["training"] == f"{decision.id}:1"
 
-    shown = command(turned, "provenance", "tide", answer["event_id"]).stdout
+    shown = command(turned, "provenance", "example", answer["event_id"]).stdout
     for step in ("prediction", "features", "model version", "MLflow run", "dataset", "raw windows", "decision"):
         assert step in shown
 
 
 def test_provenance_of_an_unknown_event_is_an_error(command: Any, turned: Path) -> None:
-    found = command(turned, "provenance", "tide", "nonsense")
+    found = command(turned, "provenance", "example", "nonsense")
     assert found.exit_code == 1 and "there is no prediction for it" in found.stderr
 
 
 def test_rollback_restores_the_previous_champion_and_the_policy_keeps_it(
     command: Any, states: States, tmp_path: Path
 ) -> None:
-    home = states.copy("judged", tmp_path / "home")
+    home = states.copy("evaluated", tmp_path / "home")
     with running_harness(home) as harness:
-        assert command(home, "rollback", "tide").exit_code == 1  # nobody reigned before
+        assert command(home, "rollback", "example").exit_code == 1  # nobody reigned before
         succeeded(retrain(harness, ["champion", "endpoint"]))
-        refused = command(home, "rollback", "tide", "--to", "9")
+        refused = command(home, "rollback", "example", "--to", "9")
         assert refused.exit_code == 1 and "former champions are [1]" in " ".join(refused.stderr.split())
 
-        said = json.loads(command(home, "rollback", "tide", "--json").stdout)
+        said = json.loads(command(home, "rollback", "example", "--json").stdout)
         assert (said["version"], said["previous"]) == (1, 2)
         view = harness.context.ledger_view()
         assert (view.deployment_periods[-1].version, view.deployment_periods[-1].cause) == (1, "rollback")
@@ -263,14 +267,14 @@ def test_down_ends_recorded_processes_only_even_with_invalid_yaml(command: Any, 
             unreadable = [pids / "command-1.json", pids / "h2o-1.json"]
             for path in unreadable:
                 path.touch()
-            (repository / "team" / "tide" / "defs.yaml").write_text("type: [")
+            (repository / "team" / "example" / "defs.yaml").write_text("type: [")
             said = command(asked, "down")
 
             assert said.exit_code == 0
             assert not any(path.exists() for path in unreadable)
             assert not psutil.pid_exists(ours.pid) and others.poll() is None
             assert "sleeper 0.0" in said.stdout and "sleeper -5000" not in said.stdout
-            assert "endpoint of tide" in said.stdout and not psutil.pid_exists(service.pid)
+            assert "endpoint of example" in said.stdout and not psutil.pid_exists(service.pid)
             assert "nothing was running" in command(asked, "down").stdout
         finally:
             for process in (ours, others):

@@ -33,7 +33,7 @@ def test_invalid_yaml_is_named_by_its_file(tmp_path: Path, text: str) -> None:
 
 def test_empty_documents_and_other_components_are_ignored(tmp_path: Path) -> None:
     root = make_repository(tmp_path / "repository", both=f"---\n---\ntype: other.Component\n---\n{PROJECT}")
-    assert list(specs(settings_of(root))) == ["tide"]
+    assert list(specs(settings_of(root))) == ["example"]
 
 
 def test_two_projects_of_one_name_are_both_named(tmp_path: Path) -> None:
@@ -44,13 +44,13 @@ def test_two_projects_of_one_name_are_both_named(tmp_path: Path) -> None:
 
 def test_started_services_are_found_by_their_configuration(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     for name, text in {
-        "tide": ServiceConfig(spec=example_project(), state=tmp_path / "projects").model_dump_json(),
+        "example": ServiceConfig(spec=example_project(), state=tmp_path / "projects").model_dump_json(),
         "torn": "",
     }.items():
         folder = endpoint_folder(tmp_path / "projects", name)
         folder.mkdir(parents=True)
         (folder / CONFIG).write_text(text)
-    assert list(served_specs(tmp_path)) == ["tide"]
+    assert list(served_specs(tmp_path)) == ["example"]
     assert "torn" in caplog.text
 
 

@@ -112,7 +112,7 @@ def test_status_of_the_stored_state_is_shown(opened: Opened) -> None:
     assert status["champion"]["version"] == 1
     assert status["champion"]["dataset"].startswith("54c8d936")
     assert status["windows"] == {"scored": 6, "labelled": 6, "quarantined": 0}
-    assert dict(status["events"]) == {"due": 25, "answered": 25, "late": 0, "missed": 0}
+    assert dict(status["events"]) == {"due": 145, "answered": 145, "late": 0, "missed": 0, "lost": 0, "waiting": 0, "note": None}
     assert [decision["decision"] for decision in status["decisions"]][-1] == "RETRAIN"
     assert len(status["decisions"]) == 6
     assert [verdict["verdict"] for verdict in status["verdicts"]] == ["PROMOTE"]
@@ -133,7 +133,7 @@ def test_the_open_retrain_decision_is_carried_out_through_promotion(opened: Open
 def test_the_loop_goes_on_scoring_and_observing(opened: Opened) -> None:
     assert opened.later_status["now"] == "2020-01-29T00:00:00Z"
     assert opened.later_status["windows"] == {"scored": 8, "labelled": 8, "quarantined": 0}
-    assert opened.later_status["events"]["answered"] == opened.status["events"]["answered"] + 8
+    assert opened.later_status["events"]["answered"] == opened.status["events"]["answered"] + 48
     assert opened.later_status["events"]["missed"] == 0
     assert opened.later_status["loss"]["served"] < opened.later_status["loss"]["first_model"]
 

@@ -30,6 +30,6 @@ def test_a_row_that_came_after_its_tick_is_missed_only_when_its_time_is_over(aft
         {**ATTRIBUTES, "data": {**ATTRIBUTES["data"], "horizon": "0h"}, "serving": {"every": "5h"}}
     )
     rows = pd.DataFrame({"event_time": pd.date_range(TRAINED, END, freq="h", inclusive="left")})
-    found = absent_when_due(Timeline(spec), LedgerView("tide", promoted()), rows, set(), END + after)
+    found = absent_when_due(Timeline(spec), LedgerView("example", promoted()), rows, set(), END + after)
     assert len(found) == missed
     assert all("absent from the source until" in fact.reason for fact in found)

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from example_project import (
-    ASKED,
     ATTRIBUTES,
-    LULL,
+    MISSING_WIND_AT,
+    RETRAIN_AT,
     States,
     retrain,
     run_until_only_retraining_is_left,
@@ -25,8 +25,8 @@ COLUMNS = DATA["columns"]
 
 NULLABLE = {"dtype": "float", "nullable": True}
 WITH_THE_MOON: dict[str, Any] = {
-    "data": {"options": {"moon": True}, "columns": {**COLUMNS, "moon": NULLABLE, "wind": NULLABLE}},
-    "features": {"known": ["hour", "wind", "moon"], "history": {"columns": ["level"], "length": "48h"}},
+    "data": {"options": {"pressure": True}, "columns": {**COLUMNS, "pressure": NULLABLE, "wind": NULLABLE}},
+    "features": {"known": ["hour", "wind", "pressure"], "history": {"columns": ["level"], "length": "48h"}},
 }
 WITHOUT_WIND: dict[str, Any] = {
     "data": {"options": {"calm": True}, "columns": {name: COLUMNS[name] for name in ("hour", "level")}},
@@ -37,33 +37,35 @@ WITHOUT_WIND: dict[str, Any] = {
 def test_with_a_column_more_and_a_longer_past_the_champion_answers_on_until_a_successor_is_asked_with_them(
     states: States, tmp_path: Path
 ) -> None:
-    with running_harness(states.copy("asked", tmp_path / "home"), **WITH_THE_MOON) as harness:
+    with running_harness(states.copy("retrain_decided", tmp_path / "home"), **WITH_THE_MOON) as harness:
         context = harness.context
-        context.clock.move(ASKED + DAY)
+        context.clock.move(RETRAIN_AT + DAY)
         run_until_only_retraining_is_left(harness)
         succeeded(retrain(harness))
         verdict = context.ledger_view().verdicts[-1]
         assert (verdict.verdict, verdict.champion) == ("PROMOTE", 1)
         # its own answers, but the longer past is cut from published data, and so is what it answers from
         assert verdict.recomputed == verdict.rows > 24
-        context.clock.move(ASKED + 2 * DAY)
+        context.clock.move(RETRAIN_AT + 2 * DAY)
         run_until_only_retraining_is_left(harness)
         # the only row that the first version's inputs did not allow, though its YAML does now
         ((event, missed),) = context.ledger_view().missed.items()
-        assert (event, "wind" in missed.reason) == (event_id("tide", None, LULL), True)
-        answers = context.telemetry.predictions("tide", ASKED, ASKED + 2 * DAY, roles=("champion",)).to_dict("records")
-        asked = {(row["version"], "moon" in row["inputs"], len(row["inputs"]["level"])) for row in answers}
+        assert (event, "wind" in missed.reason) == (event_id("example", None, MISSING_WIND_AT), True)
+        answers = context.telemetry.predictions(
+            "example", RETRAIN_AT, RETRAIN_AT + 2 * DAY, roles=("champion",)
+        ).to_dict("records")
+        asked = {(row["version"], "pressure" in row["inputs"], len(row["inputs"]["level"])) for row in answers}
         assert asked == {(1, False, 24), (2, True, 48)}
-        windows = [context.timeline.window_at(ASKED + n * DAY).id for n in range(2)]
+        windows = [context.timeline.window_at(RETRAIN_AT + n * DAY).id for n in range(2)]
         assert [context.ledger_view().missing_reports(window, "labelled") for window in windows] == [[], []]
 
 
 def test_a_champion_that_is_asked_with_what_nobody_declares_any_more_misses_its_events_and_can_be_replaced(
     states: States, tmp_path: Path
 ) -> None:
-    with running_harness(states.copy("asked", tmp_path / "home"), **WITHOUT_WIND) as harness:
+    with running_harness(states.copy("retrain_decided", tmp_path / "home"), **WITHOUT_WIND) as harness:
         context = harness.context
-        context.clock.move(ASKED + 12 * HOUR)
+        context.clock.move(RETRAIN_AT + 12 * HOUR)
         run_until_only_retraining_is_left(harness)
         reasons = {fact.reason for fact in context.ledger_view().missed.values()}
         assert reasons == {"its row is bad: version 1 is asked with wind, which the YAML no longer declares so"}

@@ -1,7 +1,7 @@
 """The code location of the end-to-end test: one small world with a planted break, on a state folder of its own."""
 
 import dagster as dg
-from worlds import at, world
+from simulated_projects import at, simulated_project
 
 from mlops_assets.blueprint import Blueprint
 from mlops_assets.component import definitions_of
@@ -9,7 +9,7 @@ from mlops_assets.resources.platform import Platform
 from mlops_assets.resources.settings import Settings
 from mlops_assets.sensors.run_status import run_status
 
-SPEC = world(
+SPEC = simulated_project(
     "turning",
     {"break_at": at(1).isoformat()},
     problem={"validation": {"strategy": "last", "holdout": "1d"}},

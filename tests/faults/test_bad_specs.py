@@ -27,7 +27,7 @@ Change = tuple[str, Any]
 
 
 def changed(*changes: Change) -> dict[str, Any]:
-    """The tide's attributes with values put at dotted places; `...` takes a field away."""
+    """The example's attributes with values put at dotted places; `...` takes a field away."""
     found = copy.deepcopy(ATTRIBUTES)
     for place, value in changes:
         *above, last = place.split(".")
@@ -107,12 +107,12 @@ WRONG: dict[str, tuple[list[Change], list[str]]] = {
         ["features.history.length", "must be a multiple of data.every (1h)"],
     ),
     "a history of a column that is not there": (
-        [("features.history.columns", ["tides"])],
-        ["features.history.columns names 'tides', which is not under data.columns"],
+        [("features.history.columns", ["levels"])],
+        ["features.history.columns names 'levels', which is not under data.columns"],
     ),
     "a known column that is not there": (
-        [("features.known", ["moon"])],
-        ["features.known names 'moon', which is not under data.columns"],
+        [("features.known", ["pressure"])],
+        ["features.known names 'pressure', which is not under data.columns"],
     ),
     "a history of a category": (
         [("data.columns.sky", CLASSES), ("features.history.columns", ["sky"])],
@@ -222,7 +222,7 @@ WRONG: dict[str, tuple[list[Change], list[str]]] = {
     "a field left out": ([("problem.metric", ...)], ["problem.metric", "Field required"]),
     "a length without its unit": ([("data.horizon", 6)], ["data.horizon", "write a number and a unit, as 30min"]),
     "a date with a zone": ([("data.start", "2020-01-01T00:00+01:00")], ["data.start", "dates here are local"]),
-    "a name with a capital": ([("name", "Tide")], ["name", "pattern"]),
+    "a name with a capital": ([("name", "Example")], ["name", "pattern"]),
 }
 
 
@@ -283,8 +283,8 @@ def test_any_serving_interval_is_valid_without_a_horizon() -> None:
             "example_project.reed",
             "example_project.reed cannot be imported: module 'example_project' has no attribute 'reed'",
         ),
-        ("tides.read", "tides.read cannot be imported: No module named 'tides'"),
-        ("tide.DAYS", "tide.DAYS is a int, not a function"),
+        ("levels.read", "levels.read cannot be imported: No module named 'levels'"),
+        ("example_project.DAYS", "example_project.DAYS is a int, not a function"),
     ],
 )
 def test_function_that_cannot_be_imported_is_named_with_file_and_line(path: str, words: str, tmp_path: Path) -> None:

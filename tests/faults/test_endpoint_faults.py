@@ -17,7 +17,7 @@ from mlops_assets.deployment import scorer
 from mlops_assets.loop.outstanding import Retrain, Score, outstanding
 from mlops_assets.resources.scoring.config import ServiceConfig, ServiceProcess
 from mlops_assets.resources.scoring.endpoint_process import EndpointProcess
-from mlops_assets.sensors import work
+from mlops_assets.sensors import run_requests
 from mlops_assets.serving.app import _bind
 
 DAY = timedelta(days=1)
@@ -58,7 +58,7 @@ def account(harness: Harness) -> tuple[int, int, int]:
             start + project_context.timeline.horizon, tick + project_context.timeline.horizon + timedelta(seconds=1)
         )
     )
-    return due, project_context.telemetry.counts("tide")["answered"], len(view.missed)
+    return due, project_context.telemetry.counts("example")["answered"], len(view.missed)
 
 
 def test_killed_endpoint_is_restarted_and_serves_again(harness: Harness) -> None:
@@ -68,7 +68,7 @@ def test_killed_endpoint_is_restarted_and_serves_again(harness: Harness) -> None
     pid = kill(harness)
     harness.context.clock.move(harness.context.now() + DAY)
     request = harness.tick("endpoint_health")
-    assert isinstance(request, dg.RunRequest) and request.job_name == "tide_heal"
+    assert isinstance(request, dg.RunRequest) and request.job_name == "example_heal"
     assert request.tags["fault"] == "the endpoint is not running"
     harness.carry_out(request)
 
@@ -82,7 +82,7 @@ def test_endpoint_killed_during_a_request_loses_and_repeats_no_prediction(
     harness: Harness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(scorer, "BATCH", 4)
-    monkeypatch.setattr(work, "PAUSE", timedelta(0))
+    monkeypatch.setattr(run_requests, "PAUSE", timedelta(0))
     invoke, asked = EndpointProcess.invoke, []
 
     def killed_at_the_third(self: EndpointProcess, records: Any, due: Any, now: Any) -> Any:
@@ -102,7 +102,7 @@ def test_endpoint_killed_during_a_request_loses_and_repeats_no_prediction(
 
 def test_endpoint_that_cannot_start_blocks_no_retraining(harness: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
     """After `serving.give_up`, a window and an hour, what is due is missed, with the reason; a training can begin."""
-    monkeypatch.setattr(work, "PAUSE", timedelta(0))
+    monkeypatch.setattr(run_requests, "PAUSE", timedelta(0))
     mojo = harness.context.versions.path(1) / "mojo.zip"
     whole = mojo.read_bytes()
     mojo.write_bytes(whole[:-100])

@@ -10,7 +10,7 @@ from typing import Any
 import dagster as dg
 import psutil
 import pytest
-from example_project import ASKED, States, failures, retrain, run_until_only_retraining_is_left, running_harness
+from example_project import RETRAIN_AT, States, failures, retrain, run_until_only_retraining_is_left, running_harness
 
 from mlops_assets.errors import LedgerUnreachable, TrainingError
 from mlops_assets.modeling import automl, training
@@ -22,14 +22,14 @@ DAY = timedelta(days=1)
 
 
 def broken(*_: Any, **__: Any) -> Any:
-    raise TrainingError("tide", "selection", "broken by the test", "mend it")
+    raise TrainingError("example", "selection", "broken by the test", "mend it")
 
 
 def mlflow_statuses(uri: str, dagster_run: str) -> list[str]:
     import mlflow
 
     client = mlflow.MlflowClient(uri, uri)
-    experiment = client.get_experiment_by_name("tide")
+    experiment = client.get_experiment_by_name("example")
     assert experiment is not None
     found = client.search_runs([experiment.experiment_id], f"tags.dagster_run_id = '{dagster_run}'")
     return [run.info.status for run in found]
@@ -38,7 +38,7 @@ def mlflow_statuses(uri: str, dagster_run: str) -> list[str]:
 def test_killed_jvm_fails_the_training_and_the_second_attempt_succeeds(
     states: States, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    home = states.copy("asked", tmp_path / "home")
+    home = states.copy("retrain_decided", tmp_path / "home")
     find_recipe = automl.find_recipe
 
     def killing(*arguments: Any, **more: Any) -> Any:
@@ -56,7 +56,7 @@ def test_killed_jvm_fails_the_training_and_the_second_attempt_succeeds(
         assert failed is not None and not failed.success
         view = harness.context.ledger_view()
         decision = view.decisions[-1].id
-        assert first.run_key == f"tide:{decision}:1"
+        assert first.run_key == f"example:{decision}:1"
         assert [(e.outcome, e.attempt, e.final) for e in attempts_without_verdict(view, decision)] == [
             ("FAILED", 1, False)
         ]
@@ -66,7 +66,7 @@ def test_killed_jvm_fails_the_training_and_the_second_attempt_succeeds(
         assert mlflow_statuses(uri, failed.run_id) == ["FAILED"]
 
         second = harness.tick("retraining")
-        assert isinstance(second, dg.RunRequest) and second.run_key == f"tide:{decision}:2"
+        assert isinstance(second, dg.RunRequest) and second.run_key == f"example:{decision}:2"
         good = harness.carry_out(second)
         assert good is not None and good.success
         view = harness.context.ledger_view()
@@ -79,7 +79,7 @@ def test_killed_jvm_fails_the_training_and_the_second_attempt_succeeds(
 
 
 def test_second_attempt_waits_for_its_pause(states: States, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    home = states.copy("asked", tmp_path / "home")
+    home = states.copy("retrain_decided", tmp_path / "home")
     with running_harness(home, serving=False, retraining={"pause": "1h"}) as harness:
         monkeypatch.setattr(training, "select_features", broken)
         request = harness.tick("retraining")
@@ -93,7 +93,7 @@ def test_second_attempt_waits_for_its_pause(states: States, tmp_path: Path, monk
 def test_last_failed_attempt_clears_the_triggers_and_uses_the_budget(
     states: States, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    home = states.copy("asked", tmp_path / "home")
+    home = states.copy("retrain_decided", tmp_path / "home")
     with running_harness(home, retraining={"budget": {"runs": 2, "per": "100d"}}) as harness:
         decision = harness.context.ledger_view().decisions[-1]
         with monkeypatch.context() as patch:
@@ -101,7 +101,7 @@ def test_last_failed_attempt_clears_the_triggers_and_uses_the_budget(
             harness.run_until_idle()  # both attempts; that it settles says that no further one is launched
         view = harness.context.ledger_view()
         assert [(e.attempt, e.final) for e in attempts_without_verdict(view, decision.id)] == [(1, False), (2, True)]
-        assert view.is_closed(decision.id) and view.cooldown_from == ASKED
+        assert view.is_closed(decision.id) and view.cooldown_from == RETRAIN_AT
         assert harness.runs.count(("retrain", False)) == 2
 
         for _ in range(4):
@@ -118,12 +118,12 @@ def test_last_failed_attempt_clears_the_triggers_and_uses_the_budget(
 def test_training_that_loses_a_server_uses_neither_attempts_nor_budget(
     states: States, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    fails = iter(3 * [LedgerUnreachable("tide", "PostgreSQL", "it does not answer", "start it")])
+    fails = iter(3 * [LedgerUnreachable("example", "PostgreSQL", "it does not answer", "start it")])
 
     def away_thrice(*_: Any, **__: Any) -> Any:
-        raise next(fails, TrainingError("tide", "selection", "broken by the test", "mend it"))
+        raise next(fails, TrainingError("example", "selection", "broken by the test", "mend it"))
 
-    home = states.copy("asked", tmp_path / "home")
+    home = states.copy("retrain_decided", tmp_path / "home")
     with running_harness(home) as harness:
         monkeypatch.setattr(training, "select_features", away_thrice)
         decision = harness.context.ledger_view().decisions[-1].id
@@ -140,13 +140,13 @@ def test_training_that_loses_a_server_uses_neither_attempts_nor_budget(
 
 def test_training_preceded_by_due_work_uses_neither_attempts_nor_budget(states: States, tmp_path: Path) -> None:
     """On the wall's clock time goes on between the launch of a run and its first step."""
-    with running_harness(states.copy("asked", tmp_path / "home"), serving=False) as harness:
+    with running_harness(states.copy("retrain_decided", tmp_path / "home"), serving=False) as harness:
         project_context = harness.context
         decision = project_context.ledger_view().decisions[-1].id
-        project_context.clock.move(ASKED + timedelta(hours=6))
+        project_context.clock.move(RETRAIN_AT + timedelta(hours=6))
         # what is due by now its champion answers before its successor takes its place
         assert retrain(harness, ["dataset"]).success
-        project_context.clock.move(ASKED + timedelta(days=1))
+        project_context.clock.move(RETRAIN_AT + timedelta(days=1))
         overtaken = harness.run(
             "retrain", tags={"decision": decision}, asset_selection=[harness.blueprint.key("dataset")]
         )
@@ -162,7 +162,7 @@ def test_training_preceded_by_due_work_uses_neither_attempts_nor_budget(states: 
 
 def test_training_whose_worker_died_is_recorded_as_failed(states: States, tmp_path: Path) -> None:
     """Dagster's daemon marks such a run in words alone; there is no step that failed, and no error."""
-    with running_harness(states.copy("asked", tmp_path / "home"), serving=False) as harness:
+    with running_harness(states.copy("retrain_decided", tmp_path / "home"), serving=False) as harness:
         request = harness.tick("retraining")
         assert isinstance(request, dg.RunRequest)
         job = harness.definitions.resolve_job_def(str(request.job_name))
@@ -173,7 +173,7 @@ def test_training_whose_worker_died_is_recorded_as_failed(states: States, tmp_pa
         (end,) = attempts_without_verdict(harness.context.ledger_view(), decision)
         assert (end.outcome, end.attempt, end.final, end.run_id) == ("FAILED", 1, False, run.run_id)
         second = harness.tick("retraining")
-        assert isinstance(second, dg.RunRequest) and second.run_key == f"tide:{decision}:2"
+        assert isinstance(second, dg.RunRequest) and second.run_key == f"example:{decision}:2"
 
 
 def test_training_without_mlflow_fails_clearly_and_the_next_one_succeeds(
@@ -184,7 +184,7 @@ def test_training_without_mlflow_fails_clearly_and_the_next_one_succeeds(
     from mlops_assets.resources.settings import Settings
 
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
-    home = states.copy("asked", tmp_path / "home")
+    home = states.copy("retrain_decided", tmp_path / "home")
     with monkeypatch.context() as patch:
         patch.setattr(Settings, "mlflow_uri", property(lambda self: "http://127.0.0.1:9"))
         with running_harness(home, serving=False) as harness:
@@ -192,17 +192,17 @@ def test_training_without_mlflow_fails_clearly_and_the_next_one_succeeds(
             assert isinstance(request, dg.RunRequest)
             with pytest.raises(Exception, match=r"MLflow at http://127\.0\.0\.1:9"):
                 harness.carry_out(request)  # the run fails, then so does closing its MLflow run
-            (run,) = harness.instance.get_runs(dg.RunsFilter(job_name="tide_retrain"))
+            (run,) = harness.instance.get_runs(dg.RunsFilter(job_name="example_retrain"))
             assert run.status == dg.DagsterRunStatus.FAILURE
             view = harness.context.ledger_view()
             assert [(e.outcome, e.attempt) for e in view.ended_trainings if e.run_id == run.run_id] == [
                 ("INTERRUPTED", 1)
             ]
             assert list(view.versions) == [1] and view.open_promotion is None
-            assert [path.name for path in (home / "projects/tide/versions").iterdir()] == ["1"]
+            assert [path.name for path in (home / "projects/example/versions").iterdir()] == ["1"]
     with running_harness(home) as harness:
         request = harness.tick("retraining")
-        assert isinstance(request, dg.RunRequest) and request.run_key == f"tide:{view.decisions[-1].id}:2"
+        assert isinstance(request, dg.RunRequest) and request.run_key == f"example:{view.decisions[-1].id}:2"
         result = harness.carry_out(request)
         assert result is not None
         example_project.succeeded(result)
@@ -213,9 +213,9 @@ def test_mlflow_run_of_a_failed_training_is_failed(
     states: States, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fails_at_the_end(self: TrainingRun, dagster_run_id: str) -> Any:
-        raise TrainingError("tide", "candidate", "broken by the test", "mend it")
+        raise TrainingError("example", "candidate", "broken by the test", "mend it")
 
-    with running_harness(states.copy("judged", tmp_path / "home"), serving=False) as harness:
+    with running_harness(states.copy("evaluated", tmp_path / "home"), serving=False) as harness:
         monkeypatch.setattr(TrainingRun, "train", fails_at_the_end)
         from example_project import by_hand
 
@@ -227,5 +227,5 @@ def test_mlflow_run_of_a_failed_training_is_failed(
 def test_mlflow_run_of_a_successful_training_is_finished(states: States, tmp_path: Path) -> None:
     from example_project import RUN
 
-    with running_harness(states.copy("judged", tmp_path / "home"), serving=False) as harness:
+    with running_harness(states.copy("evaluated", tmp_path / "home"), serving=False) as harness:
         assert mlflow_statuses(harness.context.settings.mlflow_uri, RUN) == ["FINISHED"]

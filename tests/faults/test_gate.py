@@ -32,7 +32,7 @@ def tear(bundle: Path) -> None:
 def test_version_that_fails_its_reference_predictions_is_rejected(
     spoil: Callable[[Path], None], states: States, tmp_path: Path
 ) -> None:
-    with running_harness(states.copy("judged", tmp_path / "home")) as harness:
+    with running_harness(states.copy("evaluated", tmp_path / "home")) as harness:
         spoil(harness.context.folder / "versions" / "2")
         assert retrain(harness, ["champion", "endpoint"]).success
         view, context = harness.context.ledger_view(), harness.context
@@ -52,7 +52,7 @@ def test_version_that_fails_its_reference_predictions_is_rejected(
 
 
 def test_alias_moved_by_hand_stops_the_promotion_before_any_change(states: States, tmp_path: Path) -> None:
-    with running_harness(states.copy("judged", tmp_path / "home")) as harness:
+    with running_harness(states.copy("evaluated", tmp_path / "home")) as harness:
         harness.context.registry.delete_alias("champion")
         found = retrain(harness, ["champion", "endpoint"])
         view = harness.context.ledger_view()
@@ -75,7 +75,7 @@ def test_evaluation_by_hand_killed_after_its_verdict_starts_the_cooldown(
 
     from mlops_assets.resources.scoring.endpoint_process import EndpointProcess
 
-    with running_harness(states.copy("judged", tmp_path / "home")) as harness:
+    with running_harness(states.copy("evaluated", tmp_path / "home")) as harness:
         with kill_after(monkeypatch, EndpointProcess, "switch"):
             assert not by_hand(harness, "champion").success
         assert by_hand(harness, "endpoint").success

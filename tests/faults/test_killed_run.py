@@ -26,7 +26,7 @@ with at_sea(Path(sys.argv[2]), serving=False) as harness:
 
 
 def test_run_killed_during_training_leaves_no_partial_files(states: States, tmp_path: Path) -> None:
-    home = states.copy("asked", tmp_path / "home")
+    home = states.copy("retrain_decided", tmp_path / "home")
     script = [sys.executable, "-c", SCRIPT, str(Path(__file__).parents[1]), str(home)]
     with (tmp_path / "log").open("wb") as log:
         run = subprocess.Popen(script, stdout=log, stderr=subprocess.STDOUT)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
-from example_project import ASKED, States, by_hand, running_harness, succeeded
+from example_project import RETRAIN_AT, States, by_hand, running_harness, succeeded
 
 from mlops_assets.cli.status import project_status
 from mlops_assets.timeline import iso
@@ -28,7 +28,7 @@ def lose_one_prediction(log_file: Path, since: datetime) -> str:
 
 def metadata_of(result: dg.ExecuteInProcessResult, asset: str) -> dict[str, Any]:
     """Return the metadata of the last materialization of an asset in a run."""
-    events = result.asset_materializations_for_node(f"tide__{asset}")
+    events = result.asset_materializations_for_node(f"example__{asset}")
     return {name: value.value for event in events for name, value in event.metadata.items()}
 
 
@@ -37,9 +37,9 @@ def checks_of(result: dg.ExecuteInProcessResult) -> dict[str, bool]:
 
 
 def test_a_lost_prediction_shows_in_predictions_health_and_status(states: States, tmp_path: Path) -> None:
-    with running_harness(states.copy("asked", tmp_path / "home")) as harness:
+    with running_harness(states.copy("retrain_decided", tmp_path / "home")) as harness:
         context = harness.context
-        window = context.timeline.ended_windows(ASKED)[-2]
+        window = context.timeline.ended_windows(RETRAIN_AT)[-2]
         before = project_status(context)["events"]
         assert (before["lost"], before["due"]) == (0, before["answered"] + before["missed"])
 

@@ -78,7 +78,7 @@ def served_version(harness: Harness) -> int:
 def test_promotion_killed_after_its_ledger_entry_is_completed(
     arrow: str, states: States, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with running_harness(states.copy("judged", tmp_path / "home")) as harness:
+    with running_harness(states.copy("evaluated", tmp_path / "home")) as harness:
         crash_at(harness, monkeypatch, AFTER_THE_LEDGER[arrow])
         heal(harness)
         harness.close_runs()
@@ -100,7 +100,7 @@ def test_promotion_killed_after_its_ledger_entry_is_completed(
 def test_promotion_killed_before_its_ledger_entry_leaves_no_trace(
     arrow: str, states: States, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with running_harness(states.copy("judged", tmp_path / "home")) as harness:
+    with running_harness(states.copy("evaluated", tmp_path / "home")) as harness:
         crash_at(harness, monkeypatch, BEFORE_THE_LEDGER[arrow])
         heal(harness)
         view, project_context = harness.context.ledger_view(), harness.context
@@ -120,7 +120,7 @@ def test_promotion_killed_before_its_ledger_entry_leaves_no_trace(
 def test_repair_that_is_killed_is_completed_by_the_next_repair(
     states: States, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with running_harness(states.copy("judged", tmp_path / "home")) as harness:
+    with running_harness(states.copy("evaluated", tmp_path / "home")) as harness:
         crash_at(harness, monkeypatch, AFTER_THE_LEDGER["PROMOTING was written"])
         request = harness.tick("endpoint_health")
         assert isinstance(request, dg.RunRequest)
@@ -137,7 +137,7 @@ def test_repair_that_is_killed_is_completed_by_the_next_repair(
 def test_service_killed_before_the_switch_restarts_and_is_switched(
     states: States, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with running_harness(states.copy("judged", tmp_path / "home")) as harness:
+    with running_harness(states.copy("evaluated", tmp_path / "home")) as harness:
         crash_at(harness, monkeypatch, AFTER_THE_LEDGER["the alias moved"])
         harness.context.endpoint.stop()
         heal(harness)
@@ -151,11 +151,11 @@ def test_service_killed_before_the_switch_restarts_and_is_switched(
 def test_no_other_promotion_begins_while_one_is_open(
     states: States, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with running_harness(states.copy("judged", tmp_path / "home")) as harness:
+    with running_harness(states.copy("evaluated", tmp_path / "home")) as harness:
         crash_at(harness, monkeypatch, AFTER_THE_LEDGER["PROMOTING was written"])
         assert isinstance(harness.tick("live_data"), dg.SkipReason)
         assert isinstance(harness.tick("retraining"), dg.SkipReason)
-        again = harness.run("rollback", run_config={"ops": {"tide_roll_back": {"config": {"to": 1}}}})
+        again = harness.run("rollback", run_config={"ops": {"example_roll_back": {"config": {"to": 1}}}})
 
         assert not again.success
         assert [step.step for step in harness.context.ledger_view().of(PromotionStep)][-1] == "PROMOTING"

@@ -34,7 +34,7 @@ from mlops_assets.resources.clock import Clock
 from mlops_assets.resources.project import ProjectResources
 from mlops_assets.resources.settings import Settings
 from mlops_assets.retraining.retries import LONGEST_PAUSE
-from mlops_assets.sensors import work as sensor_work
+from mlops_assets.sensors import run_requests
 from mlops_assets.spec import ProjectSpec
 
 DAY = timedelta(days=1)
@@ -82,9 +82,9 @@ def switch(instance: dg.DagsterInstance, sensor: str, status: InstigatorStatus) 
 def test_replay_stops_and_names_a_required_sensor_that_is_off(
     project_context: ProjectResources, alive: dg.DagsterInstance
 ) -> None:
-    switch(alive, "tide_late_labels", InstigatorStatus.STOPPED)  # nothing waits for this one
-    switch(alive, "tide_live_data", InstigatorStatus.STOPPED)
-    with pytest.raises(ReplayStopped, match=r"sensor tide_live_data: it is off, and observe:labelled:.* needs it"):
+    switch(alive, "example_late_labels", InstigatorStatus.STOPPED)  # nothing waits for this one
+    switch(alive, "example_live_data", InstigatorStatus.STOPPED)
+    with pytest.raises(ReplayStopped, match=r"sensor example_live_data: it is off, and observe:labelled:.* needs it"):
         list(advance(project_context, DagsterLoop(alive, project_context), windows=1))
 
 
@@ -93,12 +93,12 @@ def test_replay_stops_and_names_a_run_that_keeps_failing(
 ) -> None:
     work = outstanding(project_context.timeline, project_context.ledger_view(), project_context.now())[0]
 
-    @dg.job(name="tide_observe")
+    @dg.job(name="example_observe")
     def job() -> None:
         """Stands for the real one; only its runs matter."""
 
     def failing(times: int) -> dg.DagsterRun:
-        tags = {"mlops/loop": "tide", "mlops/work": work.key}
+        tags = {"mlops/loop": "example", "mlops/work": work.key}
         runs = [alive.create_run_for_job(job, status=dg.DagsterRunStatus.STARTED, tags=tags) for _ in range(times)]
         for run in runs:
             alive.report_run_failed(run)
@@ -120,14 +120,14 @@ def test_replay_waits_for_a_server_without_a_limit(tmp_path: Path, monkeypatch: 
     """Each run loses the ledger's database; the sensor asks again, after pauses that stop growing."""
 
     def away(*_: Any, **__: Any) -> Any:
-        raise LedgerUnreachable("tide", "PostgreSQL", "it does not answer", "start it")
+        raise LedgerUnreachable("example", "PostgreSQL", "it does not answer", "start it")
 
     with running_harness(tmp_path) as harness:
         loop = DagsterLoop(harness.instance, harness.context)
         (work, *_) = outstanding(harness.context.timeline, harness.context.ledger_view(), harness.context.now())
         with monkeypatch.context() as patch:
             patch.setattr(assets, "publish", away)
-            patch.setattr(sensor_work, "PAUSE", timedelta(0))
+            patch.setattr(run_requests, "PAUSE", timedelta(0))
             for _ in range(MAX_FAILED_RUNS + 3):
                 request = harness.tick("live_data")
                 assert isinstance(request, dg.RunRequest)
@@ -185,7 +185,7 @@ def test_daemon_gets_time_to_return_after_the_clock_could_not_move(
 
     def move(clock: Clock, to: datetime) -> None:
         if not told:
-            raise LedgerUnreachable("tide", "PostgreSQL", "it does not answer", "start it")
+            raise LedgerUnreachable("example", "PostgreSQL", "it does not answer", "start it")
         moved(clock, to)
 
     monkeypatch.setattr(Clock, "move", move)
@@ -200,7 +200,7 @@ def test_daemon_gets_time_to_return_after_the_clock_could_not_move(
 @pytest.mark.parametrize("kind", [sa.exc.InterfaceError, sa.exc.DatabaseError, sa.exc.OperationalError])
 def test_broken_connection_is_an_outage_with_every_driver(kind: type[sa.exc.DBAPIError]) -> None:
     broken = kind("SELECT 1", {}, psycopg2.InterfaceError("connection already closed"), connection_invalidated=True)
-    with pytest.raises(DagsterUnreachable, match="connection already closed"), translate_storage_errors("tide"):
+    with pytest.raises(DagsterUnreachable, match="connection already closed"), translate_storage_errors("example"):
         raise broken
 
 

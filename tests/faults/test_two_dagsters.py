@@ -5,7 +5,7 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
-import worlds
+import simulated_projects
 from harness import SENSORS, Harness
 from ledger_rules import silent
 
@@ -16,7 +16,7 @@ from mlops_assets.loop.replay import DagsterLoop, ReplayStopped, advance
 @pytest.fixture
 def two(tmp_path: Path) -> Iterator[tuple[Harness, Harness]]:
     """The second one has ticked after the first."""
-    spec, home = worlds.world("twofold"), tmp_path / "state"
+    spec, home = simulated_projects.simulated_project("twofold"), tmp_path / "state"
     home.mkdir()
     with Harness.on(spec, home) as first, Harness.on(spec, home) as second:
         assert isinstance(first.tick("live_data"), dg.RunRequest)

@@ -43,13 +43,13 @@ def test_rows_that_change_back_are_recorded_as_a_new_edition(url: str, kind: Any
     ledger, window = Ledger(url), "2020-01-01T00:00:00Z"
 
     def record(version: str) -> bool:
-        edition = ledger.view("tide").edition(kind, window, version)
-        (new,) = ledger.append("tide", kind(at=AT, window=window, data_version=version, rows=24, edition=edition))
+        edition = ledger.view("example").edition(kind, window, version)
+        (new,) = ledger.append("example", kind(at=AT, window=window, data_version=version, rows=24, edition=edition))
         return bool(new)
 
     assert [record(version) for version in ("a", "a", "b", "b", "a", "a", "b")] == [
         True, False, True, False, True, False, True,
     ]  # fmt: skip
-    view = ledger.view("tide")
+    view = ledger.view("example")
     newest = view.published if kind is WindowPublished else view.labelled
     assert newest[window].data_version == "b"

@@ -6,11 +6,11 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+import canonical_records
 import numpy as np
 import pytest
-import records
-import worlds
-from plays import Play, resumed
+import simulated_projects
+from project_replays import ProjectReplay, resumed_replay
 
 from mlops_assets.ledger.view import LedgerView
 from mlops_assets.modeling import training
@@ -18,46 +18,48 @@ from mlops_assets.modeling.candidate import train_candidate
 from mlops_assets.prediction.inputs import cut_inputs, to_records
 from mlops_assets.prediction.predictor import Predictor
 
-BREAK, DECIDED, WINDOWS = worlds.FORK, 14, 30
+BREAK, DECIDED, WINDOWS = simulated_projects.FORK, 14, 30
 pytestmark = [pytest.mark.xdist_group("seeded"), pytest.mark.timeout(900)]
 
 
 @pytest.fixture(scope="module")
-def broken(unbroken: Path) -> Iterator[Play]:
+def broken(unbroken: Path) -> Iterator[ProjectReplay]:
     # what was due by then, up to this hour, was answered in the world that both futures share
-    spec = worlds.world("seeded", {"break_at": (worlds.at(BREAK) + 2 * worlds.HOUR).isoformat()})
-    with resumed(spec, unbroken, unbroken.with_name("broken")) as play:
+    spec = simulated_projects.simulated_project(
+        "seeded", {"break_at": (simulated_projects.at(BREAK) + 2 * simulated_projects.HOUR).isoformat()}
+    )
+    with resumed_replay(spec, unbroken, unbroken.with_name("broken")) as play:
         play.advance(windows=WINDOWS - BREAK)
         yield play
 
 
-def test_exactly_one_retraining_follows_a_planted_break(broken: Play) -> None:
+def test_exactly_one_retraining_follows_a_planted_break(broken: ProjectReplay) -> None:
     assert broken.launched("retrain") == 1
     outcomes = [broken.decision(number).outcome for number in range(WINDOWS)]
     assert outcomes == ["WAIT"] * DECIDED + ["RETRAIN"] + ["WAIT"] * (WINDOWS - DECIDED - 1)
 
 
-def test_evidence_names_the_first_window_of_each_breach(broken: Play) -> None:
+def test_evidence_names_the_first_window_of_each_breach(broken: ProjectReplay) -> None:
     breach = broken.window(BREAK).id
     evidence = {item.signal: item.window for item in broken.decision(DECIDED).evidence}
     assert evidence == {"performance:first_live_windows": breach, "drift:prediction:wasserstein": breach}
 
 
-def test_earlier_decisions_name_the_signal_that_is_in_breach_alone(broken: Play) -> None:
+def test_earlier_decisions_name_the_signal_that_is_in_breach_alone(broken: ProjectReplay) -> None:
     for number in range(BREAK, DECIDED):
         decision = broken.decision(number)
         assert "not all signals that are needed together" in decision.reason
         assert "the loss of the last 2 windows" in decision.reason
 
 
-def test_sensor_launched_the_retraining_for_the_decision(broken: Play) -> None:
+def test_sensor_launched_the_retraining_for_the_decision(broken: ProjectReplay) -> None:
     decision = broken.decision(DECIDED)
-    assert f"seeded:{decision.id}:1" in broken.harness.keys
+    assert f"seeded:{decision.id}:1" in broken.harness.run_keys
     (started,) = [fact for fact in broken.view.started_trainings if fact.by != "bootstrap"]
     assert (started.by, started.decision, started.attempt) == ("policy", decision.id, 1)
 
 
-def test_holdout_rows_were_seen_by_neither_candidate_nor_champion(broken: Play) -> None:
+def test_holdout_rows_were_seen_by_neither_candidate_nor_champion(broken: ProjectReplay) -> None:
     first, second = broken.view.verdicts
     assert (second.verdict, second.by, second.version, second.champion) == ("PROMOTE", "policy", 2, 1)
     assert second.rows == 48
@@ -69,20 +71,23 @@ def test_holdout_rows_were_seen_by_neither_candidate_nor_champion(broken: Play) 
     assert second.as_of == broken.window(DECIDED).end > first.as_of
 
 
-def test_promoted_version_serves_from_the_time_of_the_decision(broken: Play) -> None:
+def test_promoted_version_serves_from_the_time_of_the_decision(broken: ProjectReplay) -> None:
     deployment_periods = [
         (deployment_period.version, deployment_period.start, deployment_period.cause)
         for deployment_period in broken.view.deployment_periods
     ]
-    assert deployment_periods == [(1, worlds.at(0), "bootstrap"), (2, worlds.at(DECIDED + 1), "retraining")]
-    answers = broken.context.telemetry.predictions("seeded", worlds.at(0), worlds.at(WINDOWS))
+    assert deployment_periods == [
+        (1, simulated_projects.at(0), "bootstrap"),
+        (2, simulated_projects.at(DECIDED + 1), "retraining"),
+    ]
+    answers = broken.context.telemetry.predictions("seeded", simulated_projects.at(0), simulated_projects.at(WINDOWS))
     by = answers.groupby("version")["due"].agg(["min", "max"])
-    switch = worlds.at(DECIDED + 1)
+    switch = simulated_projects.at(DECIDED + 1)
     assert by.loc[1, "max"] <= switch <= by.loc[2, "min"]
     assert len(answers) == 24 * WINDOWS - 1
 
 
-def test_served_loss_falls_well_below_the_loss_of_the_shadow(broken: Play) -> None:
+def test_served_loss_falls_well_below_the_loss_of_the_shadow(broken: ProjectReplay) -> None:
     later = [broken.performance(number) for number in range(DECIDED + 2, WINDOWS)]
     numbers = range(DECIDED + 2, WINDOWS)
     served, shadow = (fmean(broken.loss(number, of) for number in numbers) for of in ("served", "shadow"))
@@ -91,7 +96,7 @@ def test_served_loss_falls_well_below_the_loss_of_the_shadow(broken: Play) -> No
     assert later[-1].promised_gain == pytest.approx(0.9, abs=0.1)
 
 
-def test_logged_predictions_equal_a_recomputation_from_published_data(broken: Play) -> None:
+def test_logged_predictions_equal_a_recomputation_from_published_data(broken: ProjectReplay) -> None:
     project_context = broken.context
     rows = project_context.lake.read("seeded", "raw_data", project_context.lake.published("seeded", "raw_data")).merge(
         project_context.labels(project_context.lake.published("seeded", "labels")),
@@ -99,7 +104,7 @@ def test_logged_predictions_equal_a_recomputation_from_published_data(broken: Pl
         validate="one_to_one",
     )
     given = project_context.telemetry.predictions(
-        "seeded", worlds.at(0), worlds.at(WINDOWS), roles=("champion", "shadow")
+        "seeded", simulated_projects.at(0), simulated_projects.at(WINDOWS), roles=("champion", "shadow")
     )
     assert {key for key, _ in given.groupby(["version", "role"])} == {
         (1, "champion"),
@@ -126,11 +131,11 @@ class Refusal:
     before: LedgerView
     after: LedgerView
     served: int | None
-    answers: records.Records
+    answers: canonical_records.Records
 
 
 @pytest.fixture(scope="module")
-def refusal(broken: Play) -> Refusal:
+def refusal(broken: ProjectReplay) -> Refusal:
     before, train = broken.view, train_candidate
 
     def on_shuffled_targets(spec: Any, prepared: Any, *more: Any) -> Any:
@@ -140,7 +145,7 @@ def refusal(broken: Play) -> Refusal:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(training, "train_candidate", on_shuffled_targets)
         broken.run("retrain")
-    return Refusal(before, broken.view, broken.context.endpoint.serving(), records.canonical(broken.context))
+    return Refusal(before, broken.view, broken.context.endpoint.serving(), canonical_records.canonical(broken.context))
 
 
 def test_gate_rejects_a_candidate_trained_on_shuffled_labels(refusal: Refusal) -> None:
@@ -150,7 +155,7 @@ def test_gate_rejects_a_candidate_trained_on_shuffled_labels(refusal: Refusal) -
     assert "better is required" in verdict.reasons[0]
 
 
-def test_verdict_has_the_loss_of_the_shadow_on_the_same_rows(broken: Play, refusal: Refusal) -> None:
+def test_verdict_has_the_loss_of_the_shadow_on_the_same_rows(broken: ProjectReplay, refusal: Refusal) -> None:
     newest = (WINDOWS - 2, WINDOWS - 1)
     verdict = refusal.after.verdicts[-1]
     assert verdict.shadow_loss == pytest.approx(fmean(broken.loss(number, "shadow") for number in newest))
@@ -168,7 +173,7 @@ def test_champion_keeps_serving_after_a_rejection(refusal: Refusal) -> None:
 
 
 def test_rejection_starts_the_cooldown(refusal: Refusal) -> None:
-    assert refusal.after.cooldown_from == worlds.at(WINDOWS) > refusal.before.cooldown_from
+    assert refusal.after.cooldown_from == simulated_projects.at(WINDOWS) > refusal.before.cooldown_from
 
 
 def test_retraining_by_a_person_ignores_the_cooldown_and_is_recorded_as_such(refusal: Refusal) -> None:

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 import numpy as np
 import pandas as pd
 import pytest
-import worlds
-from plays import Play, playing
+import simulated_projects
+from project_replays import ProjectReplay, bootstrapped_replay
 
 from mlops_assets.evaluation.training_data import prepare_training_data
 from mlops_assets.timeline import event_id
@@ -18,17 +18,19 @@ pytestmark = [pytest.mark.xdist_group("entities"), pytest.mark.timeout(900)]
 
 
 @pytest.fixture(scope="module")
-def several(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Play]:
-    options = {"entities": list(LEVELS), "newcomers": {"late": worlds.at(1).isoformat()}}
-    spec = worlds.world("several", options, data={"entity": "place"}, retraining=worlds.quiet())
-    with playing(spec, tmp_path_factory.mktemp("several")) as play:
+def several(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ProjectReplay]:
+    options = {"entities": list(LEVELS), "newcomers": {"late": simulated_projects.at(1).isoformat()}}
+    spec = simulated_projects.simulated_project(
+        "several", options, data={"entity": "place"}, retraining=simulated_projects.quiet()
+    )
+    with bootstrapped_replay(spec, tmp_path_factory.mktemp("several")) as play:
         play.advance(windows=WINDOWS)
         yield play
 
 
 @pytest.fixture(scope="module")
-def answers(several: Play) -> pd.DataFrame:
-    return several.context.telemetry.predictions("several", worlds.at(0), worlds.at(WINDOWS))
+def answers(several: ProjectReplay) -> pd.DataFrame:
+    return several.context.telemetry.predictions("several", simulated_projects.at(0), simulated_projects.at(WINDOWS))
 
 
 def test_each_series_has_its_own_events(answers: pd.DataFrame) -> None:
@@ -74,20 +76,20 @@ def test_series_unknown_to_training_is_predicted_without_past_values(answers: pd
         assert first[name] == last[name] or (np.isnan(first[name]) and np.isnan(last[name]))
 
 
-def test_splits_cut_all_series_at_the_same_time(several: Play) -> None:
+def test_splits_cut_all_series_at_the_same_time(several: ProjectReplay) -> None:
     context = several.context
     dataset = context.snapshots.read(context.snapshots.find(several.view.versions[1].dataset_tag))
     training_data = prepare_training_data(context.timeline, dataset, None)
     assert training_data.schema.entities == ["a", "b"]
     newest_seen = training_data.times[training_data.split.search].max()
     first_unseen = training_data.times[training_data.split.holdout].min()
-    assert newest_seen + worlds.HOUR <= first_unseen - context.timeline.horizon
+    assert newest_seen + simulated_projects.HOUR <= first_unseen - context.timeline.horizon
     for mask in (training_data.split.search, training_data.split.holdout):
         halves = dataset.loc[mask].groupby("entity")["event_time"].agg(["min", "max", "size"])
         assert halves.loc["a"].tolist() == halves.loc["b"].tolist()
     assert training_data.split.rows == 2 * 48 == several.view.verdicts[0].rows
 
 
-def test_reports_count_the_events_of_all_series(several: Play) -> None:
+def test_reports_count_the_events_of_all_series(several: ProjectReplay) -> None:
     assert [several.performance(number).rows for number in range(WINDOWS)] == [46, 72, 72]
     assert [several.decision(number).outcome for number in range(WINDOWS)] == ["WAIT"] * WINDOWS

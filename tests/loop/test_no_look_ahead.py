@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
+import canonical_records
 import pytest
-import records
-import worlds
+import simulated_projects
 from harness import Harness
-from plays import Play, playing
+from project_replays import ProjectReplay, bootstrapped_replay
 
 from mlops_assets.spec import ProjectSpec
 from mlops_assets.timeline import Timeline
@@ -26,10 +26,10 @@ class Pair:
     """The same replay twice: over the source as it is, and over one that is noise from day D on."""
 
     project: str
-    sound: records.Records
-    noisy: records.Records
+    sound: canonical_records.Records
+    noisy: canonical_records.Records
     """Both up to D."""
-    whole: tuple[records.Records, records.Records]
+    whole: tuple[canonical_records.Records, canonical_records.Records]
 
 
 def days(project: str) -> timedelta:
@@ -38,11 +38,11 @@ def days(project: str) -> timedelta:
 
 
 def shortened(project: str, noise: bool) -> ProjectSpec:
-    raw = worlds.shipped(project)
+    raw = simulated_projects.shipped(project)
     raw["data"]["start"] = raw["clock"]["start"] - HISTORY
     if noise:
         after = raw["clock"]["start"] + days(project)
-        raw["data"]["source"] = "worlds.noisy"
+        raw["data"]["source"] = "simulated_projects.noisy"
         raw["data"]["options"] = {"project": project, "after": after.isoformat()}
     return ProjectSpec.model_validate(raw)
 
@@ -51,12 +51,14 @@ def pair(project: str, home: Path) -> Pair:
     found = []
     for noise in (False, True):
         spec = shortened(project, noise)
-        with playing(spec, home / str(noise), force="true") as play:
+        with bootstrapped_replay(spec, home / str(noise), force="true") as play:
             timeline = play.context.timeline
             assert timeline.clock_start is not None
             day = timeline.utc(timeline.local(timeline.clock_start) + days(project))
             play.advance(until=day + timedelta(days=1))
-            found.append((records.canonical(play.context, until=day), records.canonical(play.context)))
+            found.append(
+                (canonical_records.canonical(play.context, until=day), canonical_records.canonical(play.context))
+            )
     (sound, all_sound), (noisy, all_noisy) = found
     return Pair(project, sound, noisy, (all_sound, all_noisy))
 
@@ -73,40 +75,42 @@ def played(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 
 
 def test_later_noise_changes_no_earlier_record(played: Pair) -> None:
-    assert records.differences(played.sound, played.noisy) == []
-    assert records.text(played.sound) == records.text(played.noisy)
+    assert canonical_records.differences(played.sound, played.noisy) == []
+    assert canonical_records.text(played.sound) == canonical_records.text(played.noisy)
 
 
 def test_compared_records_include_predictions_reports_and_decisions(played: Pair) -> None:
     found, retrained = played.sound, WEEK_OF_D[played.project] > 2
-    assert len(found["answers"]) >= days(played.project) / worlds.HOUR
+    assert len(found["predictions"]) >= days(played.project) / simulated_projects.HOUR
     assert {fact["report"] for fact in found["reports"]} == {"drift", "performance", "health"}
     outcomes = {fact["decision"]["outcome"] for fact in found["decisions"]}
     assert outcomes == {"WAIT", *(["RETRAIN"] if retrained else [])}
     assert [verdict["by"] for verdict in found["verdicts"]] == ["bootstrap", *(["policy"] if retrained else [])]
     assert len(found["datasets"]) == 1 + retrained
     # of the answers that were due by then to events after it, nothing but the past is compared
-    whole = [answer for answer in found["answers"] if answer["prediction"] is not None]
-    assert len(found["answers"]) - len(whole) < 2 * 24 + 2
+    whole = [answer for answer in found["predictions"] if answer["prediction"] is not None]
+    assert len(found["predictions"]) - len(whole) < 2 * 24 + 2
     assert all(answer["features"] and answer["inputs"] for answer in whole)
 
 
 def test_noise_changes_later_records(played: Pair) -> None:
     sound, noisy = played.whole
-    assert records.differences(sound, noisy) != []
-    assert len(sound["answers"]) == len(noisy["answers"]) > len(played.sound["answers"])
+    assert canonical_records.differences(sound, noisy) != []
+    assert len(sound["predictions"]) == len(noisy["predictions"]) > len(played.sound["predictions"])
 
 
 # A look-ahead that is planted
 
 
-NOISE = worlds.at(0.5)
+NOISE = simulated_projects.at(0.5)
 
 
 def peeking(noise: bool) -> ProjectSpec:
     options = {"noise_from": NOISE.isoformat()} if noise else {}
     edges = {"x": {"dtype": "float"}, "swing": {"dtype": "float"}, "y": {"dtype": "float"}}
-    return worlds.world("seeded", options, data={"columns": edges}, retraining=worlds.quiet())
+    return simulated_projects.simulated_project(
+        "seeded", options, data={"columns": edges}, retraining=simulated_projects.quiet()
+    )
 
 
 def scored(trained: Path, home: Path) -> list[str]:
@@ -116,13 +120,13 @@ def scored(trained: Path, home: Path) -> list[str]:
         copy = home / str(noise)
         shutil.copytree(trained, copy)
         with ExitStack() as stack:
-            play = Play(stack.enter_context(Harness.on(peeking(noise), copy)))
+            play = ProjectReplay(stack.enter_context(Harness.on(peeking(noise), copy)))
             play.run("heal")
-            play.context.clock.move(worlds.at(1))
+            play.context.clock.move(simulated_projects.at(1))
             play.run("score")
-            found.append(records.canonical(play.context, until=NOISE))
-    assert len(found[0]["answers"]) == 13
-    return records.differences(*found)
+            found.append(canonical_records.canonical(play.context, until=NOISE))
+    assert len(found[0]["predictions"]) == 13
+    return canonical_records.differences(*found)
 
 
 @pytest.mark.xdist_group("seeded")

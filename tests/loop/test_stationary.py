@@ -5,8 +5,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-import worlds
-from plays import Play, resumed
+import simulated_projects
+from project_replays import ProjectReplay, resumed_replay
 
 from mlops_assets.monitoring.observation import Observation
 
@@ -15,53 +15,57 @@ pytestmark = [pytest.mark.xdist_group("seeded"), pytest.mark.timeout(900)]
 
 
 @pytest.fixture(scope="module")
-def steady(unbroken: Path) -> Iterator[Play]:
-    with resumed(worlds.world("seeded"), unbroken, unbroken.with_name("steady")) as play:
-        play.advance(windows=WINDOWS - worlds.FORK)
+def steady(unbroken: Path) -> Iterator[ProjectReplay]:
+    with resumed_replay(simulated_projects.simulated_project("seeded"), unbroken, unbroken.with_name("steady")) as play:
+        play.advance(windows=WINDOWS - simulated_projects.FORK)
         yield play
 
 
-def test_stationary_project_is_never_retrained(steady: Play) -> None:
+def test_stationary_project_is_never_retrained(steady: ProjectReplay) -> None:
     assert [fact.by for fact in steady.view.started_trainings] == ["bootstrap"]
     assert [(verdict.by, verdict.verdict) for verdict in steady.view.verdicts] == [("bootstrap", "PROMOTE")]
     assert len(steady.view.deployment_periods) == 1
 
 
-def test_every_decision_of_a_stationary_project_is_wait_without_evidence(steady: Play) -> None:
+def test_every_decision_of_a_stationary_project_is_wait_without_evidence(steady: ProjectReplay) -> None:
     decisions = [steady.decision(number) for number in range(WINDOWS)]
     assert [decision.outcome for decision in decisions] == ["WAIT"] * WINDOWS
     assert not [decision.evidence for decision in decisions if decision.evidence]
     assert len(steady.view.decisions) == WINDOWS
 
 
-def test_every_due_event_is_predicted_once_and_on_time(steady: Play) -> None:
+def test_every_due_event_is_predicted_once_and_on_time(steady: ProjectReplay) -> None:
     hours = 24 * WINDOWS
-    answers = steady.context.telemetry.predictions("seeded", worlds.at(0), worlds.at(WINDOWS))
+    answers = steady.context.telemetry.predictions("seeded", simulated_projects.at(0), simulated_projects.at(WINDOWS))
     # the first hour was due before the first model's data were snapped
-    assert list(answers["event_time"]) == [worlds.at(0) + worlds.HOUR * hour for hour in range(1, hours)]
+    assert list(answers["event_time"]) == [
+        simulated_projects.at(0) + simulated_projects.HOUR * hour for hour in range(1, hours)
+    ]
     assert not answers["late"].any()
     assert steady.view.missed == {}
 
 
-def test_live_loss_of_a_stationary_project_equals_the_holdout_loss(steady: Play) -> None:
+def test_live_loss_of_a_stationary_project_equals_the_holdout_loss(steady: ProjectReplay) -> None:
     promised = steady.view.versions[1].holdout_loss
     losses = [steady.loss(number, "served") for number in range(WINDOWS)]
     assert sum(losses) / WINDOWS == pytest.approx(promised, rel=0.3)
 
 
-def test_served_equals_shadow_and_beats_the_baseline_with_one_version(steady: Play) -> None:
+def test_served_equals_shadow_and_beats_the_baseline_with_one_version(steady: ProjectReplay) -> None:
     for number in range(WINDOWS):
         found = steady.performance(number)
         assert found.served == found.shadow == found.deployment_period
         assert found.served < found.baseline
 
 
-def test_reports_count_all_rows_when_drift_uses_a_sample(steady: Play, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_reports_count_all_rows_when_drift_uses_a_sample(
+    steady: ProjectReplay, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(Observation, "_record", lambda *_: None)
-    short = worlds.world("seeded", monitoring={"current": "20h"})
+    short = simulated_projects.simulated_project("seeded", monitoring={"current": "20h"})
     found = Observation(replace(steady.context, spec=short), steady.window(5)).drift().summary
     assert (found.rows, found.window_rows) == (20, 24)
 
 
-def test_no_window_of_a_stationary_project_has_drifted(steady: Play) -> None:
+def test_no_window_of_a_stationary_project_has_drifted(steady: ProjectReplay) -> None:
     assert {steady.drift(number).verdict for number in range(WINDOWS)} == {"no drift"}

@@ -8,8 +8,8 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 import pandas as pd
 import pytest
-import worlds
-from plays import Play, playing
+import simulated_projects
+from project_replays import ProjectReplay, bootstrapped_replay
 
 from mlops_assets.errors import Refused
 from mlops_assets.loop.replay import advance
@@ -63,16 +63,16 @@ def living() -> ProjectSpec:
             "training": {"max_models": 1, "algorithms": ["GLM"], "memory": "256m"},
             "promotion": {"min_rows": 40},
             "serving": {"every": "10s"},
-            "retraining": worlds.quiet(),
+            "retraining": simulated_projects.quiet(),
         }
     )
 
 
 @pytest.fixture(scope="module")
-def alive(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Play]:
-    with playing(living(), tmp_path_factory.mktemp("living")) as play:
+def alive(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ProjectReplay]:
+    with bootstrapped_replay(living(), tmp_path_factory.mktemp("living")) as play:
         # an answer may fall due between a sensor's look and the question whether anything is left
-        play.harness.patience = timedelta(minutes=1)
+        play.harness.longest_wait = timedelta(minutes=1)
         first = play.view.first_as_of
         assert first is not None
         while (play.view.scored_through or first) < first + TICKS * STEP:
@@ -82,7 +82,7 @@ def alive(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Play]:
         yield play
 
 
-def test_each_event_is_predicted_once_and_not_before_it_is_due(alive: Play) -> None:
+def test_each_event_is_predicted_once_and_not_before_it_is_due(alive: ProjectReplay) -> None:
     history, context = alive.view, alive.context
     assert history.first_as_of is not None and history.scored_through is not None
     answers = context.telemetry.predictions(
@@ -98,7 +98,7 @@ def test_each_event_is_predicted_once_and_not_before_it_is_due(alive: Play) -> N
     assert (answers["now"] >= answers["due"]).all()
 
 
-def test_prediction_uses_past_values_up_to_its_due_time(alive: Play) -> None:
+def test_prediction_uses_past_values_up_to_its_due_time(alive: ProjectReplay) -> None:
     answers = alive.context.telemetry.predictions(
         "living", BEGUN, datetime.now(UTC) + timedelta(hours=1), roles=("champion",)
     )
@@ -109,6 +109,6 @@ def test_prediction_uses_past_values_up_to_its_due_time(alive: Play) -> None:
         assert history[-1] == pytest.approx(10 + 3 * np.sin(number * 1.7) + np.sin(number / 50))
 
 
-def test_wall_clock_project_cannot_be_replayed(alive: Play) -> None:
+def test_wall_clock_project_cannot_be_replayed(alive: ProjectReplay) -> None:
     with pytest.raises(Refused, match="uses the system's clock"):
         list(advance(alive.context, alive.harness, until=datetime.now(UTC) + timedelta(days=1)))

@@ -24,7 +24,7 @@ def session(metric: str, *, of_both_until: timedelta) -> TrainingSession:
     times = pd.date_range(START, TRAINED, freq="h", inclusive="left").as_unit("ns")
     level = ["high" if time.hour < 12 and time < TRAINED - of_both_until else "low" for time in times]
     frame = pd.DataFrame({"event_time": times, "hour": times.hour, "wind": 0.5, "level": level})
-    return TrainingSession(timeline, LedgerView("tide", ()), frame, nothing, lambda _: Path(), TRAINED)
+    return TrainingSession(timeline, LedgerView("example", ()), frame, nothing, lambda _: Path(), TRAINED)
 
 
 @pytest.mark.parametrize("metric", ["roc_auc", "log_loss"])

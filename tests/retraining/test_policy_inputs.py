@@ -48,7 +48,7 @@ def test_window_counts_for_its_loss_before_drift_has_enough_rows(rows: int, too_
     """A single weekly series has one or two rows per window, so drift needs months until it has enough rows."""
     timeline = timeline_of(monitoring={**ATTRIBUTES["monitoring"], "min_rows": 2})
     window = timeline.window_at(TRAINED)
-    view = LedgerView("tide", (PROMOTED, *reports(window, rows, None if too_few else 1.5)))
+    view = LedgerView("example", (PROMOTED, *reports(window, rows, None if too_few else 1.5)))
     (found,) = window_evidence(timeline, view, view.deployment_periods[0], window)
     assert (found.too_few_rows, found.loss) == (too_few, None if too_few else 1.5)
     assert found.data_drift_share is None
@@ -60,7 +60,7 @@ def test_losses_by_another_metric_than_the_present_one_are_no_evidence(metric: s
     timeline = timeline_of(problem={**ATTRIBUTES["problem"], "metric": metric})
     window = timeline.window_at(TRAINED)
     trained = VERSION_1
-    view = LedgerView("tide", (trained, PROMOTED, *reports(window, 20, 1.5)))
+    view = LedgerView("example", (trained, PROMOTED, *reports(window, 20, 1.5)))
     (found,) = window_evidence(timeline, view, view.deployment_periods[0], window)
     around = loop_state(timeline, view, view.deployment_periods[0], new_rows=0)
     assert (found.loss, around.deployment_period.holdout_loss) == ((1.5, 1.25) if comparable else (None, None))
@@ -74,7 +74,7 @@ def test_deployment_period_that_begins_at_the_end_of_the_data_has_no_evidence() 
     last = timeline.window_at(TRAINED + timedelta(days=1))
     trained = VERSION_1
     back = PromotionStep(at=last.end, promotion="q", step="PROMOTED", version=1, previous=1, cause="rollback")
-    view = LedgerView("tide", (trained, PROMOTED, *reports(last, 20, 1.5), back))
+    view = LedgerView("example", (trained, PROMOTED, *reports(last, 20, 1.5), back))
     deployment_period = view.deployment_periods[-1]
     assert (deployment_period.number, deployment_period.start) == (2, last.end)
     assert window_evidence(timeline, view, deployment_period, last) == []
@@ -86,12 +86,12 @@ def test_open_request_of_an_earlier_period_does_not_hide_a_later_one() -> None:
     decided = [
         Decided(
             at=NEXT_DAY + timedelta(hours=n),
-            decision=person_decision("tide", deployment_period, f"request {n}", [], NEXT_DAY + timedelta(hours=n)),
+            decision=person_decision("example", deployment_period, f"request {n}", [], NEXT_DAY + timedelta(hours=n)),
         )
         for n, deployment_period in enumerate((1, 2))
     ]
     back = PromotionStep(at=NEXT_DAY, promotion="q", step="PROMOTED", version=1, previous=1, cause="rollback")
-    view = LedgerView("tide", (VERSION_1, PROMOTED, back, *decided))
+    view = LedgerView("example", (VERSION_1, PROMOTED, back, *decided))
     assert view.open_retrain == decided[0].decision
     facts = loop_state(timeline, view, view.deployment_periods[-1], new_rows=0)
     assert facts.in_progress == decided[1].decision.id
@@ -102,7 +102,7 @@ def test_tick_before_the_first_versions_as_of_scores_nothing() -> None:
     timeline = timeline_of()
     as_of = TRAINED + timedelta(hours=2)
     trained = VERSION_1.model_copy(update={"as_of": as_of})
-    view = LedgerView("tide", (trained, PROMOTED.model_copy(update={"at": as_of})))
+    view = LedgerView("example", (trained, PROMOTED.model_copy(update={"at": as_of})))
     early = [work for work in outstanding(timeline, view, as_of + timedelta(hours=1)) if isinstance(work, Score)]
     assert early == []
     later = [work for work in outstanding(timeline, view, TRAINED + timedelta(hours=6)) if isinstance(work, Score)]

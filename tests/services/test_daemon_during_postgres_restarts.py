@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 from servers import Postgres
+from simulated_projects import at
 from test_same_records_on_servers import repeatedly
-from worlds import at
 
 from mlops_assets.cli.instance import dagster_home, instance_of
 from mlops_assets.cli.processes import Started, end_recorded, free_port, start

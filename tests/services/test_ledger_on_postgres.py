@@ -42,10 +42,10 @@ def test_restart_of_postgresql_is_waited_for(own: Postgres) -> None:
     restarting = threading.Timer(2.0, own.start)
     restarting.start()
     begun = time.monotonic()
-    assert ledger.append("tide", moved(1)) == [True]
+    assert ledger.append("example", moved(1)) == [True]
     assert time.monotonic() - begun > 1.5
     restarting.join()
-    assert len(ledger.view("tide").facts) == 1
+    assert len(ledger.view("example").facts) == 1
 
 
 def test_server_that_ends_within_a_transaction_is_unreachable(own: Postgres) -> None:
@@ -53,7 +53,7 @@ def test_server_that_ends_within_a_transaction_is_unreachable(own: Postgres) -> 
     with pytest.raises(LedgerUnreachable), database.connect() as connection:
         connection.execute(sa.text("select 1"))
         own.restart()
-    assert Ledger(own.url).append("tide", moved(1)) == [True]
+    assert Ledger(own.url).append("example", moved(1)) == [True]
 
 
 def test_absent_server_is_reported_with_setting_and_without_password(own: Postgres) -> None:
@@ -61,11 +61,11 @@ def test_absent_server_is_reported_with_setting_and_without_password(own: Postgr
     own.stop()
     begun = time.monotonic()
     with pytest.raises(LedgerUnreachable, match=r"127\.0\.0\.1.*MLOPS_ASSETS_DATABASE_URL") as caught:
-        ledger.append("tide", moved(1))
+        ledger.append("example", moved(1))
     assert RETRY_SECONDS - 2.5 < time.monotonic() - begun < RETRY_SECONDS + 10
     assert Postgres.password not in str(caught.value)
     own.start()
-    assert ledger.append("tide", moved(1)) == [True]
+    assert ledger.append("example", moved(1)) == [True]
 
 
 @pytest.mark.parametrize(

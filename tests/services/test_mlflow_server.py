@@ -18,7 +18,7 @@ pytestmark = pytest.mark.timeout(400)
 def test_absent_server_is_reported_with_its_setting() -> None:
     begun = time.monotonic()
     with pytest.raises(RegistryUnreachable, match=r"MLflow at http://127\.0\.0\.1.*MLOPS_ASSETS_MLFLOW_URL"):
-        Registry(f"http://127.0.0.1:{free_port()}", "tide").ensure_experiment()
+        Registry(f"http://127.0.0.1:{free_port()}", "example").ensure_experiment()
     assert time.monotonic() - begun < LIMIT
 
 
@@ -31,7 +31,7 @@ def test_wrong_credentials_raise_at_once_without_the_password(
     if password is not None:
         monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", password)
     with pytest.raises(RegistryError, match=r"MLFLOW_TRACKING_USERNAME") as caught:
-        Registry(mlflow_server.url, "tide").ensure_experiment()
+        Registry(mlflow_server.url, "example").ensure_experiment()
     assert not isinstance(caught.value, RegistryUnreachable)
     assert "401" in str(caught.value) or "not authenticated" in str(caught.value)
     assert mlflow_server.password not in str(caught.value)

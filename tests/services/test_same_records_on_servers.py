@@ -11,15 +11,15 @@ from typing import Any
 
 import psutil
 import pytest
+from canonical_records import canonical, differences
 from dashboard_queries import flux_queries
 from faulty_proxy import FaultyProxy, proxy_to
 from live import all_servers
-from plays import Play, playing
 from prediction_logs import forwarding
-from records import canonical, differences
+from project_replays import ProjectReplay, bootstrapped_replay
 from servers import Server
+from simulated_projects import HOUR, at, simulated_project
 from test_dashboards import rows
-from worlds import HOUR, at, world
 
 from mlops_assets.dashboards.overview import overview_dashboard
 from mlops_assets.dashboards.project import project_dashboard
@@ -48,18 +48,18 @@ def turning() -> ProjectSpec:
         "min_new_rows": 24,
         "warm_up": "2d",
     }
-    return world("twins", {"break_at": at(3).isoformat()}, retraining=policy)
+    return simulated_project("twins", {"break_at": at(3).isoformat()}, retraining=policy)
 
 
 @pytest.fixture(scope="module")
-def embedded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Play]:
-    with playing(turning(), tmp_path_factory.mktemp("embedded") / "state") as play:
+def embedded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ProjectReplay]:
+    with bootstrapped_replay(turning(), tmp_path_factory.mktemp("embedded") / "state") as play:
         play.advance(windows=WINDOWS)
         yield play
 
 
 @pytest.fixture(scope="module")
-def on_servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Play]:
+def on_servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ProjectReplay]:
     folder = tmp_path_factory.mktemp("servers")
     with (
         all_servers(folder) as servers,
@@ -71,8 +71,8 @@ def on_servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Play]:
             patch.setenv(name, value)
         home = folder / "state"
         home.mkdir()
-        with forwarding(home, environment), playing(turning(), home) as play:
-            play.harness.patience = 3 * OUTAGE
+        with forwarding(home, environment), bootstrapped_replay(turning(), home) as play:
+            play.harness.longest_wait = 3 * OUTAGE
             for window in range(WINDOWS):
                 with fault_of(window, play, servers, proxy):
                     until(play, window + 1)
@@ -80,7 +80,7 @@ def on_servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Play]:
             yield play
 
 
-def until(play: Play, window: int) -> None:
+def until(play: ProjectReplay, window: int) -> None:
     """Replay to the beginning of a window. A tick that does not reach the ledger is repeated, as the daemon does."""
     while True:
         with suppress(LedgerUnreachable):
@@ -89,7 +89,7 @@ def until(play: Play, window: int) -> None:
 
 
 @contextmanager
-def fault_of(window: int, play: Play, servers: dict[str, Server], proxy: FaultyProxy) -> Iterator[None]:
+def fault_of(window: int, play: ProjectReplay, servers: dict[str, Server], proxy: FaultyProxy) -> Iterator[None]:
     """Let servers fail while a window is replayed."""
     if window == 1:
         servers["MLflow"].stop()
@@ -140,7 +140,7 @@ def repeatedly(action: Callable[[], None], every: float) -> Iterator[None]:
 
 
 @contextmanager
-def killed_before_request(play: Play, moment: datetime) -> Iterator[list[int]]:
+def killed_before_request(play: ProjectReplay, moment: datetime) -> Iterator[list[int]]:
     """Kill the endpoint once, before the scorer's request of a moment; yield the ids of the killed processes."""
     killed: list[int] = []
     invoke = Endpoint.invoke
@@ -155,7 +155,7 @@ def killed_before_request(play: Play, moment: datetime) -> Iterator[list[int]]:
         yield killed
 
 
-def kill_endpoint(play: Play) -> int:
+def kill_endpoint(play: ProjectReplay) -> int:
     """End the service as the kernel would; the process that it was."""
     endpoint = play.context.endpoint
     assert isinstance(endpoint, EndpointProcess)
@@ -168,7 +168,7 @@ def kill_endpoint(play: Play) -> int:
     return record.pid
 
 
-def test_records_on_servers_are_identical_to_embedded_ones(embedded: Play, on_servers: Play) -> None:
+def test_records_on_servers_are_identical_to_embedded_ones(embedded: ProjectReplay, on_servers: ProjectReplay) -> None:
     found = [canonical(play.context) for play in (embedded, on_servers)]
     for records in found:
         for report in records["reports"]:
@@ -178,14 +178,14 @@ def test_records_on_servers_are_identical_to_embedded_ones(embedded: Play, on_se
     assert differences(*found) == []
 
 
-def test_loop_has_retrained_and_promoted(on_servers: Play) -> None:
+def test_loop_has_retrained_and_promoted(on_servers: ProjectReplay) -> None:
     """The replay contains a retraining and a promotion, so the comparison is not empty."""
     history = on_servers.view
     assert [deployment_period.cause for deployment_period in history.deployment_periods] == ["bootstrap", "retraining"]
     assert on_servers.context.endpoint.serving() == history.deployment_periods[-1].version
 
 
-def test_each_event_has_one_prediction_in_log_and_influxdb(on_servers: Play) -> None:
+def test_each_event_has_one_prediction_in_log_and_influxdb(on_servers: ProjectReplay) -> None:
     project_context = on_servers.context
     last = project_context.now() + project_context.timeline.horizon
     due = len(project_context.source.events(at(0) + project_context.timeline.horizon, last + timedelta(seconds=1)))
@@ -197,12 +197,12 @@ def test_each_event_has_one_prediction_in_log_and_influxdb(on_servers: Play) -> 
     )
 
 
-def test_embedded_stores_are_not_used(on_servers: Play) -> None:
+def test_embedded_stores_are_not_used(on_servers: ProjectReplay) -> None:
     home = Path(on_servers.context.home)
     assert not [home / name for name in ("ledger.db", "mlflow", "lake", "dvc-remote") if (home / name).exists()]
 
 
-def test_every_dashboard_query_returns_rows_of_the_loop(on_servers: Play) -> None:
+def test_every_dashboard_query_returns_rows_of_the_loop(on_servers: ProjectReplay) -> None:
     from influxdb_client import InfluxDBClient
 
     project_context, settings = on_servers.context, Settings()

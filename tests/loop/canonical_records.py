@@ -1,6 +1,6 @@
-"""A play's canonical records: what must be the same however often, in how many commands or where it is played.
+"""The canonical records of a project: what must be equal however often, with how many commands or where it is replayed.
 
-No run ids, no times of the wall, no commits; everything else that the loop leaves behind.
+They hold everything that the loop stores, without run ids, wall times and commits.
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ from mlops_assets.timeline import iso
 
 Records = dict[str, list[dict[str, Any]]]
 RUNS = {"run_id", "training", "mlflow_run", "digest", "dataset_tag", "wall_time"}
-"""What names a run, or follows from when it ran: a model's file differs between equal trainings, its answers do not."""
+"""Fields that name a run or depend on its time. Equal trainings give equal predictions, but other model files."""
 MEASURED = {"p50_ms", "p95_ms", "p99_ms", "memory_mb"}
-"""What `service_health` measures on the wall's clock."""
+"""Fields of `service_health` that are measured in wall time."""
 
 
 def canonical(context: ProjectResources, until: datetime | None = None) -> Records:
-    """All canonical records of a project; with `until` those of moments up to then.
+    """Return all canonical records of a project, or those up to a time.
 
-    Of events that lie after `until` but were answered by then only what comes from the past is kept: the values of
-    their known columns, and what follows from them, are the future's.
+    Of events later than `until` that were predicted by then, only what depends on past values is kept. The values of
+    their known columns, and what depends on them, lie after `until`.
     """
     view = context.ledger_view()
     facts: dict[str, Any] = {
@@ -57,18 +57,20 @@ def canonical(context: ProjectResources, until: datetime | None = None) -> Recor
         deployment_period.model_dump(mode="json", exclude={"end", "promotion"})
         for deployment_period in view.deployment_periods
     ]
-    found["reigns"] = [r for r in deployment_periods if until is None or datetime.fromisoformat(r["start"]) <= until]
-    found["answers"] = _answers(context, until)
+    found["deployment periods"] = [
+        r for r in deployment_periods if until is None or datetime.fromisoformat(r["start"]) <= until
+    ]
+    found["predictions"] = _predictions(context, until)
     return found
 
 
 def text(records: Records) -> str:
-    """The records as text: two plays are equal when these are, to the byte."""
+    """Return the records as text. Two replays are equal when their texts are."""
     return json.dumps(records, sort_keys=True, indent=1)
 
 
 def differences(one: Records, other: Records) -> list[str]:
-    """Where two plays differ, in words; empty when they are equal to the byte."""
+    """Return a text for each difference between the records of two replays."""
     found = []
     for name in one:
         first, second = ([json.dumps(item, sort_keys=True) for item in records[name]] for records in (one, other))
@@ -82,7 +84,7 @@ def differences(one: Records, other: Records) -> list[str]:
 def _plain(fact: dict[str, Any]) -> dict[str, Any]:
     kept = {name: value for name, value in fact.items() if name not in RUNS}
     if kept["kind"] == "report" and kept["report"] != "performance":
-        # the versions of published answers follow from their content, and that names when each was given
+        # the versions of published predictions depend on their content, which has wall times
         kept["inputs"] = sorted(kept["inputs"])
         kept["summary"] = {name: value for name, value in kept["summary"].items() if name not in MEASURED}
     if kept["kind"] == "decision" and kept["decision"]["by"] == "person":
@@ -90,7 +92,7 @@ def _plain(fact: dict[str, Any]) -> dict[str, Any]:
     return kept
 
 
-def _answers(context: ProjectResources, until: datetime | None) -> list[dict[str, Any]]:
+def _predictions(context: ProjectResources, until: datetime | None) -> list[dict[str, Any]]:
     timeline, spec = context.timeline, context.spec
     end = pd.Timestamp.max.tz_localize("UTC").to_pydatetime(warn=False)
     frame = context.telemetry.predictions(spec.name, timeline.start, end, roles=("champion", "shadow"))
@@ -121,11 +123,11 @@ def _answers(context: ProjectResources, until: datetime | None) -> list[dict[str
 
 
 def _of_the_past(record: dict[str, Any], fields: dict[str, str]) -> dict[str, Any]:
-    """An answer without what its event's own known columns say.
+    """Return a prediction's record without what depends on the known columns of its event.
 
     Args:
-        record: the answer.
-        fields: history columns by their names in a request.
+        record: the record.
+        fields: columns with past values, by their names in a request.
     """
     summed_up = tuple(f"{column}__" for column in fields.values())
     return {

@@ -4,8 +4,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import worlds
-from plays import Play, resumed
+import simulated_projects
+from project_replays import ProjectReplay, resumed_replay
 
 from mlops_assets.ledger.facts import Collected, RetrainingHeld
 from mlops_assets.ledger.view import LedgerView
@@ -17,7 +17,7 @@ pytestmark = [pytest.mark.xdist_group("seeded"), pytest.mark.timeout(900)]
 class Held:
     """The play, and what the ledger said after each of its acts."""
 
-    def __init__(self, play: Play) -> None:
+    def __init__(self, play: ProjectReplay) -> None:
         self.play = play
         self.retrained: LedgerView
         self.after: LedgerView
@@ -31,24 +31,24 @@ class Held:
 
 @pytest.fixture(scope="module")
 def held(trained: Path) -> Iterator[Held]:
-    spec = worlds.world(
+    spec = simulated_projects.simulated_project(
         "seeded",
-        {"break_at": worlds.at(BREAK).isoformat()},
-        data={"collect": "worlds.collect"},
+        {"break_at": simulated_projects.at(BREAK).isoformat()},
+        data={"collect": "simulated_projects.collect"},
         retraining={
             "when": {"type": "performance", "ratio": 1.5, "first": 2, "last": 1},
             "min_new_rows": 24 * (RETRAINED + 1),
             "warm_up": "2d",
         },
     )
-    with resumed(spec, trained, trained.with_name("held")) as play:
+    with resumed_replay(spec, trained, trained.with_name("held")) as play:
         found = Held(play)
         ledger = play.context.ledger
         ledger.append("seeded", RetrainingHeld(at=play.context.now(), held=True, number=0))
         play.advance(windows=RELEASED)
         ledger.append("seeded", RetrainingHeld(at=play.context.now(), held=False, number=1))
         play.advance(windows=ROLLED_BACK - RELEASED)
-        found.calls = [decision["id"] for project, decision in worlds.COLLECTED if project == "seeded"]
+        found.calls = [decision["id"] for project, decision in simulated_projects.COLLECTED if project == "seeded"]
         found.retrained = play.view
         play.run("rollback")
         found.served = play.context.endpoint.serving()
@@ -117,15 +117,15 @@ def test_rollback_begins_a_deployment_period_of_the_former_version(held: Held) -
         for deployment_period in held.after.deployment_periods
     ]
     assert deployment_periods == [
-        (1, 1, "bootstrap", worlds.at(0)),
-        (2, 2, "retraining", worlds.at(RETRAINED + 1)),
-        (3, 1, "rollback", worlds.at(ROLLED_BACK)),
+        (1, 1, "bootstrap", simulated_projects.at(0)),
+        (2, 2, "retraining", simulated_projects.at(RETRAINED + 1)),
+        (3, 1, "rollback", simulated_projects.at(ROLLED_BACK)),
     ]
     assert held.served == 1
 
 
 def test_rollback_starts_cooldown_and_warm_up(held: Held) -> None:
-    assert held.after.cooldown_from == worlds.at(ROLLED_BACK)
+    assert held.after.cooldown_from == simulated_projects.at(ROLLED_BACK)
     assert held.failing(ROLLED_BACK) == ["cooldown", "warm_up"]
     assert held.failing(ROLLED_BACK + 1) == held.failing(ROLLED_BACK + 2) == ["cooldown"]
 
@@ -150,8 +150,12 @@ def test_reference_after_a_rollback_is_from_the_first_deployment_period(held: He
 
 
 def test_predictions_after_a_rollback_come_from_the_former_version(held: Held) -> None:
-    answers = held.play.context.telemetry.predictions("seeded", worlds.at(0), worlds.at(WINDOWS))
+    answers = held.play.context.telemetry.predictions(
+        "seeded", simulated_projects.at(0), simulated_projects.at(WINDOWS)
+    )
     by_due = answers.groupby("version")["due"].agg(["min", "max"])
-    assert by_due.loc[1, "max"] == worlds.at(WINDOWS) - 2 * worlds.HOUR
-    between = answers[(answers["due"] > worlds.at(RETRAINED + 1)) & (answers["due"] < worlds.at(ROLLED_BACK))]
+    assert by_due.loc[1, "max"] == simulated_projects.at(WINDOWS) - 2 * simulated_projects.HOUR
+    between = answers[
+        (answers["due"] > simulated_projects.at(RETRAINED + 1)) & (answers["due"] < simulated_projects.at(ROLLED_BACK))
+    ]
     assert set(between["version"]) == {2}

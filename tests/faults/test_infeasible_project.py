@@ -12,7 +12,7 @@ from mlops_assets.ledger.facts import FeasibilityChecked, GateVerdict, Promotion
 from mlops_assets.resources.compute import h2o
 
 NOISE: dict[str, Any] = {
-    "data": {"options": {"lost": True}},
+    "data": {"options": {"only_noise": True}},
     "problem": {"success": {"better_than_baseline_by": 0.9}},
 }
 """The mean of noise is better than yesterday's noise, but not ten times."""
@@ -50,13 +50,13 @@ def test_infeasible_project_stops_before_automl_runs(tmp_path: Path, no_jvm: lis
 def test_infeasible_project_can_be_trained_by_hand_and_that_is_recorded(tmp_path: Path, no_jvm: list[str]) -> None:
     with running_harness(tmp_path, **NOISE) as harness:
         # Forced past the feasibility model only: the gate asks for the same success, and nothing is served.
-        insisted = {"ops": {"tide__feasibility": {"config": {"force": True}}}}
+        insisted = {"ops": {"example__feasibility": {"config": {"force": True}}}}
         succeeded(harness.run("bootstrap", run_config=insisted))
         view = harness.context.ledger_view()
         assert [(fact.feasible, fact.forced) for fact in view.of(FeasibilityChecked)] == [(False, True)]
         assert [(v.verdict, v.forced, v.champion) for v in view.of(GateVerdict)] == [("HOLD", False, None)]
         assert view.of(PromotionStep) == [] and harness.context.registry.alias("champion") is None
-        assert harness.context.endpoint.serving() is None and no_jvm == ["tide"]
+        assert harness.context.endpoint.serving() is None and no_jvm == ["example"]
 
         # Forced through the gate too.
         succeeded(harness.bootstrap(force="true"))
@@ -72,7 +72,7 @@ def test_error_without_training_rows_names_the_project_and_the_remedy(tmp_path: 
         found = harness.bootstrap(force="true")
 
         assert not found.success
-        assert "[tide] features: no history feature is relevant" in failures(found)
+        assert "[example] features: no history feature is relevant" in failures(found)
         assert "declare known columns or features.history.lags" in failures(found)
 
 

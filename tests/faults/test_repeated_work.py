@@ -10,7 +10,7 @@ import dagster as dg
 import pandas as pd
 import pytest
 from example_project import (
-    ASKED,
+    RETRAIN_AT,
     States,
     failures,
     retrain,
@@ -36,7 +36,7 @@ def test_daemon_killed_before_saving_its_cursor_launches_nothing_twice(
     states: States, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each tick is made twice, as a new daemon makes it that does not know of the first: it gives the same run key."""
-    with running_harness(states.copy("asked", tmp_path / "home")) as harness:
+    with running_harness(states.copy("retrain_decided", tmp_path / "home")) as harness:
         harness.context.clock.move(harness.context.now() + DAY)
         launched = []
         while True:
@@ -48,7 +48,7 @@ def test_daemon_killed_before_saving_its_cursor_launches_nothing_twice(
                     assert first.run_key == second.run_key and first.tags == second.tags
                     requests.append(first)
             assert len(requests) <= 1  # one piece of work at a time, whichever sensor's it is
-            if not requests or requests[0].job_name == "tide_retrain":
+            if not requests or requests[0].job_name == "example_retrain":
                 break
             launched.append(str(requests[0].run_key))
             result = harness.carry_out(requests[0])
@@ -58,21 +58,21 @@ def test_daemon_killed_before_saving_its_cursor_launches_nothing_twice(
         decision = harness.context.ledger_view().open_retrain
 
         assert [key.split(":")[1] for key in launched] == ["score", "observe"]
-        assert decision is not None and requests[0].run_key == f"tide:{decision.id}:1"
+        assert decision is not None and requests[0].run_key == f"example:{decision.id}:1"
 
 
 def test_no_sensor_launches_a_run_while_one_of_the_loop_is_active(states: States, tmp_path: Path) -> None:
-    with running_harness(states.copy("asked", tmp_path / "home"), serving=False) as harness:
-        job = harness.definitions.resolve_job_def("tide_retrain")
-        harness.instance.create_run_for_job(job, status=dg.DagsterRunStatus.STARTED, tags={"mlops/loop": "tide"})
+    with running_harness(states.copy("retrain_decided", tmp_path / "home"), serving=False) as harness:
+        job = harness.definitions.resolve_job_def("example_retrain")
+        harness.instance.create_run_for_job(job, status=dg.DagsterRunStatus.STARTED, tags={"mlops/loop": "example"})
         for name in SENSORS:
             found = harness.tick(name)
-            assert isinstance(found, dg.SkipReason) and "tide_retrain is running" in str(found.skip_message)
+            assert isinstance(found, dg.SkipReason) and "example_retrain is running" in str(found.skip_message)
 
 
 def test_second_of_two_retrainings_at_once_is_skipped(states: States, tmp_path: Path) -> None:
     """A person asks while the policy's own request is under way; the person's turn comes first."""
-    with running_harness(states.copy("judged", tmp_path / "home")) as harness:
+    with running_harness(states.copy("evaluated", tmp_path / "home")) as harness:
         project_context = harness.context
         (policys,) = [d for d in project_context.ledger_view().decisions if d.outcome == "RETRAIN"]
         persons = request_retraining(
@@ -83,7 +83,7 @@ def test_second_of_two_retrainings_at_once_is_skipped(states: States, tmp_path: 
         late = harness.run("retrain", tags={"decision": persons.id})
         view = project_context.ledger_view()
 
-        assert late.success and not late.asset_materializations_for_node("tide__dataset")
+        assert late.success and not late.asset_materializations_for_node("example__dataset")
         ends = {end.decision: (end.outcome, end.reason) for end in view.ended_trainings if end.decision}
         assert ends[policys.id][0] == "JUDGED"
         assert ends[persons.id] == ("SKIPPED", f"the evidence of decision {persons.id} has been consumed meanwhile")
@@ -92,7 +92,7 @@ def test_second_of_two_retrainings_at_once_is_skipped(states: States, tmp_path: 
 
 
 def test_retraining_by_a_person_without_new_rows_is_refused(states: States, tmp_path: Path) -> None:
-    with running_harness(states.copy("judged", tmp_path / "home")) as harness:
+    with running_harness(states.copy("evaluated", tmp_path / "home")) as harness:
         succeeded(retrain(harness, ["champion", "endpoint"]))
         again = harness.run("retrain")  # as a click on the job in the UI
         view = harness.context.ledger_view()
@@ -109,7 +109,9 @@ def test_retraining_by_a_person_without_new_rows_is_refused(states: States, tmp_
 
 def test_hold_of_a_retraining_by_a_person_clears_the_triggers(states: States, tmp_path: Path) -> None:
     """Not promoted, so the same rows are still unseen: a second training on them would judge the same once more."""
-    with running_harness(states.copy("judged", tmp_path / "home"), serving=False, promotion={"margin": 0.9}) as harness:
+    with running_harness(
+        states.copy("evaluated", tmp_path / "home"), serving=False, promotion={"margin": 0.9}
+    ) as harness:
         project_context = harness.context
         persons = request_retraining(
             project_context.ledger, project_context.timeline, "a person", project_context.now()
@@ -117,17 +119,17 @@ def test_hold_of_a_retraining_by_a_person_clears_the_triggers(states: States, tm
         succeeded(retrain(harness, ["evaluation", "champion"]))
         view = project_context.ledger_view()
 
-        assert view.verdicts[-1].verdict == "HOLD" and view.cooldown_from == ASKED
+        assert view.verdicts[-1].verdict == "HOLD" and view.cooldown_from == RETRAIN_AT
         assert view.is_closed(persons.id) and view.open_retrain is None
 
 
 def test_end_of_a_run_that_is_seen_twice_is_recorded_once(states: States, tmp_path: Path) -> None:
-    with running_harness(states.copy("asked", tmp_path / "home"), serving=False) as harness:
+    with running_harness(states.copy("retrain_decided", tmp_path / "home"), serving=False) as harness:
         decision = harness.context.ledger_view().open_retrain
         assert decision is not None
-        job = harness.definitions.resolve_job_def("tide_retrain")
+        job = harness.definitions.resolve_job_def("example_retrain")
         run = harness.instance.create_run_for_job(
-            job, status=dg.DagsterRunStatus.FAILURE, tags={"mlops/loop": "tide", "decision": decision.id}
+            job, status=dg.DagsterRunStatus.FAILURE, tags={"mlops/loop": "example", "decision": decision.id}
         )
         for _ in range(2):
             record_end_of_training(harness.context, run)
@@ -141,11 +143,11 @@ def test_end_of_a_run_that_is_seen_twice_is_recorded_once(states: States, tmp_pa
 def test_run_that_cannot_be_recorded_is_retried_and_blocks_no_other(
     states: States, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with running_harness(states.copy("asked", tmp_path / "home"), serving=False) as harness:
+    with running_harness(states.copy("retrain_decided", tmp_path / "home"), serving=False) as harness:
         decision = harness.context.ledger_view().open_retrain
         assert decision is not None
-        tags = {"mlops/loop": "tide", "decision": decision.id}
-        job = harness.definitions.resolve_job_def("tide_retrain")
+        tags = {"mlops/loop": "example", "decision": decision.id}
+        job = harness.definitions.resolve_job_def("example_retrain")
         first, second = (
             harness.instance.create_run_for_job(job, status=dg.DagsterRunStatus.FAILURE, tags=tags) for _ in range(2)
         )
@@ -179,13 +181,13 @@ def test_cursor_of_an_earlier_release_is_read() -> None:
 
 def test_loop_goes_on_with_an_empty_dagster_instance(states: States, tmp_path: Path) -> None:
     """Dagster's event log is a view; the ledger says what comes next."""
-    home = states.copy("asked", tmp_path / "home")
+    home = states.copy("retrain_decided", tmp_path / "home")
     with running_harness(home) as harness:
         harness.context.clock.move(harness.context.now() + DAY)
         run_until_only_retraining_is_left(harness)
         facts, answered = (
             harness.context.ledger_view().facts,
-            harness.context.telemetry.counts("tide")["answered"],
+            harness.context.telemetry.counts("example")["answered"],
         )
         wanted = harness.tick("retraining")
     with running_harness(home) as harness:
@@ -195,20 +197,20 @@ def test_loop_goes_on_with_an_empty_dagster_instance(states: States, tmp_path: P
         assert again.run_key == wanted.run_key and again.tags == wanted.tags
         harness.context.clock.move(harness.context.now() + DAY)
         run_until_only_retraining_is_left(harness)
-        assert harness.context.telemetry.counts("tide")["answered"] == answered + 24
+        assert harness.context.telemetry.counts("example")["answered"] == answered + 24
 
 
 def test_older_predictions_do_not_replace_newer_published_ones(
     states: States, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with running_harness(states.copy("asked", tmp_path / "home")) as harness:
-        project_context, window = harness.context, harness.context.timeline.window_at(ASKED - DAY)
+    with running_harness(states.copy("retrain_decided", tmp_path / "home")) as harness:
+        project_context, window = harness.context, harness.context.timeline.window_at(RETRAIN_AT - DAY)
         read = PredictionLog.predictions
 
         def overtaken(log: PredictionLog, *args: Any, **kwargs: Any) -> pd.DataFrame:
             found = read(log, *args, **kwargs)
-            seen = project_context.lake.look("tide", "predictions", window.id)
-            project_context.lake.write_predictions("tide", window.id, found.iloc[1:], seen)
+            seen = project_context.lake.look("example", "predictions", window.id)
+            project_context.lake.write_predictions("example", window.id, found.iloc[1:], seen)
             return found
 
         monkeypatch.setattr(PredictionLog, "predictions", overtaken)

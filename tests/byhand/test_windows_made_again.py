@@ -25,7 +25,7 @@ def empty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Harness]:
 @pytest.fixture(scope="module")
 def played(states: States, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Harness]:
     """Six watched days have passed."""
-    with running_harness(states.copy("asked", tmp_path_factory.mktemp("played") / "home")) as harness:
+    with running_harness(states.copy("retrain_decided", tmp_path_factory.mktemp("played") / "home")) as harness:
         yield harness
 
 
@@ -39,7 +39,7 @@ FIRST = {
     "candidate_model": "materialize training_set first",
     "evaluation": "materialize candidate_model first",
     "champion": "materialize evaluation first",
-    "endpoint": "run the job tide_bootstrap first",
+    "endpoint": "run the job example_bootstrap first",
     "dataset": "materialize raw_data and labels of these windows",
 }
 
@@ -50,7 +50,7 @@ def test_asset_without_its_input_names_the_asset_to_materialize_first(asset: str
 
     assert not found.success
     kind = "NotSettled" if asset == "dataset" else "NotReady"
-    assert f"{kind}: [tide] " in failures(found) and FIRST[asset] in failures(found)
+    assert f"{kind}: [example] " in failures(found) and FIRST[asset] in failures(found)
     assert empty.context.ledger_view().facts == ()
 
 
@@ -59,8 +59,8 @@ def test_window_without_its_input_names_the_asset_to_materialize_first(asset: st
     found = by_hand(empty, asset, partition_key=window_of(empty, 3))
 
     assert not found.success
-    words = "materialize raw_data of it first" if asset == "labels" else "run the job tide_bootstrap"
-    assert "NotReady: [tide] " in failures(found) and words in failures(found)
+    words = "materialize raw_data of it first" if asset == "labels" else "run the job example_bootstrap"
+    assert "NotReady: [example] " in failures(found) and words in failures(found)
 
 
 @pytest.mark.parametrize("asset", OBSERVING)
@@ -69,7 +69,7 @@ def test_window_of_the_future_is_refused_with_the_reason(asset: str, played: Har
     found = by_hand(played, asset, partition_key=window_of(played, 40))
 
     assert not found.success
-    assert "Refused: [tide] window" in failures(found)
+    assert "Refused: [example] window" in failures(found)
     assert len(played.context.ledger_view().facts) == before
 
 
@@ -86,7 +86,7 @@ def test_window_made_again_has_the_same_rows_summaries_and_decision(
     before = played.context.ledger_view().facts
     versions = {
         table: played.context.lake.version(
-            "tide", table, played.context.timeline.window_at(START + timedelta(days=22)).id
+            "example", table, played.context.timeline.window_at(START + timedelta(days=22)).id
         )
         for table in get_args(Table)
     }
@@ -101,6 +101,8 @@ def test_window_made_again_has_the_same_rows_summaries_and_decision(
     assert {fact.kind for fact in attempted} == {"published", "labelled", "report"}
     for table, version in versions.items():
         assert (
-            played.context.lake.version("tide", table, played.context.timeline.window_at(START + timedelta(days=22)).id)
+            played.context.lake.version(
+                "example", table, played.context.timeline.window_at(START + timedelta(days=22)).id
+            )
             == version
         )

@@ -50,12 +50,14 @@ def stock(uri: str, model: str, log: Path) -> Iterator[str]:
 
 
 def test_mlflow_models_serve_predicts_exactly_as_the_endpoint(states: States, tmp_path: Path) -> None:
-    with running_harness(states.copy("asked", tmp_path / "home")) as harness:
-        answers = harness.context.telemetry.predictions("tide", START, START + timedelta(days=40), roles=("champion",))
+    with running_harness(states.copy("retrain_decided", tmp_path / "home")) as harness:
+        answers = harness.context.telemetry.predictions(
+            "example", START, START + timedelta(days=40), roles=("champion",)
+        )
         rows = list(answers["inputs"].iloc[::7][:20])
         assert len(rows) == 20
         ours = harness.context.endpoint.ask(rows)
-        with stock(harness.context.settings.mlflow_uri, "models:/tide/1", tmp_path / "stock.log") as url:
+        with stock(harness.context.settings.mlflow_uri, "models:/example/1", tmp_path / "stock.log") as url:
             body = {"dataframe_records": rows}
             said = httpx.post(f"{url}/invocations", json=body, timeout=60.0, trust_env=False)
 

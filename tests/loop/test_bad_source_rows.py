@@ -4,12 +4,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import canonical_records
 import dagster as dg
 import pandas as pd
 import pytest
-import records
-import worlds
-from plays import Play, resumed
+import simulated_projects
+from project_replays import ProjectReplay, resumed_replay
 
 from mlops_assets.acquisition.snapshot import training_rows
 from mlops_assets.ledger.facts import WindowPublished
@@ -17,14 +17,18 @@ from mlops_assets.ledger.view import LedgerView
 from mlops_assets.monitoring.observation import Observation
 from mlops_assets.timeline import event_id
 
-BAD, GAP, CHANGED = worlds.at(1) + 5 * worlds.HOUR, worlds.at(2) + 7 * worlds.HOUR, worlds.at(0) + 3 * worlds.HOUR
+BAD, GAP, CHANGED = (
+    simulated_projects.at(1) + 5 * simulated_projects.HOUR,
+    simulated_projects.at(2) + 7 * simulated_projects.HOUR,
+    simulated_projects.at(0) + 3 * simulated_projects.HOUR,
+)
 pytestmark = [pytest.mark.xdist_group("seeded"), pytest.mark.timeout(900)]
 
 
 class Trouble:
     """The play, and what the ledger said after each of its acts."""
 
-    def __init__(self, play: Play) -> None:
+    def __init__(self, play: ProjectReplay) -> None:
         self.play = play
         self.quarantined: LedgerView
         self.tried_again: LedgerView
@@ -40,33 +44,33 @@ class Trouble:
 
 @pytest.fixture(scope="module")
 def trouble(trained: Path) -> Iterator[Trouble]:
-    bad, absent = worlds.changed(BAD, x=1000.0), worlds.without(GAP)
-    quiet = worlds.world("seeded", retraining=worlds.quiet())
-    with resumed(quiet, trained, trained.with_name("troubled")) as play:
+    bad, absent = simulated_projects.changed(BAD, x=1000.0), simulated_projects.without(GAP)
+    quiet = simulated_projects.simulated_project("seeded", retraining=simulated_projects.quiet())
+    with resumed_replay(quiet, trained, trained.with_name("troubled")) as play:
         found = Trouble(play)
-        worlds.EDITS["seeded"] = [bad, absent]
+        simulated_projects.EDITS["seeded"] = [bad, absent]
         play.harness.advance(windows=2)
         found.quarantined = play.view
         play.harness.advance(windows=1)
         found.tried_again = play.view
-        worlds.EDITS["seeded"] = [absent]
+        simulated_projects.EDITS["seeded"] = [absent]
         play.harness.advance(windows=2)
         found.repaired = play.view
         found.first_reports = summaries(play, 0)
-        worlds.EDITS["seeded"] = [worlds.changed(CHANGED, x=2.0, y=50.0)]
+        simulated_projects.EDITS["seeded"] = [simulated_projects.changed(CHANGED, x=2.0, y=50.0)]
         for number in (0, 2):
             play.run("observe", partition_key=play.context.key(play.window(number)))
         found.corrected = play.view
         yield found
 
 
-def summaries(play: Play, number: int) -> dict[str, Any]:
+def summaries(play: ProjectReplay, number: int) -> dict[str, Any]:
     """The reports of a window, made again now."""
     observation = Observation(play.context, play.window(number))
     return {"drift": observation.drift().summary, "performance": observation.performance().summary}
 
 
-def check(play: Play, asset: str, name: str) -> list[dg.AssetCheckEvaluation]:
+def check(play: ProjectReplay, asset: str, name: str) -> list[dg.AssetCheckEvaluation]:
     """All evaluations of a check, oldest first."""
     key = dg.AssetCheckKey(dg.AssetKey(["seeded", asset]), name)
     storage = play.harness.instance.event_log_storage
@@ -77,7 +81,7 @@ def check(play: Play, asset: str, name: str) -> list[dg.AssetCheckEvaluation]:
     return [evaluation for evaluation in data if isinstance(evaluation, dg.AssetCheckEvaluation)]
 
 
-def of_window(facts: records.Records, kind: str, window: str) -> list[dict[str, Any]]:
+def of_window(facts: canonical_records.Records, kind: str, window: str) -> list[dict[str, Any]]:
     return [fact for fact in facts[kind] if fact["window"] == window]
 
 
@@ -122,9 +126,9 @@ def test_quarantined_window_is_read_again_once_per_window_length(trouble: Troubl
     kinds = [fact for fact in trouble.repaired.facts if getattr(fact, "window", None) == trouble.window]
     read = [(fact.kind, fact.at) for fact in kinds if fact.kind in ("quarantined", "published")]
     assert read == [
-        ("quarantined", worlds.at(2)),
-        ("quarantined", worlds.at(3)),
-        ("published", worlds.at(4)),
+        ("quarantined", simulated_projects.at(2)),
+        ("quarantined", simulated_projects.at(3)),
+        ("published", simulated_projects.at(4)),
     ]
 
 
@@ -168,7 +172,7 @@ def test_event_with_an_invalid_row_at_its_due_time_is_missed_with_the_reason(tro
     for history in (trouble.quarantined, trouble.corrected):
         missed = history.missed[identity]
         assert missed.reason == "its row is bad: x must be <= 100, not 1000.0"
-        assert missed.due == BAD - worlds.HOUR
+        assert missed.due == BAD - simulated_projects.HOUR
     assert trouble.play.context.telemetry.predicted_ids([identity]) == set()
 
 
@@ -179,7 +183,7 @@ def test_later_repair_changes_training_data_only(trouble: Trouble) -> None:
         "event_time"
     )
     assert abs(rows["x"][pd.Timestamp(BAD)]) < 10
-    answers = project_context.telemetry.predictions("seeded", worlds.at(1), worlds.at(2))
+    answers = project_context.telemetry.predictions("seeded", simulated_projects.at(1), simulated_projects.at(2))
     assert pd.Timestamp(BAD) not in set(answers["event_time"])
 
 
@@ -192,15 +196,15 @@ def test_event_without_a_row_at_its_due_time_is_missed(trouble: Trouble) -> None
 
 def test_invalid_past_value_is_null_in_later_inputs(trouble: Trouble) -> None:
     """The absent row leaves a hole in the histories of the day after it."""
-    answers = trouble.play.context.telemetry.predictions("seeded", GAP, GAP + worlds.DAY)
-    after = answers[answers["event_time"] > GAP + 2 * worlds.HOUR]
+    answers = trouble.play.context.telemetry.predictions("seeded", GAP, GAP + simulated_projects.DAY)
+    after = answers[answers["event_time"] > GAP + 2 * simulated_projects.HOUR]
     assert len(after) > 20
     assert {sum(value is None for value in inputs["y"]) for inputs in after["inputs"]} == {1}
 
 
 def test_due_events_are_predicted_or_missed(trouble: Trouble) -> None:
     health = [trouble.play.health(number) for number in range(5)]
-    answers = trouble.play.context.telemetry.predictions("seeded", worlds.at(0), worlds.at(5))
+    answers = trouble.play.context.telemetry.predictions("seeded", simulated_projects.at(0), simulated_projects.at(5))
     # the first hour was due before the training, and every other hour was an event
     assert len(answers) + len(trouble.corrected.missed) == 5 * 24 - 1
     assert [found.missed for found in health] == [0, 1, 0, 0, 0]
@@ -209,8 +213,8 @@ def test_due_events_are_predicted_or_missed(trouble: Trouble) -> None:
 
 def test_each_request_counts_in_one_window(trouble: Trouble) -> None:
     """Also one that is asked at the very moment at which a window ends and the next begins."""
-    log = trouble.play.context.telemetry.requests(worlds.at(0), worlds.at(5))
-    assert {worlds.at(number) for number in range(1, 5)} <= set(log["now"])
+    log = trouble.play.context.telemetry.requests(simulated_projects.at(0), simulated_projects.at(5))
+    assert {simulated_projects.at(number) for number in range(1, 5)} <= set(log["now"])
     asked = log[log["role"] != "shadow"]
     assert sum(trouble.play.health(number).requests for number in range(5)) == len(asked)
 
@@ -246,5 +250,5 @@ def test_old_report_made_again_has_the_same_summary(trouble: Trouble) -> None:
 
 
 def test_old_window_made_again_adds_no_prediction(trouble: Trouble) -> None:
-    answers = trouble.play.context.telemetry.predictions("seeded", worlds.at(0), worlds.at(5))
+    answers = trouble.play.context.telemetry.predictions("seeded", simulated_projects.at(0), simulated_projects.at(5))
     assert answers["event_id"].is_unique

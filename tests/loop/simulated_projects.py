@@ -1,8 +1,8 @@
-"""Small seeded worlds: an hourly series whose rule is known, so that what the loop should do about it is known too.
+"""Small seeded simulated projects: hourly series whose rule is known, so that the right behaviour of the loop is known.
 
-The target is `10 + 5 swing + 3 x + noise`, where `swing` is the time of day and `x` is drawn anew each hour. A planted
-break turns the effect of `x` round and shifts `x` itself, so that both the errors and the predictions of a model that
-learned the old rule move.
+The target is `10 + 5 swing + 3 x + noise`. `swing` follows the time of day, and `x` is drawn anew each hour. A
+planted break changes the sign of the effect of `x` and shifts `x` itself, so that both the errors and the predictions
+of a model that learned the old rule change.
 """
 
 from __future__ import annotations
@@ -23,41 +23,41 @@ from mlops_assets.spec.imports import import_function
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 START = datetime(2024, 1, 1, tzinfo=UTC)
 CLOCK = START + 16 * DAY
-"""Where the clock of a world begins; its windows are counted from here."""
+"""Where the clocks of the projects begin. Windows are counted from here."""
 LENGTH = 80
-"""Days of a world."""
+"""Length of the series, in days."""
 FORK = 10
-"""Windows that the seeded world's two futures have in common."""
+"""Number of windows after which the two continuations of the project `seeded` differ."""
 
 Edit = Callable[[pd.DataFrame], pd.DataFrame]
 EDITS: dict[str, list[Edit]] = {}
-"""What is wrong with a world's source at present: edits of the rows of a read, by the world's name."""
+"""Edits that `read` makes to its rows, by the name of the project. Tests add and remove them."""
 COLLECTED: list[tuple[str, dict[str, Any]]] = []
-"""Calls of `collect`."""
+"""Arguments of the calls of `collect`."""
 
 
 def read(
     start: datetime,
     end: datetime,
     *,
-    world: str,
+    project: str,
     seed: int = 1,
     break_at: str | None = None,
     noise_from: str | None = None,
     entities: list[str] | None = None,
     newcomers: dict[str, str] | None = None,
 ) -> pd.DataFrame:
-    """The rows of a world with start <= time < end.
+    """Return the rows of a project with start <= timestamp < end.
 
     Args:
         start: aware time.
         end: aware time, not included.
-        world: the project's name, for `EDITS`.
-        seed: of all that is drawn.
+        project: the project's name, for `EDITS`.
+        seed: seed of the random numbers.
         break_at: when the rule changes.
-        noise_from: from here on rows hold nothing but noise.
-        entities: names of several series; each has a level of its own, 100 above the one before.
-        newcomers: when those among them begin that were not there from the start.
+        noise_from: time from which rows hold noise alone.
+        entities: names of several series. The level of each is 100 above that of the one before.
+        newcomers: when series begin that do not begin at `START`, by name.
     """
     parts = [_series(seed, number, name, break_at, noise_from) for number, name in enumerate(entities or [""])]
     rows = pd.concat(parts, ignore_index=True).sort_values(["timestamp", "place"], kind="stable")
@@ -65,7 +65,7 @@ def read(
     for name, begin in (newcomers or {}).items():
         rows = rows[(rows["place"] != name) | (rows["timestamp"] >= pd.Timestamp(begin))]
     rows = rows.reset_index(drop=True) if entities else rows.drop(columns="place").reset_index(drop=True)
-    for edit in EDITS.get(world, []):
+    for edit in EDITS.get(project, []):
         rows = edit(rows)
     return rows
 
@@ -88,18 +88,18 @@ def _series(seed: int, number: int, name: str, break_at: str | None, noise_from:
 
 
 def collect(project: str, decision: dict[str, Any]) -> str:
-    """The hook of a world that collects."""
+    """Record the call. Projects name this function as `data.collect`."""
     COLLECTED.append((project, decision))
     return f"asked for rows because of {decision['id']}"
 
 
 def at(window: float) -> datetime:
-    """The start of a window, counted from the clock's beginning."""
+    """Return the start of a window, counted from `CLOCK`."""
     return CLOCK + window * DAY
 
 
 def changed(when: datetime, **values: float | None) -> Edit:
-    """An edit that puts other values into the row of an hour."""
+    """Return an edit that puts other values into the row of an hour; None is a missing value."""
 
     def edit(rows: pd.DataFrame) -> pd.DataFrame:
         for name, value in values.items():
@@ -110,7 +110,7 @@ def changed(when: datetime, **values: float | None) -> Edit:
 
 
 def without(*hours: datetime) -> Edit:
-    """An edit that takes the rows of some hours away."""
+    """Return an edit that removes the rows of some hours."""
 
     def edit(rows: pd.DataFrame) -> pd.DataFrame:
         return rows[~rows["timestamp"].isin([pd.Timestamp(hour) for hour in hours])].reset_index(drop=True)
@@ -125,21 +125,21 @@ BOTH_SIGNALS = {
         {"type": "drift", "signal": "prediction", "statistic": "wasserstein", "threshold": 0.5, "for": 5},
     ],
 }
-"""Both signals are needed: with five drifted windows behind it a candidate has seen enough of what is new."""
+"""A condition on both signals. After five drifted windows a candidate has enough rows under the new rule."""
 
 
-def world(name: str, options: dict[str, Any] | None = None, **parts: dict[str, Any]) -> ProjectSpec:
-    """The spec of a world.
+def simulated_project(name: str, options: dict[str, Any] | None = None, **parts: dict[str, Any]) -> ProjectSpec:
+    """Return the spec of a simulated project.
 
     Args:
-        name: of the project.
+        name: name of the project.
         options: arguments of `read`.
         parts: sections of the spec, each merged over the usual one.
     """
     usual: dict[str, dict[str, Any]] = {
         "clock": {"type": "replay", "start": CLOCK.date()},
         "problem": {
-            "statement": "The next hour of a small world, for tests.",
+            "statement": "The next hour of a simulated series, for tests.",
             "task": "regression",
             "target": "y",
             "metric": "mae",
@@ -147,7 +147,7 @@ def world(name: str, options: dict[str, Any] | None = None, **parts: dict[str, A
             "validation": {"strategy": "last", "holdout": "2d"},
         },
         "data": {
-            "source": "worlds.read",
+            "source": "simulated_projects.read",
             "every": "1h",
             "start": START.date(),
             "end": (START + LENGTH * DAY).date(),
@@ -159,7 +159,7 @@ def world(name: str, options: dict[str, Any] | None = None, **parts: dict[str, A
                 "swing": {"dtype": "float"},
                 "y": {"dtype": "float", "ge": -1000, "le": 1000},
             },
-            "options": {"world": name, **(options or {})},
+            "options": {"project": name, **(options or {})},
         },
         "labels": {},
         "features": {
@@ -189,24 +189,24 @@ def world(name: str, options: dict[str, Any] | None = None, **parts: dict[str, A
 
 
 def quiet(**policy: Any) -> dict[str, Any]:
-    """`retraining` of a world in which nothing ever asks for one."""
+    """Return a `retraining` section whose condition is never in breach."""
     return {"when": {"type": "age", "max": "1000d"}, "cooldown": "4d", "min_new_rows": 48, **policy}
 
 
 def noisy(start: datetime, end: datetime, *, project: str, after: str) -> pd.DataFrame:
-    """The rows of a shipped project, those from a local time on replaced by noise that its schema lets pass.
+    """Return the rows of a shipped project, with noise that its schema accepts from a local time on.
 
     Args:
         start: aware time.
         end: aware time, not included.
-        project: which one.
-        after: naive local time.
+        project: name of the shipped project.
+        after: naive local time from which rows are noise.
     """
     data = shipped(project)["data"]
     rows = import_function(project, "data.source", data["source"])(start, end)
     later = (rows[data["time"]] >= pd.Timestamp(after)).to_numpy()
     for name in rows.columns.drop(data["time"]):
-        # a hash of time and name: each row is the same noise at each reading
+        # a hash of time and name, so that a row has the same noise each time it is read
         keys = rows.loc[later, data["time"]].astype("int64").astype(str) + name
         share = pd.util.hash_array(keys.to_numpy(dtype=object)) / 2.0**64
         values = [*rows.loc[~later, name].tolist(), *_drawn(data["columns"].get(name, {}), share)]
@@ -215,7 +215,7 @@ def noisy(start: datetime, end: datetime, *, project: str, after: str) -> pd.Dat
 
 
 def _drawn(column: dict[str, Any], share: np.ndarray[Any, np.dtype[np.float64]]) -> list[Any]:
-    """Values that a column may hold, one per number in [0, 1)."""
+    """Return values that a column may hold, one for each number in [0, 1)."""
     if "isin" in column:
         return [column["isin"][int(number * len(column["isin"]))] for number in share]
     low, high = column.get("ge", 0), column.get("le", 1000)
@@ -225,7 +225,7 @@ def _drawn(column: dict[str, Any], share: np.ndarray[Any, np.dtype[np.float64]])
 
 
 def shipped(project: str) -> dict[str, Any]:
-    """A shipped project as its YAML says it, made quick: few features, one small model."""
+    """Return the attributes of a shipped project, with few features and one small model so that it is fast."""
     path = Path(projects.__file__).parent / project / "defs.yaml"
     raw: dict[str, Any] = yaml.safe_load(path.read_text())["attributes"]
     raw["features"]["calculators"] = "minimal"
