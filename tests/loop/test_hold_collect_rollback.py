@@ -84,7 +84,7 @@ def test_active_trigger_with_too_few_new_rows_leads_to_collect(held: Held) -> No
     decision = held.play.decision(RELEASED)
     assert decision.outcome == "COLLECT"
     assert held.failing(RELEASED) == ["min_new_rows"]
-    assert "only 120 labelled rows are new" in decision.reason
+    assert "only 120 new labelled rows" in decision.reason
 
 
 def test_collect_hook_is_called_once_per_trigger(held: Held) -> None:
@@ -98,7 +98,7 @@ def test_collect_hook_is_called_once_per_trigger(held: Held) -> None:
 def test_decision_is_wait_while_rows_are_collected(held: Held) -> None:
     decision = held.play.decision(RELEASED + 1)
     assert decision.outcome == "WAIT"
-    assert "collecting, since only 144 labelled rows are new" in decision.reason
+    assert "data collection was requested: only 144 new labelled rows" in decision.reason
 
 
 def test_same_trigger_leads_to_retrain_once_enough_rows_arrived(held: Held) -> None:
