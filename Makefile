@@ -1,4 +1,4 @@
-# The project's verbs. Each sets up what it needs; a second call reuses it.
+# The project's verbs. The first call installs what it needs; later calls reuse it.
 PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
@@ -13,7 +13,7 @@ export DVC_NO_ANALYTICS := 1
 
 setup: $(STAMP)
 
-# Byte code is compiled once, here: without it every run pays seconds of import.
+# Byte code is compiled here, once: without it every process takes seconds longer to import.
 $(STAMP): requirements.lock pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet uv==$(UV_VERSION)
@@ -24,7 +24,7 @@ $(STAMP): requirements.lock pyproject.toml
 demo: setup
 	$(BIN)/mlops-assets demo
 
-# The same on real servers of this machine.
+# The demo on real servers of this machine.
 live: setup
 	tests/services/install.sh
 	$(BIN)/python tests/services/live.py
@@ -35,26 +35,26 @@ test: setup
 
 # A verdict within two minutes: no test that starts a JVM, a server or a Dagster run.
 test-fast: setup
-	$(BIN)/pytest -n 2 -m "not slow"
+	$(BIN)/pytest -n 2 --dist loadgroup -m "not slow"
 
 # The wheel in an empty environment: `mlops-assets init`, and the new repository's own checks, tests and loop.
 test-package: setup
 	.ci/test-package
 
-# On real servers of this machine, which are built once, and the parts as services of their own. One after the other: a
-# server may be killed meanwhile.
+# Tests on real servers of this machine, which are built once, and of the platform's processes as services. They run one
+# after the other, because some of them kill a server.
 test-services: setup
 	tests/services/install.sh
 	$(BIN)/pytest tests/services
 
-# On a one-node Kubernetes of this machine, whose parts are built once; root, go, and Debian's packages for containers.
+# Tests on a one-node Kubernetes of this machine, built once; needs root, go, and Debian's packages for containers.
 test-cluster: setup
 	tests/services/install.sh
 	tests/cluster/install.sh
 	tests/cluster/images.sh
 	tests/cluster/cluster.sh with $(BIN)/pytest tests/cluster
 
-# The same cluster, left up for a person; `tests/cluster/cluster.sh down` ends it.
+# The same cluster, left running; `tests/cluster/cluster.sh down` stops it.
 cluster: setup
 	tests/services/install.sh
 	tests/cluster/install.sh

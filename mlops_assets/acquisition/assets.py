@@ -76,20 +76,13 @@ def assets(blueprint: Blueprint) -> list[dg.AssetsDefinition | dg.AssetChecksDef
         """
         project_context = platform.of(spec)
         found = []
-        for window, rows, truth in publish_history(project_context):
+        for window, rows, labels in publish_history(project_context):
             found.append(rows)
-            context.log_event(
-                dg.AssetMaterialization(
-                    blueprint.key("raw_data"), metadata=metadata.window(rows), partition=project_context.key(window)
-                )
-            )
-            if truth is not None:
-                shown = metadata.labels(truth, timeline, window)
-                context.log_event(
-                    dg.AssetMaterialization(
-                        blueprint.key("labels"), metadata=shown, partition=project_context.key(window)
-                    )
-                )
+            key, shown = project_context.key(window), metadata.window(rows)
+            context.log_event(dg.AssetMaterialization(blueprint.key("raw_data"), metadata=shown, partition=key))
+            if labels is not None:
+                shown = metadata.labels(labels, timeline, window)
+                context.log_event(dg.AssetMaterialization(blueprint.key("labels"), metadata=shown, partition=key))
         return dg.MaterializeResult(metadata=metadata.windows(found))
 
     @blueprint.asset(

@@ -1,4 +1,4 @@
-"""The asset graph of one project as text: what the UI shows, in lines that a diff can be read of.
+"""The asset graph of one project as text, so that a change can be read in a diff.
 
 python tests/structure/asset_graph.py > tests/structure/graph.txt
 """
@@ -23,19 +23,19 @@ PROJECT = ROOT / "mlops_assets" / "projects" / "bike_demand" / "defs.yaml"
 
 
 def shipped_spec() -> ProjectSpec:
-    """The shipped project that the snapshot is of."""
+    """Return the shipped project of which the snapshot is."""
     return ProjectSpec.model_validate(yaml.safe_load(PROJECT.read_text())["attributes"])
 
 
 @cache
 def definitions() -> dg.Definitions:
-    """Its definitions, as the composition root completes them."""
+    """Return its definitions, with resources."""
     resources = {"platform": Platform.configured(Settings())}
     return dg.Definitions.merge(definitions_of(shipped_spec()), dg.Definitions(resources=resources))
 
 
 def graph_text() -> str:
-    """Assets with every edge, groups, partitions and checks; jobs with their selections; sensors with their targets."""
+    """Return the text: assets with edges, groups, partitions and checks; jobs with assets; sensors with targets."""
     built = definitions()
     lines = [*_assets(built), "", *_gap(built), "", *_jobs(built), "", *_sensors(built)]
     return "\n".join(lines) + "\n"
@@ -63,7 +63,7 @@ def _partitions(windows: dg.PartitionsDefinition | None) -> str:  # type: ignore
 
 
 def _gap(built: dg.Definitions) -> Iterator[str]:
-    """The one place where the graph is open, as both ends say."""
+    """Yield the missing edge, as the metadata of its two ends names it."""
     graph = built.resolve_asset_graph()
     for key in sorted(graph.get_all_asset_keys()):
         closes = graph.get(key).metadata.get("closes the circle")

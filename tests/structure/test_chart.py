@@ -1,4 +1,4 @@
-"""The chart agrees with what the platform ships elsewhere; that it works is for `make test-cluster` to show."""
+"""The Helm chart agrees with the rest of the repository; `make test-cluster` tests that it works."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ ROOT = Path(__file__).parents[2]
 CONFIG = (ROOT / "helm" / "mlops-assets" / "templates" / "config.yaml").read_text()
 
 
-def test_its_dagster_differs_from_the_shipped_one_in_launcher_folders_and_numbers_only() -> None:
+def test_dagster_yaml_differs_in_launcher_folders_and_limits_only() -> None:
     text = CONFIG.partition("dagster.yaml: |\n")[2].partition("\n---\n")[0]
-    # what Helm fills in is none of what is compared
+    # values that Helm fills in are not compared
     plain = re.sub(r"\{\{.*?\}\}", "1", text)
     chart = yaml.safe_load(plain)
     shipped = yaml.safe_load((ROOT / "mlops_assets" / "dagster_config" / "postgresql.yaml").read_text())
@@ -27,7 +27,7 @@ def test_its_dagster_differs_from_the_shipped_one_in_launcher_folders_and_number
     assert chart == shipped
 
 
-def test_every_setting_that_it_sets_is_one() -> None:
+def test_only_existing_settings_are_set() -> None:
     names = set(re.findall(r"\bMLOPS_ASSETS_([A-Z_]+):", CONFIG))
     assert names
     assert {name.lower() for name in names} <= set(Settings.model_fields)

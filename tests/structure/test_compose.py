@@ -1,4 +1,4 @@
-"""compose.yaml and what it builds from: whole, without secrets, and of this platform's own settings and commands."""
+"""compose.yaml is complete, holds no secrets, and uses settings and commands that exist."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ SETTINGS = {f"MLOPS_ASSETS_{name}".upper() for name in Settings.model_fields}
 OWN = [name for name, service in SERVICES.items() if str(service["image"]).startswith("mlops-assets/")]
 
 
-def test_every_part_of_a_platform_is_there() -> None:
+def test_all_services_of_a_platform_are_defined() -> None:
     servers = {"postgres", "influxdb", "mlflow", "gcs", "grafana"}
     assert servers | {"webserver", "daemon", "code", "endpoint", "forwarder"} <= set(SERVICES)
 
 
-def test_only_settings_that_exist_are_set() -> None:
+def test_only_existing_settings_are_set() -> None:
     named = {key for service in SERVICES.values() for key in service.get("environment", {})}
     ours = {name for name in named if name.startswith("MLOPS_ASSETS_")}
     assert ours and ours <= SETTINGS | {FOLDER}
@@ -41,7 +41,7 @@ def test_only_settings_that_exist_are_set() -> None:
         assert {"MLOPS_ASSETS_DATABASE_URL", "MLOPS_ASSETS_MLFLOW_URL", "MLOPS_ASSETS_INFLUX_URL"} <= found
 
 
-def test_the_settings_of_a_part_are_ones_that_the_platform_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_settings_of_the_code_location_are_valid(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in SERVICES["code"]["environment"].items():
         filled = re.sub(r"\$\{(\w+)(:\?|-)?\}", lambda found: EXAMPLE.get(found[1]) or "something", str(value))
         monkeypatch.setenv(name, filled)
@@ -51,7 +51,7 @@ def test_the_settings_of_a_part_are_ones_that_the_platform_takes(monkeypatch: py
     assert settings.influx_token is not None
 
 
-def test_every_name_that_is_filled_in_has_its_line_in_the_example() -> None:
+def test_every_variable_is_in_the_example_file() -> None:
     asked = set(re.findall(r"\$\{(\w+)", TEXT))
     assert asked == set(EXAMPLE)
     # what has no sensible value must be given: an empty one stops the start
@@ -59,7 +59,7 @@ def test_every_name_that_is_filled_in_has_its_line_in_the_example() -> None:
     assert all(f"${{{name}:?}}" in TEXT for name in asked - given)
 
 
-def test_no_secret_is_written_down() -> None:
+def test_no_secret_is_in_the_files() -> None:
     secret = re.compile(r"PASSWORD|TOKEN$|SECRET")
     for service in SERVICES.values():
         for name, value in service.get("environment", {}).items():
@@ -70,7 +70,7 @@ def test_no_secret_is_written_down() -> None:
 
 
 def waits_for(service: dict[str, Any]) -> dict[str, str]:
-    """The services that one waits for, and until when."""
+    """Return the services that one depends on, each with its condition."""
     found = service.get("depends_on", {})
     if isinstance(found, list):
         return dict.fromkeys(found, "service_started")
@@ -78,7 +78,7 @@ def waits_for(service: dict[str, Any]) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("name", SERVICES)
-def test_what_a_service_needs_is_there(name: str) -> None:
+def test_dependencies_and_volumes_of_a_service_exist(name: str) -> None:
     service = SERVICES[name]
     for other, condition in waits_for(service).items():
         assert condition != "service_healthy" or "healthcheck" in SERVICES[other]
@@ -88,14 +88,14 @@ def test_what_a_service_needs_is_there(name: str) -> None:
         assert (ROOT / volume).exists() if volume.startswith(".") else volume in COMPOSE["volumes"]
 
 
-def test_nothing_is_published_beyond_this_machine() -> None:
+def test_ports_are_published_on_loopback_only() -> None:
     published = [port for service in SERVICES.values() for port in service.get("ports", [])]
     assert published and all(port.startswith("127.0.0.1:") for port in published)
 
 
 @pytest.mark.parametrize("name", [name for name in OWN if SERVICES[name]["entrypoint"] == ["mlops-assets"]])
-def test_commands_of_parts_are_ones_of_ours(name: str) -> None:
-    """Each command line is parsed by the command it calls; nothing is run."""
+def test_command_of_a_service_can_be_parsed(name: str) -> None:
+    """The command line is parsed by its own command; nothing is run."""
     words = [word.replace("${PROJECT:?}", "bike_demand") for word in SERVICES[name]["command"]]
     command: Any = get_command(app)
     while isinstance(command, Group):
@@ -104,7 +104,7 @@ def test_commands_of_parts_are_ones_of_ours(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", OWN)
-def test_images_are_built_from_files_that_are_there(name: str) -> None:
+def test_images_copy_files_that_exist(name: str) -> None:
     dockerfile = (ROOT / SERVICES[name]["build"]["dockerfile"]).read_text()
     copied = re.findall(r"^COPY (?!--from|\.)(.*) \S+$", dockerfile, re.MULTILINE)
     assert copied

@@ -1,4 +1,4 @@
-"""What the documentation points to is there."""
+"""Links, modules, commands and settings that the documentation names exist."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def anchors(page: Path) -> set[str]:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_every_link_of_a_page_leads_somewhere(page: Path) -> None:
+def test_links_of_a_page_lead_somewhere(page: Path) -> None:
     links = LINK.findall(page.read_text())
     for target, anchor in links:
         aim = page if not target else (page.parent / target)
@@ -50,33 +50,33 @@ def test_modules_named_by_a_page_exist(page: Path) -> None:
     assert not missing
 
 
-def test_the_commands_that_pages_name_exist() -> None:
+def test_commands_named_by_pages_exist_and_the_readme_names_all() -> None:
     known = set(get_command(app).commands)  # type: ignore[attr-defined]
     named = {name for page in PAGES for name in re.findall(r"mlops-assets ([a-z][a-z-]*)", page.read_text())}
     assert named and named <= known
     assert known <= set(re.findall(r"mlops-assets ([a-z][a-z-]*)", (ROOT / "README.md").read_text()))
 
 
-def test_every_job_is_described_for_developers() -> None:
+def test_every_job_is_in_the_architecture_page() -> None:
     spec = ProjectSpec.model_validate(yaml.safe_load(example_yaml("small"))["attributes"])
     jobs = {job.name.removeprefix("small_") for job in project_jobs(Blueprint(spec))}
     table = set(re.findall(r"^\| `(\w+)` \|", (ROOT / "docs" / "architecture.md").read_text(), re.MULTILINE))
     assert jobs <= table
 
 
-def test_the_committed_settings_are_up_to_date() -> None:
+def test_committed_settings_reference_is_up_to_date() -> None:
     assert (ROOT / "docs" / "settings.md").read_text() == reference(), "run `make docs`"
 
 
-def test_every_setting_says_what_it_means() -> None:
+def test_every_setting_has_a_description() -> None:
     assert not [name for name, field in Settings.model_fields.items() if not field.description]
 
 
-def test_an_address_holds_no_password() -> None:
+def test_address_with_a_password_is_refused() -> None:
     with pytest.raises(ValidationError, match="PGPASSWORD"):
         Settings(database_url="postgresql://mlops:secret@localhost/mlops")
 
 
-def test_influxdb_without_a_token_is_refused_at_once() -> None:
+def test_influxdb_without_a_token_is_refused() -> None:
     with pytest.raises(ValidationError, match="MLOPS_ASSETS_INFLUX_TOKEN"):
         Settings(influx_url="http://localhost:8086")

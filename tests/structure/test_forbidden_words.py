@@ -1,4 +1,4 @@
-"""The project speaks of itself alone, and runs on any machine."""
+"""No file names this machine, a registry, an issue or an author's tools."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ FORBIDDEN = {
 
 
 def files() -> list[Path]:
-    """Everything that is, or is about to be, part of the repository."""
+    """Return all text files of the repository, those that are not committed yet too."""
     listed = subprocess.run(
         ["git", "ls-files", "--cached", "--others", "--exclude-standard"],
         cwd=ROOT,
@@ -33,7 +33,7 @@ def files() -> list[Path]:
 
 
 @pytest.mark.parametrize("what", FORBIDDEN)
-def test_no_file_names(what: str) -> None:
+def test_no_file_contains(what: str) -> None:
     found = []
     for path in files():
         for number, line in enumerate(path.read_text().splitlines(), start=1):

@@ -1,4 +1,4 @@
-"""The asset graph is what the design says: every edge, every job, every sensor, and one gap that a sensor closes."""
+"""The asset graph is the designed one: its edges, jobs and sensors, and the one missing edge that a sensor stands for."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ def edges() -> set[tuple[str, str]]:
     return {(dep.asset_key.path[-1], name) for name, spec in specs().items() for dep in spec.deps}
 
 
-def test_the_graph_is_the_one_in_the_snapshot() -> None:
+def test_graph_equals_the_snapshot() -> None:
     update = "python tests/structure/asset_graph.py > tests/structure/graph.txt"
-    assert graph_text() == SNAPSHOT.read_text(), f"if the change is meant: {update}"
+    assert graph_text() == SNAPSHOT.read_text(), f"if the change is intended: {update}"
 
 
-def test_the_collapsed_graph_of_phases_has_no_circle_and_reads_like_the_life_cycle() -> None:
+def test_phases_follow_each_other_without_a_cycle() -> None:
     phase = {name: str(spec.tags["phase"]) for name, spec in specs().items()}
     needs: dict[str, set[str]] = {name: set() for name in PHASES}
     for above, below in edges():
@@ -42,13 +42,13 @@ def test_the_collapsed_graph_of_phases_has_no_circle_and_reads_like_the_life_cyc
         assert before in needs[after], f"{after} does not follow from {before}"
 
 
-def test_every_asset_leads_to_the_decision_and_comes_from_the_business_case() -> None:
+def test_graph_begins_with_the_business_case_and_ends_with_the_decision() -> None:
     ends = set(specs()) - {above for above, _ in edges()}
     starts = set(specs()) - {below for _, below in edges()}
     assert (starts, ends) == ({"business_case"}, {"retraining_decision"})
 
 
-def test_the_one_gap_from_decision_to_dataset_is_closed_by_the_sensor() -> None:
+def test_retraining_sensor_stands_for_the_edge_from_decision_to_dataset() -> None:
     spec = shipped_spec()
     assert ("retraining_decision", "dataset") not in edges()
     gaps = {
@@ -67,7 +67,7 @@ def test_the_one_gap_from_decision_to_dataset_is_closed_by_the_sensor() -> None:
     assert dg.AssetKey([spec.name, "dataset"]) in retrain.asset_layer.selected_asset_keys
 
 
-def test_every_asset_is_described_owned_tagged_and_versioned() -> None:
+def test_every_asset_has_description_owner_tags_and_code_version() -> None:
     for name, spec in specs().items():
         assert spec.description and len(spec.description) > 20, name
         assert list(spec.owners) == shipped_spec().owners, name
@@ -77,7 +77,7 @@ def test_every_asset_is_described_owned_tagged_and_versioned() -> None:
         assert spec.code_version, name
 
 
-def test_what_the_blueprint_says_of_windows_and_checks_is_what_is_built() -> None:
+def test_partitions_and_checks_are_the_ones_of_the_blueprint() -> None:
     windowed = {name for name, spec in specs().items() if spec.partitions_def is not None}
     assert windowed == WINDOWED
     built: dict[str, set[str]] = {}
@@ -86,7 +86,7 @@ def test_what_the_blueprint_says_of_windows_and_checks_is_what_is_built() -> Non
     assert built == {asset: set(names) for asset, names in CHECKS.items()}
 
 
-def test_a_job_checks_what_it_materializes() -> None:
+def test_jobs_run_the_checks_of_the_assets_they_materialize() -> None:
     blueprint, built = Blueprint(shipped_spec()), definitions()
     for suffix in ("bootstrap", "observe", "retrain", "heal"):
         layer = built.resolve_job_def(blueprint.job(suffix)).asset_layer
@@ -94,7 +94,7 @@ def test_a_job_checks_what_it_materializes() -> None:
         assert {key for key in layer.asset_graph.asset_check_keys if key in wanted} == wanted
 
 
-def test_every_job_and_sensor_says_what_it_does() -> None:
+def test_every_job_and_sensor_has_a_description() -> None:
     built = definitions()
     jobs = [job for job in built.resolve_all_job_defs() if not job.name.startswith("__")]
     assert len(jobs) == 8
