@@ -86,7 +86,9 @@ dead-code: source-tree
 types: source-tree
 	.ci/types
 
+# All benchmarks, on an idle machine. The forwarder's needs the servers of `make test-services`.
 bench: setup
+	tests/services/install.sh
 	$(BIN)/python -m benchmarks
 
 docs: setup

@@ -1,14 +1,16 @@
-"""Measure what tsfresh's calculators cost and write the table that feature selection weighs by.
+"""Measure what tsfresh's calculators cost, and compare with the shipped table that feature selection uses.
 
-    python benchmarks/calculator_costs.py
+    python -m benchmarks.calculator_costs            # prints how the measured costs compare with the shipped ones
+    python -m benchmarks.calculator_costs --write    # replaces the shipped table
 
-Run it on an idle machine, when tsfresh's version changes, and commit the result. The table is shipped, and not measured
-at each training, because a selection must be the same each time it sees the same rows; only the proportions between
-the calculators matter much, and these vary little between machines.
+Replace the table on an idle machine, when tsfresh's version changes, and commit the result. The table is shipped, not
+measured at each training, because a selection must be the same each time for the same rows. Mainly the proportions
+between the calculators matter, and these vary little between machines.
 """
 
 from __future__ import annotations
 
+import sys
 import time
 import warnings
 from collections.abc import Callable
@@ -32,7 +34,7 @@ DATA = Path(__file__).parent.parent / "mlops_assets" / "projects" / "bike_demand
 
 
 def microseconds(function: Callable[..., Any], arguments: dict[str, Any], windows: Windows) -> float:
-    """Median over the windows of the fastest of at least three calls, in the processor's time: others use it too."""
+    """Return the processor time of a call: the median over the windows of the fastest of at least three calls."""
     taken = []
     for window in windows:
         runs: list[float] = []
@@ -40,19 +42,19 @@ def microseconds(function: Callable[..., Any], arguments: dict[str, Any], window
             start = time.thread_time()
             result = function(window, **arguments)
             if not isinstance(result, int | float | np.generic):
-                list(result)  # a combiner may compute while it is read
+                list(result)  # a combiner may compute while it is iterated
             runs.append(time.thread_time() - start)
         taken.append(min(runs))
     return round(float(np.median(taken)) * 1e6, 1)
 
 
 def combiner_cost(function: Callable[..., Any], parameters: list[Any], cuts: list[Windows]) -> CombinerCost:
-    """What the first of a combiner's features costs, and each further one."""
+    """Return the cost of the first of a combiner's features, and of each further one."""
 
     def costs(settings: list[Any]) -> list[float]:
         return [microseconds(function, {"param": settings}, windows) for windows in cuts]
 
-    # the dearer end of the settings: a call for lag 0 alone, say, computes nothing
+    # the larger of the first and the last setting: a call for lag 0 alone computes nothing
     first = [max(pair) for pair in zip(costs(parameters[:1]), costs(parameters[-1:]), strict=True)]
     more = max(1, len(parameters) - 1)
     each = [round(max(0.5, (whole - one) / more), 1) for one, whole in zip(first, costs(parameters), strict=True)]
@@ -60,7 +62,7 @@ def combiner_cost(function: Callable[..., Any], parameters: list[Any], cuts: lis
 
 
 def main() -> None:
-    """Measure all calculators of tsfresh's comprehensive setting at three window lengths."""
+    """Measure all calculators of tsfresh's comprehensive setting at three lengths of the feature window."""
     import_tsfresh()
     from tsfresh.feature_extraction import feature_calculators
     from tsfresh.feature_extraction.settings import ComprehensiveFCParameters
@@ -79,15 +81,25 @@ def main() -> None:
             continue
         if function.fctype == "combiner":
             combiners[name] = combiner_cost(function, parameters, cuts)
-            print(name, combiners[name])
             continue
         for setting in parameters or [{}]:
             suffix = f"{name}__{convert_to_output_format(setting)}" if setting else name
             simple[suffix] = [microseconds(function, setting, windows) for windows in cuts]
-            print(suffix, simple[suffix])
     table = CostTable(steps=STEPS, simple=simple, combiners=combiners)
-    PATH.write_text(table.model_dump_json(indent=1) + "\n")
-    print(f"wrote {PATH}")
+    if "--write" in sys.argv[1:]:
+        PATH.write_text(table.model_dump_json(indent=1) + "\n")
+        print(f"wrote {PATH}")
+    else:
+        compare(table)
+
+
+def compare(measured: CostTable) -> None:
+    """Print the ratio of the measured costs to the shipped ones, over the calculators with one setting."""
+    shipped = CostTable.model_validate_json(PATH.read_text())
+    both = [name for name in measured.simple if name in shipped.simple]
+    ratios = [np.mean(measured.simple[name]) / np.mean(shipped.simple[name]) for name in both]
+    low, middle, high = np.percentile(ratios, [5, 50, 95])
+    print(f"calculator costs: measured / shipped {middle:.2f} (5 to 95 % of {len(both)}: {low:.2f} to {high:.2f})")
 
 
 if __name__ == "__main__":

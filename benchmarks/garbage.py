@@ -1,9 +1,9 @@
-"""What the collector of Python's garbage costs a window: with Python's thresholds, and with the platform's.
+"""What Python's garbage collector costs per window: with Python's thresholds, and with the platform's.
 
     python -m benchmarks.garbage
 
-One simulated project is replayed in one process, its windows by turns with the one and the other; what a window costs
-beside (answers, reports, pictures, facts) is the same for both.
+One simulated project is played window after window in one process, alternating between the two. All other costs of a
+window (predictions, reports, charts, facts) are the same for both.
 """
 
 from __future__ import annotations
@@ -25,32 +25,32 @@ from project_replays import ProjectReplay, bootstrapped_replay
 from simulated_projects import simulated_project
 
 WARM_UP, WINDOWS = 2, 12
-"""Windows before anything is measured, and of each kind."""
+"""Windows that are played before the measurement, and windows measured with each setting."""
 
 
 def main() -> None:
-    """Measure and print."""
+    """Measure both, and print the ratio."""
     default = gc.get_threshold()
     with (
         tempfile.TemporaryDirectory() as folder,
-        bootstrapped_replay(simulated_project("collector"), Path(folder) / "state") as play,
+        bootstrapped_replay(simulated_project("collector"), Path(folder) / "state") as replay,
     ):
-        play.advance(windows=WARM_UP)
+        replay.advance(windows=WARM_UP)
         usual, rare = list[float](), list[float]()
         for _ in range(WINDOWS):
             gc.set_threshold(*default)
-            usual.append(seconds(play))
+            usual.append(seconds(replay))
             collect_rarely()
-            rare.append(seconds(play))
+            rare.append(seconds(replay))
     ours, pythons = median(rare), median(usual)
-    print(f"a window: {pythons:.2f} s of processor with Python's thresholds, {ours:.2f} with the platform's")
+    print(f"a window: {pythons:.2f} processor seconds with Python's thresholds, {ours:.2f} with the platform's")
     print(f"ratio {ours / pythons:.2f}; {psutil.Process().memory_info().rss / 2**20:.0f} MB at the end")
 
 
-def seconds(play: ProjectReplay) -> float:
-    """Processor time of the next window."""
+def seconds(replay: ProjectReplay) -> float:
+    """Return the processor seconds of the next window."""
     begun = time.process_time()
-    play.advance(windows=1)
+    replay.advance(windows=1)
     return time.process_time() - begun
 
 
