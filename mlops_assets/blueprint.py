@@ -1,4 +1,4 @@
-"""What all assets of a project share: key, group, partitions, owners, kinds, tags."""
+"""What the Dagster definitions of a project have in common: names, keys, groups, partitions, owners, tags."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ COMPUTED_IN_SERVICE = ("endpoint", "predictions")
 READ_FROM_SOURCE = ("raw_data", "labels", "history")
 """Assets that call the project's source function."""
 HEAVY = ("feasibility", "feature_definitions", "training_set", "candidate_model")
-"""Assets whose steps get `resources.training`."""
+"""Assets whose steps get the CPU and memory of `resources.training` on Kubernetes."""
 
 
 @dataclass(frozen=True)
 class Blueprint:
-    """A project's spec with what Dagster needs of it."""
+    """A project's spec, and the arguments of Dagster's definitions that follow from it."""
 
     spec: ProjectSpec
 
@@ -39,24 +39,32 @@ class Blueprint:
 
     @cached_property
     def timeline(self) -> Timeline:
-        """The project's time."""
+        """The project's windows and due times."""
         return Timeline(self.spec)
 
     @cached_property
     def windows(self) -> dg.TimeWindowPartitionsDefinition:
-        """The project's windows as Dagster's partitions."""
+        """The project's windows as a Dagster partitions definition."""
         return dg.TimeWindowPartitionsDefinition(**partition_arguments(self.timeline))
 
     def key(self, name: str) -> dg.AssetKey:
-        """The key of an asset of this project."""
+        """Return the key of an asset of this project."""
         return dg.AssetKey([self.name, name])
 
     def job(self, name: str) -> str:
-        """The name of a job or sensor of this project."""
+        """Return the full name of a job or sensor of this project."""
         return f"{self.name}_{name}"
 
     def asset(self, phase: Phase, name: str, *, deps: list[str], windows: bool = False, **more: Any) -> Decorator:
-        """`dagster.asset` with what every asset of a project has, merged with its own arguments."""
+        """Return a decorator that makes a function an asset of this project.
+
+        Args:
+            phase: the phase, which names the asset's group.
+            name: the asset's name; its key is the project's name and this one.
+            deps: names of the assets that it depends on.
+            windows: whether it is partitioned by window. One run may then materialize several windows.
+            more: further arguments of `dagster.asset`; they take precedence.
+        """
         arguments: dict[str, Any] = {
             "key": self.key(name),
             "deps": [self._dep(dep, windows) for dep in deps],
@@ -90,19 +98,19 @@ class Blueprint:
 
     @property
     def sensor_status(self) -> dg.DefaultSensorStatus:
-        """Sensors run by default; each can be switched off in the UI."""
+        """The initial status of sensors: running. Each can be switched off in the UI."""
         return dg.DefaultSensorStatus.RUNNING
 
     def checks_of(self, asset: str) -> list[dg.AssetCheckKey]:
-        """The checks of an asset."""
+        """Return the keys of an asset's checks."""
         return [dg.AssetCheckKey(self.key(asset), check) for check in CHECKS.get(asset, [])]
 
     def windows_of(self, context: dg.AssetExecutionContext) -> list[Window]:
-        """The windows that a run was asked for, oldest first."""
+        """Return the windows that a run materializes, oldest first."""
         return sorted(window_of_partition(self.timeline, key) for key in context.partition_keys)
 
     def check(self, asset: str, name: str, description: str, *, blocking: bool = False) -> dg.AssetCheckSpec:
-        """The spec of a check of this project."""
+        """Return the spec of an asset check of this project."""
         return dg.AssetCheckSpec(name, asset=self.key(asset), description=description, blocking=blocking)
 
 
@@ -117,7 +125,7 @@ CHECKS = {
     "performance_report": ["degradation"],
     "service_health": ["available", "latency"],
 }
-"""The checks of each asset."""
+"""Names of the checks of each asset."""
 WINDOWED = {
     "raw_data",
     "labels",
@@ -127,4 +135,4 @@ WINDOWED = {
     "service_health",
     "retraining_decision",
 }
-"""Assets partitioned by window."""
+"""Names of the assets that are partitioned by window."""

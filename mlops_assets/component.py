@@ -24,17 +24,17 @@ from mlops_assets.spec import ProjectSpec
 from mlops_assets.spec.imports import require_importable
 from mlops_assets.spec.scaffold import EXAMPLE_SOURCE, example_yaml
 
-# Two parts of Dagster that are marked beta are used on purpose: single-run backfills, and owners of sensors.
+# These parameters are marked as beta in Dagster and used on purpose.
 warnings.filterwarnings("ignore", message="Parameter `(backfill_policy|owners)`")
 
 PHASES = (business_assets, acquisition_assets, modeling_assets, deployment_assets, monitoring_assets)
 
 
 class MLProjectScaffolder(dg.Scaffolder[Any]):
-    """`dg scaffold defs mlops_assets.MLProject NAME`: a commented, valid start."""
+    """Writes the files of a new project for `dg scaffold defs mlops_assets.MLProject NAME`."""
 
     def scaffold(self, request: dg.ScaffoldRequest[Any]) -> None:
-        """Write `defs.yaml` and `source.py` into the new project's folder."""
+        """Write a valid, commented `defs.yaml` and a `source.py` into the new project's folder."""
         folder = Path(request.target_path)
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "__init__.py").write_text(f'"""The project {folder.name}."""\n')
@@ -45,35 +45,39 @@ class MLProjectScaffolder(dg.Scaffolder[Any]):
 
 @dg.scaffold_with(MLProjectScaffolder)
 class MLProject(dg.Component):
-    """One ML project: its whole life cycle from a single YAML file and one function that reads its data."""
+    """One ML project, from data to monitoring, defined by a YAML file and a Python function that reads its data."""
 
     def __init__(self, spec: ProjectSpec) -> None:
         self.spec = spec
 
     @classmethod
     def get_model_cls(cls) -> type[BaseModel]:
-        """What `attributes` may say."""
+        """Return the model that `attributes` of a `defs.yaml` is validated against."""
         return ProjectSpec
 
     @classmethod
     def load(cls, attributes: BaseModel | None, context: dg.ComponentLoadContext) -> MLProject:
-        """Build the component from validated attributes; functions named in YAML must be importable."""
+        """Return the component for validated attributes.
+
+        Raises:
+            SpecError: a function that the YAML names cannot be imported; the error names file and line.
+        """
         if not isinstance(attributes, ProjectSpec):
             raise TypeError(f"MLProject needs attributes; see docs/project.md ({context.path})")
         require_importable(attributes, Path(context.path) / "defs.yaml")
         return cls(attributes)
 
     def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:
-        """All definitions of the project."""
+        """Return all definitions of the project."""
         return definitions_of(self.spec, steps_on(Settings(root=context.project_root).runs_on))
 
 
 def definitions_of(spec: ProjectSpec, steps: dg.ExecutorDefinition | None = None) -> dg.Definitions:
-    """All assets, checks, jobs and sensors of a project; resources are handed in by the composition root.
+    """Return all assets, checks, jobs and sensors of a project. `definitions.py` adds the resources.
 
     Args:
         spec: the project.
-        steps: what executes the steps of trainings; None: as those of all jobs.
+        steps: executor of the steps of `bootstrap` and `retrain`; None: the executor of all jobs.
     """
     blueprint = Blueprint(spec)
     jobs = project_jobs(blueprint, steps)

@@ -1,4 +1,4 @@
-"""How often Python looks for garbage that only a cycle keeps alive."""
+"""How often Python's cyclic garbage collector runs in processes that run assets."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import gc
 
 
 def collect_rarely() -> None:
-    """Make the collector look less often, in a process that runs assets.
+    """Let the garbage collector run less often than by default.
 
-    A run makes millions of small objects that live until its end (Evidently's reports, Dagster's events, drawings).
-    Python's default looks at the youngest after each 700 of them, and so ever again at all: a third of the processor
-    time of a window (`python -m benchmarks.garbage`), for two per cent less memory.
+    A run creates millions of small objects that live until its end: Evidently's reports, Dagster's events, charts. By
+    default Python collects after each 700 new objects and so examines the living ones again and again. That takes a
+    third of the CPU time of a window and saves two per cent of memory (`python -m benchmarks.garbage`).
     """
     gc.set_threshold(20_000, 10, 100)

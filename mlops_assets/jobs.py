@@ -1,4 +1,4 @@
-"""A project's jobs: bootstrap, score, observe, retrain, rollback, heal, collect, clock_advance."""
+"""The jobs of a project: bootstrap, score, observe, retrain, rollback, heal, collect, clock_advance."""
 
 from datetime import datetime
 from typing import Any

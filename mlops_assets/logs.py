@@ -1,4 +1,4 @@
-"""Structured log lines, the same in every service."""
+"""Structured log lines of the services, in one format."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from datetime import UTC, datetime
 
 
 class JSONLines(logging.Formatter):
-    """Log records as JSON objects, one a line.
+    """Formats log records as JSON objects, one per line.
 
     Args:
-        project: named in each line whose record names none itself.
+        project: value of the field `project` in records that have none.
     """
 
     EXTRA = ("project", "model_version", "event_id", "run_id", "request_id", "status", "source", "backlog")
@@ -22,7 +22,7 @@ class JSONLines(logging.Formatter):
         self.project = project
 
     def format(self, record: logging.LogRecord) -> str:
-        """One line."""
+        """Return the line of a record."""
         line = {
             "at": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname,
@@ -37,7 +37,7 @@ class JSONLines(logging.Formatter):
 
 
 def log_to_stdout(project: str = "-", level: int = logging.INFO) -> None:
-    """Let all loggers of this process write JSON lines, from a level on, to its standard output."""
+    """Write the records of all loggers of this process as JSON lines to standard output, from a level on."""
     handler = logging.StreamHandler(sys.stdout)
     handler.setFormatter(JSONLines(project))
     logging.basicConfig(level=level, handlers=[handler], force=True)

@@ -1,4 +1,4 @@
-"""Values of Dagster's metadata that several rooms show: tables and pictures."""
+"""Dagster metadata values that several phases use: tables and pictures."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from mlops_assets.charts.figure import markdown_image
 
 
 def table(rows: list[dict[str, Any]]) -> dg.TableMetadataValue:
-    """Rows as a table of the UI."""
+    """Return rows as a table for the UI. All rows have the same keys, which become the columns."""
     columns = [dg.TableColumn(name, _kind([row[name] for row in rows])) for name in (rows[0] if rows else {})]
     return dg.MetadataValue.table([dg.TableRecord(row) for row in rows], schema=dg.TableSchema(columns=columns))
 
@@ -23,5 +23,5 @@ def _kind(values: list[Any]) -> str:
 
 
 def picture(png: bytes, alt: str) -> dg.MarkdownMetadataValue:
-    """A picture in Markdown."""
+    """Return a PNG as Markdown for the UI, with an alternative text."""
     return dg.MetadataValue.md(markdown_image(png, alt))
