@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import runpy
 import tarfile
 import zipfile
 from pathlib import Path
 
 import pytest
 import yaml
-from example_project import ATTRIBUTES
 
 from mlops_assets import open_project
 from mlops_assets.project import Project
 from mlops_assets.resources.compute.h2o import h2o_jar
 
-STATE = Path(__file__).parent.parent / "fixtures" / "state_0.1.0.tar.xz"
+TESTS = Path(__file__).parent.parent
+STATE = TESTS / "fixtures" / "state_0.1.0.tar.xz"
+ATTRIBUTES = runpy.run_path(str(TESTS / "compatibility" / "tide.py"))["ATTRIBUTES"]
+"""The simulated project whose state it is."""
 
 
 @pytest.fixture(scope="session")

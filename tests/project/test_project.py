@@ -72,7 +72,8 @@ def test_features_are_those_that_the_service_logged(project: Project) -> None:
     np.testing.assert_allclose(features["wind"], rows["wind"])
 
 
-def test_the_champion_reproduces_its_logged_predictions_from_published_data(project: Project) -> None:
+@pytest.mark.slow
+def test_champion_reproduces_its_logged_predictions(project: Project) -> None:
     version = project.champion
     assert version is not None and version.number == 1
     inputs = version.inputs("2020-01-22", "2020-01-23")
@@ -81,6 +82,7 @@ def test_the_champion_reproduces_its_logged_predictions_from_published_data(proj
     assert list(version.features()["name"]) == version.definitions.names
 
 
+@pytest.mark.slow
 def test_an_input_that_does_not_fit_the_model_is_named(project: Project) -> None:
     version = project.champion
     assert version is not None
@@ -125,7 +127,7 @@ def test_versions_verdicts_and_deployment_periods_are_frames(project: Project) -
     assert periods["end"].isna().all()
 
 
-def test_unknown_projects_versions_and_states_are_named(project: Project, project_folder: Path, tmp_path: Path) -> None:
+def test_unknown_project_version_or_state_is_named(project: Project, project_folder: Path, tmp_path: Path) -> None:
     with pytest.raises(SpecError, match="bike_demand"):
         open_project("unknown")
     with pytest.raises(SpecError, match="there is no such file"):
