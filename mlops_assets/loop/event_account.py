@@ -1,7 +1,7 @@
-"""The account of events: which are due, and what became of each.
+"""The account of events: which are due, and the state of each.
 
-Which events are due is said by the rows of the source and the timeline alone, never by the records of what was
-predicted. So a prediction that was made and is no longer in the log shows as a lost event.
+Due events are computed from the rows of the source and the timeline, never from the records of predictions. So an event
+whose prediction was made and is no longer in the log shows as lost.
 """
 
 from __future__ import annotations
@@ -36,13 +36,13 @@ class DueEvent:
 
 @dataclass(frozen=True)
 class EventAccount:
-    """What became of the due events of a stretch of time. Each event is in exactly one of the four sets.
+    """The states of the due events of a time range. Each event is in exactly one of the four sets.
 
     Attributes:
         answered: ids of events with a champion's prediction, late ones included.
         missed: ids of events that are missed for good, without those that have a prediction.
-        waiting: ids of events that the scorer has not come to, or asks for again.
-        lost: ids of events that the scorer has gone through, and that are neither answered nor missed nor waiting.
+        waiting: ids of events that the scorer has not processed yet, or tries again.
+        lost: ids of events that the scorer has processed, and that are neither answered nor missed nor waiting.
     """
 
     answered: frozenset[str]
@@ -52,7 +52,7 @@ class EventAccount:
 
     @property
     def due(self) -> int:
-        """How many events are due."""
+        """Number of due events."""
         return len(self.answered) + len(self.missed) + len(self.waiting) + len(self.lost)
 
 
@@ -61,10 +61,10 @@ def due_events(timeline: Timeline, rows: pd.DataFrame, since: datetime | None, t
 
     Args:
         timeline: the project's time.
-        rows: rows of the source with `event_time` (datetime64[ns, UTC]), and `entity` where the project has several
+        rows: rows of the source with `event_time` (datetime64[ns, UTC]), and `entity` when the project has several
             series. They need not lie on a regular grid.
-        since: `as_of` of the first version that was promoted; None before, when no event counts.
-        through: the last moment.
+        since: `as_of` of the first champion; None before the first promotion, when no event counts.
+        through: the last due time.
     """
     if since is None:
         return []
@@ -82,20 +82,20 @@ def due_events(timeline: Timeline, rows: pd.DataFrame, since: datetime | None, t
 def account_of(
     view: LedgerView, due: Iterable[DueEvent], *, answered: Collection[str], missed: Collection[str]
 ) -> EventAccount:
-    """Compare the due events of a stretch with what is recorded.
+    """Return the states of the due events of a time range.
 
-    An event that is recorded was due, also when a correction of the source has taken its row away since.
+    A recorded event was due, also when a later correction of the source has removed its row.
 
     Args:
         view: the project's ledger.
-        due: the events that are due, as `due_events` gives them.
-        answered: ids of all events of the stretch that have a champion's prediction.
-        missed: ids of all events of the stretch that are missed.
+        due: the due events, from `due_events`.
+        answered: ids of all events in the range that have a champion's prediction.
+        missed: ids of all events in the range that are missed.
     """
     done = set(answered) | set(missed)
     left = [event for event in due if event.event_id not in done]
-    through, asked_again = view.scored_through, set(view.waiting)
-    waiting = {e.event_id for e in left if through is None or e.due > through or e.event_id in asked_again}
+    through, retried = view.scored_through, set(view.waiting)
+    waiting = {e.event_id for e in left if through is None or e.due > through or e.event_id in retried}
     return EventAccount(
         answered=frozenset(answered),
         missed=frozenset(missed) - frozenset(answered),
@@ -106,12 +106,12 @@ def account_of(
 
 @dataclass(frozen=True)
 class ScoredSpan:
-    """Ticks of the scorer that account for the same events: none was handed on to a tick after the last one.
+    """Consecutive ticks of the scorer after which no event was waiting.
 
     Attributes:
-        after: events due after this moment were scored in it; the very first span holds the moment itself, too.
-        through: events due at or before this moment were scored in it.
-        answered: how many events the scorer answered in it.
+        after: events due after this time were scored in it; the first span also contains the time itself.
+        through: events due at or before this time were scored in it.
+        answered: number of events with a prediction, as counted by the scorer.
         first: whether it is the first span.
     """
 
@@ -121,15 +121,15 @@ class ScoredSpan:
     first: bool
 
     def holds(self, due: datetime) -> bool:
-        """Return whether an event due at a moment was scored in this span."""
+        """Return whether an event with a due time was scored in this span."""
         return self.after < due <= self.through or (self.first and due == self.after)
 
 
 def scored_spans(view: LedgerView) -> list[ScoredSpan]:
-    """Return the spans of ticks without events handed on, oldest first; the end is left out while events wait there.
+    """Return the spans, oldest first. Ticks after the last span, in which events still wait, are left out.
 
-    Within a span the scorer's count of answered events can be compared with the predictions in the log. The count may
-    be too small (a scorer that was killed between its predictions and its account), never too great.
+    Within a span, the scorer's count can be compared with the predictions in the log. The count may be too small, when
+    the scorer was killed after its predictions were logged, but never too large.
     """
     spans: list[ScoredSpan] = []
     ticks: list[Scored] = []
