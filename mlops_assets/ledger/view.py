@@ -30,7 +30,7 @@ from mlops_assets.ledger.facts import (
     WindowPublished,
     WindowQuarantined,
 )
-from mlops_assets.spec.loop import ShadowChoice
+from mlops_assets.spec.serving import ShadowChoice
 
 F = TypeVar("F", bound=Fact)
 

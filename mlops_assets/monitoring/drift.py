@@ -33,7 +33,7 @@ import pandas as pd
 from mlops_assets.errors import ModelError, NotReady
 from mlops_assets.files import write_text
 from mlops_assets.ledger.summaries import DriftSummary
-from mlops_assets.spec.loop import MonitoringSpec
+from mlops_assets.spec.monitoring import MonitoringSpec
 
 PREDICTION = "prediction"
 TIME = "event_time"

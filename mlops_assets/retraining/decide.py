@@ -10,7 +10,7 @@ from mlops_assets.ledger.facts import Decision, DecisionOutcome, Evidence, Guard
 from mlops_assets.retraining.evidence import LoopState, SignalRow, Signals, WindowEvidence
 from mlops_assets.retraining.wording import Leaf, compared, subject
 from mlops_assets.spec.duration import format_duration
-from mlops_assets.spec.loop import RetrainingSpec
+from mlops_assets.spec.retraining import RetrainingSpec
 
 HOLDING = ("held_back", "cooldown", "warm_up", "budget")
 """Guards that hold a retraining back until some time; `min_new_rows` and `in_progress` have rules of their own."""

@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 
 from mlops_assets.ledger.facts import RequestedBy, TrainingEnded, TrainingOutcome
 from mlops_assets.ledger.view import LedgerView
-from mlops_assets.spec.loop import RetrainingSpec
+from mlops_assets.spec.retraining import RetrainingSpec
 from mlops_assets.waiting import pause_after
 
 LONGEST_PAUSE = timedelta(minutes=5)

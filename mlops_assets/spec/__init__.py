@@ -1,16 +1,9 @@
-"""What a ``defs.yaml`` may say: pydantic models whose validators state the invariants."""
+"""The fields of a `defs.yaml`, as pydantic models whose validators state what must hold."""
 
 from mlops_assets.spec.data import Column, DataSpec, LabelsSpec
 from mlops_assets.spec.duration import Duration, format_duration
 from mlops_assets.spec.features import FeaturesSpec, HistorySpec, SelectSpec
-from mlops_assets.spec.loop import (
-    BudgetSpec,
-    DriftSpec,
-    MonitoringSpec,
-    PromotionSpec,
-    RetrainingSpec,
-    ServingSpec,
-)
+from mlops_assets.spec.monitoring import DriftSpec, MonitoringSpec
 from mlops_assets.spec.policies import (
     AgePolicy,
     AllPolicy,
@@ -28,6 +21,9 @@ from mlops_assets.spec.problem import (
     ValidationSpec,
 )
 from mlops_assets.spec.project import ProjectSpec, ReplayClock, WallClock
+from mlops_assets.spec.promotion import PromotionSpec
+from mlops_assets.spec.retraining import BudgetSpec, RetrainingSpec
+from mlops_assets.spec.serving import ServingSpec
 from mlops_assets.spec.training import H2OAutoMLSpec
 
 __all__ = [

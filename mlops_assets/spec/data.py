@@ -1,4 +1,4 @@
-"""Where rows come from, what they look like, and when they are known."""
+"""`data` and `labels`: where rows come from, what they hold, and when they are known."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def _zone_exists(name: str) -> str:
         ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError) as error:
         raise ValueError(
-            f"no time zone {name!r}; write an IANA name, as Europe/Berlin, or Etc/GMT-10 for +10:00"
+            f"no time zone {name!r}; write an IANA name, for example Europe/Berlin, or Etc/GMT-10 for +10:00"
         ) from error
     return name
 
@@ -25,12 +25,12 @@ def _zone_exists(name: str) -> str:
 DAY, WEEK = timedelta(days=1), timedelta(weeks=1)
 ColumnName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
 RESERVED = ("event_time", "entity", "event_id", "due", "copies", "prediction")
-"""Columns that the platform puts beside a row's own."""
+"""Columns that the platform adds to the columns of a project."""
 FunctionPath = Annotated[str, Field(pattern=r"^[A-Za-z_][\w]*(\.[A-Za-z_]\w*)+$")]
 
 
 def level_name(value: Any) -> str:
-    """A category's value as its level's name: 3, 3.0 and "3" are the same level."""
+    """Return the name of a category's value: 3, 3.0 and "3" are the same level."""
     if isinstance(value, bool):
         return str(value)
     if isinstance(value, Integral):
@@ -39,18 +39,18 @@ def level_name(value: Any) -> str:
 
 
 class Column(SpecModel):
-    """What a column may hold; the pandera schema is made from it."""
+    """The values that a column may hold. Rows are validated against it with pandera."""
 
     dtype: Literal["float", "int", "bool", "category"]
-    """How a value is read."""
+    """The type of the values."""
     ge: float | None = None
-    """The least value allowed, for numbers."""
+    """Smallest allowed value; for numbers."""
     le: float | None = None
-    """The greatest value allowed, for numbers."""
+    """Largest allowed value; for numbers."""
     isin: list[str | int | float | bool] | None = None
-    """The values allowed; for a classification target, its classes."""
+    """The allowed values. For a classification target these are the classes."""
     nullable: bool = False
-    """Whether a value may be missing; a missing number is filled where features are computed."""
+    """Whether a value may be missing. Missing past numbers are filled where features are computed."""
 
     @model_validator(mode="after")
     def _bounds_are_for_numbers(self) -> Column:
@@ -62,54 +62,57 @@ class Column(SpecModel):
 
 
 class DataSpec(SpecModel):
-    """The source and its clockwork."""
+    """Where the rows come from, and the time of their series."""
 
     source: FunctionPath
-    """Dotted path of `read(start, end) -> DataFrame`: the rows with start <= time < end (aware UTC times)."""
+    """Dotted path of the function `read(start, end) -> DataFrame`. It returns the rows with start <= time < end (aware
+    UTC times)."""
     time: ColumnName = "timestamp"
-    """The column of time stamps; naive ones are read in `time_zone`."""
+    """The column with the timestamps. Naive ones are local in `time_zone`."""
     entity: ColumnName | None = None
-    """The column that tells several series apart, if there are several."""
+    """The column with the name of the series, in a project with several series."""
     time_zone: Annotated[str, AfterValidator(_zone_exists)] = "UTC"
-    """IANA name of the zone in which naive source times, dates in this file and windows are meant."""
+    """IANA name of the time zone of naive source times, of dates in this file, and of windows."""
     ambiguous: Literal["first", "second", "error"] = "error"
-    """What a naive time in the doubled hour of autumn means."""
+    """How a naive time is read in the hour that occurs twice when clocks go back: as its first or second occurrence, or
+    as an error."""
     nonexistent: Literal["error", "shift_forward"] = "shift_forward"
-    """What a naive time in the hour that spring leaves out means."""
+    """How a naive time is read in the hour that is skipped when clocks go forward."""
     every: Duration
-    """The grid: the step from one row of a series to the next."""
+    """The step from one row of a series to the next. This is the grid of the series."""
     stamp: Literal["start", "end"] = "start"
-    """Whether a row stamped s covers [s, s + every) or ends at s."""
+    """Whether a row with timestamp s covers [s, s + every) (`start`), or the span that ends at s (`end`)."""
     start: LocalTime
-    """Where history and the first window begin."""
+    """Start of the data and of the first window."""
     end: LocalTime | None = None
-    """Where a closed history ends."""
+    """End of the data, where no more are expected; null when the data go on."""
     window: Literal["hour", "day", "week", "month"]
-    """The partition: how much arrives, is reported and is decided on at once."""
+    """Length of a window. Rows are published and reported, and decisions made, window by window. Windows are Dagster's
+    partitions."""
     arrival_delay: Duration = timedelta(0)
-    """How long after its time a row can be read."""
+    """How long after its time a row can be read from the source."""
     horizon: Duration = timedelta(0)
-    """How far ahead of its event an answer is due."""
+    """How long before its event a prediction is due."""
     training_window: Literal["expanding"] | Duration = "expanding"
-    """How far back a training looks."""
+    """How far back the rows of a training reach: to `start` (`expanding`), or a fixed length."""
     drop: list[ColumnName] = []
-    """Columns that give the target away; they never leave the source."""
+    """Columns that would leak the target. They are removed before anything else sees the rows."""
     columns: dict[ColumnName, Column]
-    """Every column that may leave the source, the target too; others are errors unless dropped."""
+    """All columns that the source returns, with the target, without dropped ones. Other columns are errors."""
     collect: FunctionPath | None = None
-    """Dotted path of `collect(project, decision)`, called once per COLLECT."""
+    """Dotted path of the function `collect(project, decision)`, which is called once for each COLLECT decision."""
     options: dict[str, Any] = {}
-    """Keyword arguments handed to `source`, beside start and end."""
+    """More keyword arguments for `source`."""
 
     @model_validator(mode="after")
     def _times_are_in_order(self) -> DataSpec:
         if self.every <= timedelta(0):
-            raise ValueError("every must be longer than nothing")
+            raise ValueError("every must be longer than 0")
         if self.end is not None and self.end <= self.start:
             raise ValueError(f"end ({self.end}) must come after start ({self.start})")
         if self.every == WEEK:
             if self.window != "week":
-                raise ValueError(f"every (7d) needs window: week, which holds whole steps; {self.window} does not")
+                raise ValueError(f"every (7d) needs window: week; a {self.window} does not hold whole steps")
         elif self.every > DAY or DAY % self.every:
             raise ValueError(
                 f"every ({format_duration(self.every)}) must divide a day, or be 7d with window: week, so that windows "
@@ -121,10 +124,10 @@ class DataSpec(SpecModel):
             raise ValueError("windows of a month need a start on day 1 to 28")
         both = set(self.drop) & set(self.columns)
         if both:
-            raise ValueError(f"columns {sorted(both)} are both declared and dropped")
+            raise ValueError(f"columns {sorted(both)} are both under columns and under drop")
         taken = [name for name in self.columns if name in RESERVED]
         if taken:
-            raise ValueError(f"columns {taken} have names that the platform uses itself; let the source rename them")
+            raise ValueError(f"columns {taken} have names that the platform uses itself; rename them in the source")
         for special in (self.time, self.entity):
             if special is not None and special in self.columns:
                 raise ValueError(f"{special!r} is the time or entity column; do not list it under columns")
@@ -132,7 +135,7 @@ class DataSpec(SpecModel):
 
 
 class LabelsSpec(SpecModel):
-    """When the truth arrives."""
+    """When labels are known."""
 
     delay: Duration = timedelta(0)
-    """How long after its row a target value is known."""
+    """How long after its row can be read the label of a row is known."""

@@ -1,4 +1,4 @@
-"""Lengths of time as a YAML says them: ``1ms``, ``30min``, ``168h``, ``14d``, ``2w``."""
+"""Lengths of time as they are written in YAML: `1ms`, `30min`, `168h`, `14d`, `2w`."""
 
 from __future__ import annotations
 
@@ -30,7 +30,9 @@ def parse_duration(value: Any) -> timedelta:
         return value
     match = re.match(PATTERN, value) if isinstance(value, str) else None
     if match is None:
-        raise ValueError(f"{value!r} is not a length of time; write a number and a unit, as 30min, 168h or 14d")
+        raise ValueError(
+            f"{value!r} is not a length of time; write a number and a unit, for example 30min, 168h or 14d"
+        )
     return float(match[1]) * UNITS[match[2]]
 
 

@@ -1,4 +1,4 @@
-"""Functions named in YAML must be importable, and say by line when they are not."""
+"""Imports the functions that a `defs.yaml` names; errors name the line."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from mlops_assets.spec.project import ProjectSpec
 
 
 def import_function(project: str, place: str, path: str) -> Callable[..., Any]:
-    """The function of a dotted path.
+    """Return the function of a dotted path.
 
     Raises:
-        SpecError: when its module cannot be imported, or has no such function.
+        SpecError: its module cannot be imported, or has no such function.
     """
     module_name, _, name = path.rpartition(".")
     try:
@@ -25,10 +25,12 @@ def import_function(project: str, place: str, path: str) -> Callable[..., Any]:
             project,
             place,
             f"{path} cannot be imported: {error}",
-            "name a function that is on the Python path, as package.module.function",
+            "name a function on the Python path, for example package.module.function",
         ) from error
     if not callable(found):
-        raise SpecError(project, place, f"{path} is a {type(found).__name__}, not a function", "name a function")
+        raise SpecError(
+            project, place, f"{path} is a value of type {type(found).__name__}, not a function", "name a function"
+        )
     return found  # type: ignore[no-any-return]
 
 
@@ -36,7 +38,7 @@ def require_importable(spec: ProjectSpec, file: Path) -> None:
     """Import every function that a project names.
 
     Raises:
-        SpecError: with file and line of the first that is not there.
+        SpecError: a function cannot be imported; the error has the file and the line.
     """
     named = {"data.source": spec.data.source, "data.collect": spec.data.collect}
     for field, path in named.items():

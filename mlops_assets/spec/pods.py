@@ -1,4 +1,4 @@
-"""What a project's pods may use, where runs and endpoints are pods of a Kubernetes cluster."""
+"""`resources`: requests and limits of a project's pods on Kubernetes."""
 
 from __future__ import annotations
 
@@ -13,27 +13,27 @@ QUANTITY = r"^\d+(Ki|Mi|Gi|Ti)$"
 
 
 class PodResources(SpecModel):
-    """One kind of pod."""
+    """Requests and limits of one kind of pod."""
 
     cpu: str = Field(pattern=r"^(\d+m|\d+(\.\d+)?)$")
-    """Processors it is promised, as `500m` or `2`; it may use more where there are more."""
+    """Requested processors, for example `500m` or `2`. There is no limit."""
     memory: str = Field(pattern=QUANTITY)
-    """Memory it is promised, and may not exceed, as `4Gi`."""
+    """Requested memory, which is also the limit, for example `4Gi`."""
 
     @property
     def bytes(self) -> int:
-        """Its memory in bytes."""
+        """The memory in bytes."""
         return int(self.memory[:-2]) * UNITS[self.memory[-2:]]
 
     def as_container(self) -> dict[str, Any]:
-        """As a container's `resources`."""
+        """Return the `resources` of a container."""
         return {"requests": {"cpu": self.cpu, "memory": self.memory}, "limits": {"memory": self.memory}}
 
 
 class ResourcesSpec(SpecModel):
-    """Resources on Kubernetes; without effect elsewhere."""
+    """Requests and limits of pods on Kubernetes. Without effect elsewhere."""
 
     training: PodResources | None = None
-    """Of each heavy step of a bootstrap or retraining: feasibility, feature selection, training set, candidate."""
+    """For each heavy step of a training: feasibility, feature selection, training set, candidate."""
     endpoint: PodResources | None = None
-    """Of the scoring service."""
+    """For the scoring service."""

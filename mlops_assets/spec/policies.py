@@ -1,4 +1,4 @@
-"""When to retrain: a declared policy, a discriminated union of conditions."""
+"""`retraining.when`: the conditions that trigger a retraining."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ DriftStatistic = Literal["wasserstein", "psi", "jensenshannon", "hellinger"]
 
 
 class PerformancePolicy(SpecModel):
-    """The served model's loss has grown against what it once was."""
+    """Triggers when the recent loss of the served model is higher than its loss at the beginning."""
 
     type: Literal["performance"]
-    """Names this policy."""
+    """The kind of condition."""
     ratio: float | None = Field(default=None, gt=1)
-    """Breached when recent loss > ratio x reference loss."""
+    """Triggers when recent loss > ratio x reference loss."""
     worse_by: float | None = Field(default=None, gt=0)
-    """Breached when recent loss > reference loss + worse_by (for accuracy, 0.05 is five points)."""
+    """Triggers when recent loss > reference loss + worse_by. For accuracy, 0.05 is five percentage points."""
     against: Literal["first_live_windows", "holdout"] = "first_live_windows"
-    """The reference: the deployment period's first windows, or the hold-out of its version."""
+    """The reference: the first windows of the deployment period, or the hold-out of its version."""
     first: int = Field(default=2, ge=1)
-    """How many first windows make the reference (unused with holdout)."""
+    """Number of first windows whose loss is the reference. Without effect with `holdout`."""
     last: int = Field(default=2, ge=1)
-    """How many newest windows are averaged; never overlapping the first ones."""
+    """Number of newest windows whose losses are averaged. They never overlap the first ones."""
 
     @model_validator(mode="after")
     def _one_threshold(self) -> PerformancePolicy:
         if (self.ratio is None) == (self.worse_by is None):
-            raise ValueError("give either ratio or worse_by")
+            raise ValueError("set either ratio or worse_by")
         return self
 
     @property
@@ -40,24 +40,24 @@ class PerformancePolicy(SpecModel):
 
 
 class DriftPolicy(SpecModel):
-    """What goes in or comes out has another distribution than the version's reference."""
+    """Triggers when live inputs or predictions have another distribution than the reference window of the version."""
 
     type: Literal["drift"]
-    """Names this policy."""
+    """The kind of condition."""
     signal_of: Literal["prediction", "data"] = Field(alias="signal")
-    """`prediction`: distance of the predictions; `data`: share of drifted columns."""
+    """`prediction`: the distance of the predictions. `data`: the share of drifted columns."""
     statistic: DriftStatistic | None = None
-    """For `prediction`: the distance. For `data` it is set under monitoring.drift."""
+    """The distance, for `prediction`. For `data` it is set under `monitoring.drift`."""
     threshold: float = Field(gt=0)
-    """Breached when the distance, or the share, is greater."""
+    """Triggers when the distance or the share is greater."""
     for_: int = Field(default=1, ge=1, alias="for")
-    """How many windows in a row must be above the threshold."""
+    """Number of consecutive windows that must be above the threshold."""
 
     @model_validator(mode="after")
     def _statistic_is_for_predictions(self) -> DriftPolicy:
         if (self.signal_of == "prediction") != (self.statistic is not None):
             raise ValueError(
-                "`statistic` is given with signal prediction, and only with it (data's is monitoring.drift.statistic)"
+                "set `statistic` with signal prediction, and only with it (for data it is monitoring.drift.statistic)"
             )
         return self
 
@@ -68,12 +68,12 @@ class DriftPolicy(SpecModel):
 
 
 class AgePolicy(SpecModel):
-    """The version's data have grown old."""
+    """Triggers when the training data of the version are old."""
 
     type: Literal["age"]
-    """Names this policy."""
+    """The kind of condition."""
     max: Duration
-    """Breached when now - as_of of the serving version >= max."""
+    """Triggers when now - `as_of` of the serving version >= max."""
 
     @property
     def signal(self) -> str:
@@ -82,21 +82,21 @@ class AgePolicy(SpecModel):
 
 
 class AnyPolicy(SpecModel):
-    """One member is enough."""
+    """Triggers when at least one of its conditions does."""
 
     type: Literal["any"]
-    """Names this policy."""
+    """The kind of condition."""
     of: list[Policy] = Field(min_length=1)
-    """The members; policies of any kind."""
+    """The conditions, of any kind."""
 
 
 class AllPolicy(SpecModel):
-    """All members are needed (each latched for itself)."""
+    """Triggers when all of its conditions do. Each one that triggered stays active until a training has a verdict."""
 
     type: Literal["all"]
-    """Names this policy."""
+    """The kind of condition."""
     of: list[Policy] = Field(min_length=1)
-    """The members; policies of any kind."""
+    """The conditions, of any kind."""
 
 
 Policy = Annotated[PerformancePolicy | DriftPolicy | AgePolicy | AnyPolicy | AllPolicy, Field(discriminator="type")]
@@ -105,13 +105,13 @@ AllPolicy.model_rebuild()
 
 
 def leaves(policy: Policy) -> list[PerformancePolicy | DriftPolicy | AgePolicy]:
-    """All conditions of a policy, in the order written."""
+    """Return the conditions of a policy that are not `any` or `all`, in the order of the file."""
     if isinstance(policy, AnyPolicy | AllPolicy):
         return [leaf for member in policy.of for leaf in leaves(member)]
     return [policy]
 
 
 def prediction_statistics(policy: Policy) -> list[str]:
-    """The prediction-drift statistics that a policy needs reports to carry, each once."""
+    """Return the distances of predictions that a policy reads, each once."""
     found = [leaf.statistic for leaf in leaves(policy) if isinstance(leaf, DriftPolicy) and leaf.statistic]
     return list(dict.fromkeys(found))

@@ -1,4 +1,4 @@
-"""The business question: target, metric, baseline, success criterion, validation."""
+"""`problem`: target, metric, baseline, success criterion and validation."""
 
 from __future__ import annotations
 
@@ -16,71 +16,72 @@ GREATER_IS_BETTER = {"accuracy", "balanced_accuracy", "f1", "f1_macro", "roc_auc
 
 
 class SeasonalNaiveBaseline(SpecModel):
-    """The value one season ago."""
+    """Predicts the value one season ago."""
 
     type: Literal["seasonal_naive"] = "seasonal_naive"
-    """Names this baseline."""
+    """The kind of baseline."""
     season: Duration
-    """How far back; at least horizon + every + arrival_delay + labels.delay, or the value is not known yet."""
+    """Age of that value: at least horizon + every + arrival_delay + labels.delay, because a newer one is not known
+    yet."""
 
 
 class MajorityBaseline(SpecModel):
-    """The most frequent class of the labels known when the model was trained."""
+    """Predicts the most frequent class among the labels that were known when the model was trained."""
 
     type: Literal["majority"] = "majority"
-    """Names this baseline."""
+    """The kind of baseline."""
 
 
 Baseline = Annotated[SeasonalNaiveBaseline | MajorityBaseline, Field(discriminator="type")]
 
 
 class SuccessSpec(SpecModel):
-    """When the project is worth having."""
+    """When the project counts as a success."""
 
     better_than_baseline_by: float = Field(default=0.05, ge=0, lt=1)
-    """Share by which the model's loss must lie below the baseline's."""
+    """The model's loss must be lower than the baseline's by at least this share."""
 
 
 class ValidationSpec(SpecModel):
-    """How a candidate is judged."""
+    """On which rows a candidate is evaluated."""
 
     strategy: Literal["last", "walk_forward"] = "last"
-    """`last`: one fit for the whole hold-out; `walk_forward`: a new fit every `step`."""
+    """`last`: one fit predicts the whole hold-out. `walk_forward`: the model is refitted every `step`."""
     holdout: Duration
-    """The newest labelled stretch, on which nothing was chosen or fitted."""
+    """Length of the hold-out: the newest labelled rows, which are not used to select or fit a model."""
     step: Duration | None = None
-    """Only for `walk_forward`: how often the recipe is fitted again."""
+    """Only for `walk_forward`: how often the model is refitted."""
 
     @model_validator(mode="after")
     def _step_belongs_to_walk_forward(self) -> ValidationSpec:
         if (self.strategy == "walk_forward") != (self.step is not None):
-            raise ValueError("`step` is given with strategy walk_forward, and only with it")
+            raise ValueError("set `step` with the strategy walk_forward, and only with it")
         if self.step is not None and not self.step <= self.holdout:
             raise ValueError(f"step ({self.step}) must not be longer than the hold-out ({self.holdout})")
         if self.holdout.total_seconds() <= 0 or (self.step is not None and self.step.total_seconds() <= 0):
-            raise ValueError("holdout and step must be longer than nothing")
+            raise ValueError("holdout and step must be longer than 0")
         return self
 
 
 class ProblemSpec(SpecModel):
-    """What is predicted, why, and what counts as good."""
+    """What is predicted, why, and when it is good enough."""
 
     statement: str = Field(min_length=10)
-    """One sentence a stakeholder agrees to."""
+    """One sentence for stakeholders: what is predicted and what for."""
     assumptions: list[str] = []
-    """What is taken for granted, shown with the business case."""
+    """Assumptions of the project, shown with the business case."""
     task: Literal["regression", "classification"]
-    """A number, or one of several classes."""
+    """Whether a number or one of several classes is predicted."""
     target: str
     """The column that is predicted."""
     metric: Metric
-    """The one number that decides, by scikit-learn's name."""
+    """The metric that decides, by scikit-learn's name. Where a greater value is better, its loss is 1 - value."""
     baseline: Baseline
-    """The naive answer that a model must beat, for life shown beside it."""
+    """The naive prediction that a model must beat. Reports always show it next to the model."""
     success: SuccessSpec = SuccessSpec()
-    """What `feasibility`, and a first candidate, must show."""
+    """What `feasibility` and the first candidate must show."""
     validation: ValidationSpec
-    """On which rows candidates are judged."""
+    """On which rows candidates are evaluated."""
 
     @model_validator(mode="after")
     def _metric_and_baseline_fit_the_task(self) -> ProblemSpec:
@@ -92,5 +93,5 @@ class ProblemSpec(SpecModel):
 
     @property
     def greater_is_better(self) -> bool:
-        """Whether a higher value of the metric is the better one; its loss is then 1 - value."""
+        """Whether a greater value of the metric is better. Its loss is then 1 - value."""
         return self.metric in GREATER_IS_BETTER

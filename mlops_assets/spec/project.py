@@ -1,4 +1,4 @@
-"""A whole project, and the invariants between its parts."""
+"""A project's whole spec, and what must hold between its parts."""
 
 from __future__ import annotations
 
@@ -12,10 +12,13 @@ from pydantic_core import InitErrorDetails
 from mlops_assets.spec.data import DataSpec, LabelsSpec, level_name
 from mlops_assets.spec.duration import LocalTime, SpecModel, format_duration
 from mlops_assets.spec.features import FeaturesSpec
-from mlops_assets.spec.loop import MonitoringSpec, PromotionSpec, RetrainingSpec, ServingSpec
+from mlops_assets.spec.monitoring import MonitoringSpec
 from mlops_assets.spec.pods import ResourcesSpec
 from mlops_assets.spec.policies import leaves
 from mlops_assets.spec.problem import ProblemSpec, SeasonalNaiveBaseline
+from mlops_assets.spec.promotion import PromotionSpec
+from mlops_assets.spec.retraining import RetrainingSpec
+from mlops_assets.spec.serving import ServingSpec
 from mlops_assets.spec.training import H2OAutoMLSpec
 
 WINDOW_AT_MOST = {
@@ -25,55 +28,55 @@ WINDOW_AT_MOST = {
     "month": timedelta(days=31),
 }
 
-BESIDE_HEAP = 1024
-"""Mebibytes that a training needs beside its JVM's heap: Python, the JVM's own, the rows."""
+MEBIBYTES_WITHOUT_HEAP = 1024
+"""Mebibytes that a training needs in addition to the heap of its JVM."""
 
 
 class WallClock(SpecModel):
-    """The project's time is the wall's."""
+    """The project's time is the system's time."""
 
     type: Literal["wall"] = "wall"
-    """Names this clock."""
+    """The kind of clock."""
 
 
 class ReplayClock(SpecModel):
-    """The project's time is moved by hand through a history, as if it were live."""
+    """Past data are replayed as if they were live. The project's time moves when a person or a command moves it."""
 
     type: Literal["replay"]
-    """Names this clock."""
+    """The kind of clock."""
     start: LocalTime
-    """Where the clock stands before it is first moved."""
+    """The project's time before the clock is first moved."""
 
 
 class ProjectSpec(SpecModel):
-    """One ML project, as its team declares it."""
+    """One ML project."""
 
     name: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
-    """Prefix of all its assets, jobs and sensors."""
+    """Name of the project; the prefix of its assets, jobs and sensors."""
     owners: list[str] = []
-    """Who answers for it: `team:name` or an e-mail address."""
+    """Owners of the assets: `team:name` or e-mail addresses."""
     clock: Annotated[WallClock | ReplayClock, Field(discriminator="type")] = WallClock()
-    """What now is."""
+    """Where the project's time comes from."""
     problem: ProblemSpec
-    """The business question."""
+    """What is predicted, and when it is good enough."""
     data: DataSpec
-    """Where rows come from."""
+    """Where the rows come from, and the time of their series."""
     labels: LabelsSpec = LabelsSpec()
-    """When the truth is known."""
+    """When labels are known."""
     features: FeaturesSpec
-    """What the model sees."""
+    """The inputs of the model."""
     training: H2OAutoMLSpec = H2OAutoMLSpec()
-    """How candidates are made."""
+    """How candidates are trained."""
     promotion: PromotionSpec = PromotionSpec()
-    """What a candidate must show to replace the champion."""
+    """What a candidate must show to be promoted."""
     serving: ServingSpec
-    """How answers are given."""
+    """When predictions are requested."""
     monitoring: MonitoringSpec = MonitoringSpec()
-    """What reports compare."""
+    """Which rows the reports compare."""
     retraining: RetrainingSpec
     """When a new candidate is trained."""
     resources: ResourcesSpec = ResourcesSpec()
-    """What its pods may use on Kubernetes."""
+    """Requests and limits of pods on Kubernetes."""
 
     @model_validator(mode="after")
     def _parts_agree(self) -> ProjectSpec:
@@ -84,16 +87,16 @@ class ProjectSpec(SpecModel):
 
     @property
     def give_up(self) -> timedelta:
-        """How long an endpoint may be unable to answer before events are missed.
+        """How long the scorer retries when the service fails, before events are missed.
 
-        By default a window, as long as one is in which the clocks go back: in a replay a window's first event has
-        waited for all of it when it is asked for, and a single failure must not be the last.
+        The default is the longest possible window: in a replay the first event of a window has waited for the whole
+        window when it is requested, and a single failure must not make it missed.
         """
         return self.serving.give_up or WINDOW_AT_MOST[self.data.window] + timedelta(hours=1)
 
     @property
     def classes(self) -> list[str]:
-        """The classes of a classification target, as strings, in the order written; none for regression."""
+        """The classes of a classification target, as strings, in the order of the file; empty for regression."""
         if self.problem.task == "regression":
             return []
         allowed = self.data.columns[self.problem.target].isin
@@ -101,7 +104,7 @@ class ProjectSpec(SpecModel):
 
 
 def _at_its_place(text: str) -> InitErrorDetails:
-    """A contradiction as an error of the field that its first word names, so that Dagster can show the line."""
+    """Return a contradiction as an error of the field that its first word names, so that Dagster shows the line."""
     place = tuple(text.partition(" ")[0].split("."))
     return InitErrorDetails(type="value_error", loc=place, input=None, ctx={"error": ValueError(text)})
 
@@ -126,15 +129,15 @@ def _columns_disagree(spec: ProjectSpec) -> Iterator[str]:
         if name not in columns:
             yield f"{place} names {name!r}, which is not under data.columns"
         elif place.startswith("features.history") and columns[name].dtype == "category" and name != target:
-            yield f"{place} names {name!r}, a category; only numbers have a history"
+            yield f"{place} names {name!r}, a category; only numbers have past values"
     if target in spec.features.known:
-        yield f"features.known names the target {target!r}, which is never known when an answer is due"
+        yield f"features.known names the target {target!r}, which is not known when a prediction is due"
     if not used:
-        yield "features names neither known nor history columns: a model would see nothing"
+        yield "features names neither known nor history columns: a model would have no inputs"
     if spec.problem.task == "classification":
         shares = {f"probability_{name}" for name in spec.classes} & set(columns)
         if shares:
-            yield f"data.columns names {sorted(shares)}, as answers name the classes' probabilities; rename them"
+            yield f"data.columns names {sorted(shares)}, the names of class probabilities in predictions; rename them"
         if len(columns[target].isin or []) < 2:
             yield f"data.columns.{target}.isin must list the classes of a classification target"
         twice = sorted({name for name in spec.classes if spec.classes.count(name) > 1})
@@ -145,7 +148,7 @@ def _columns_disagree(spec: ProjectSpec) -> Iterator[str]:
     elif columns[target].dtype not in ("float", "int"):
         yield f"data.columns.{target} must be a number for regression, not {columns[target].dtype}"
     if columns[target].nullable:
-        yield f"data.columns.{target} must not be nullable: a row without its target cannot be learned from or judged"
+        yield f"data.columns.{target} must not be nullable: a row without it cannot be used for training or evaluation"
 
 
 def _times_disagree(spec: ProjectSpec) -> Iterator[str]:
@@ -157,7 +160,7 @@ def _times_disagree(spec: ProjectSpec) -> Iterator[str]:
         if baseline.season < known_after:
             yield (
                 f"problem.baseline.season ({show(baseline.season)}) is shorter than horizon + every + arrival_delay + "
-                f"labels.delay ({show(known_after)}): that value is not known yet when an answer is due"
+                f"labels.delay ({show(known_after)}): that value is not known yet when a prediction is due"
             )
         if baseline.season % data.every:
             yield (
@@ -165,11 +168,11 @@ def _times_disagree(spec: ProjectSpec) -> Iterator[str]:
                 f"({show(data.every)})"
             )
     if serving.every <= timedelta(0):
-        yield "serving.every must be longer than nothing"
+        yield "serving.every must be longer than 0"
     elif data.horizon and serving.every > data.horizon:
         yield (
             f"serving.every ({show(serving.every)}) is longer than data.horizon ({show(data.horizon)}): "
-            f"answers would come too late"
+            f"predictions would come too late"
         )
     history = spec.features.history
     if history is not None and (history.length % data.every or history.length < 2 * data.every):
@@ -195,7 +198,7 @@ def _times_disagree(spec: ProjectSpec) -> Iterator[str]:
 
 
 def _reach_disagrees(spec: ProjectSpec) -> Iterator[str]:
-    """What the baseline answers the hold-out with lies a season before it, and must be in the dataset."""
+    """The baseline predicts the hold-out from values one season before it, which must be in the dataset."""
     window, baseline = spec.data.training_window, spec.problem.baseline
     if not isinstance(window, timedelta) or not isinstance(baseline, SeasonalNaiveBaseline):
         return
@@ -203,7 +206,7 @@ def _reach_disagrees(spec: ProjectSpec) -> Iterator[str]:
     if window < needed:
         yield (
             f"data.training_window ({format_duration(window)}) is shorter than the hold-out and "
-            f"problem.baseline.season before it ({format_duration(needed)}): the baseline would have no answer"
+            f"problem.baseline.season before it ({format_duration(needed)}): the baseline would have no prediction"
         )
 
 
@@ -213,8 +216,8 @@ def _guards_disagree(spec: ProjectSpec) -> Iterator[str]:
     if spec.retraining.cooldown < needed:
         yield (
             f"retraining.cooldown ({show(spec.retraining.cooldown)}) must be at least hold-out + horizon + every + "
-            f"arrival_delay + labels.delay + one window ({show(needed)}): a candidate is judged on rows that the "
-            f"champion has not seen"
+            f"arrival_delay + labels.delay + one window ({show(needed)}): a candidate is evaluated on rows that the "
+            f"champion was not trained on"
         )
     expected = holdout // data.every
     if data.entity is None and expected < spec.promotion.min_rows:
@@ -227,29 +230,29 @@ def _guards_disagree(spec: ProjectSpec) -> Iterator[str]:
 
 
 def _always_too_few_rows(spec: ProjectSpec) -> Iterator[str]:
-    """Of one series, where the rows of a window are known beforehand: signals that no window could ever give."""
+    """Yield conditions that no window can trigger, in a project with one series: its rows per window are known."""
     every, monitoring, show = spec.data.every, spec.monitoring, format_duration
     conditions = {leaf.type for leaf in leaves(spec.retraining.when)}
     in_window, in_current = WINDOW_AT_MOST[spec.data.window] // every, monitoring.current // every
     if conditions & {"performance", "drift"} and in_window < monitoring.min_rows:
         yield (
             f"monitoring.min_rows ({monitoring.min_rows}) is more than a {spec.data.window} of one series holds "
-            f"({in_window} rows of {show(every)}): no window would count, and neither loss nor drift ask for a "
+            f"({in_window} rows of {show(every)}): no window would count, and neither loss nor drift would trigger a "
             f"retraining; write at most {in_window}, or choose a longer data.window"
         )
     needed = monitoring.drift_rows
     if "drift" in conditions and in_current < needed:
         yield (
-            f"monitoring.current ({show(monitoring.current)}) holds {in_current} rows of {show(every)}, and drift is "
-            f"told from {needed} on: it would never be measured; write at least {show(needed * every)}"
+            f"monitoring.current ({show(monitoring.current)}) holds {in_current} rows of {show(every)}, and drift "
+            f"needs {needed}: it would never be measured; write at least {show(needed * every)}"
         )
 
 
 def _resources_disagree(spec: ProjectSpec) -> Iterator[str]:
     pod, heap = spec.resources.training, spec.training.memory
     megabytes = int(heap[:-1]) * (1024 if heap.endswith("g") else 1)
-    if pod is not None and pod.bytes < (megabytes + BESIDE_HEAP) * 2**20:
+    if pod is not None and pod.bytes < (megabytes + MEBIBYTES_WITHOUT_HEAP) * 2**20:
         yield (
-            f"resources.training.memory ({pod.memory}) must hold the JVM's heap (training.memory, {heap}) and "
-            f"{BESIDE_HEAP}Mi beside it: the cluster would kill the step"
+            f"resources.training.memory ({pod.memory}) must be at least the heap of the JVM (training.memory, {heap}) "
+            f"plus {MEBIBYTES_WITHOUT_HEAP}Mi: otherwise the cluster kills the step"
         )

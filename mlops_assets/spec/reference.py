@@ -19,14 +19,7 @@ from pydantic.fields import FieldInfo
 from mlops_assets.spec.data import Column, DataSpec, LabelsSpec
 from mlops_assets.spec.duration import format_duration
 from mlops_assets.spec.features import FeaturesSpec, HistorySpec, SelectSpec
-from mlops_assets.spec.loop import (
-    BudgetSpec,
-    DriftSpec,
-    MonitoringSpec,
-    PromotionSpec,
-    RetrainingSpec,
-    ServingSpec,
-)
+from mlops_assets.spec.monitoring import DriftSpec, MonitoringSpec
 from mlops_assets.spec.pods import PodResources, ResourcesSpec
 from mlops_assets.spec.policies import AgePolicy, AllPolicy, AnyPolicy, DriftPolicy, PerformancePolicy
 from mlops_assets.spec.problem import (
@@ -37,6 +30,9 @@ from mlops_assets.spec.problem import (
     ValidationSpec,
 )
 from mlops_assets.spec.project import ProjectSpec, ReplayClock, WallClock
+from mlops_assets.spec.promotion import PromotionSpec
+from mlops_assets.spec.retraining import BudgetSpec, RetrainingSpec
+from mlops_assets.spec.serving import ServingSpec
 from mlops_assets.spec.training import H2OAutoMLSpec
 
 Model = type[BaseModel]
@@ -65,54 +61,57 @@ SECTIONS: dict[str, list[Model]] = {
     "resources.training and endpoint": [PodResources],
     "Policies: retraining.when": [PerformancePolicy, DriftPolicy, AgePolicy, AnyPolicy, AllPolicy],
 }
-"""Where in the file each model stands, in the file's order."""
+"""The models of each place in the file, in the order of the file."""
 INVARIANTS = """\
 A project that breaks one of these does not load; the message names the fields and what to do.
 
-**Fields.** Unknown fields are errors. Names are `[a-z][a-z0-9_]*`; columns are identifiers. A function that is named
-must be importable.
+**Fields.** Unknown fields are errors. A project's name matches `[a-z][a-z0-9_]*`; names of columns are identifiers. A
+function that is named must be importable.
 
 **Columns**
 - `problem.target` is declared under `data.columns`; it is a number for regression, has `isin` with at least two classes
   for classification, and is never nullable.
-- `features.known` and `features.history.columns` name declared columns, at least one of them together; the target is
-  never known; of categories only the target has a history (as the index of its class).
-- No column is called `event_time`, `entity`, `event_id`, `due`, `copies` or `prediction`, nor `probability_<class>`
-  after a class of the target.
+- `features.known` and `features.history.columns` name declared columns, and at least one of them names a column. The
+  target is never under `known`. The only category that may be under `history` is the target (as the index of its
+  class).
+- No column is called `event_time`, `entity`, `event_id`, `due`, `copies` or `prediction`, or `probability_<class>` with
+  a class of the target.
 - `data.drop` and `data.columns` share no name; neither the time nor the entity column is listed under `data.columns`.
 - `ge` and `le` are for numbers, and `ge` is not above `le`.
 
 **Resources**
-- `resources.training.memory` holds the JVM's heap (`training.memory`) and 1024Mi beside it.
+- `resources.training.memory` is at least the heap of the JVM (`training.memory`) plus 1024Mi.
 
 **Problem**
 - `metric` fits `task`, and `f1` is for two classes; no class is listed twice.
-- baseline `majority` is for classification.
-- `validation.step` is given with `walk_forward`, and only with it; it is not longer than `holdout`.
+- The baseline `majority` is for classification.
+- `validation.step` is set with the strategy `walk_forward`, and only with it; it is not longer than `holdout`.
 
 **Time**
-- `data.every` divides a day, and the window of an hour; or it is 7d, with windows of a week. `data.end` comes after
-  `data.start`; windows of a month start on day 1 to 28.
+- `data.every` divides a day, and an hour where windows are an hour long; or it is 7d, with windows of a week.
+  `data.end`
+  is after `data.start`; windows of a month start on day 1 to 28.
 - `problem.baseline.season` is at least `horizon` + `every` + `arrival_delay` + `labels.delay` (without `every` where
-  `stamp: end`), or that value is not known yet when an answer is due; it is a multiple of `every`.
-- `serving.every` is longer than nothing, and at most `data.horizon` where there is one.
+  `stamp: end`), because a newer value is not known when a prediction is due; it is a multiple of `every`.
+- `serving.every` is longer than 0, and at most `data.horizon` unless that is 0.
 - `features.history.length` is a multiple of `data.every`, at least two steps.
-- a replay `clock.start` lies after `data.start`, and not after `data.end`.
-- `data.training_window`, if it is a length, is longer than twice the hold-out, and at least the hold-out and
-  `baseline.season` together.
+- The `clock.start` of a replay is after `data.start`, and not after `data.end`.
+- `data.training_window`, if it is a length, is longer than twice the hold-out, and at least the hold-out plus
+  `baseline.season`.
 
 **Retraining**
 - `cooldown` is at least hold-out + `horizon` + `every` + `arrival_delay` + `labels.delay` + one window: a candidate is
-  judged on rows that the champion has not seen.
-- a hold-out of one series holds at least `promotion.min_rows` rows, or nothing could ever be promoted.
-- a window of one series holds at least `monitoring.min_rows` rows where the policy reads performance or drift, and
-  `monitoring.current` as many, and at least 10, where it reads drift: or no window would ever be judged.
-- `performance` has either `ratio` or `worse_by`; `drift` has `statistic` with `signal: prediction`, and only with it.
+  evaluated on rows that the champion was not trained on.
+- In a project with one series the hold-out has at least `promotion.min_rows` rows. Otherwise nothing could be promoted.
+- In a project with one series a window has at least `monitoring.min_rows` rows if the policy reads performance or
+  drift.
+  If it reads drift, `monitoring.current` has as many, and at least 10. Otherwise no window would ever count.
+- `performance` has either `ratio` or `worse_by`. `drift` has `statistic` with `signal: prediction`, and only with it.
 """
 
 
 def reference() -> str:
-    """The whole of docs/project.md."""
+    """Return the text of docs/project.md."""
     parts = [
         "# A project's `defs.yaml`",
         "",
@@ -122,13 +121,13 @@ def reference() -> str:
         "`dg scaffold defs mlops_assets.MLProject NAME` writes both, with comments; `dg check yaml` names the line of",
         "a mistake. The file has `type: mlops_assets.MLProject`, and `attributes` with the fields below.",
         "",
-        "Lengths of time are a number and a unit: `us`, `ms`, `s`, `min`, `h`, `d`, `w`, as `30min` or `14d`. Dates",
-        "and times are local in `data.time_zone`. What time means here: [time.md](time.md). How decisions are made:",
-        "[policies.md](policies.md).",
+        "A length of time is a number and a unit (`us`, `ms`, `s`, `min`, `h`, `d`, `w`), such as `30min` or `14d`.",
+        "Dates and times are local in `data.time_zone`. The meaning of times is described in [time.md](time.md), and how",
+        "decisions are made in [policies.md](policies.md).",
     ]
     for place, models in SECTIONS.items():
         parts += ["", f"## {place}", "", *_section(models)]
-    parts += ["", "## What must hold", "", INVARIANTS, "## A whole one", "", "`bike_demand`, as it is shipped:", ""]
+    parts += ["", "## What must hold", "", INVARIANTS, "## Example", "", "The shipped project `bike_demand`:", ""]
     parts += ["```yaml", EXAMPLE.read_text().rstrip(), "```", ""]
     return "\n".join(parts)
 
@@ -162,7 +161,7 @@ def _default(field: FieldInfo) -> str:
 
 
 def _yaml(value: Any) -> str:
-    """A default as it would stand in the file."""
+    """Return a default as it would be written in the file."""
     if value is None:
         return "null"
     if isinstance(value, timedelta):
@@ -201,7 +200,7 @@ PLAIN: dict[Any, str] = {
 
 
 def _words(kind: Any) -> str:
-    """A type in YAML's words."""
+    """Return a type in the terms of YAML."""
     if kind in PLAIN:
         return PLAIN[kind]
     origin, arguments = get_origin(kind), get_args(kind)

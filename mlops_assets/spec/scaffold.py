@@ -1,10 +1,10 @@
-"""What `dg scaffold defs mlops_assets.MLProject NAME` writes: a commented, valid start."""
+"""The commented example project that `dg scaffold defs mlops_assets.MLProject NAME` writes."""
 
 from __future__ import annotations
 
 from string import Template
 
-EXAMPLE_SOURCE = '''"""Reads the project's rows; the only place that knows where they are."""
+EXAMPLE_SOURCE = '''"""Reads the rows of the project."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import pandas as pd
 
 
 def read(start: datetime, end: datetime) -> pd.DataFrame:
-    """The rows with start <= time < end (aware UTC times): replace this made-up series by your own data."""
+    """Return the rows with start <= time < end (aware UTC times). Replace this artificial series by your data."""
     first = start.replace(minute=0, second=0, microsecond=0)
     times = pd.date_range(first if first == start else first + timedelta(hours=1), end, freq="h", inclusive="left")
     hours = times.hour.to_numpy()
@@ -32,34 +32,34 @@ type: mlops_assets.MLProject
 attributes:
   name: $name
   owners: [team:someone]                  # team:name or an e-mail address
-  clock: {type: wall}                     # or {type: replay, start: 2024-04-01}, to play a history as if it were live
+  clock: {type: wall}                     # or {type: replay, start: 2024-04-01}, to replay past data
 
   problem:
     statement: What is predicted, for whom, and what they do with it.
     task: regression                      # or classification
     target: value
-    metric: mae                           # the one number that decides
-    baseline: {type: seasonal_naive, season: 168h}   # what a model must beat
+    metric: mae                           # the metric that decides
+    baseline: {type: seasonal_naive, season: 168h}   # the prediction that a model must beat
     success: {better_than_baseline_by: 0.05}
-    validation: {strategy: last, holdout: 14d}       # the newest stretch, unseen by the candidate
+    validation: {strategy: last, holdout: 14d}       # the newest rows, not used for training
 
   data:
     source: $package.$name.source.read   # read(start, end) -> DataFrame
     time: timestamp
     time_zone: UTC
     every: 1h                             # the step of the series
-    start: 2024-01-01                     # where history begins
-    window: week                          # how much is published, reported and decided on at once
-    horizon: 24h                          # how far ahead an answer is due
+    start: 2024-01-01                     # start of the data
+    window: week                          # rows are published and reported window by window
+    horizon: 24h                          # how long before its event a prediction is due
     columns:
       hour: {dtype: int, ge: 0, le: 23}
       value: {dtype: float}
 
-  labels: {delay: 0h}                     # how long after its row the truth is known
+  labels: {delay: 0h}                     # how long after its row a label is known
 
   features:
-    known: [hour]                         # known when an answer is due
-    history: {columns: [value], length: 168h}   # the past, summed up by tsfresh
+    known: [hour]                         # known when a prediction is due
+    history: {columns: [value], length: 168h}   # past values, summarised by tsfresh
     calculators: efficient
     select: {sample: 300, fdr: 0.05, most: 40, budget: 1ms}
 

@@ -65,7 +65,7 @@ WRONG: dict[str, tuple[list[Change], list[str]]] = {
         [("serving.every", "8h")],
         ["serving.every (8h) is longer than data.horizon (6h)"],
     ),
-    "answers asked for never": ([("serving.every", "0h")], ["serving.every must be longer than nothing"]),
+    "answers asked for never": ([("serving.every", "0h")], ["serving.every must be longer than 0"]),
     "a cooldown that leaves nothing unseen": (
         [("retraining.cooldown", "3d")],
         ["retraining.cooldown (3d)", "hold-out + horizon + every + arrival_delay + labels.delay + one window (79h)"],
@@ -78,13 +78,13 @@ WRONG: dict[str, tuple[list[Change], list[str]]] = {
         [("monitoring.min_rows", 25)],
         ["monitoring.min_rows (25)", "a day of one series holds (24 rows of 1h)", "write at most 24"],
     ),
-    "too few rows for drift to be told": (
+    "too few rows for drift": (
         [("retraining.when", DRIFT), ("monitoring.min_rows", 24), ("monitoring.current", "23h")],
-        ["monitoring.current (23h) holds 23 rows of 1h", "told from 24 on", "write at least 1d"],
+        ["monitoring.current (23h) holds 23 rows of 1h", "drift needs 24", "write at least 1d"],
     ),
-    "fewer rows than drift is ever told from": (
+    "fewer rows than drift needs": (
         [("retraining.when", DRIFT), ("monitoring.min_rows", 1), ("monitoring.current", "9h")],
-        ["monitoring.current (9h)", "told from 10 on", "write at least 10h"],
+        ["monitoring.current (9h)", "drift needs 10", "write at least 10h"],
     ),
     "a step longer than the hold-out": (
         [("problem.validation", {"strategy": "walk_forward", "holdout": "2d", "step": "3d"})],
@@ -92,7 +92,7 @@ WRONG: dict[str, tuple[list[Change], list[str]]] = {
     ),
     "a step without walking": (
         [("problem.validation", {"strategy": "last", "holdout": "2d", "step": "1d"})],
-        ["problem.validation", "`step` is given with strategy walk_forward, and only with it"],
+        ["problem.validation", "set `step` with the strategy walk_forward, and only with it"],
     ),
     "a training window that is all hold-out": (
         [("data.training_window", "4d")],
@@ -139,7 +139,7 @@ WRONG: dict[str, tuple[list[Change], list[str]]] = {
     ),
     "a column by a name of the platform's": (
         [("data.columns.due", {"dtype": "float"}), ("features.known", ["hour", "due"])],
-        ["data", "['due'] have names that the platform uses itself", "let the source rename them"],
+        ["data", "['due'] have names that the platform uses itself", "rename them in the source"],
     ),
     "a column by the name of a class's probability": (
         [*CLASSIFIED, ("data.columns.probability_a", {"dtype": "float"})],
@@ -188,14 +188,17 @@ WRONG: dict[str, tuple[list[Change], list[str]]] = {
     "weeks in windows of a day": ([("data.every", "7d")], ["data", "every (7d) needs window: week"]),
     "no time zone": ([("data.time_zone", "Europe/Atlantis")], ["data.time_zone", "no time zone 'Europe/Atlantis'"]),
     "bounds the wrong way round": ([("data.columns.wind.ge", 2)], ["data.columns.wind", "ge (2.0) is above le (1.0)"]),
-    "a column declared and dropped": ([("data.drop", ["wind"])], ["data", "['wind'] are both declared and dropped"]),
+    "a column declared and dropped": (
+        [("data.drop", ["wind"])],
+        ["data", "['wind'] are both under columns and under drop"],
+    ),
     "two thresholds": (
         [("retraining.when", {"type": "performance", "ratio": 1.3, "worse_by": 0.1})],
-        ["retraining.when.performance", "give either ratio or worse_by"],
+        ["retraining.when.performance", "set either ratio or worse_by"],
     ),
     "no threshold": (
         [("retraining.when", {"type": "performance"})],
-        ["retraining.when.performance", "give either ratio or worse_by"],
+        ["retraining.when.performance", "set either ratio or worse_by"],
     ),
     "a ratio that is always reached": (
         [("retraining.when", {"type": "performance", "ratio": 1.0})],
@@ -203,12 +206,12 @@ WRONG: dict[str, tuple[list[Change], list[str]]] = {
     ),
     "a data drift with a distance": (
         [("retraining.when", {"type": "drift", "signal": "data", "statistic": "psi", "threshold": 1})],
-        ["retraining.when.drift", "given with signal prediction"],
+        ["retraining.when.drift", "set `statistic` with signal prediction"],
     ),
     "a policy of nothing": ([("retraining.when", {"type": "any", "of": []})], ["retraining.when.any.of", "at least 1"]),
     "drift of predictions without a distance": (
         [("retraining.when", {"type": "drift", "signal": "prediction", "threshold": 0.2})],
-        ["retraining.when.drift", "`statistic` is given with signal prediction"],
+        ["retraining.when.drift", "set `statistic` with signal prediction"],
     ),
     "a policy that does not exist": (
         [("retraining.when", {"type": "hope"})],
@@ -220,7 +223,10 @@ WRONG: dict[str, tuple[list[Change], list[str]]] = {
         ["retraining.when.performance.ratoi", "Extra inputs are not permitted"],
     ),
     "a field left out": ([("problem.metric", ...)], ["problem.metric", "Field required"]),
-    "a length without its unit": ([("data.horizon", 6)], ["data.horizon", "write a number and a unit, as 30min"]),
+    "a length without its unit": (
+        [("data.horizon", 6)],
+        ["data.horizon", "write a number and a unit, for example 30min"],
+    ),
     "a date with a zone": ([("data.start", "2020-01-01T00:00+01:00")], ["data.start", "dates here are local"]),
     "a name with a capital": ([("name", "Example")], ["name", "pattern"]),
 }
@@ -284,7 +290,7 @@ def test_any_serving_interval_is_valid_without_a_horizon() -> None:
             "example_project.reed cannot be imported: module 'example_project' has no attribute 'reed'",
         ),
         ("levels.read", "levels.read cannot be imported: No module named 'levels'"),
-        ("example_project.DAYS", "example_project.DAYS is a int, not a function"),
+        ("example_project.DAYS", "example_project.DAYS is a value of type int, not a function"),
     ],
 )
 def test_function_that_cannot_be_imported_is_named_with_file_and_line(path: str, words: str, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 from mlops_assets.ledger.facts import Decision, Evidence
 from mlops_assets.retraining.decide import decide
 from mlops_assets.retraining.evidence import DeploymentPeriodFacts, LoopState, WindowEvidence, find_evidence
-from mlops_assets.spec.loop import RetrainingSpec
+from mlops_assets.spec.retraining import RetrainingSpec
 from mlops_assets.timeline import iso
 
 START = datetime(2011, 4, 2, 4, tzinfo=UTC)

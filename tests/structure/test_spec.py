@@ -29,7 +29,7 @@ READ_AS = {
     "Column": {"column", "columns[]"},
     "LabelsSpec": {"labels"},
     "FeaturesSpec": {"features", "spec"},
-    "HistorySpec": {"history"},
+    "HistorySpec": {"history", "past"},
     "SelectSpec": {"select"},
     "H2OAutoMLSpec": {"training", "spec"},
     "PromotionSpec": {"promotion"},
@@ -72,8 +72,8 @@ def owner(node: ast.expr) -> str:
 
 def reads() -> set[tuple[str, str]]:
     """(holder, attribute) of every attribute that the platform reads, the spec's own code aside."""
-    conflict = [module for module in modules() if not below(module.name, {"mlops_assets.spec"})]
-    nodes = (node for module in conflict for node in ast.walk(module.tree) if isinstance(node, ast.Attribute))
+    outside = [module for module in modules() if not below(module.name, {"mlops_assets.spec"})]
+    nodes = (node for module in outside for node in ast.walk(module.tree) if isinstance(node, ast.Attribute))
     return {(owner(node.value), node.attr) for node in nodes if isinstance(node.ctx, ast.Load)}
 
 

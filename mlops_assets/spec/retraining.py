@@ -1,0 +1,38 @@
+"""`retraining`: the policy and the guards that limit it."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from pydantic import Field
+
+from mlops_assets.spec.duration import Duration, SpecModel
+from mlops_assets.spec.policies import Policy
+
+
+class BudgetSpec(SpecModel):
+    """How many trainings the policy may start."""
+
+    runs: int = Field(ge=1)
+    """Maximum number of trainings of the policy within `per`; failed ones count."""
+    per: Duration
+    """The length of project time in which they are counted."""
+
+
+class RetrainingSpec(SpecModel):
+    """The policy and the guards that limit it."""
+
+    when: Policy
+    """The policy: which conditions trigger a retraining."""
+    cooldown: Duration
+    """Minimum project time between the last training with a verdict and the next training of the policy."""
+    min_new_rows: int = Field(default=300, ge=0)
+    """Minimum number of labelled rows since the champion's training. With fewer the decision is COLLECT."""
+    warm_up: Duration = timedelta(0)
+    """How long after a promotion the policy does not retrain."""
+    attempts: int = Field(default=3, ge=1)
+    """How often a failing training is tried for one decision. Attempts that lost a server are not counted."""
+    pause: Duration = timedelta(seconds=30)
+    """Wall time before the second attempt. It doubles with each further one, up to five minutes."""
+    budget: BudgetSpec = BudgetSpec(runs=12, per=timedelta(days=365))
+    """A safety limit on the number of trainings."""
