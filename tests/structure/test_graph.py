@@ -1,4 +1,4 @@
-"""The asset graph is the designed one: its edges, jobs and sensors, and the one missing edge that a sensor stands for."""
+"""The asset graph is the designed one: edges, jobs, sensors, and the one missing edge that a sensor stands for."""
 
 from __future__ import annotations
 
