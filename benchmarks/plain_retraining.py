@@ -217,6 +217,11 @@ def train(table: pd.DataFrame, search: np.ndarray, holdout: np.ndarray, folder: 
             if name not in NOT_REFITTED and value["actual"] != value["default"]
         }
 
+        if leader.algo == "glm":
+            found = leader._model_json["output"]
+            del parameters["lambda"]
+            parameters |= {"alpha": [found["alpha_best"]], "Lambda": [found["lambda_best"]]}
+
         def refit(rows: pd.DataFrame) -> Any:
             model = type(leader)(**parameters)
             model.train(x=columns, y=TARGET, training_frame=h2o.H2OFrame(rows[[*columns, TARGET]]))
