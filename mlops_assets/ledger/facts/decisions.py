@@ -65,7 +65,8 @@ class Decision(FrozenModel):
     @property
     def text(self) -> str:
         """The outcome and its reason in one line, as in `WAIT: no trigger. ...`."""
-        return f"{self.outcome}: {self.reason}"
+        # release 0.1.0 repeated the outcome in the reason
+        return f"{self.outcome}: {self.reason.removeprefix(f'{self.outcome.capitalize()}: ')}"
 
 
 class Decided(Fact):
