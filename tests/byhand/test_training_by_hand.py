@@ -1,4 +1,4 @@
-"""Materialized by hand, in any order, as people do in the UI."""
+"""Assets of a training that are materialized by hand, in any order, as in the UI."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from mlops_assets.ledger.facts import GateVerdict, PromotionStep
 
 
 def test_candidate_by_hand_is_not_served_and_clears_no_trigger(states: States, tmp_path: Path) -> None:
-    # Version 1 was trained on the newest snapshot there is: no row is unseen, and none is needed.
+    # Version 1 was trained on the newest snapshot: there are no unseen rows, and none are needed.
     with running_harness(states.copy("retrain_decided", tmp_path / "home")) as harness:
         waiting = harness.context.ledger_view().open_retrain
         succeeded(by_hand(harness, "candidate_model"))

@@ -1,4 +1,4 @@
-"""Windows asked for twice, too early, or before there is anything; what has no input names what comes first."""
+"""Windows that are materialized again, too early, or without their input."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from mlops_assets.ledger.store import Ledger
 
 @pytest.fixture(scope="module")
 def empty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Harness]:
-    """A state folder in which nothing has happened."""
+    """A project with an empty state folder."""
     with running_harness(tmp_path_factory.mktemp("empty")) as harness:
         yield harness
 
 
 @pytest.fixture(scope="module")
 def played(states: States, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Harness]:
-    """Six watched days have passed."""
+    """A project six days after its first promotion."""
     with running_harness(states.copy("retrain_decided", tmp_path_factory.mktemp("played") / "home")) as harness:
         yield harness
 
@@ -95,7 +95,7 @@ def test_window_made_again_has_the_same_rows_summaries_and_decision(
 
     assert played.context.ledger_view().facts == before
     for fact in attempted:
-        # What is true since an earlier moment is found again, later; all else of it is the same.
+        # Evidence that began earlier is found again; everything else is the same.
         (known,) = [old for old in before if old.kind == fact.kind and old.key == fact.key]
         assert fact.model_dump(exclude={"at"}) == known.model_dump(exclude={"at"})
     assert {fact.kind for fact in attempted} == {"published", "labelled", "report"}

@@ -1,4 +1,4 @@
-"""The code location of the end-to-end test: one small world with a planted break, on a state folder of its own."""
+"""The code location of the end-to-end test: a simulated project with a planted break."""
 
 import dagster as dg
 from simulated_projects import at, simulated_project
@@ -18,12 +18,12 @@ SPEC = simulated_project(
     retraining={"when": {"type": "performance", "ratio": 1.5, "first": 1, "last": 1}, "warm_up": "3d"},
 )
 WINDOWS = 4
-"""The rule turns round in the second window, the warm-up ends with the third, the fourth is the new version's."""
+"""The break is in the second window, the warm-up ends with the third, and the new version serves in the fourth."""
 
 
 @dg.definitions
 def defs() -> dg.Definitions:
-    """As the project's own composition root does it."""
+    """Return the definitions, as `definitions.py` builds them."""
     return dg.Definitions.merge(
         definitions_of(SPEC),
         dg.Definitions(

@@ -1,4 +1,4 @@
-"""The whole loop once, through GraphQL as the UI does it: webserver, daemon, sensors and runs are real processes."""
+"""The whole loop once, through GraphQL as in the UI, with a real webserver, daemon, sensors and runs."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ LINEAGE = "query { assetNodes { assetKey { path } dependencyKeys { path } groupN
 
 
 class Browser:
-    """Asks the webserver what the UI asks it."""
+    """Sends the UI's requests to the webserver."""
 
     def __init__(self, dagster: Started) -> None:
         self.url = f"{dagster.url}/graphql"
@@ -43,7 +43,7 @@ class Browser:
         return found
 
     def click(self, job: str, config: dict[str, Any] | None = None) -> str:
-        """Launch a job; the run's id."""
+        """Launch a job, and return the run's id."""
         selector = {
             "repositoryLocationName": "location.py",
             "repositoryName": "__repository__",
@@ -55,7 +55,7 @@ class Browser:
         return str(launched["run"]["runId"])
 
     def wait(self, run_id: str, within: float = 800) -> str:
-        """The status in which a run ended."""
+        """Wait until a run ended, and return its status."""
         deadline = time.monotonic() + within
         while time.monotonic() < deadline:
             status = str(self.ask(RUN, id=run_id)["runOrError"]["status"])
@@ -66,7 +66,7 @@ class Browser:
 
 
 def location() -> Any:
-    """The module that the webserver loads."""
+    """Return the module that the webserver loads."""
     sys.path[:0] = [path for path in (str(HERE), str(HERE.parent / "loop")) if path not in sys.path]
     return importlib.import_module("location")
 
@@ -80,7 +80,7 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
 def project_context(settings: Settings) -> Iterator[ProjectResources]:
     project_context = Platform.configured(settings).of(location().SPEC)
     yield project_context
-    # after Dagster's end: its sensor would start the service again
+    # after Dagster has stopped: its sensor would start the service again
     project_context.endpoint.stop()
 
 
@@ -99,11 +99,11 @@ def browser(settings: Settings, project_context: ProjectResources) -> Iterator[B
         yield Browser(dagster)
     finally:
         end_recorded(settings.pids)
-        # ended by its record, as `down` does it: the handle learns of it here
+        # the process was ended by its record, as `down` does; this updates the handle
         dagster.process.wait()
 
 
-@pytest.mark.timeout(1000)  # real processes: two runs a window, each of them a process that imports Dagster
+@pytest.mark.timeout(1000)  # two runs per window, each a process that imports Dagster
 @pytest.mark.xdist_group("e2e")
 def test_ui_alone_takes_a_project_to_a_retrained_model_and_rolls_back(
     browser: Browser, project_context: ProjectResources

@@ -1,4 +1,4 @@
-"""Ways to die."""
+"""Simulated crashes of a process."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ import pytest
 
 
 class Crashed(BaseException):
-    """No handler of the platform stops it, as none would stop a kill; Dagster finds that the run has failed."""
+    """A simulated crash. The platform's error handlers do not catch it; Dagster marks the run as failed."""
 
 
 @contextmanager
 def kill_after(
     monkeypatch: pytest.MonkeyPatch, owner: Any, name: str, when: Callable[..., bool] = lambda *_, **__: True
 ) -> Iterator[None]:
-    """Within the block, die right after the first call of a function that `when` is true for; once, and for certain."""
+    """Crash once within the block, right after the first call of a function for which `when` is true."""
     original = getattr(owner, name)
     struck: list[str] = []
 

@@ -1,4 +1,4 @@
-"""A `defs.yaml` that contradicts itself: one error, which names the fields and what they should be."""
+"""Contradictions in a `defs.yaml`: each is one error, which names the fields and what was expected."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ Change = tuple[str, Any]
 
 
 def changed(*changes: Change) -> dict[str, Any]:
-    """The example's attributes with values put at dotted places; `...` takes a field away."""
+    """Return the example project's attributes with changed values, by dotted path; `...` removes a field."""
     found = copy.deepcopy(ATTRIBUTES)
     for place, value in changes:
         *above, last = place.split(".")
@@ -304,7 +304,7 @@ def test_function_that_cannot_be_imported_is_named_with_file_and_line(path: str,
     assert caught.value.place == f"{file}:{line} (data.source)" and words in str(caught.value)
 
 
-# The commands of `dg`, on a copy of the project with other projects in it
+# The commands of `dg`, on a copy of the repository with other projects
 
 
 def dg_command(project: Path, *words: str) -> subprocess.CompletedProcess[str]:
@@ -315,7 +315,7 @@ def dg_command(project: Path, *words: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
-    """What `dg` needs to know of a project, and no project in it."""
+    """Create a repository that `dg` accepts, without projects."""
     folder = tmp_path / "checkout"
     package = folder / "mlops_assets"
     shutil.copytree(

@@ -1,4 +1,4 @@
-"""An endpoint that is killed, or cannot live: it is healed, answers go on, and nothing waits for it for ever."""
+"""A killed endpoint is restarted; an endpoint that cannot start blocks no other work for ever."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ DAY = timedelta(days=1)
 
 @pytest.fixture
 def harness(states: States, tmp_path: Path) -> Iterator[Harness]:
-    """Version 1 serves, and no event is due yet but the first."""
+    """A project whose version 1 serves; only its first event is due."""
     with running_harness(states.copy("bootstrapped", tmp_path / "home")) as found:
         yield found
 
@@ -39,17 +39,17 @@ def record_of(harness: Harness) -> ServiceProcess:
 
 
 def kill(harness: Harness) -> int:
-    """End the service as the kernel would when memory runs out."""
+    """Kill the service, as the kernel does when memory runs out."""
     record = record_of(harness)
     process = psutil.Process(record.pid)
     process.kill()
-    # A child of the tests must be waited for, or it stays a zombie; a daemon's would be taken by init.
+    # A child of the test process stays a zombie until it is waited for; a daemon's child is reaped by init.
     process.wait(10)
     return record.pid
 
 
 def account(harness: Harness) -> tuple[int, int, int]:
-    """Events due, answered and missed."""
+    """Return the numbers of events that are due, predicted and missed."""
     project_context = harness.context
     view = project_context.ledger_view()
     start, tick = START + timedelta(days=20), project_context.timeline.last_tick(project_context.now())
@@ -101,7 +101,7 @@ def test_endpoint_killed_during_a_request_loses_and_repeats_no_prediction(
 
 
 def test_endpoint_that_cannot_start_blocks_no_retraining(harness: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
-    """After `serving.give_up`, a window and an hour, what is due is missed, with the reason; a training can begin."""
+    """Due events are missed after `serving.give_up`, here a window and an hour. Then training begins."""
     monkeypatch.setattr(run_requests, "PAUSE", timedelta(0))
     mojo = harness.context.versions.path(1) / "mojo.zip"
     whole = mojo.read_bytes()
@@ -124,7 +124,7 @@ def test_endpoint_that_cannot_start_blocks_no_retraining(harness: Harness, monke
     left = outstanding(harness.context.timeline, harness.context.ledger_view(), harness.context.now())
     assert not any(isinstance(item, Score | Retrain) for item in left)
 
-    # Whole again, it goes on; what was missed stays missed.
+    # After a restart it serves again; missed events stay missed.
     mojo.write_bytes(whole)
     harness.context.clock.move(harness.context.now() + DAY)
     assert harness.run("heal").success
@@ -133,7 +133,7 @@ def test_endpoint_that_cannot_start_blocks_no_retraining(harness: Harness, monke
 
 
 def test_services_started_at_once_get_different_ports(tmp_path: Path) -> None:
-    """Both wish for the port they had: one that the other got meanwhile."""
+    """Each asks for its previous port, which the other one has been given meanwhile."""
     first = _bind(ServiceConfig(spec=example_project(), state=tmp_path))
     port = first.getsockname()[1]
     second = _bind(ServiceConfig(spec=example_project(), state=tmp_path, port=port))

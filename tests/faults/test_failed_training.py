@@ -1,4 +1,4 @@
-"""A training that fails is recorded and tried again; after the last attempt it is over until new evidence comes."""
+"""A failed training is recorded and tried again; after the last attempt, only new evidence leads to another one."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def test_last_failed_attempt_clears_the_triggers_and_uses_the_budget(
         decision = harness.context.ledger_view().decisions[-1]
         with monkeypatch.context() as patch:
             patch.setattr(training, "select_features", broken)
-            harness.run_until_idle()  # both attempts; that it settles says that no further one is launched
+            harness.run_until_idle()  # both attempts; the loop becomes idle, so no further one is launched
         view = harness.context.ledger_view()
         assert [(e.attempt, e.final) for e in attempts_without_verdict(view, decision.id)] == [(1, False), (2, True)]
         assert view.is_closed(decision.id) and view.cooldown_from == RETRAIN_AT
@@ -109,7 +109,7 @@ def test_last_failed_attempt_clears_the_triggers_and_uses_the_budget(
             run_until_only_retraining_is_left(harness)
         first, *_, last = harness.context.ledger_view().decisions[-4:]
         assert "held back by the cooldown of 4d until 2020-01-31" in first.reason
-        # New evidence: of a window that ended after the failed training's as_of.
+        # New evidence comes from a window that ended after the failed training's as_of.
         assert first.evidence[0].window > decision.evidence[0].window
         assert last.outcome == "WAIT" and "the budget of 2 trainings per 100d" in last.reason
         assert "cooldown" not in last.reason
@@ -139,12 +139,12 @@ def test_training_that_loses_a_server_uses_neither_attempts_nor_budget(
 
 
 def test_training_preceded_by_due_work_uses_neither_attempts_nor_budget(states: States, tmp_path: Path) -> None:
-    """On the wall's clock time goes on between the launch of a run and its first step."""
+    """With a wall clock, time passes between the launch of a run and its first step."""
     with running_harness(states.copy("retrain_decided", tmp_path / "home"), serving=False) as harness:
         project_context = harness.context
         decision = project_context.ledger_view().decisions[-1].id
         project_context.clock.move(RETRAIN_AT + timedelta(hours=6))
-        # what is due by now its champion answers before its successor takes its place
+        # the champion predicts the events that are due by now, before a candidate replaces it
         assert retrain(harness, ["dataset"]).success
         project_context.clock.move(RETRAIN_AT + timedelta(days=1))
         overtaken = harness.run(
@@ -161,7 +161,7 @@ def test_training_preceded_by_due_work_uses_neither_attempts_nor_budget(states: 
 
 
 def test_training_whose_worker_died_is_recorded_as_failed(states: States, tmp_path: Path) -> None:
-    """Dagster's daemon marks such a run in words alone; there is no step that failed, and no error."""
+    """Dagster's daemon marks such a run as failed without a failed step and without an error."""
     with running_harness(states.copy("retrain_decided", tmp_path / "home"), serving=False) as harness:
         request = harness.tick("retraining")
         assert isinstance(request, dg.RunRequest)

@@ -1,4 +1,4 @@
-"""What the gate and the registry do to a promotion: wrong golden rows, broken files, an alias moved by hand."""
+"""Promotions that the gate stops: wrong reference predictions, changed files, an alias moved by hand."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from example_project import RUN, States, by_hand, failures, retrain, running_har
 from mlops_assets.ledger.facts import PromotionStep, TrainingEnded
 
 
-def answer_wrongly(bundle: Path) -> None:
-    """The version's files are whole, but it does not answer as it did when it was trained."""
+def change_reference_predictions(bundle: Path) -> None:
+    """Change the reference predictions of a version, with valid digests."""
     golden = json.loads((bundle / "golden.json").read_text())
     golden["predictions"][0] += 1.0
     (bundle / "golden.json").write_text(json.dumps(golden))
@@ -23,17 +23,17 @@ def answer_wrongly(bundle: Path) -> None:
     (bundle / "manifest.json").write_text(json.dumps(manifest))
 
 
-def tear(bundle: Path) -> None:
-    """A file is not the one that was trained."""
+def truncate_file(bundle: Path) -> None:
+    """Change a file of a version without its digest."""
     (bundle / "mojo.zip").write_bytes((bundle / "mojo.zip").read_bytes()[:-100])
 
 
-@pytest.mark.parametrize("spoil", [answer_wrongly, tear])
+@pytest.mark.parametrize("damage", [change_reference_predictions, truncate_file])
 def test_version_that_fails_its_reference_predictions_is_rejected(
-    spoil: Callable[[Path], None], states: States, tmp_path: Path
+    damage: Callable[[Path], None], states: States, tmp_path: Path
 ) -> None:
     with running_harness(states.copy("evaluated", tmp_path / "home")) as harness:
-        spoil(harness.context.folder / "versions" / "2")
+        damage(harness.context.folder / "versions" / "2")
         assert retrain(harness, ["champion", "endpoint"]).success
         view, context = harness.context.ledger_view(), harness.context
 
@@ -47,7 +47,7 @@ def test_version_that_fails_its_reference_predictions_is_rejected(
             and status.standby is None
         )
         assert context.registry.alias("champion") == 1
-        # Judged all the same: the evidence is consumed and the cooldown has begun.
+        # The training was evaluated: its triggers are cleared and the cooldown has begun.
         assert view.open_retrain is None and view.cooldown_from == context.now()
 
 

@@ -1,4 +1,4 @@
-"""A project that nobody can foretell is told so before AutoML is paid for; a person may insist, which is recorded."""
+"""An infeasible project stops before AutoML runs. A person may force the training, which is recorded."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ NOISE: dict[str, Any] = {
     "data": {"options": {"only_noise": True}},
     "problem": {"success": {"better_than_baseline_by": 0.9}},
 }
-"""The mean of noise is better than yesterday's noise, but not ten times."""
+"""The mean of noise is a better prediction than yesterday's noise, but not ten times better."""
 
 
 @pytest.fixture
@@ -49,7 +49,7 @@ def test_infeasible_project_stops_before_automl_runs(tmp_path: Path, no_jvm: lis
 
 def test_infeasible_project_can_be_trained_by_hand_and_that_is_recorded(tmp_path: Path, no_jvm: list[str]) -> None:
     with running_harness(tmp_path, **NOISE) as harness:
-        # Forced past the feasibility model only: the gate asks for the same success, and nothing is served.
+        # Only the feasibility model is overruled: the gate requires the same success, and nothing is served.
         insisted = {"ops": {"example__feasibility": {"config": {"force": True}}}}
         succeeded(harness.run("bootstrap", run_config=insisted))
         view = harness.context.ledger_view()
@@ -58,7 +58,7 @@ def test_infeasible_project_can_be_trained_by_hand_and_that_is_recorded(tmp_path
         assert view.of(PromotionStep) == [] and harness.context.registry.alias("champion") is None
         assert harness.context.endpoint.serving() is None and no_jvm == ["example"]
 
-        # Forced through the gate too.
+        # The gate is overruled too.
         succeeded(harness.bootstrap(force="true"))
         view = harness.context.ledger_view()
         verdict = view.of(GateVerdict)[-1]

@@ -1,4 +1,4 @@
-"""A run that is killed with all its process: nothing is half-written, and the next run goes on."""
+"""A run whose process is killed leaves no partial files, and the next run succeeds."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The registered version, served by stock `mlflow models serve`: a process without any part of our service."""
+"""A registered version served by `mlflow models serve`, which uses no part of our service."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from mlops_assets.cli.processes import Started, free_port
 
 @contextmanager
 def stock(uri: str, model: str, log: Path) -> Iterator[str]:
-    """MLflow's own server on a registered version; its address."""
+    """Start MLflow's own server on a registered version, and yield its address."""
     url = f"http://127.0.0.1:{(port := free_port(0))}"
     command = [str(Path(sys.executable).with_name("mlflow")), "models", "serve", "-m", model, "--env-manager", "local"]
     environment = {
@@ -39,7 +39,7 @@ def stock(uri: str, model: str, log: Path) -> Iterator[str]:
         Started("mlflow models serve", process, log, url).wait_until_ready("/ping", within=240.0)
         yield url
     finally:
-        # MLflow's command starts the server as its child, and does not end it.
+        # MLflow's command starts the server as a child process and does not end it.
         family = [*psutil.Process(process.pid).children(recursive=True), psutil.Process(process.pid)]
         for each in family:
             each.terminate()

@@ -1,4 +1,4 @@
-"""A crash at each arrow of a promotion: standby -> golden rows -> PROMOTING -> alias -> switch -> PROMOTED -> end."""
+"""A crash after each step of a promotion: standby, reference predictions, PROMOTING, alias, switch, PROMOTED, end."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Arrow = tuple[type, str, Callable[..., bool]]
 
 
 def writes(kind: type, step: str | None = None) -> Callable[..., bool]:
-    """Whether a call of `Ledger.append` writes such a fact."""
+    """Return whether a call of `Ledger.append` writes such a fact."""
 
     def does(ledger: Ledger, project: str, *facts: Any) -> bool:
         return any(isinstance(fact, kind) and (step is None or getattr(fact, "step", None) == step) for fact in facts)
@@ -50,13 +50,13 @@ AFTER_THE_LEDGER: dict[str, Arrow] = {
 
 
 def crash_at(harness: Harness, monkeypatch: pytest.MonkeyPatch, arrow: Arrow) -> None:
-    """Let version 2 come to the gate, and die behind an arrow."""
+    """Bring version 2 to the gate, and crash after a step."""
     with kill_after(monkeypatch, *arrow):
         assert not retrain(harness, ["champion", "endpoint"]).success
 
 
 def heal(harness: Harness) -> None:
-    """Let `endpoint_health` do what it finds to do."""
+    """Tick `endpoint_health` and execute its run."""
     request = harness.tick("endpoint_health")
     if isinstance(request, dg.RunRequest):
         result = harness.carry_out(request)
@@ -66,7 +66,7 @@ def heal(harness: Harness) -> None:
 
 
 def served_version(harness: Harness) -> int:
-    """Who answers, asked as any client would."""
+    """Return the version that answers a client's request."""
     view = harness.context.ledger_view()
     assert view.deployment_period is not None
     golden = (harness.context.versions.path(view.deployment_period.version) / "golden.json").read_text()

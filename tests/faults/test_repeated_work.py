@@ -1,4 +1,4 @@
-"""Nothing is launched twice, and no two trainings act on the same evidence."""
+"""No work is launched or recorded twice, and no two trainings act on the same evidence."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ SENSORS = ("endpoint_health", "live_data", "late_labels", "retraining")
 def test_daemon_killed_before_saving_its_cursor_launches_nothing_twice(
     states: States, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each tick is made twice, as a new daemon makes it that does not know of the first: it gives the same run key."""
+    """Each tick is made twice, as by a new daemon that lost the first one's cursor: both give the same run key."""
     with running_harness(states.copy("retrain_decided", tmp_path / "home")) as harness:
         harness.context.clock.move(harness.context.now() + DAY)
         launched = []
@@ -47,7 +47,7 @@ def test_daemon_killed_before_saving_its_cursor_launches_nothing_twice(
                 if isinstance(first, dg.RunRequest) and isinstance(second, dg.RunRequest):
                     assert first.run_key == second.run_key and first.tags == second.tags
                     requests.append(first)
-            assert len(requests) <= 1  # one piece of work at a time, whichever sensor's it is
+            assert len(requests) <= 1  # one item of work at a time, over all sensors
             if not requests or requests[0].job_name == "example_retrain":
                 break
             launched.append(str(requests[0].run_key))
@@ -71,7 +71,7 @@ def test_no_sensor_launches_a_run_while_one_of_the_loop_is_active(states: States
 
 
 def test_second_of_two_retrainings_at_once_is_skipped(states: States, tmp_path: Path) -> None:
-    """A person asks while the policy's own request is under way; the person's turn comes first."""
+    """A person requests a training while the policy's own one waits; the person's runs first."""
     with running_harness(states.copy("evaluated", tmp_path / "home")) as harness:
         project_context = harness.context
         (policys,) = [d for d in project_context.ledger_view().decisions if d.outcome == "RETRAIN"]
@@ -94,7 +94,7 @@ def test_second_of_two_retrainings_at_once_is_skipped(states: States, tmp_path: 
 def test_retraining_by_a_person_without_new_rows_is_refused(states: States, tmp_path: Path) -> None:
     with running_harness(states.copy("evaluated", tmp_path / "home")) as harness:
         succeeded(retrain(harness, ["champion", "endpoint"]))
-        again = harness.run("retrain")  # as a click on the job in the UI
+        again = harness.run("retrain")  # as by a click in the UI
         view = harness.context.ledger_view()
 
         assert not again.success
@@ -108,7 +108,7 @@ def test_retraining_by_a_person_without_new_rows_is_refused(states: States, tmp_
 
 
 def test_hold_of_a_retraining_by_a_person_clears_the_triggers(states: States, tmp_path: Path) -> None:
-    """Not promoted, so the same rows are still unseen: a second training on them would judge the same once more."""
+    """The rows are still unseen by the champion, but a second training on them would give the same evaluation again."""
     with running_harness(
         states.copy("evaluated", tmp_path / "home"), serving=False, promotion={"margin": 0.9}
     ) as harness:
@@ -168,7 +168,7 @@ def test_run_that_cannot_be_recorded_is_retried_and_blocks_no_other(
         harness.close_runs()
         ends = attempts_without_verdict(harness.context.ledger_view(), decision.id)
         assert [(end.run_id, end.outcome) for end in ends] == [(second.run_id, "FAILED"), (first.run_id, "FAILED")]
-        # settled once, and not looked at again
+        # recorded once, and not looked at again
         monkeypatch.setattr("mlops_assets.sensors.run_status.record_end_of_training", None)
         harness.close_runs()
 
@@ -180,7 +180,7 @@ def test_cursor_of_an_earlier_release_is_read() -> None:
 
 
 def test_loop_goes_on_with_an_empty_dagster_instance(states: States, tmp_path: Path) -> None:
-    """Dagster's event log is a view; the ledger says what comes next."""
+    """The ledger, not Dagster's event log, determines what is outstanding."""
     home = states.copy("retrain_decided", tmp_path / "home")
     with running_harness(home) as harness:
         harness.context.clock.move(harness.context.now() + DAY)

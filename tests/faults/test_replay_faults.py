@@ -1,4 +1,4 @@
-"""A replay that cannot go on says why, and what to do."""
+"""A replay that cannot continue says why, and what to do."""
 
 from __future__ import annotations
 
@@ -41,39 +41,39 @@ DAY = timedelta(days=1)
 
 
 class Still:
-    """A loop in which nothing is ever to be done."""
+    """A loop without any outstanding work."""
 
     def run_until_idle(self) -> None:
-        """At once."""
+        """Return at once."""
 
     def on_unreachable(self, error: Unreachable) -> None:
-        """Nobody is asked."""
+        """Ignore the error."""
         raise AssertionError(error)
 
 
 @pytest.fixture
 def project_context(tmp_path: Path) -> ProjectResources:
-    """The project context of a project that has not begun: the history before its clock is still to be published."""
+    """A project without any run: windows before the start of its clock have to be published."""
     return ProjectResources(example_project(), Settings(home=tmp_path))
 
 
 @pytest.fixture
 def instance(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dg.DagsterInstance]:
-    """Dagster as `dagster dev` keeps it in this state folder; no daemon has ever lived there."""
-    monkeypatch.chdir(tmp_path)  # opening it goes to the project's root; the test comes back
+    """A Dagster instance as `dagster dev` uses it in this state folder; no daemon has ever run there."""
+    monkeypatch.chdir(tmp_path)  # opening the instance changes the folder; this restores it
     with instance_of(Settings(home=tmp_path / "home")) as found:
         yield found
 
 
 @pytest.fixture
 def alive(instance: dg.DagsterInstance) -> dg.DagsterInstance:
-    """The same; its daemon has just given a sign of life."""
+    """The same instance; its daemon has just sent a heartbeat."""
     instance.add_daemon_heartbeat(DaemonHeartbeat(time.time(), "SENSOR", "an id", []))
     return instance
 
 
 def switch(instance: dg.DagsterInstance, sensor: str, status: InstigatorStatus) -> None:
-    """What a click on the sensor's switch in the UI keeps."""
+    """Store the state of a sensor, as a click on its switch in the UI does."""
     location = InProcessCodeLocationOrigin(LoadableTargetOrigin(python_file="definitions.py"))
     origin = RemoteInstigatorOrigin(RemoteRepositoryOrigin(location, "__repository__"), sensor)
     instance.add_instigator_state(InstigatorState(origin, InstigatorType.SENSOR, status, SensorInstigatorData()))
@@ -82,7 +82,7 @@ def switch(instance: dg.DagsterInstance, sensor: str, status: InstigatorStatus) 
 def test_replay_stops_and_names_a_required_sensor_that_is_off(
     project_context: ProjectResources, alive: dg.DagsterInstance
 ) -> None:
-    switch(alive, "example_late_labels", InstigatorStatus.STOPPED)  # nothing waits for this one
+    switch(alive, "example_late_labels", InstigatorStatus.STOPPED)  # no work depends on this one
     switch(alive, "example_live_data", InstigatorStatus.STOPPED)
     with pytest.raises(ReplayStopped, match=r"sensor example_live_data: it is off, and observe:labelled:.* needs it"):
         list(advance(project_context, DagsterLoop(alive, project_context), windows=1))
@@ -95,7 +95,7 @@ def test_replay_stops_and_names_a_run_that_keeps_failing(
 
     @dg.job(name="example_observe")
     def job() -> None:
-        """Stands for the real one; only its runs matter."""
+        """Replaces the real job; only its runs matter."""
 
     def failing(times: int) -> dg.DagsterRun:
         tags = {"mlops/loop": "example", "mlops/work": work.key}
@@ -108,7 +108,7 @@ def test_replay_stops_and_names_a_run_that_keeps_failing(
     last = failing(MAX_FAILED_RUNS)
     with pytest.raises(ReplayStopped, match=f"run {last.run_id}: {work.key} has failed {MAX_FAILED_RUNS} times"):
         list(advance(project_context, loop, windows=1))
-    # begun again after the cause was mended, it waits for the next attempt
+    # started again after the cause was removed, it waits for the next attempt
     again = DagsterLoop(alive, project_context)
     again._require_progress(work)
     failing(1)
@@ -117,7 +117,7 @@ def test_replay_stops_and_names_a_run_that_keeps_failing(
 
 
 def test_replay_waits_for_a_server_without_a_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each run loses the ledger's database; the sensor asks again, after pauses that stop growing."""
+    """Each run loses the connection to the ledger. The sensor requests it again, after pauses up to the longest one."""
 
     def away(*_: Any, **__: Any) -> Any:
         raise LedgerUnreachable("example", "PostgreSQL", "it does not answer", "start it")
@@ -146,7 +146,7 @@ def test_replay_stops_when_no_daemon_runs(project_context: ProjectResources, ins
 
 
 def without_storage(monkeypatch: pytest.MonkeyPatch, kind: str, times: int) -> None:
-    """Let Dagster's storage be away at its first questions, as psycopg2 and dagster-postgres say it."""
+    """Let the first calls of Dagster's storage fail, with the errors of psycopg2 and dagster-postgres."""
     asked, left = dg.DagsterInstance.get_runs, [times]
 
     def get_runs(instance: dg.DagsterInstance, *args: Any, **kwargs: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Secrets stay where they belong: no log, no answer, no fact and nothing in Dagster's UI shows one."""
+"""No log, response, fact or metadata in Dagster's UI contains a secret."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ CLIENT = "secret-of-clients-4711"
 
 @pytest.fixture
 def harness(states: States, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Harness]:
-    """A served project in whose environment every secret is set, and clients must show a token."""
+    """A served project with every secret set in its environment; clients must send a token."""
     for name, value in SECRETS.items():
         monkeypatch.setenv(name, value)
     (tmp_path / "client-token").write_text(CLIENT)
@@ -37,7 +37,7 @@ def harness(states: States, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_no_log_response_fact_or_metadata_contains_a_secret(harness: Harness, tmp_path: Path) -> None:
-    # a day of work: answers, reports, a decision; then what fails, since errors are what quotes too much
+    # a day of work with predictions, reports and a decision; then failures, since errors quote most
     harness.context.clock.move(harness.context.now() + DAY)
     run_until_only_retraining_is_left(harness)
     assert by_hand(harness, "endpoint").success
@@ -59,11 +59,11 @@ def test_no_log_response_fact_or_metadata_contains_a_secret(harness: Harness, tm
     events = [record.event_log_entry for run in harness.instance.get_runs() for record in records(harness, run)]
     assert len(events) > 100
     shown |= {f"event {n}": f"{dg.serialize_value(event)} {event.user_message}" for n, event in enumerate(events)}
-    # what the code location tells the UI: assets, jobs, resources and how they are configured
+    # what the UI gets from the code location: assets, jobs, resources and their configuration
     shown["definitions"] = dg.serialize_value(RepositorySnap.from_def(harness.repository))
     shown["resources"] = harness.platform.model_dump_json()
     found = {f"{name} shows {secret}" for name, text in shown.items() for secret in secrets if secret in text}
-    # everything on the disk, logs and ledger and answers, but for the one file that is the token's own
+    # all files, including logs, ledger and predictions, except the file of the token itself
     for path in (each for each in (tmp_path / "home").rglob("*") if each.is_file() and each.name != "token"):
         data = path.read_bytes()
         found |= {f"{path} holds {secret}" for secret in secrets if secret.encode() in data}

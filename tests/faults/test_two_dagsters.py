@@ -1,4 +1,4 @@
-"""Two Dagsters with storages of their own over one state: one of them carries out the loop, the other says so."""
+"""Two Dagster instances on one state folder: only one of them runs the loop."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +15,7 @@ from mlops_assets.loop.replay import DagsterLoop, ReplayStopped, advance
 
 @pytest.fixture
 def two(tmp_path: Path) -> Iterator[tuple[Harness, Harness]]:
-    """The second one has ticked after the first."""
+    """Two instances; the first has ticked before the second."""
     spec, home = simulated_projects.simulated_project("twofold"), tmp_path / "state"
     home.mkdir()
     with Harness.on(spec, home) as first, Harness.on(spec, home) as second:

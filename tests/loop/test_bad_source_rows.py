@@ -1,4 +1,4 @@
-"""A world whose source is at fault: a bad value, an absent row, both mended later, and a past that changes."""
+"""A source with an invalid value and an absent row, both corrected later, and with a past value that changes."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,7 +26,7 @@ pytestmark = [pytest.mark.xdist_group("seeded"), pytest.mark.timeout(900)]
 
 
 class Trouble:
-    """The play, and what the ledger said after each of its acts."""
+    """The replay, and the ledger view after each of its steps."""
 
     def __init__(self, play: ProjectReplay) -> None:
         self.play = play
@@ -38,7 +38,7 @@ class Trouble:
 
     @property
     def window(self) -> str:
-        """The window that holds the bad value."""
+        """The window with the invalid value."""
         return self.play.window(1).id
 
 
@@ -65,19 +65,19 @@ def trouble(trained: Path) -> Iterator[Trouble]:
 
 
 def summaries(play: ProjectReplay, number: int) -> dict[str, Any]:
-    """The reports of a window, made again now."""
+    """Make the reports of a window again, and return them."""
     observation = Observation(play.context, play.window(number))
     return {"drift": observation.drift().summary, "performance": observation.performance().summary}
 
 
 def check(play: ProjectReplay, asset: str, name: str) -> list[dg.AssetCheckEvaluation]:
-    """All evaluations of a check, oldest first."""
+    """Return all evaluations of a check, oldest first."""
     key = dg.AssetCheckKey(dg.AssetKey(["seeded", asset]), name)
     storage = play.harness.instance.event_log_storage
     found = storage.get_asset_check_execution_history(key, limit=100)
     events = [record.event.dagster_event for record in reversed(found) if record.event is not None]
     data = [event.event_specific_data for event in events if event is not None]
-    # a check whose asset was not reached stays planned
+    # a check whose asset was not materialized stays planned
     return [evaluation for evaluation in data if isinstance(evaluation, dg.AssetCheckEvaluation)]
 
 
@@ -195,7 +195,7 @@ def test_event_without_a_row_at_its_due_time_is_missed(trouble: Trouble) -> None
 
 
 def test_invalid_past_value_is_null_in_later_inputs(trouble: Trouble) -> None:
-    """The absent row leaves a hole in the histories of the day after it."""
+    """The absent row is a missing past value in the inputs of the next day."""
     answers = trouble.play.context.telemetry.predictions("seeded", GAP, GAP + simulated_projects.DAY)
     after = answers[answers["event_time"] > GAP + 2 * simulated_projects.HOUR]
     assert len(after) > 20
@@ -205,14 +205,14 @@ def test_invalid_past_value_is_null_in_later_inputs(trouble: Trouble) -> None:
 def test_due_events_are_predicted_or_missed(trouble: Trouble) -> None:
     health = [trouble.play.health(number) for number in range(5)]
     answers = trouble.play.context.telemetry.predictions("seeded", simulated_projects.at(0), simulated_projects.at(5))
-    # the first hour was due before the training, and every other hour was an event
+    # the first hour was due before the training; every other hour is an event
     assert len(answers) + len(trouble.corrected.missed) == 5 * 24 - 1
     assert [found.missed for found in health] == [0, 1, 0, 0, 0]
     assert health[1].availability == pytest.approx(23 / 24)
 
 
 def test_each_request_counts_in_one_window(trouble: Trouble) -> None:
-    """Also one that is asked at the very moment at which a window ends and the next begins."""
+    """This includes a request at the time at which one window ends and the next begins."""
     log = trouble.play.context.telemetry.requests(simulated_projects.at(0), simulated_projects.at(5))
     assert {simulated_projects.at(number) for number in range(1, 5)} <= set(log["now"])
     asked = log[log["role"] != "shadow"]

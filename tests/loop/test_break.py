@@ -1,4 +1,4 @@
-"""A world with a planted break: its rule turns round at window 10; 30 windows are played, then the gate is tried."""
+"""A simulated project with a planted break at window 10. 30 windows are played, then a bad candidate is evaluated."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -24,7 +24,7 @@ pytestmark = [pytest.mark.xdist_group("seeded"), pytest.mark.timeout(900)]
 
 @pytest.fixture(scope="module")
 def broken(unbroken: Path) -> Iterator[ProjectReplay]:
-    # what was due by then, up to this hour, was answered in the world that both futures share
+    # events due before the fork, up to this hour, were predicted in the state that both continuations start from
     spec = simulated_projects.simulated_project(
         "seeded", {"break_at": (simulated_projects.at(BREAK) + 2 * simulated_projects.HOUR).isoformat()}
     )
@@ -126,7 +126,7 @@ def test_logged_predictions_equal_a_recomputation_from_published_data(broken: Pr
 
 @dataclass(frozen=True)
 class Refusal:
-    """What the ledger said before and after a candidate that was trained on shuffled targets."""
+    """The ledger view before and after the evaluation of a candidate that was trained on shuffled labels."""
 
     before: LedgerView
     after: LedgerView

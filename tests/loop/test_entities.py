@@ -1,4 +1,4 @@
-"""A world of several series: `a` and `b` from the start, `late` from the second window after the training on."""
+"""A project of several series: `a` and `b` from the start, `late` from the second window after the training."""
 
 from collections.abc import Iterator
 
@@ -13,7 +13,7 @@ from mlops_assets.timeline import event_id
 
 WINDOWS = 3
 LEVELS = {"a": 10, "b": 110, "late": 210}
-"""Far apart, so that a value shows whose it is."""
+"""Levels of the series. They are far apart, so that a value shows its series."""
 pytestmark = [pytest.mark.xdist_group("entities"), pytest.mark.timeout(900)]
 
 
@@ -68,7 +68,7 @@ def test_series_unknown_to_training_is_predicted_without_past_values(answers: pd
     late = answers[answers["entity"] == "late"]
     summed_up = [name for name in late["features"].iloc[0] if name.startswith("y__")]
     assert summed_up
-    # as for its very first event, of which there was no past: whatever its own series has shown meanwhile
+    # the same inputs as for its first event, although the series has past values meanwhile
     first, last = late["features"].iloc[0], late["features"].iloc[-1]
     assert set(late["inputs"].iloc[0]["y"]) == {None}
     assert None not in late["inputs"].iloc[-1]["y"][-24:]

@@ -1,4 +1,4 @@
-"""A world that is asked for further ahead than a window lasts: no event of the first one is due after the promotion."""
+"""A horizon longer than a window: no event of the first window is due after the promotion."""
 
 from collections.abc import Iterator
 
@@ -15,7 +15,7 @@ def ahead(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ProjectReplay]:
         "ahead",
         problem={"baseline": {"type": "seasonal_naive", "season": "48h"}},
         data={"horizon": "30h"},
-        # off the windows' ends, and further apart than they
+        # not at the ends of windows, and less often than these
         serving={"every": "29h"},
         features={"history": {"columns": ["y"], "length": "48h"}},
         retraining=simulated_projects.quiet(cooldown="5d"),

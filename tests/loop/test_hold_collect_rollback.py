@@ -1,4 +1,4 @@
-"""A world that breaks at window 2 while retrainings are held back; released, rows are wanting; then a rollback."""
+"""A break at window 2 while retrainings are held; after the release there are too few rows; then a rollback."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +15,7 @@ pytestmark = [pytest.mark.xdist_group("seeded"), pytest.mark.timeout(900)]
 
 
 class Held:
-    """The play, and what the ledger said after each of its acts."""
+    """The replay, and the ledger view after each of its steps."""
 
     def __init__(self, play: ProjectReplay) -> None:
         self.play = play
@@ -25,7 +25,7 @@ class Held:
         self.calls: list[str] = []
 
     def failing(self, number: int) -> list[str]:
-        """Guards that hold a window's decision back."""
+        """Return the guards that hold the decision of a window."""
         return [guard.name for guard in self.play.decision(number).guards if not guard.passed]
 
 
@@ -57,7 +57,7 @@ def held(trained: Path) -> Iterator[Held]:
         yield found
 
 
-# Held back
+# Retrainings are held
 
 
 def test_decisions_name_the_triggers_that_are_being_held(held: Held) -> None:

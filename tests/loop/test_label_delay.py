@@ -1,4 +1,4 @@
-"""A world whose labels come half a day late, played twice: in one command and in one command per window.
+"""Labels that arrive half a day late, replayed twice: with one command, and with one command per window.
 
 Its rule turns round as the clock begins, so that the first retraining comes before there are rows to judge on, and the
 second one, after the cooldown, is promoted.
@@ -68,7 +68,7 @@ def test_compared_records_include_all_results_of_the_loop(at_once: ProjectReplay
     assert {answer["role"] for answer in found["predictions"]} == {"champion", "shadow"}
     counts = {name: len(found[name]) for name in ("reports", "decisions", "verdicts", "datasets", "published")}
     stages = 2 * WINDOWS - 1
-    # drift and health do not depend on labels: when these come, the performance report alone is made again
+    # drift and health do not depend on labels: when these arrive, only the performance report is made again
     assert counts["reports"] == 3 * WINDOWS + (WINDOWS - 1)
     assert counts["decisions"] == stages
     assert (counts["verdicts"], counts["datasets"]) == (3, 2)
@@ -110,7 +110,7 @@ def test_late_labels_sensor_launches_the_second_stage(at_once: ProjectReplay) ->
     for window in at_once.windows(0, WINDOWS - 1):
         assert f"late:observe:ended:{window.id}:{window.id}:1" in keys
         assert f"late:observe:labelled:{window.id}:{window.id}:1" in keys
-    # and once more: the labels of the last day before the clock began came half a day after that, too
+    # and once more: the labels of the last day before the start of the clock arrived half a day after the start
     assert f"late:observe:labelled:{at_once.window(-1).id}:{at_once.window(-1).id}:1" in keys
     assert at_once.launched("observe") == 2 * WINDOWS
 
@@ -126,7 +126,7 @@ def test_too_few_unseen_rows_lead_to_hold_before_automl_runs(at_once: ProjectRep
     assert (held.verdict, held.version, held.by) == ("HOLD", None, "policy")
     assert "Too few unseen labelled rows: 0 of" in held.reasons[0]
     assert held.as_of == at_once.window(0).end
-    # no version was made for it, and the run ended well
+    # no version was trained, and the run succeeded
     assert sorted(at_once.view.versions) == [1, 2]
     assert all(success for _, success in at_once.harness.runs)
 

@@ -1,4 +1,4 @@
-"""Nothing looks ahead, seen from outside: what a source holds from day D on changes nothing that was done up to D."""
+"""No look-ahead: rows of the source from day D on change no record up to day D."""
 
 import shutil
 from contextlib import ExitStack
@@ -16,24 +16,24 @@ from mlops_assets.spec import ProjectSpec
 from mlops_assets.timeline import Timeline
 
 WEEK_OF_D = {"bike_demand": 2, "electricity": 3}
-"""Day D lies in the middle of that week, and a day more is played. After two weeks age asks for a retraining."""
+"""Day D is in the middle of this week, and one more day is played. After two weeks the age policy decides RETRAIN."""
 HISTORY = timedelta(weeks=6)
-"""What lies behind the clock's beginning; the projects' own three months are learned from for longer."""
+"""Rows before the start of the clock. The projects' own three months would make trainings slower."""
 
 
 @dataclass(frozen=True)
 class Pair:
-    """The same replay twice: over the source as it is, and over one that is noise from day D on."""
+    """The same replay twice: of the source as it is, and of a source that is noise from day D on."""
 
     project: str
     sound: canonical_records.Records
     noisy: canonical_records.Records
-    """Both up to D."""
+    """Return the records of both up to D."""
     whole: tuple[canonical_records.Records, canonical_records.Records]
 
 
 def days(project: str) -> timedelta:
-    """From the clock's beginning to day D."""
+    """Return the time from the start of the clock to day D."""
     return timedelta(days=7 * WEEK_OF_D[project] - 4)
 
 
@@ -87,7 +87,7 @@ def test_compared_records_include_predictions_reports_and_decisions(played: Pair
     assert outcomes == {"WAIT", *(["RETRAIN"] if retrained else [])}
     assert [verdict["by"] for verdict in found["verdicts"]] == ["bootstrap", *(["policy"] if retrained else [])]
     assert len(found["datasets"]) == 1 + retrained
-    # of the answers that were due by then to events after it, nothing but the past is compared
+    # of predictions due by then for later events, only what depends on past values is compared
     whole = [answer for answer in found["predictions"] if answer["prediction"] is not None]
     assert len(found["predictions"]) - len(whole) < 2 * 24 + 2
     assert all(answer["features"] and answer["inputs"] for answer in whole)
@@ -99,7 +99,7 @@ def test_noise_changes_later_records(played: Pair) -> None:
     assert len(sound["predictions"]) == len(noisy["predictions"]) > len(played.sound["predictions"])
 
 
-# A look-ahead that is planted
+# A planted look-ahead
 
 
 NOISE = simulated_projects.at(0.5)
@@ -114,7 +114,7 @@ def peeking(noise: bool) -> ProjectSpec:
 
 
 def scored(trained: Path, home: Path) -> list[str]:
-    """How the answers of the first half day differ between a sound source and one that is noise from then on."""
+    """Return how predictions of the first half day differ between the source and one that is noise from then on."""
     found = []
     for noise in (False, True):
         copy = home / str(noise)
@@ -137,7 +137,7 @@ def test_planted_look_ahead_is_detected(
     real = Timeline.delay_of
     monkeypatch.setattr(Timeline, "delay_of", lambda self, column: real(self, column) - steps * self.every)
     found = scored(trained, tmp_path)
-    # the answers that were due within `steps` hours before the noise took hours that had not ended
+    # predictions due within `steps` hours before the noise used hours that had not ended
     assert [line.split(":")[0] for line in found] == [f"answers {number}" for number in range(13 - steps, 13)]
 
 

@@ -1,4 +1,4 @@
-"""A world that does not change: the loop watches it for 30 windows, and leaves it alone."""
+"""A simulated project that does not change over 30 windows: no retraining follows."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -37,7 +37,7 @@ def test_every_decision_of_a_stationary_project_is_wait_without_evidence(steady:
 def test_every_due_event_is_predicted_once_and_on_time(steady: ProjectReplay) -> None:
     hours = 24 * WINDOWS
     answers = steady.context.telemetry.predictions("seeded", simulated_projects.at(0), simulated_projects.at(WINDOWS))
-    # the first hour was due before the first model's data were snapped
+    # the first hour was due before the snapshot of the first model
     assert list(answers["event_time"]) == [
         simulated_projects.at(0) + simulated_projects.HOUR * hour for hour in range(1, hours)
     ]

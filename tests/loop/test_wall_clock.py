@@ -1,4 +1,4 @@
-"""A project that lives by the wall's clock, as in production: nobody moves it, and its future is not there yet."""
+"""A project with a wall clock, as in production: its source has no rows of the future."""
 
 import json
 import time
@@ -17,13 +17,13 @@ from mlops_assets.spec import ProjectSpec
 
 STEP, HORIZON = timedelta(seconds=10), timedelta(seconds=20)
 BEGUN = (datetime.now(UTC) - timedelta(hours=4)).replace(microsecond=0) + timedelta(minutes=50)
-"""No window ends for the next fifty minutes: only answers fall due."""
+"""No window ends within the next fifty minutes: only predictions fall due."""
 TICKS = 2
 pytestmark = [pytest.mark.xdist_group("wall_clock"), pytest.mark.timeout(600)]
 
 
 def read(start: datetime, end: datetime) -> pd.DataFrame:
-    """What a live system has at this moment: `x`, a forecast, for half a minute ahead; `y` of steps that are over."""
+    """Return what a live source has now: `x` up to half a minute ahead, and `y` of steps that ended."""
     now = pd.Timestamp(datetime.now(UTC))
     times = pd.date_range(BEGUN, min(pd.Timestamp(end), now + 3 * STEP), freq=STEP, inclusive="left")
     times = times[times >= pd.Timestamp(start)]
@@ -34,7 +34,7 @@ def read(start: datetime, end: datetime) -> pd.DataFrame:
 
 
 def living() -> ProjectSpec:
-    """Without a clock in its YAML."""
+    """Return the spec of a project without `clock`."""
     return ProjectSpec.model_validate(
         {
             "name": "living",
@@ -71,7 +71,7 @@ def living() -> ProjectSpec:
 @pytest.fixture(scope="module")
 def alive(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ProjectReplay]:
     with bootstrapped_replay(living(), tmp_path_factory.mktemp("living")) as play:
-        # an answer may fall due between a sensor's look and the question whether anything is left
+        # a prediction may fall due between the sensors' ticks and the check that nothing is outstanding
         play.harness.longest_wait = timedelta(minutes=1)
         first = play.view.first_as_of
         assert first is not None
