@@ -1,8 +1,8 @@
-"""The one settings model: which part stands where. Environment variables `MLOPS_ASSETS_*` override the defaults.
+"""The settings: where each part of the platform is. Environment variables `MLOPS_ASSETS_*` override the defaults.
 
-No setting holds a secret that another library has a place for: a database's password is libpq's (`PGPASSWORD` or
-`PGPASSFILE`), Google's credentials are the application's default ones, MLflow's are `MLFLOW_TRACKING_USERNAME` and
-`MLFLOW_TRACKING_PASSWORD`. So addresses can be shown, in the UI too.
+Secrets that another library reads itself are no settings: libpq reads a database's password (`PGPASSWORD` or
+`PGPASSFILE`), Google's clients use the application default credentials, and MLflow reads `MLFLOW_TRACKING_USERNAME` and
+`MLFLOW_TRACKING_PASSWORD`. Therefore addresses hold no secret and can be shown in the UI.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from mlops_assets.resources.repository import Repository, find_root
 
 def _without_password(url: str | None) -> str | None:
     if url is not None and (urlsplit(url).password is not None or "password" in parse_qs(urlsplit(url).query)):
-        raise ValueError("an address without a password was expected: give that as PGPASSWORD, or in a PGPASSFILE")
+        raise ValueError("the address contains a password; set PGPASSWORD or PGPASSFILE instead")
     return url
 
 
@@ -28,57 +28,59 @@ Address = Annotated[str | None, AfterValidator(_without_password)]
 
 
 class Settings(BaseSettings):
-    """Where the platform's parts are; without any setting everything is embedded in one folder."""
+    """Where the platform's parts are. Without any setting everything is embedded in one folder."""
 
     model_config = SettingsConfigDict(
         env_prefix="MLOPS_ASSETS_", frozen=True, use_attribute_docstrings=True, hide_input_in_errors=True
     )
 
     root: Path | None = None
-    """The repository that holds the projects; without it the nearest folder at or above the working directory that has
+    """The repository that holds the projects. Default: the nearest folder at or above the working directory that has
     a `dg.toml`, or a `pyproject.toml` with `[tool.dg]`."""
     home: Path = Field(default_factory=lambda given: find_root(given.get("root")) / ".mlops")
-    """The state folder; safe to delete when everything is embedded. Without it `.mlops` in the repository."""
+    """The state folder. It may be deleted when everything is embedded."""
     client_token_file: Path | None = None
-    """A file with the token that callers of an endpoint must send; without it none is asked for."""
+    """A file with the token that clients of an endpoint must send. Default: no token is needed."""
     host: str = "127.0.0.1"
-    """The address that endpoints listen on."""
+    """The address on which endpoints listen."""
 
     database_url: Address = None
-    """PostgreSQL for the ledger, as `postgresql://user@host:port/name`; without it the ledger is an SQLite
-    file in the state folder. The password is libpq's: `PGPASSWORD`, or a file named by `PGPASSFILE`."""
+    """PostgreSQL for the ledger and for Dagster, as `postgresql://user@host:port/name`. Default: SQLite files in the
+    state folder. libpq reads the password from `PGPASSWORD`, or from the file that `PGPASSFILE` names."""
     mlflow_url: Address = None
-    """An MLflow server, as `http://host:port`; without it MLflow works on an SQLite file in the state folder.
-    Its credentials are MLflow's own: `MLFLOW_TRACKING_USERNAME` and `MLFLOW_TRACKING_PASSWORD`."""
+    """An MLflow server, as `http://host:port`. Default: an SQLite file in the state folder. MLflow reads its
+    credentials from `MLFLOW_TRACKING_USERNAME` and `MLFLOW_TRACKING_PASSWORD`."""
     lake_url: str | None = None
-    """Where windows of rows are kept, as `gs://bucket/lake`; without it a folder in the state folder. A bucket needs
-    object versioning. Credentials are the application's default ones (Workload Identity on GKE)."""
+    """The lake, which holds published windows, as `gs://bucket/lake`. Default: a folder in the state folder. The bucket
+    needs object versioning. Credentials are the application default ones (on GKE: Workload Identity)."""
     dvc_remote: str | None = None
-    """Where DVC pushes training snapshots to, as `gs://bucket/dvc`; without it a folder in the state folder."""
+    """Where DVC stores training snapshots, as `gs://bucket/dvc`. Default: a folder in the state folder."""
 
     influx_url: Address = None
-    """InfluxDB 2, as `http://host:port`: reports and predictions are read from there, and a forwarder fills it. Without
-    it they are read from the services' own logs."""
+    """InfluxDB 2, as `http://host:port`. A forwarder writes predictions and reports to it, and they are read from it.
+    Default: they are read from the prediction logs in the state folder."""
     influx_org: str = "mlops"
-    """InfluxDB's organisation."""
+    """Organisation in InfluxDB."""
     influx_bucket: str = "mlops"
-    """InfluxDB's bucket; one for all projects."""
+    """Bucket in InfluxDB, one for all projects."""
     influx_token: SecretStr | None = None
-    """A token that may read and write this bucket, and no other."""
+    """A token that can read and write this bucket only."""
     influx_token_file: Path | None = None
-    """A file with that token, where it should not be in the environment; read anew at each connection."""
+    """A file with that token, instead of the environment variable. It is read again for each connection."""
     influx_retention: timedelta | None = None
-    """How long the bucket should keep points (ISO 8601, as `P365D`); checked, and set where the token may; without it
-    it is left as it is."""
+    """How long the bucket keeps points, as `P365D`. It is checked, and set if the token has the right. Default: the
+    bucket's retention is not changed."""
 
     runs_on: Literal["processes", "kubernetes"] = "processes"
-    """Where Dagster's runs are: processes of this machine, or Jobs of the Kubernetes cluster around this process, of
-    which each step of a bootstrap or retraining has one of its own. The run launcher is dagster.yaml's."""
+    """Where Dagster's runs are executed: in processes of this machine, or in Jobs of the Kubernetes cluster in which
+    this process runs. There each step of a bootstrap or retraining has a Job of its own. The run launcher is set in
+    dagster.yaml."""
     endpoint_manifest: Path | None = None
-    """Manifests of a scoring service's Deployment and Service, in which `${project}` and `${name}` stand for the
-    project; with it endpoints are Deployments of the cluster around this process, without it processes."""
+    """A file with the manifests of a scoring service's Deployment and Service, in which `${project}` and `${name}` are
+    replaced. With it endpoints are Deployments of the Kubernetes cluster in which this process runs. Default:
+    endpoints are processes."""
     dagster_home: Path | None = None
-    """A folder with a dagster.yaml of your own, instead of a shipped one."""
+    """A folder with your own dagster.yaml. Default: a file that the platform ships."""
 
     @model_validator(mode="after")
     def _one_token(self) -> Settings:
@@ -109,7 +111,7 @@ class Settings(BaseSettings):
 
     @property
     def mlflow_artifacts(self) -> Path | None:
-        """Where the embedded MLflow keeps artifacts; None: a server decides."""
+        """Where the embedded MLflow keeps artifacts; None: the server decides."""
         return None if self.mlflow_url else self.home / "mlflow" / "artifacts"
 
     @property
@@ -119,12 +121,12 @@ class Settings(BaseSettings):
 
     @property
     def snapshots(self) -> str:
-        """Folder or URL that DVC pushes to."""
+        """Folder or URL to which DVC pushes."""
         return self.dvc_remote or str(self.home / "dvc-remote")
 
     @property
     def pids(self) -> Path:
-        """Where started processes are recorded, so that `down` ends those and no others."""
+        """Folder of the records of started processes, which `down` ends."""
         return self.home / "pids"
 
     def project_folder(self, project: str) -> Path:

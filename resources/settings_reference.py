@@ -23,12 +23,12 @@ TYPES: dict[object, str] = {
 }
 """How a type of a setting is called for people."""
 OTHERS = {
-    "PGPASSWORD, PGPASSFILE": "libpq's: the password of `MLOPS_ASSETS_DATABASE_URL`",
-    "MLFLOW_TRACKING_USERNAME, MLFLOW_TRACKING_PASSWORD": "MLflow's: credentials of `MLOPS_ASSETS_MLFLOW_URL`",
-    "GOOGLE_APPLICATION_CREDENTIALS": "Google's: only where there is no Workload Identity",
-    "STORAGE_EMULATOR_HOST": "an emulator in place of Google Cloud Storage, for tests: asked without credentials",
-    "DAGSTER_HOME": "Dagster's: the folder of its `dagster.yaml`",
-    "MLOPS_ASSETS_CLIENT_TOKEN": "of the scoring service alone: the clients' token itself, instead of a file",
+    "PGPASSWORD, PGPASSFILE": "libpq: the password of `MLOPS_ASSETS_DATABASE_URL`",
+    "MLFLOW_TRACKING_USERNAME, MLFLOW_TRACKING_PASSWORD": "MLflow: credentials of `MLOPS_ASSETS_MLFLOW_URL`",
+    "GOOGLE_APPLICATION_CREDENTIALS": "Google's clients: a key file, where there is no Workload Identity",
+    "STORAGE_EMULATOR_HOST": "an emulator of Google Cloud Storage for tests, used without credentials",
+    "DAGSTER_HOME": "Dagster: the folder of its `dagster.yaml`",
+    "MLOPS_ASSETS_CLIENT_TOKEN": "the scoring service: the clients' token itself, instead of a file",
 }
 """Variables that other libraries read."""
 
