@@ -242,7 +242,8 @@ def test_start_imports_neither_dagster_nor_mlflow_nor_pyarrow() -> None:
         "import sys; sys.modules['pyarrow'] = None\n"
         "from mlops_assets.cli import app\n"
         "from mlops_assets.cli import endpoint, projects\n"
-        "projects.spec_of('bike_demand')\n"
+        "from mlops_assets.resources.settings import Settings\n"
+        "projects.spec_of(Settings(), 'bike_demand')\n"
         "import mlops_assets.serving.app\n"
         "print(*sorted({name.partition('.')[0] for name in sys.modules} & {'dagster', 'mlflow', 'h2o', 'evidently'}))"
     )
