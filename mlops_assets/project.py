@@ -320,13 +320,13 @@ class Version:
             One row per event: event_time (text), the entity if the project has one, the known columns, and per column
             of the feature window an array of its past values, oldest first. `predict` and the endpoint take such rows.
         """
-        from mlops_assets.prediction.inputs import as_known_to, cut_inputs, to_records
+        from mlops_assets.prediction.inputs import cut_inputs, to_records, without_unknown_classes
 
         schema, timeline = self.predictor.schema, self.project.resources.timeline
         events = self.project.rows(start, end)
         if events.empty:
             return pd.DataFrame(columns=schema.fields)
-        series = as_known_to(schema, self.project.rows(None, end))
+        series = without_unknown_classes(schema, self.project.rows(None, end))
         records = to_records(cut_inputs(timeline, schema, events, series), schema)
         return pd.DataFrame(records, columns=schema.fields)
 

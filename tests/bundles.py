@@ -15,7 +15,8 @@ from mlops_assets.modeling.automl import Recipe, fit, genmodel_jar
 from mlops_assets.prediction.bundle import ModelLineage
 from mlops_assets.prediction.bundle_writer import write_bundle
 from mlops_assets.prediction.features import FeatureDefinitions, compute, to_frame
-from mlops_assets.prediction.inputs import Inputs, InputSchema, cut_inputs, to_records
+from mlops_assets.prediction.inputs import Inputs, cut_inputs, to_records
+from mlops_assets.prediction.schema import InputSchema
 from mlops_assets.resources.compute.h2o import h2o_cluster
 from mlops_assets.spec import ProjectSpec
 from mlops_assets.timeline import Timeline

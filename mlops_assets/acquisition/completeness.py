@@ -10,7 +10,7 @@ from statistics import median
 import numpy as np
 import pandas as pd
 
-from mlops_assets.prediction.inputs import ENTITY, EVENT_TIME
+from mlops_assets.prediction.schema import ENTITY, EVENT_TIME
 from mlops_assets.timeline import Timeline, Window, as_datetime64, iso
 
 USUAL = 0.5

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from mlops_assets.errors import NotReady
-from mlops_assets.prediction.inputs import ENTITY, EVENT_TIME
+from mlops_assets.prediction.schema import ENTITY, EVENT_TIME
 from mlops_assets.source.casting import cast
 from mlops_assets.timeline import Timeline, iso
 

@@ -19,7 +19,8 @@ from mlops_assets.context import ProjectContext
 from mlops_assets.errors import EndpointError, InputError
 from mlops_assets.ledger.facts import EventMissed, Scored, VersionTrained
 from mlops_assets.ledger.view import LedgerView
-from mlops_assets.prediction.inputs import InputSchema, as_known_to, cut_inputs, to_records
+from mlops_assets.prediction.inputs import cut_inputs, to_records, without_unknown_classes
+from mlops_assets.prediction.schema import InputSchema
 from mlops_assets.spec import ReplayClock
 from mlops_assets.timeline import Timeline, event_ids, iso
 
@@ -120,7 +121,7 @@ class Scorer:
     @cached_property
     def _undeclared(self) -> list[str]:
         """Inputs of the version that `defs.yaml` no longer declares in the same way."""
-        return self.schema.out_of_reach(self.timeline.spec)
+        return self.schema.undeclared_inputs(self.timeline.spec)
 
     @property
     def _known_columns(self) -> list[str]:
@@ -218,7 +219,7 @@ class Scorer:
     def _requests_of(self, events: pd.DataFrame) -> list[_Request]:
         schema, dues = self.schema, list(events["due"])
         span = self.timeline.past_values_span(min(dues), max(dues), schema.history, schema.steps)
-        past_values = as_known_to(schema, self.context.source.history(*span, schema.history))
+        past_values = without_unknown_classes(schema, self.context.source.history(*span, schema.history))
         records = to_records(cut_inputs(self.timeline, schema, events, past_values), schema)
         return [
             _Request(row, record, due)

@@ -10,7 +10,8 @@ import numpy.typing as npt
 import pandas as pd
 
 from mlops_assets.evaluation.splits import Split, split
-from mlops_assets.prediction.inputs import Inputs, InputSchema, cut_inputs
+from mlops_assets.prediction.inputs import Inputs, cut_inputs
+from mlops_assets.prediction.schema import InputSchema
 from mlops_assets.spec import ProjectSpec
 from mlops_assets.timeline import Timeline
 

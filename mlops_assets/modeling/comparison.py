@@ -15,8 +15,9 @@ from mlops_assets.evaluation.evaluator import Evaluation, Evaluator
 from mlops_assets.evaluation.metrics import Predicted
 from mlops_assets.evaluation.training_data import TrainingData
 from mlops_assets.modeling.training_set import Holdout, predicted_in
-from mlops_assets.prediction.inputs import Inputs, InputSchema, as_known_to, cut_inputs
+from mlops_assets.prediction.inputs import Inputs, cut_inputs, without_unknown_classes
 from mlops_assets.prediction.predictor import Predictor
+from mlops_assets.prediction.schema import InputSchema
 from mlops_assets.timeline import Timeline
 
 
@@ -123,6 +124,6 @@ def version_predictions(
 
 def _inputs_for(schema: InputSchema, timeline: Timeline, dataset: pd.DataFrame, holdout: Holdout) -> Inputs:
     """Return the hold-out's inputs; for a version with another schema, those of published data as known at due."""
-    if schema.asks_like(InputSchema.of(timeline.spec)):
+    if schema.accepts_requests_of(InputSchema.of(timeline.spec)):
         return holdout.inputs
-    return cut_inputs(timeline, schema, dataset.iloc[holdout.rows], as_known_to(schema, dataset))
+    return cut_inputs(timeline, schema, dataset.iloc[holdout.rows], without_unknown_classes(schema, dataset))

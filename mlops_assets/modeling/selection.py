@@ -24,7 +24,8 @@ from mlops_assets.prediction.features import (
     fill_missing,
     quiet,
 )
-from mlops_assets.prediction.inputs import Floats, Inputs
+from mlops_assets.prediction.fields import Floats
+from mlops_assets.prediction.inputs import Inputs
 from mlops_assets.prediction.tsfresh_import import import_tsfresh
 from mlops_assets.spec.features import FeaturesSpec
 

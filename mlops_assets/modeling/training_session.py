@@ -17,7 +17,7 @@ from mlops_assets.ledger.facts import VersionTrained
 from mlops_assets.ledger.view import LedgerView
 from mlops_assets.modeling.training_set import Holdout, ReadPredictions, read_holdout
 from mlops_assets.prediction.bundle import read_input_schema
-from mlops_assets.prediction.inputs import InputSchema
+from mlops_assets.prediction.schema import InputSchema
 from mlops_assets.timeline import Timeline
 
 
@@ -52,7 +52,7 @@ class TrainingSession:
 
     def undeclared_inputs(self, version: VersionTrained) -> list[str]:
         """Return the inputs of a version that the YAML no longer declares as they were when it was trained."""
-        return read_input_schema(self.bundle(version.version)).out_of_reach(self.timeline.spec)
+        return read_input_schema(self.bundle(version.version)).undeclared_inputs(self.timeline.spec)
 
     @cached_property
     def _all_labelled(self) -> TrainingData:
@@ -62,7 +62,7 @@ class TrainingSession:
     @cached_property
     def holdout(self) -> Holdout:
         """The unseen rows, with logged inputs where there is a champion that takes the inputs of today's YAML."""
-        same = self.champion is not None and read_input_schema(self.bundle(self.champion.version)).asks_like(
+        same = self.champion is not None and read_input_schema(self.bundle(self.champion.version)).accepts_requests_of(
             InputSchema.of(self.timeline.spec)
         )
         return read_holdout(self.timeline, self.dataset, self._all_labelled, self.read_predictions if same else None)

@@ -15,8 +15,9 @@ from pydantic import BaseModel, ConfigDict
 from mlops_assets.evaluation.metrics import Predicted
 from mlops_assets.evaluation.training_data import TrainingData
 from mlops_assets.prediction.features import FeatureDefinitions, FeatureMatrix, compute
-from mlops_assets.prediction.inputs import Inputs, InputSchema, from_records
+from mlops_assets.prediction.inputs import Inputs, from_records
 from mlops_assets.prediction.records import EPOCH
+from mlops_assets.prediction.schema import InputSchema
 from mlops_assets.spec import ProjectSpec
 from mlops_assets.timeline import Timeline, event_ids
 

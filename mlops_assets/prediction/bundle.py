@@ -16,7 +16,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
 from mlops_assets.errors import ModelError
 from mlops_assets.prediction.digests import sha256
 from mlops_assets.prediction.features import FeatureDefinitions
-from mlops_assets.prediction.inputs import InputSchema
+from mlops_assets.prediction.schema import InputSchema
 
 MANIFEST, FEATURES, RECIPE, MOJO, JAR, REFERENCE_PROFILE, REFERENCE_PREDICTIONS = (
     "manifest.json",

@@ -27,8 +27,9 @@ from mlops_assets.prediction.bundle import (
 )
 from mlops_assets.prediction.digests import sha256
 from mlops_assets.prediction.features import FeatureDefinitions
-from mlops_assets.prediction.inputs import Inputs, InputSchema, from_records, to_records
+from mlops_assets.prediction.inputs import Inputs, from_records, to_records
 from mlops_assets.prediction.predictor import Predictor
+from mlops_assets.prediction.schema import InputSchema
 
 REFERENCE_ROWS = 5
 

@@ -20,7 +20,8 @@ import numpy.typing as npt
 import pandas as pd
 from pydantic import BaseModel, ConfigDict, model_validator
 
-from mlops_assets.prediction.inputs import Floats, Inputs
+from mlops_assets.prediction.fields import Floats
+from mlops_assets.prediction.inputs import Inputs
 from mlops_assets.prediction.tsfresh_import import import_tsfresh
 
 FeatureMatrix = npt.NDArray[np.float64]

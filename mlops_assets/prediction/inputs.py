@@ -1,7 +1,7 @@
-"""What a model is asked with: known columns and history windows, cut from frames or read from requests.
+"""The inputs of a model: known columns and past values, cut from frames or read from requests.
 
-Training, the scorer and the evaluator cut with `cut_inputs`; the service reads requests with `from_records`. Both give
-the same `Inputs`, so that everything behind them is one code path.
+Training, the scorer and the evaluator use `cut_inputs`; the service uses `from_records`. Both return the same `Inputs`, so
+that features and predictions are computed in one way.
 """
 
 from __future__ import annotations
@@ -9,116 +9,30 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from pydantic import BaseModel, ConfigDict
 
 from mlops_assets.errors import InputError
 from mlops_assets.prediction.fields import (
-    category_name as category_name,
-)
-from mlops_assets.prediction.fields import (
+    Floats,
+    category_name,
+    input_error,
     read_category,
     read_entity,
     read_event_time,
     read_number,
-    read_window,
-    refuse,
+    read_past_values,
 )
-from mlops_assets.spec.data import Column
-from mlops_assets.spec.project import ProjectSpec
+from mlops_assets.prediction.schema import ENTITY, EVENT_TIME, Dtype, InputSchema
 from mlops_assets.timeline import Timeline, Times, iso
-
-Floats = npt.NDArray[np.float64]
-Objects = npt.NDArray[np.object_]
-Dtype = Literal["float", "int", "bool", "category"]
-EVENT_TIME, ENTITY = "event_time", "entity"
-
-
-class InputSchema(BaseModel):
-    """What a row that asks a project's model holds; travels with every version."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
-
-    project: str
-    task: Literal["regression", "classification"]
-    target: str
-    classes: list[str] = []
-    """Of a classification target, in the order of the project's YAML."""
-    known: dict[str, Dtype] = {}
-    """Columns known when an answer is due, with their type."""
-    nullable: list[str] = []
-    """Known columns that may be null."""
-    history: list[str] = []
-    """Columns whose recent past is sent as an array."""
-    steps: int = 0
-    """Length of each array, in grid steps."""
-    entity: bool = False
-    """Whether a row names its series."""
-    entities: list[str] | None = None
-    """Series seen in training; None before it, and where there is one series only."""
-
-    @classmethod
-    def of(cls, spec: ProjectSpec) -> InputSchema:
-        """The schema that a project's YAML implies."""
-        columns, history = spec.data.columns, spec.features.history
-        return cls(
-            project=spec.name,
-            task=spec.problem.task,
-            target=spec.problem.target,
-            classes=spec.classes,
-            known={name: columns[name].dtype for name in spec.features.known},
-            nullable=[name for name in spec.features.known if columns[name].nullable],
-            history=list(history.columns) if history else [],
-            steps=Timeline(spec).feature_window_steps,
-            entity=spec.data.entity is not None,
-        )
-
-    def asks_like(self, other: InputSchema) -> bool:
-        """Whether what is sent to the one can be sent to the other; the series seen in training make no difference."""
-        return self.model_copy(update={"entities": None}) == other.model_copy(update={"entities": None})
-
-    def out_of_reach(self, spec: ProjectSpec) -> list[str]:
-        """What a model with this schema is asked with and the YAML no longer declares so: nobody can ask it any more.
-
-        A YAML changes while a version serves, and that version goes on being asked as it was trained.
-        """
-        columns = spec.data.columns
-        known = [name for name, dtype in self.known.items() if name not in columns or not _reads(dtype, columns[name])]
-        past = [name for name in self.history if name not in columns or not _is_past(name, spec)]
-        entity = [ENTITY] if self.entity != (spec.data.entity is not None) else []
-        return list(dict.fromkeys([*entity, *known, *past]))
-
-    def history_field(self, column: str) -> str:
-        """A history column's name in a request: its own, unless a known column has it already."""
-        return f"{column}_history" if column in self.known else column
-
-    @property
-    def fields(self) -> list[str]:
-        """All names of a request's row, in order."""
-        entity = [ENTITY] if self.entity else []
-        return [EVENT_TIME, *entity, *self.known, *(self.history_field(column) for column in self.history)]
-
-    @property
-    def columns(self) -> list[str]:
-        """The columns of a frame that a model with this schema needs, known and history, each once."""
-        return list(dict.fromkeys([*self.known, *self.history]))
-
-
-def _reads(dtype: Dtype, column: Column) -> bool:
-    return column.dtype == dtype or (dtype == "float" and column.dtype == "int")
-
-
-def _is_past(column: str, spec: ProjectSpec) -> bool:
-    return column == spec.problem.target or spec.data.columns[column].dtype != "category"
 
 
 @dataclass(frozen=True)
 class Inputs:
-    """n rows to be answered, column by column."""
+    """Inputs of n rows, column by column."""
 
     event_time: Times
     """datetime64[ns], UTC, shape (n,)."""
@@ -132,7 +46,7 @@ class Inputs:
         return len(self.event_time)
 
     def take(self, index: npt.ArrayLike) -> Inputs:
-        """The rows at the positions, or under the mask, `index`."""
+        """Return the rows at the positions `index`, or where the mask `index` is true."""
         chosen = np.asarray(index)
         # an empty list is an array of floats to numpy
         chosen = np.flatnonzero(chosen) if chosen.dtype == bool else chosen.astype(np.int64)
@@ -145,7 +59,7 @@ class Inputs:
 
     @staticmethod
     def concat(parts: Sequence[Inputs]) -> Inputs:
-        """All parts (at least one, of one schema) after each other."""
+        """Return the rows of all parts (at least one, of one schema), one part after the other."""
         first = parts[0]
         return Inputs(
             np.concatenate([part.event_time for part in parts]),
@@ -159,22 +73,24 @@ class Inputs:
 
 
 def cut_inputs(timeline: Timeline, schema: InputSchema, events: pd.DataFrame, series: pd.DataFrame) -> Inputs:
-    """Cut what may be known when each event's answer is due; the one place where history meets an event.
+    """Cut the inputs that are known when each event's prediction is due.
+
+    This is the only function that joins events with past values, so that no future data leaks into training.
 
     Args:
         timeline: the project's time.
         schema: which columns are needed.
         events: n rows with `event_time` (datetime64[ns, UTC]), `entity` where the schema has one, and the known
             columns.
-        series: rows of the past with `event_time`, `entity` and the history columns. Values that are not known at an
-            event's due moment are never taken, so it may hold any rows. A stamp between two grid points counts for the
-            later one, so that its value is never taken too early.
+        series: rows with `event_time`, `entity` and the columns of past values. It may hold any rows: values that are
+            not known at an event's due moment are never used. A timestamp between two grid points counts for the later
+            one, so that its value is never used too early.
 
     Returns:
         Inputs of n rows, in the order of `events`; NaN where the series has no value.
 
     Raises:
-        InputError: when a column is missing, or holds what its type cannot.
+        InputError: a column is missing, or holds values of another type.
     """
     _require_columns(schema, "events", events, [EVENT_TIME, *([ENTITY] if schema.entity else []), *schema.known])
     _require_columns(schema, "series", series, [EVENT_TIME, *([ENTITY] if schema.entity else []), *schema.history])
@@ -195,7 +111,7 @@ def _require_columns(schema: InputSchema, what: str, frame: pd.DataFrame, column
             schema.project,
             f"{what}: {', '.join(absent)}",
             f"columns are {list(frame.columns)}",
-            "read these columns too",
+            "read these columns as well",
         )
 
 
@@ -213,8 +129,8 @@ def _as_floats(schema: InputSchema, name: str, column: pd.Series) -> Floats:
     try:
         values = column.to_numpy(dtype=np.float64, na_value=np.nan, copy=True)
     except (TypeError, ValueError) as error:
-        raise InputError(schema.project, name, f"numbers were expected: {error}", "check the column's dtype") from error
-    # an infinite value cannot be sent in a request, so training does not see it either
+        raise InputError(schema.project, name, f"numbers are required: {error}", "check the column's dtype") from error
+    # an infinite value cannot be sent in a request, so it is missing in training as well
     values[np.isinf(values)] = np.nan
     return values
 
@@ -225,7 +141,7 @@ def _history_values(
     due = times - np.timedelta64(timeline.horizon)
     newest = timeline.newest_known(due, column)
     values, stamps = _series_values(schema, column, series), _utc(series[EVENT_TIME])
-    # rounded up: a value stamped between two grid points is known only after the later one's
+    # rounded up: a value between two grid points is known only after the value of the later one
     cells = timeline.grid.steps_up(stamps)
     if entity is None:
         return _cut(cells, values, newest, schema.steps)
@@ -245,21 +161,24 @@ def _positions(names: list[str]) -> dict[str, npt.NDArray[np.int64]]:
 
 
 def _series_values(schema: InputSchema, column: str, series: pd.DataFrame) -> Floats:
-    """A history column as float64; a classification target as the index of its class."""
+    """Return a column's values as float64; of a classification target the index of the class."""
     if column != schema.target or schema.task == "regression":
         return _as_floats(schema, column, series[column])
     names = [category_name(value) for value in series[column]]
     foreign = sorted({name for name in names if name is not None} - set(schema.classes))
     if foreign:
         raise InputError(
-            schema.project, column, f"{foreign} are no classes; known are {schema.classes}", "null these values"
+            schema.project,
+            column,
+            f"{foreign} are not classes; the classes are {schema.classes}",
+            "set these values to null",
         )
     index = {name: float(number) for number, name in enumerate(schema.classes)}
     return np.array([np.nan if name is None else index[name] for name in names], dtype=np.float64)
 
 
 def _cut(cells: npt.NDArray[np.int64], values: Floats, newest: npt.NDArray[np.int64], steps: int) -> Floats:
-    """For each of n grid indices the `steps` values that end there, from values at grid cells; NaN where none is."""
+    """Return, for each of n grid indices, the `steps` values that end there; NaN where a grid cell has no value."""
     if not len(newest):
         return np.empty((0, steps))
     first, last = int(newest.min()) - steps + 1, int(newest.max())
@@ -269,8 +188,8 @@ def _cut(cells: npt.NDArray[np.int64], values: Floats, newest: npt.NDArray[np.in
     return np.lib.stride_tricks.sliding_window_view(dense, steps)[newest - steps + 1 - first].copy()
 
 
-def as_known_to(schema: InputSchema, series: pd.DataFrame) -> pd.DataFrame:
-    """The past as a version with this schema can be told it: a class that it has never heard of is missing."""
+def without_unknown_classes(schema: InputSchema, series: pd.DataFrame) -> pd.DataFrame:
+    """Return past values in which classes of the target that the schema does not have are missing."""
     if not schema.classes or schema.target not in schema.history:
         return series
     target = series[schema.target]
@@ -281,7 +200,7 @@ def as_known_to(schema: InputSchema, series: pd.DataFrame) -> pd.DataFrame:
 
 
 def to_records(inputs: Inputs, schema: InputSchema) -> list[dict[str, Any]]:
-    """Write inputs as rows of a request: JSON values only, missing ones null."""
+    """Return inputs as rows of a request: JSON values only, missing ones as null."""
     columns: dict[str, list[Any]] = {EVENT_TIME: [iso(time) for time in _datetimes(inputs.event_time)]}
     if inputs.entity is not None:
         columns[ENTITY] = list(inputs.entity)
@@ -307,20 +226,20 @@ def _json_value(value: Any, dtype: Dtype) -> Any:
 
 
 def from_records(records: Sequence[Mapping[str, Any]], schema: InputSchema) -> Inputs:
-    """Read rows of a request, strictly: what is not exactly as the schema says is refused.
+    """Read rows of a request strictly: a row must have exactly the fields of the schema, with values of their types.
 
     Args:
-        records: rows with `event_time` (ISO 8601 with zone), `entity`, the known columns and one array per history
-            column (lists with null for missing values, or numpy arrays with NaN for them).
-        schema: what a row must hold.
+        records: rows with `event_time` (ISO 8601 with zone), `entity`, the known columns and one array for
+            each column of past values (a list with null for missing values, or a numpy array with NaN for them).
+        schema: the fields and their types.
 
     Raises:
-        InputError: `place` names the field; the message names the row, counted from 0.
+        InputError: `place` is the field, `row` the row.
     """
     fields = schema.fields
     for number, record in enumerate(records):
         if record.keys() != set(fields):
-            _refuse_fields(record, fields, schema, number)
+            _raise_wrong_fields(record, fields, schema, number)
     return Inputs(
         np.array(
             [read_event_time(record[EVENT_TIME], schema, i) for i, record in enumerate(records)], dtype="datetime64[ns]"
@@ -331,11 +250,11 @@ def from_records(records: Sequence[Mapping[str, Any]], schema: InputSchema) -> I
     )
 
 
-def _refuse_fields(record: Mapping[str, Any], fields: list[str], schema: InputSchema, number: int) -> None:
+def _raise_wrong_fields(record: Mapping[str, Any], fields: list[str], schema: InputSchema, number: int) -> None:
     absent = [name for name in fields if name not in record]
     foreign = sorted(str(name) for name in record if name not in fields)
     field, found = (absent[0], "is missing") if absent else (foreign[0], "is not an input of this model")
-    raise refuse(schema, field, number, f"{field!r} {found}", f"send exactly {', '.join(fields)}")
+    raise input_error(schema, field, number, f"{field!r} {found}", f"send exactly {', '.join(fields)}")
 
 
 def _known_from(records: Sequence[Mapping[str, Any]], name: str, schema: InputSchema) -> npt.NDArray[Any]:
@@ -347,5 +266,5 @@ def _known_from(records: Sequence[Mapping[str, Any]], name: str, schema: InputSc
 def _history_from(records: Sequence[Mapping[str, Any]], field: str, schema: InputSchema) -> Floats:
     result = np.empty((len(records), schema.steps))
     for number, record in enumerate(records):
-        result[number] = read_window(record[field], field, schema, number)
+        result[number] = read_past_values(record[field], field, schema, number)
     return result

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from mlops_assets.errors import ModelError
 from mlops_assets.prediction.digests import sha256
 from mlops_assets.prediction.features import FeatureDefinitions, FeatureMatrix
-from mlops_assets.prediction.inputs import Floats
+from mlops_assets.prediction.fields import Floats
 
 # Xrs: the JVM installs no signal handlers, so that Python's handlers can stop the service.
 JVM_OPTIONS = ("-Xmx256m", "-Xss512k", "-Xrs", "-XX:+UseSerialGC", "-Djava.awt.headless=true")

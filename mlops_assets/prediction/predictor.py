@@ -27,8 +27,9 @@ from mlops_assets.prediction.bundle import (
     verify_digests,
 )
 from mlops_assets.prediction.features import FeatureDefinitions, FeatureMatrix, compute
-from mlops_assets.prediction.inputs import Inputs, InputSchema, from_records
+from mlops_assets.prediction.inputs import Inputs, from_records
 from mlops_assets.prediction.mojo import Mojo
+from mlops_assets.prediction.schema import InputSchema
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from mlops_assets.prediction.inputs import ENTITY, EVENT_TIME, InputSchema
+from mlops_assets.prediction.schema import ENTITY, EVENT_TIME, InputSchema
 
 if TYPE_CHECKING:
     from mlflow.models import ModelSignature

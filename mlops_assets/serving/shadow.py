@@ -1,7 +1,7 @@
-"""The shadow: a former champion goes on predicting, on the inputs of the answers that were given, unseen.
+"""The shadow: a version that predicts for the same inputs as the champion, without being served.
 
-Its work list is the answer log itself: every champion's answer without the shadow's prediction, due at or after the
-shadow's `as_of`. So nothing is lost when the service dies; the next one fills it in.
+Its work list is the prediction log: every champion's prediction without one by the shadow, due at or after the shadow's
+`as_of`. So nothing is lost when the service ends early; the next start makes up for it.
 """
 
 from __future__ import annotations
@@ -12,79 +12,85 @@ import time
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from mlops_assets.errors import InputError
-from mlops_assets.prediction.inputs import InputSchema, from_records
+from mlops_assets.prediction.inputs import from_records
 from mlops_assets.prediction.records import Pending, PredictionRecord
+from mlops_assets.prediction.schema import InputSchema
+from mlops_assets.resources.telemetry.prediction_log import PredictionLog
 from mlops_assets.serving.model_slots import Loaded, ModelSlots
-from mlops_assets.serving.prediction_handler import predictions_of
+from mlops_assets.serving.prediction_handler import plain_predictions
 from mlops_assets.serving.request_parsing import RequestError
 
-if TYPE_CHECKING:
-    from mlops_assets.resources.telemetry.prediction_log import PredictionLog
-
 CHUNK = 16
-"""Answers read and written at once."""
-YIELD_FOR = 0.05
-"""Seconds that a chunk waits for requests in flight at most: under constant load the shadow is slow, but goes on."""
-LOOK_EVERY = 30.0
-"""Seconds after which it looks for work without being woken."""
+"""Number of predictions that are read and written at once."""
+WAIT_FOR_REQUESTS = 0.05
+"""Longest wait, in seconds, of a chunk for requests in flight: under constant load the shadow is slow, but continues."""
+CHECK_EVERY = 30.0
+"""Seconds after which it looks for work even if nobody has woken it."""
 
-log = logging.getLogger("mlops_assets.deployment.shadow")
+log = logging.getLogger("mlops_assets.serving.shadow")
 
 
 class ShadowScoring:
-    """Predicts in the shadow, in a thread of its own.
+    """Predicts with the version in the slot shadow, in a thread of its own.
 
     Args:
-        project: whose answers.
-        model slots: holds the shadow's version.
-        telemetry: the answer log.
+        project: the project.
+        slots: the loaded versions.
+        telemetry: the prediction log.
     """
 
     def __init__(self, project: str, slots: ModelSlots, telemetry: PredictionLog) -> None:
         self.project, self.slots, self.telemetry = project, slots, telemetry
         self.in_flight = 0
-        """Requests that are being answered now; kept by the server."""
+        """Number of requests in flight; the service keeps it up to date."""
         self.written = self.failed = 0
-        self._passed: tuple[Loaded | None, int] = (None, 0)
-        """For the shadow's version, the row of the log up to which nothing is left to do."""
+        self._done: tuple[Loaded | None, int] = (None, 0)
+        """The shadow's version, and the row of the log up to which it has no work left."""
         self._wake, self._ended = threading.Event(), False
         self._progress = threading.Condition()
         self._thread = threading.Thread(target=self._run, name="shadow", daemon=True)
 
     def start(self) -> None:
-        """Begin, with what an earlier process left."""
+        """Start the thread; it begins with the work that an earlier process left."""
         self._thread.start()
 
     def wake(self) -> None:
-        """There may be work."""
+        """Let the thread look for work."""
         self._wake.set()
 
     def stop(self, within: float | None = None) -> bool:
-        """Finish the chunk at hand and end; whether it has ended within so many seconds, if there is a limit."""
+        """Finish the current chunk and end the thread.
+
+        Args:
+            within: seconds to wait at most; None: as long as it takes.
+
+        Returns:
+            Whether the thread has ended.
+        """
         self._ended = True
         self.wake()
         self._thread.join(within)
         return not self._thread.is_alive()
 
     def backlog(self) -> int:
-        """Answers that wait for the shadow's prediction."""
+        """Return the number of events without a prediction by the shadow."""
         with self.slots.borrow("shadow") as shadow:
             if shadow is None:
                 return 0
             as_of = shadow.predictor.manifest.as_of
-            return self.telemetry.backlog(self.project, shadow.version, as_of, self._after(shadow))
+            return self.telemetry.backlog(self.project, shadow.version, as_of, self._done_through(shadow))
 
     def drain(self, timeout: float) -> int:
-        """Wait until nothing is left.
+        """Wait until no work is left.
 
         Args:
             timeout: seconds to wait at most.
 
         Returns:
-            The backlog left; 0 unless the time was up.
+            The backlog; 0 unless the time was up.
         """
         deadline = time.monotonic() + timeout
         self.wake()
@@ -93,59 +99,59 @@ class ShadowScoring:
                 self._progress.wait(min(rest, 1.0))
         return left
 
-    def _after(self, shadow: Loaded) -> int:
-        loaded, row = self._passed
+    def _done_through(self, shadow: Loaded) -> int:
+        loaded, row = self._done
         return row if loaded is shadow else 0
 
     def _run(self) -> None:
         while not self._ended:
-            self._wake.wait(LOOK_EVERY)
+            self._wake.wait(CHECK_EVERY)
             self._wake.clear()
             try:
                 while not self._ended and self._chunk():
                     pass
             except Exception:
-                # the thread must outlive a disk that was full; the work list keeps what is not done
-                log.exception("the shadow could not go on; it tries again")
+                # the thread must survive a full disk; what is not done stays in the work list
+                log.exception("the shadow failed; it tries again")
 
     def _chunk(self) -> bool:
-        """Predict some answers; False when there are none."""
-        self._give_way()
+        """Predict for some events, and return whether there were any."""
+        self._wait_for_requests()
         with self.slots.borrow("shadow") as shadow:
             if shadow is None:
                 return False
             as_of = shadow.predictor.manifest.as_of
-            work = self.telemetry.unshadowed(self.project, shadow.version, as_of, self._after(shadow), CHUNK)
+            work = self.telemetry.unshadowed(self.project, shadow.version, as_of, self._done_through(shadow), CHUNK)
             if work:
-                predicted = [answer for pending in work if (answer := self._predict(shadow, pending)) is not None]
+                predicted = [found for pending in work if (found := self._predict(shadow, pending)) is not None]
                 self.telemetry.record(predicted)
                 with self._progress:
                     self.written += len(predicted)
-                    self._passed = (shadow, work[-1].row)
+                    self._done = (shadow, work[-1].row)
                     self._progress.notify_all()
         return bool(work)
 
-    def _give_way(self) -> None:
-        deadline = time.monotonic() + YIELD_FOR
+    def _wait_for_requests(self) -> None:
+        deadline = time.monotonic() + WAIT_FOR_REQUESTS
         while self.in_flight and time.monotonic() < deadline and not self._ended:
             time.sleep(0.001)
 
     def _predict(self, shadow: Loaded, pending: Pending) -> PredictionRecord | None:
-        given = pending.answer
+        """Predict for one event; return None when the shadow cannot, now or later, since it has other inputs."""
+        champion = pending.answer
         try:
-            inputs = from_records([_seen_by(given.inputs, shadow.predictor.schema)], shadow.predictor.schema)
+            inputs = from_records([_inputs_of(champion.inputs, shadow.predictor.schema)], shadow.predictor.schema)
             predictions = self.slots.priority_lock.batch(shadow.predictor, inputs)
-            ((value, probabilities),) = predictions_of(predictions, [0])
+            ((value, probabilities),) = plain_predictions(predictions, [0])
         except (InputError, RequestError) as error:
-            # its columns are other ones: no prediction is possible, now or later
             self.failed += 1
             log.warning(
                 f"the shadow cannot predict this event: {error}",
-                extra={"event_id": given.event_id, "model_version": shadow.version},
+                extra={"event_id": champion.event_id, "model_version": shadow.version},
             )
             return None
         return replace(
-            given,
+            champion,
             role="shadow",
             version=shadow.version,
             dataset=shadow.predictor.manifest.dataset,
@@ -158,6 +164,6 @@ class ShadowScoring:
         )
 
 
-def _seen_by(inputs: Mapping[str, Any], schema: InputSchema) -> dict[str, Any]:
-    """Of an answer's inputs those that a model with another schema takes; what is missing it will name."""
+def _inputs_of(inputs: Mapping[str, Any], schema: InputSchema) -> dict[str, Any]:
+    """Return those of the champion's inputs that a schema has; reading them reports the missing ones."""
     return {name: inputs[name] for name in schema.fields if name in inputs}

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from mlops_assets.prediction.inputs import category_name
+from mlops_assets.prediction.fields import category_name
 from mlops_assets.spec import ProjectSpec
 
 Mask = npt.NDArray[np.bool_]

@@ -17,7 +17,7 @@ from pandera.errors import SchemaErrors
 from pandera.pandas import Check, DataFrameSchema
 from pandera.pandas import Column as PanderaColumn
 
-from mlops_assets.prediction.inputs import category_name
+from mlops_assets.prediction.fields import category_name
 from mlops_assets.source.casting import Mask, cast_values
 from mlops_assets.spec import Column
 

@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from mlops_assets.errors import SourceError
-from mlops_assets.prediction.inputs import EVENT_TIME
+from mlops_assets.prediction.schema import EVENT_TIME
 from mlops_assets.source.casting import cast
 from mlops_assets.source.schema import faults, null_faults
 from mlops_assets.source.series import Kind, Problem, Series, series_of, wrong_columns

@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from mlops_assets.prediction.inputs import ENTITY, EVENT_TIME, category_name
+from mlops_assets.prediction.fields import category_name
+from mlops_assets.prediction.schema import ENTITY, EVENT_TIME
 from mlops_assets.source.casting import cast_with_gaps, declared_type
 from mlops_assets.spec import ProjectSpec
 

@@ -11,7 +11,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from mlops_assets.prediction.inputs import ENTITY, EVENT_TIME, category_name
+from mlops_assets.prediction.fields import category_name
+from mlops_assets.prediction.schema import ENTITY, EVENT_TIME
 from mlops_assets.spec import ProjectSpec
 from mlops_assets.timeline import Timeline, as_datetime64
 

@@ -12,7 +12,8 @@ from hourly import COLUMNS, MakeSource, hourly
 from pydantic import TypeAdapter
 
 from mlops_assets.errors import SourceError, SpecError
-from mlops_assets.prediction.inputs import InputSchema, cut_inputs
+from mlops_assets.prediction.inputs import cut_inputs
+from mlops_assets.prediction.schema import InputSchema
 from mlops_assets.source.project_source import BadRowsError
 from mlops_assets.timeline import Timeline
 

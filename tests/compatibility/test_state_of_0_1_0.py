@@ -112,7 +112,15 @@ def test_status_of_the_stored_state_is_shown(opened: Opened) -> None:
     assert status["champion"]["version"] == 1
     assert status["champion"]["dataset"].startswith("54c8d936")
     assert status["windows"] == {"scored": 6, "labelled": 6, "quarantined": 0}
-    assert dict(status["events"]) == {"due": 145, "answered": 145, "late": 0, "missed": 0, "lost": 0, "waiting": 0, "note": None}
+    assert dict(status["events"]) == {
+        "due": 145,
+        "answered": 145,
+        "late": 0,
+        "missed": 0,
+        "lost": 0,
+        "waiting": 0,
+        "note": None,
+    }
     assert [decision["decision"] for decision in status["decisions"]][-1] == "RETRAIN"
     assert len(status["decisions"]) == 6
     assert [verdict["verdict"] for verdict in status["verdicts"]] == ["PROMOTE"]

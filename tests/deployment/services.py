@@ -18,7 +18,8 @@ from bundles import Version
 
 from mlops_assets.prediction.records import Role
 from mlops_assets.resources.scoring.config import ModelRef, ServiceConfig
-from mlops_assets.serving.app import Service
+from mlops_assets.serving.app import App
+from mlops_assets.serving.service import Service
 from mlops_assets.timeline import Timeline, iso, parse
 
 EVER = (datetime(2000, 1, 1, tzinfo=UTC), datetime(2100, 1, 1, tzinfo=UTC))
@@ -61,7 +62,7 @@ class Client(AppClient):
     """Talks to a service within this process."""
 
     def __init__(self, service: Service) -> None:
-        super().__init__(service)
+        super().__init__(App(service))
         self.service = service
         self.scorer = {"X-Scorer-Token": service.scorer_token}
 

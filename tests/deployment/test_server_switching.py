@@ -183,7 +183,7 @@ def test_a_drain_gives_up_in_time_and_says_what_is_left(
     rentals: dict[int, Version], start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     client, version = start(rentals[1]), rentals[1]
-    monkeypatch.setattr(client.service.shadowing, "_chunk", lambda: False)
+    monkeypatch.setattr(client.service.shadow, "_chunk", lambda: False)
     client.admin("shadow", version=2, folder=str(rentals[2].folder))
     score(client, version, version.records[:3])
     began = time.monotonic()

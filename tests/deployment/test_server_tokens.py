@@ -77,7 +77,7 @@ def test_the_tokens_file_is_looked_at_once_a_second_at_most(
     secret.write_text("first")
     token = ClientToken(ServiceConfig(spec=rentals[1].spec, state=tmp_path, client_token_file=secret))
     moment = time.monotonic()
-    monkeypatch.setattr("resources.service_config.time.monotonic", lambda: moment)
+    monkeypatch.setattr("mlops_assets.resources.scoring.config.time.monotonic", lambda: moment)
     secret.write_text("second")
     assert token.value == "first"
     moment += 1.1

@@ -21,7 +21,7 @@ from mlops_assets.ledger.facts import (
     WindowPublished,
     WindowQuarantined,
 )
-from mlops_assets.prediction.inputs import InputSchema
+from mlops_assets.prediction.schema import InputSchema
 from mlops_assets.resources.project import ProjectResources
 from mlops_assets.timeline import iso
 

@@ -19,7 +19,8 @@ from mlops_assets.prediction.features import (
     plan,
     to_frame,
 )
-from mlops_assets.prediction.inputs import Inputs, InputSchema, from_records, to_records
+from mlops_assets.prediction.inputs import Inputs, from_records, to_records
+from mlops_assets.prediction.schema import InputSchema
 from mlops_assets.prediction.tsfresh_import import import_tsfresh
 
 STEPS = 168

@@ -11,8 +11,9 @@ import pytest
 from test_predictor import rows_of, schema_of, write
 
 import mlops_assets
-from mlops_assets.prediction.inputs import Inputs, InputSchema, from_records, to_records
+from mlops_assets.prediction.inputs import Inputs, from_records, to_records
 from mlops_assets.prediction.predictor import Predictor
+from mlops_assets.prediction.schema import InputSchema
 from mlops_assets.prediction.signature import input_example, signature
 
 if TYPE_CHECKING:

@@ -24,8 +24,9 @@ from mlops_assets.prediction.bundle import (
 )
 from mlops_assets.prediction.bundle_writer import write_bundle
 from mlops_assets.prediction.features import FeatureDefinitions
-from mlops_assets.prediction.inputs import Inputs, InputSchema, from_records, to_records
+from mlops_assets.prediction.inputs import Inputs, from_records, to_records
 from mlops_assets.prediction.predictor import Predictor
+from mlops_assets.prediction.schema import InputSchema
 
 if TYPE_CHECKING:
     from fitted_models import Fitted
