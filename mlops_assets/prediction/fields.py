@@ -1,4 +1,4 @@
-"""Read the values of a request's row strictly: a value that is not as the schema says is an error with row and field."""
+"""Read the values of a request's row strictly: a value that does not fit the schema is an error with row and field."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """The inputs of a model: known columns and past values, cut from frames or read from requests.
 
-Training, the scorer and the evaluator use `cut_inputs`; the service uses `from_records`. Both return the same `Inputs`, so
-that features and predictions are computed in one way.
+Training, the scorer and the evaluator use `cut_inputs`; the service uses `from_records`. Both return the same `Inputs`,
+so that features and predictions are computed in one way.
 """
 
 from __future__ import annotations

@@ -72,7 +72,7 @@ class InputSchema(BaseModel):
         return list(dict.fromkeys([*entity, *known, *past]))
 
     def history_field(self, column: str) -> str:
-        """Return the key of a column's past values in a request: its name, with a suffix if it is a known column too."""
+        """Return the key of past values in a request: the column's name, with a suffix if it is also a known column."""
         return f"{column}_history" if column in self.known else column
 
     @property

@@ -36,7 +36,7 @@ from mlops_assets.serving.request_parsing import RequestError
 from mlops_assets.serving.service import Service
 
 MLFLOW_VERSION = "3.17.2"
-"""The MLflow version whose scoring protocol the service has. It is a constant, since the service runs without MLflow."""
+"""The MLflow version whose scoring protocol the service has; a constant, since the service runs without MLflow."""
 LEAST_FREE = 64 * 2**20
 """Bytes that the prediction log's disk must have free for the service to be ready."""
 

@@ -1,9 +1,9 @@
 """The scoring service of one project: `python -m mlops_assets.serving.app --config config.json`.
 
 It has MLflow's scoring protocol and outlives the run that started it. `/invocations` is handled below FastAPI, which
-handles everything else: routing would take a quarter of a small request's time. A few rows are computed in the event loop's
-own thread, since handing a millisecond's work to another thread costs more than it saves. Batches, and requests of the
-scorer, whose responses wait for the disk, are computed in a pool.
+handles everything else: routing would take a quarter of a small request's time. A few rows are computed in the event
+loop's own thread, since handing a millisecond's work to another thread costs more than it saves. Batches, and requests
+of the scorer, whose responses wait for the disk, are computed in a pool.
 """
 
 from __future__ import annotations
@@ -50,11 +50,11 @@ BACKLOG = 2048
 REQUESTS_WITHIN = 6
 """Seconds of `STOP_WITHIN` that requests in flight may take."""
 KEEP_ALIVE = 75
-"""Seconds that an idle connection is kept. uvicorn's default of 5 would disconnect a client that asks now and then."""
+"""Seconds that an idle connection is kept. uvicorn's default of 5 would disconnect a client with rare requests."""
 WAIT_FOR_PREDECESSOR = STOP_WITHIN + 5
 """Seconds that a start waits for another process of the same project to end."""
 SWITCH_INTERVAL = 0.0005
-"""Seconds after which a computing thread lets the event loop run. Python's default of 5 ms would delay small requests."""
+"""Seconds after which a computing thread lets the event loop run. Python's default of 5 ms delays small requests."""
 GONE = 499
 """Status in the request log of a request whose client disconnected before it had sent the body; nobody receives it."""
 TERMINATED = 128 + signal.SIGTERM

@@ -1,8 +1,8 @@
 """The versions that a service holds in its slots champion, standby and shadow, and the lock under which they compute.
 
 A version that is replaced finishes the requests it has begun, and is released then. One thread computes at a time: the
-work is Python and numpy, which gains nothing from more threads. A request for a few rows must not wait for a batch, so a
-batch releases the lock after every few rows.
+work is Python and numpy, which gains nothing from more threads. A request for a few rows must not wait for a batch, so
+a batch releases the lock after every few rows.
 """
 
 from __future__ import annotations

@@ -98,7 +98,7 @@ def _row(schema: InputSchema) -> type[BaseModel]:
             Field(
                 min_length=schema.steps,
                 max_length=schema.steps,
-                description="Past values on the grid, oldest first, up to the newest one known when the prediction is due.",
+                description="Past values on the grid, oldest first, up to the newest known when the prediction is due.",
             ),
         ]
     return _model("Row", "Inputs of one prediction.", fields)
@@ -111,8 +111,8 @@ def _request(schema: InputSchema) -> Any:
     class ScorerTimes(BaseModel):
         model_config = ConfigDict(extra="forbid")
 
-        due: times = Field([], description="When each prediction is due; sent by the scorer only.")  # type: ignore[valid-type]
-        now: times = Field([], description="The project's time of each row; sent by the scorer only.")  # type: ignore[valid-type]
+        due: times = Field([], description="When each prediction is due; sent by the scorer only.")
+        now: times = Field([], description="The project's time of each row; sent by the scorer only.")
 
     class Split(BaseModel):
         """Rows as lists of values, in the order of `columns`."""

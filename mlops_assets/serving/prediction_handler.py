@@ -40,7 +40,7 @@ class PredictionHandler:
 
     def __init__(self, timeline: Timeline, slots: ModelSlots, telemetry: PredictionLog) -> None:
         self.timeline, self.slots, self.telemetry = timeline, slots, telemetry
-        self._replay_now = telemetry.latest_now()
+        self._replay_now = telemetry.latest_project_time()
 
     @property
     def now(self) -> datetime | None:
@@ -85,7 +85,7 @@ class PredictionHandler:
         inputs = self._inputs(loaded, request)
         events = self._events(inputs)
         self._require_consistent(events, request.due)
-        stored = self.telemetry.stored(event.id for event in events)
+        stored = self.telemetry.champion_predictions(event.id for event in events)
         new = [number for number, event in enumerate(events) if event.id not in stored]
         self._require_unseen(loaded, request.due, new)
         if new:
@@ -102,7 +102,7 @@ class PredictionHandler:
             )
             # another request may have logged some of these events since they were looked up
             overtaken = self.telemetry.record(logged)
-            stored.update(self.telemetry.stored(overtaken))
+            stored.update(self.telemetry.champion_predictions(overtaken))
             found = {record.event_id: record for record in logged} | stored
         else:
             found = dict(stored)

@@ -1,8 +1,8 @@
 """Parse the body of a request: the input forms that MLflow's own server takes for a model with named columns.
 
-These are JSON with `dataframe_records`, `dataframe_split` or `inputs` (a list of records, or one), and Parquet. For a model
-without array columns also CSV, `instances`, and both `inputs` and `instances` as columns. MLflow ignores other keys of the
-body and other columns; here they are errors, since a misspelt one would change the prediction.
+These are JSON with `dataframe_records`, `dataframe_split` or `inputs` (a list of records, or one), and Parquet. For a
+model without array columns also CSV, `instances`, and both `inputs` and `instances` as columns. MLflow ignores other
+keys of the body and other columns; here they are errors, since a misspelt one would change the prediction.
 """
 
 from __future__ import annotations

@@ -26,7 +26,7 @@ from mlops_assets.serving.request_parsing import RequestError
 CHUNK = 16
 """Number of predictions that are read and written at once."""
 WAIT_FOR_REQUESTS = 0.05
-"""Longest wait, in seconds, of a chunk for requests in flight: under constant load the shadow is slow, but continues."""
+"""Longest wait of a chunk for requests in flight, in seconds: under constant load the shadow is slow, but continues."""
 CHECK_EVERY = 30.0
 """Seconds after which it looks for work even if nobody has woken it."""
 

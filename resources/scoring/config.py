@@ -62,7 +62,7 @@ class ServiceConfig(BaseModel):
     port: int = 0
     """The preferred port. A free one is used when it is taken, or 0."""
     client_token_file: Path | None = None
-    """File with the token that clients must send. Without it, and without the environment variable, none is required."""
+    """File with the token that clients must send. Without it and the environment variable none is required."""
     max_body_mb: float = 32.0
 
     @property

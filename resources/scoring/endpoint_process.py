@@ -32,7 +32,7 @@ from mlops_assets.spec.project import ProjectSpec
 SERVICE = "mlops_assets.serving.app"
 """The module that a service runs."""
 CHILDREN: dict[int, subprocess.Popen[bytes]] = {}
-"""Services that this process started, by pid. They may outlive it; while it lives, it must collect their exit status."""
+"""Services that this process started, by pid. They may outlive it; until then it must collect their exit status."""
 END_WITHIN = 12.0
 """Seconds that a service may take to end by itself: its own limit and a little more. Then it is killed."""
 CHECK_EVERY = 0.05

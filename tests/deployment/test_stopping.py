@@ -135,7 +135,7 @@ def test_a_service_without_work_ends_at_once(service: EndpointProcess) -> None:
 
 def test_told_to_end_while_its_model_loads_it_ends(rentals: dict[int, Version], tmp_path: Path) -> None:
     with EndpointProcess(rentals[1].spec, tmp_path) as handle:
-        child = handle._start(handle._config(ref(rentals[1], 1), None))
+        child = handle._start_process(handle._config(ref(rentals[1], 1), None))
         while handle.record() is None:
             assert child.poll() is None
             time.sleep(0.01)
