@@ -22,8 +22,8 @@ from mlops_assets.errors import Refused
 from mlops_assets.ledger.facts import Evidence, Stage
 from mlops_assets.ledger.frozen import FrozenModel
 from mlops_assets.retraining.wording import DAY, Leaf, condition, days, drift_breach, performance_breach
-from mlops_assets.spec.retraining import RetrainingSpec
 from mlops_assets.spec.policies import AgePolicy, AllPolicy, AnyPolicy, DriftPolicy, PerformancePolicy, Policy, leaves
+from mlops_assets.spec.retraining import RetrainingSpec
 from mlops_assets.timeline import iso, parse
 
 Loss = Annotated[FiniteFloat, Field(ge=0)]
