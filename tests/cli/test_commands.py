@@ -82,7 +82,7 @@ CONTRACT: dict[str, Any] = {
     "champion": dict.fromkeys(["version", "dataset", "as_of", "trained_through"]),
     "endpoint": dict.fromkeys(["url", "model_version", "dataset", "ready"]),
     "windows": dict.fromkeys(["scored", "labelled", "quarantined"]),
-    "events": dict.fromkeys(["due", "answered", "late", "missed"]),
+    "events": dict.fromkeys(["due", "answered", "late", "missed", "waiting", "lost", "note"]),
     "retrainings": None,
     "decisions": [{**dict.fromkeys(["id", "at", "decision"]), "reasons": [], "run_id": None}],
     "verdicts": [dict.fromkeys(["at", "verdict", "version", "champion_loss", "candidate_loss"])],
@@ -101,8 +101,9 @@ def test_status_json_has_the_documented_fields(command: Any, turned: Path) -> No
     assert facts["endpoint"]["ready"] is True and facts["endpoint"]["url"].startswith("http://127.0.0.1:")
     assert facts["windows"] == {"scored": 7, "labelled": 7, "quarantined": 0}
     events = facts["events"]
-    # Seven days of hours, and the hour that is due now; every one of them answered.
-    assert events == {"due": 7 * 24 + 1, "answered": 7 * 24 + 1, "late": 0, "missed": 0}
+    # seven days of hours, and the hour that is due now; all of them have a prediction
+    nothing = dict.fromkeys(["late", "missed", "waiting", "lost"], 0)
+    assert events == {"due": 7 * 24 + 1, "answered": 7 * 24 + 1, "note": None, **nothing}
     assert facts["retrainings"] == 1
     assert [v["verdict"] for v in facts["verdicts"]] == ["PROMOTE", "PROMOTE"]
     assert [d["decision"] for d in facts["decisions"]] == ["WAIT"] * 5 + ["RETRAIN", "WAIT"]
@@ -227,7 +228,7 @@ def test_rollback_restores_the_previous_champion_and_the_policy_keeps_it(
 ) -> None:
     home = states.copy("evaluated", tmp_path / "home")
     with running_harness(home) as harness:
-        assert command(home, "rollback", "example").exit_code == 1  # nobody reigned before
+        assert command(home, "rollback", "example").exit_code == 1  # there is no former champion
         succeeded(retrain(harness, ["champion", "endpoint"]))
         refused = command(home, "rollback", "example", "--to", "9")
         assert refused.exit_code == 1 and "former champions are [1]" in " ".join(refused.stderr.split())
