@@ -1,4 +1,4 @@
-"""The command line on a state folder in which the loop has turned."""
+"""The command line on a state folder after a retraining."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ NOTHING_YET = {"metric": "mae", "served": None, "first_model": None, "baseline":
 
 
 @pytest.fixture(scope="module")
-def turned(states: States, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def retrained(states: States, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A retraining has been promoted, and a day has been answered since; the service runs."""
-    home = states.copy("evaluated", tmp_path_factory.mktemp("turned") / "home")
+    home = states.copy("evaluated", tmp_path_factory.mktemp("retrained") / "home")
     with running_harness(home) as harness:
         succeeded(retrain(harness, ["champion", "endpoint"]))
         harness.context.clock.move(harness.context.now() + timedelta(days=1))
@@ -90,8 +90,8 @@ CONTRACT: dict[str, Any] = {
 }
 
 
-def test_status_json_has_the_documented_fields(command: Any, turned: Path) -> None:
-    found = json.loads(command(turned, "status", "--json").stdout)
+def test_status_json_has_the_documented_fields(command: Any, retrained: Path) -> None:
+    found = json.loads(command(retrained, "status", "--json").stdout)
     assert list(found) == ["projects"] and list(found["projects"]) == ["example"]
     facts = found["projects"]["example"]
 
@@ -126,8 +126,8 @@ def test_status_of_an_empty_state_folder_has_no_champion(command: Any, tmp_path:
     assert shown.exit_code == 0 and "none yet" in shown.stdout
 
 
-def test_status_table_shows_the_facts_of_the_json(command: Any, turned: Path) -> None:
-    shown = command(turned, "status", "example")
+def test_status_table_shows_the_facts_of_the_json(command: Any, retrained: Path) -> None:
+    shown = command(retrained, "status", "example")
 
     assert shown.exit_code == 0
     for words in (
@@ -156,11 +156,11 @@ def test_retrain_records_a_decision_of_a_person_with_the_active_evidence(command
     assert [e.identity for e in decision.evidence] == [e.identity for e in policys.evidence]
 
 
-def test_retrain_is_refused_without_enough_unseen_rows(command: Any, turned: Path) -> None:
-    before = len(context(turned).ledger_view().facts)
-    found = command(turned, "retrain", "example")
+def test_retrain_is_refused_without_enough_unseen_rows(command: Any, retrained: Path) -> None:
+    before = len(context(retrained).ledger_view().facts)
+    found = command(retrained, "retrain", "example")
 
-    assert found.exit_code == 1 and len(context(turned).ledger_view().facts) == before
+    assert found.exit_code == 1 and len(context(retrained).ledger_view().facts) == before
     assert "Too few unseen labelled rows: 18 of at least" in " ".join(found.stderr.split())
 
 
@@ -174,17 +174,17 @@ def test_replay_takes_either_windows_or_a_date(command: Any, tmp_path: Path) -> 
     assert command(tmp_path, "replay", "example", "--windows", "1", "--until", "2020-02-01").exit_code == 2
 
 
-def test_replay_backwards_is_refused(command: Any, turned: Path) -> None:
-    found = command(turned, "replay", "example", "--until", "2020-01-25")
+def test_replay_backwards_is_refused(command: Any, retrained: Path) -> None:
+    found = command(retrained, "replay", "example", "--until", "2020-01-25")
     assert found.exit_code == 1
     assert "it is at 2020-01-28T00:00:00Z and cannot go back to 2020-01-25T00:00:00Z" in " ".join(found.stderr.split())
 
 
-def test_replay_without_the_daemon_names_what_to_start(command: Any, turned: Path) -> None:
-    before = context(turned).now()
-    found = command(turned, "replay", "example", "--windows", "1")
+def test_replay_without_the_daemon_names_what_to_start(command: Any, retrained: Path) -> None:
+    before = context(retrained).now()
+    found = command(retrained, "replay", "example", "--windows", "1")
     assert found.exit_code == 1 and "start `dagster dev`" in " ".join(found.stderr.split())
-    assert context(turned).now() == before + timedelta(days=1)
+    assert context(retrained).now() == before + timedelta(days=1)
 
 
 def test_last_hold_or_release_counts(command: Any, asked: Path) -> None:
@@ -198,11 +198,11 @@ def test_last_hold_or_release_counts(command: Any, asked: Path) -> None:
     assert [fact.held for fact in context(asked).ledger_view().of(RetrainingHeld)] == [True, False, True]
 
 
-def test_provenance_leads_from_a_prediction_to_the_decision(command: Any, turned: Path) -> None:
-    here = context(turned)
+def test_provenance_leads_from_a_prediction_to_the_decision(command: Any, retrained: Path) -> None:
+    here = context(retrained)
     answers = here.telemetry.predictions("example", example_project.RETRAIN_AT, here.now(), roles=("champion",))
     answer = answers[answers["version"] == 2].iloc[0]
-    found = json.loads(command(turned, "provenance", "example", answer["event_id"], "--json").stdout)
+    found = json.loads(command(retrained, "provenance", "example", answer["event_id"], "--json").stdout)
     view = here.ledger_view()
     version, decision = view.versions[2], view.decisions[5]
 
@@ -213,13 +213,13 @@ def test_provenance_leads_from_a_prediction_to_the_decision(command: Any, turned
     assert found["decision"]["id"] == decision.id and found["decision"]["reason"] == decision.reason
     assert found["training"] == f"{decision.id}:1"
 
-    shown = command(turned, "provenance", "example", answer["event_id"]).stdout
+    shown = command(retrained, "provenance", "example", answer["event_id"]).stdout
     for step in ("prediction", "features", "model version", "MLflow run", "dataset", "raw windows", "decision"):
         assert step in shown
 
 
-def test_provenance_of_an_unknown_event_is_an_error(command: Any, turned: Path) -> None:
-    found = command(turned, "provenance", "example", "nonsense")
+def test_provenance_of_an_unknown_event_is_an_error(command: Any, retrained: Path) -> None:
+    found = command(retrained, "provenance", "example", "nonsense")
     assert found.exit_code == 1 and "there is no prediction for it" in found.stderr
 
 
