@@ -74,7 +74,7 @@ WRONG: dict[str, tuple[list[Change], list[str]]] = {
         [("promotion.min_rows", 49)],
         ["promotion.min_rows (49)", "the hold-out of 2d holds (48 rows)"],
     ),
-    "windows of too few rows to be judged": (
+    "windows of too few rows to be evaluated": (
         [("monitoring.min_rows", 25)],
         ["monitoring.min_rows (25)", "a day of one series holds (24 rows of 1h)", "write at most 24"],
     ),

@@ -19,8 +19,8 @@ SCRIPT = """
 import sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
-from example_project import at_sea, retrain
-with at_sea(Path(sys.argv[2]), serving=False) as harness:
+from example_project import retrain, running_harness
+with running_harness(Path(sys.argv[2]), serving=False) as harness:
     retrain(harness)
 """
 

@@ -1,6 +1,6 @@
 """Labels that arrive half a day late, replayed twice: with one command, and with one command per window.
 
-Its rule turns round as the clock begins, so that the first retraining comes before there are rows to judge on, and the
+The break is at the start of the clock. So the first retraining comes before there are rows to evaluate it on, and the
 second one, after the cooldown, is promoted.
 """
 
