@@ -1,4 +1,4 @@
-"""Small real model versions: tsfresh features, a GBM fitted by H2O, a MOJO in a bundle."""
+"""Small trained model versions for tests: tsfresh features, a GBM fitted by H2O, and its MOJO in a bundle."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from mlops_assets.timeline import Timeline
 
 DAYS = 40
 FIRST_EVENT = 72
-"""Rows before it have too short a history."""
+"""Rows before it have too few past values."""
 SUFFIXES = ["mean", "maximum", "standard_deviation", "quantile__q_0.1", "cid_ce__normalize_True"]
 PROBLEM = {"statement": "Something worth knowing.", "validation": {"holdout": "14d"}}
 LOOP = {
@@ -34,7 +34,7 @@ LOOP = {
 
 
 def rentals_spec(**changes: Any) -> ProjectSpec:
-    """Hourly counts of one series, a day ahead, with every type of known column."""
+    """Return a project with one series of hourly counts, a horizon of a day, and known columns of every type."""
     columns = {
         "temp": {"dtype": "float", "nullable": True},
         "hour": {"dtype": "int"},
@@ -70,7 +70,7 @@ def rentals_spec(**changes: Any) -> ProjectSpec:
 
 
 def prices_spec() -> ProjectSpec:
-    """UP or DOWN of several series, answered at once, without any history."""
+    """Return a project that classifies several series as UP or DOWN, without horizon and past values."""
     return ProjectSpec.model_validate(
         {
             "name": "prices",
@@ -100,7 +100,7 @@ def prices_spec() -> ProjectSpec:
 
 
 def rows_of(spec: ProjectSpec) -> pd.DataFrame:
-    """Seeded rows of 40 days: known columns and target, which depends on them."""
+    """Return seeded rows of 40 days: known columns, and a target that depends on them."""
     random = np.random.default_rng(7)
     names: Sequence[str | None] = ["north", "south"] if spec.data.entity else [None]
     times = pd.date_range(spec.data.start, periods=DAYS * 24, freq="h", tz="UTC", unit="ns")
@@ -132,29 +132,29 @@ def rows_of(spec: ProjectSpec) -> pd.DataFrame:
 
 @dataclass(frozen=True)
 class Version:
-    """A bundle on disk, and rows to ask it with."""
+    """A bundle on disk, and inputs to request predictions for."""
 
     spec: ProjectSpec
     folder: Path
     as_of: datetime
     schema: InputSchema
     inputs: Inputs
-    """Rows that it may be asked for: due at or after `as_of`."""
+    """Inputs of events that are due at or after `as_of`."""
 
     @property
     def records(self) -> list[dict[str, Any]]:
-        """The same as rows of a request."""
+        """The inputs as rows of a request."""
         return to_records(self.inputs, self.schema)
 
 
 def make_versions(spec: ProjectSpec, folder: Path, trees: Mapping[int, int], as_of_day: int = 30) -> dict[int, Version]:
-    """Train versions that differ in their number of trees; to be called within an H2O cluster.
+    """Train versions that differ in their number of trees. An H2O cluster must be running.
 
     Args:
         spec: the project.
         folder: gets a bundle per version.
         trees: number of trees by version.
-        as_of_day: how many days of rows were known when they were trained.
+        as_of_day: how many days of rows are known at the time of training.
     """
     timeline, rows = Timeline(spec), rows_of(spec)
     as_of = timeline.start + timedelta(days=as_of_day)
@@ -220,7 +220,7 @@ Versions = dict[str, dict[int, Version]]
 
 
 def train_all(folder: Path) -> Versions:
-    """The versions that tests serve: three of `rentals` (a year's difference in trees), one of `prices`."""
+    """Train the versions that tests serve: three of `rentals` with different numbers of trees, one of `prices`."""
     with h2o_cluster(folder / "h2o", "test", "400m", xgboost=False):
         return {
             "rentals": make_versions(rentals_spec(), folder, {1: 5, 2: 9, 3: 12}),
