@@ -37,7 +37,7 @@ def always(*_: Any, **__: Any) -> bool:
 
 BEFORE_THE_LEDGER: dict[str, Arrow] = {
     "the service was found running": (EndpointProcess, "start", always),
-    "the standby answered its golden rows": (EndpointProcess, "load", always),
+    "the standby reproduced its reference predictions": (EndpointProcess, "load", always),
 }
 AFTER_THE_LEDGER: dict[str, Arrow] = {
     "PROMOTING was written": (Ledger, "append", writes(PromotionStep, "PROMOTING")),

@@ -154,14 +154,14 @@ def test_run_that_cannot_be_recorded_is_retried_and_blocks_no_other(
 
         def refuses_the_first(project_context: ProjectResources, run: dg.DagsterRun, *, interrupted: bool) -> None:
             if run.run_id == first.run_id:
-                raise KeyError("a fact that nobody foresaw")
+                raise KeyError("an unexpected fact")
             record_end_of_training(project_context, run, interrupted=interrupted)
 
         with monkeypatch.context() as patch:
             patch.setattr("mlops_assets.sensors.run_status.record_end_of_training", refuses_the_first)
             for _ in range(2):
                 said = harness.tick_run_status()
-                assert first.run_id in said and "a fact that nobody foresaw" in said and second.run_id not in said
+                assert first.run_id in said and "an unexpected fact" in said and second.run_id not in said
                 assert [end.run_id for end in attempts_without_verdict(harness.context.ledger_view(), decision.id)] == [
                     second.run_id
                 ]

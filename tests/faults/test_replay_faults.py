@@ -164,36 +164,36 @@ def test_daemon_gets_time_to_return_after_its_storage_was_down(
 ) -> None:
     without_storage(monkeypatch, "server closed the connection unexpectedly", times=2)
     monkeypatch.setattr(replay, "HEARTBEAT_WITHIN", timedelta(seconds=3))
-    looks, told = list[list[Work]](), list[Unreachable]()
+    looks, errors = list[list[Work]](), list[Unreachable]()
     with pytest.raises(ReplayStopped, match="Dagster's daemon"):
         list(
             advance(
                 project_context,
-                DagsterLoop(instance, project_context, watch=looks.append, report_unreachable=told.append),
+                DagsterLoop(instance, project_context, watch=looks.append, report_unreachable=errors.append),
                 windows=1,
             )
         )
-    assert [type(error) for error in told] == [DagsterUnreachable] * 2
-    assert "server closed the connection unexpectedly" in str(told[0])
+    assert [type(error) for error in errors] == [DagsterUnreachable] * 2
+    assert "server closed the connection unexpectedly" in str(errors[0])
     assert len(looks) > 1
 
 
 def test_daemon_gets_time_to_return_after_the_clock_could_not_move(
     project_context: ProjectResources, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    moved, looks, told = Clock.move, list[list[Work]](), list[Unreachable]()
+    moved, looks, errors = Clock.move, list[list[Work]](), list[Unreachable]()
 
     def move(clock: Clock, to: datetime) -> None:
-        if not told:
+        if not errors:
             raise LedgerUnreachable("example", "PostgreSQL", "it does not answer", "start it")
         moved(clock, to)
 
     monkeypatch.setattr(Clock, "move", move)
     monkeypatch.setattr(replay, "HEARTBEAT_WITHIN", timedelta(seconds=3))
-    loop = DagsterLoop(instance, project_context, watch=looks.append, report_unreachable=told.append)
+    loop = DagsterLoop(instance, project_context, watch=looks.append, report_unreachable=errors.append)
     with pytest.raises(ReplayStopped, match="Dagster's daemon"):
         list(advance(project_context, loop, windows=1))
-    assert len(told) == 1
+    assert len(errors) == 1
     assert len(looks) > 1
 
 

@@ -25,7 +25,7 @@ BAD, GAP, CHANGED = (
 pytestmark = [pytest.mark.xdist_group("seeded"), pytest.mark.timeout(900)]
 
 
-class Trouble:
+class FaultyReplay:
     """The replay, and the ledger view after each of its steps."""
 
     def __init__(self, play: ProjectReplay) -> None:
@@ -43,11 +43,11 @@ class Trouble:
 
 
 @pytest.fixture(scope="module")
-def trouble(trained: Path) -> Iterator[Trouble]:
+def faulty(trained: Path) -> Iterator[FaultyReplay]:
     bad, absent = simulated_projects.changed(BAD, x=1000.0), simulated_projects.without(GAP)
     quiet = simulated_projects.simulated_project("seeded", retraining=simulated_projects.quiet())
-    with resumed_replay(quiet, trained, trained.with_name("troubled")) as play:
-        found = Trouble(play)
+    with resumed_replay(quiet, trained, trained.with_name("faulty")) as play:
+        found = FaultyReplay(play)
         simulated_projects.EDITS["seeded"] = [bad, absent]
         play.harness.advance(windows=2)
         found.quarantined = play.view
@@ -88,42 +88,42 @@ def of_window(facts: canonical_records.Records, kind: str, window: str) -> list[
 # Quarantine
 
 
-def test_window_with_an_invalid_value_is_quarantined_with_the_reason(trouble: Trouble) -> None:
-    fact = trouble.quarantined.quarantined[trouble.window]
+def test_window_with_an_invalid_value_is_quarantined_with_the_reason(faulty: FaultyReplay) -> None:
+    fact = faulty.quarantined.quarantined[faulty.window]
     assert fact.table == "raw_data"
     assert "x must be <= 100: 1 of 24 rows are not" in fact.reasons[0]
-    assert trouble.window not in trouble.quarantined.published
+    assert faulty.window not in faulty.quarantined.published
 
 
-def test_check_shows_the_failing_rows(trouble: Trouble) -> None:
-    failed = [evaluation for evaluation in check(trouble.play, "raw_data", "schema") if not evaluation.passed]
+def test_check_shows_the_failing_rows(faulty: FaultyReplay) -> None:
+    failed = [evaluation for evaluation in check(faulty.play, "raw_data", "schema") if not evaluation.passed]
     assert len(failed) == 2
     (row,) = [record.data for record in failed[0].metadata["failing rows"].value.records]
     assert (row["column"], row["value"], row["check"]) == ("x", "1000.0", "<= 100")
     assert pd.Timestamp(str(row["event_time"])) == BAD
 
 
-def test_quarantined_window_is_in_no_labels_reports_or_training(trouble: Trouble) -> None:
-    history = trouble.tried_again
-    assert trouble.window not in history.labelled
+def test_quarantined_window_is_in_no_labels_reports_or_training(faulty: FaultyReplay) -> None:
+    history = faulty.tried_again
+    assert faulty.window not in history.labelled
     for report in ("drift", "performance", "health"):
-        assert history.newest_report(report, trouble.window) is None
-    assert history.decision_for(trouble.window, "labelled") is None
-    inputs = history.newest_report("performance", trouble.play.window(2).id).inputs
-    assert trouble.window not in inputs
-    assert trouble.play.window(0).id in inputs
+        assert history.newest_report(report, faulty.window) is None
+    assert history.decision_for(faulty.window, "labelled") is None
+    inputs = history.newest_report("performance", faulty.play.window(2).id).inputs
+    assert faulty.window not in inputs
+    assert faulty.play.window(0).id in inputs
 
 
-def test_other_windows_are_processed_and_the_replay_ends(trouble: Trouble) -> None:
-    history = trouble.tried_again
+def test_other_windows_are_processed_and_the_replay_ends(faulty: FaultyReplay) -> None:
+    history = faulty.tried_again
     for number in (0, 2):
-        window = trouble.play.window(number).id
+        window = faulty.play.window(number).id
         assert {window} <= set(history.published) & set(history.labelled)
         assert history.decision_for(window, "labelled") is not None
 
 
-def test_quarantined_window_is_read_again_once_per_window_length(trouble: Trouble) -> None:
-    kinds = [fact for fact in trouble.repaired.facts if getattr(fact, "window", None) == trouble.window]
+def test_quarantined_window_is_read_again_once_per_window_length(faulty: FaultyReplay) -> None:
+    kinds = [fact for fact in faulty.repaired.facts if getattr(fact, "window", None) == faulty.window]
     read = [(fact.kind, fact.at) for fact in kinds if fact.kind in ("quarantined", "published")]
     assert read == [
         ("quarantined", simulated_projects.at(2)),
@@ -132,52 +132,52 @@ def test_quarantined_window_is_read_again_once_per_window_length(trouble: Troubl
     ]
 
 
-def test_corrected_window_is_published_and_labelled_as_repaired(trouble: Trouble) -> None:
-    assert trouble.repaired.published[trouble.window].repaired
-    assert trouble.window in trouble.repaired.labelled
-    assert trouble.repaired.quarantined == {}
+def test_corrected_window_is_published_and_labelled_as_repaired(faulty: FaultyReplay) -> None:
+    assert faulty.repaired.published[faulty.window].repaired
+    assert faulty.window in faulty.repaired.labelled
+    assert faulty.repaired.quarantined == {}
 
 
-def test_repaired_window_has_reports_marked_repaired_and_no_decision(trouble: Trouble) -> None:
+def test_repaired_window_has_reports_marked_repaired_and_no_decision(faulty: FaultyReplay) -> None:
     for report in ("drift", "performance", "health"):
-        found = trouble.repaired.report(report, trouble.window, "labelled")
+        found = faulty.repaired.report(report, faulty.window, "labelled")
         assert found is not None
         assert found.repaired
-    assert trouble.repaired.decision_for(trouble.window, "labelled") is None
+    assert faulty.repaired.decision_for(faulty.window, "labelled") is None
 
 
-def test_only_later_reports_include_a_repaired_window(trouble: Trouble) -> None:
+def test_only_later_reports_include_a_repaired_window(faulty: FaultyReplay) -> None:
     def inputs(number: int) -> dict[str, str]:
-        report = trouble.repaired.newest_report("performance", trouble.play.window(number).id)
+        report = faulty.repaired.newest_report("performance", faulty.play.window(number).id)
         assert report is not None
         return report.inputs
 
-    assert trouble.window not in inputs(2)
-    assert trouble.window in inputs(4)
+    assert faulty.window not in inputs(2)
+    assert faulty.window in inputs(4)
 
 
-def test_gap_in_the_grid_is_reported(trouble: Trouble) -> None:
-    window = trouble.play.window(2).id
-    assert trouble.tried_again.published[window].gaps == 1
-    assert trouble.tried_again.published[window].rows == 23
-    shown = [e.metadata["missing rows"].value for e in check(trouble.play, "raw_data", "gaps") if not e.passed]
+def test_gap_in_the_grid_is_reported(faulty: FaultyReplay) -> None:
+    window = faulty.play.window(2).id
+    assert faulty.tried_again.published[window].gaps == 1
+    assert faulty.tried_again.published[window].rows == 23
+    shown = [e.metadata["missing rows"].value for e in check(faulty.play, "raw_data", "gaps") if not e.passed]
     assert any(window in str(text) for text in shown)
 
 
 # Events
 
 
-def test_event_with_an_invalid_row_at_its_due_time_is_missed_with_the_reason(trouble: Trouble) -> None:
+def test_event_with_an_invalid_row_at_its_due_time_is_missed_with_the_reason(faulty: FaultyReplay) -> None:
     identity = event_id("seeded", None, BAD)
-    for history in (trouble.quarantined, trouble.corrected):
+    for history in (faulty.quarantined, faulty.corrected):
         missed = history.missed[identity]
         assert missed.reason == "its row is bad: x must be <= 100, not 1000.0"
         assert missed.due == BAD - simulated_projects.HOUR
-    assert trouble.play.context.telemetry.predicted_ids([identity]) == set()
+    assert faulty.play.context.telemetry.predicted_ids([identity]) == set()
 
 
-def test_later_repair_changes_training_data_only(trouble: Trouble) -> None:
-    project_context = trouble.play.context
+def test_later_repair_changes_training_data_only(faulty: FaultyReplay) -> None:
+    project_context = faulty.play.context
     versions = [project_context.lake.published("seeded", table) for table in ("raw_data", "labels")]
     rows = training_rows(project_context.lake, project_context.timeline, project_context.now(), *versions).set_index(
         "event_time"
@@ -187,68 +187,68 @@ def test_later_repair_changes_training_data_only(trouble: Trouble) -> None:
     assert pd.Timestamp(BAD) not in set(answers["event_time"])
 
 
-def test_event_without_a_row_at_its_due_time_is_missed(trouble: Trouble) -> None:
+def test_event_without_a_row_at_its_due_time_is_missed(faulty: FaultyReplay) -> None:
     identity = event_id("seeded", None, GAP)
-    assert identity not in trouble.repaired.missed
-    assert "its row was absent from the source" in trouble.corrected.missed[identity].reason
-    assert trouble.play.context.telemetry.predicted_ids([identity]) == set()
+    assert identity not in faulty.repaired.missed
+    assert "its row was absent from the source" in faulty.corrected.missed[identity].reason
+    assert faulty.play.context.telemetry.predicted_ids([identity]) == set()
 
 
-def test_invalid_past_value_is_null_in_later_inputs(trouble: Trouble) -> None:
+def test_invalid_past_value_is_null_in_later_inputs(faulty: FaultyReplay) -> None:
     """The absent row is a missing past value in the inputs of the next day."""
-    answers = trouble.play.context.telemetry.predictions("seeded", GAP, GAP + simulated_projects.DAY)
+    answers = faulty.play.context.telemetry.predictions("seeded", GAP, GAP + simulated_projects.DAY)
     after = answers[answers["event_time"] > GAP + 2 * simulated_projects.HOUR]
     assert len(after) > 20
     assert {sum(value is None for value in inputs["y"]) for inputs in after["inputs"]} == {1}
 
 
-def test_due_events_are_predicted_or_missed(trouble: Trouble) -> None:
-    health = [trouble.play.health(number) for number in range(5)]
-    answers = trouble.play.context.telemetry.predictions("seeded", simulated_projects.at(0), simulated_projects.at(5))
+def test_due_events_are_predicted_or_missed(faulty: FaultyReplay) -> None:
+    health = [faulty.play.health(number) for number in range(5)]
+    answers = faulty.play.context.telemetry.predictions("seeded", simulated_projects.at(0), simulated_projects.at(5))
     # the first hour was due before the training; every other hour is an event
-    assert len(answers) + len(trouble.corrected.missed) == 5 * 24 - 1
+    assert len(answers) + len(faulty.corrected.missed) == 5 * 24 - 1
     assert [found.missed for found in health] == [0, 1, 0, 0, 0]
     assert health[1].availability == pytest.approx(23 / 24)
 
 
-def test_each_request_counts_in_one_window(trouble: Trouble) -> None:
+def test_each_request_counts_in_one_window(faulty: FaultyReplay) -> None:
     """This includes a request at the time at which one window ends and the next begins."""
-    log = trouble.play.context.telemetry.requests(simulated_projects.at(0), simulated_projects.at(5))
+    log = faulty.play.context.telemetry.requests(simulated_projects.at(0), simulated_projects.at(5))
     assert {simulated_projects.at(number) for number in range(1, 5)} <= set(log["now"])
     asked = log[log["role"] != "shadow"]
-    assert sum(trouble.play.health(number).requests for number in range(5)) == len(asked)
+    assert sum(faulty.play.health(number).requests for number in range(5)) == len(asked)
 
 
 # Corrections
 
 
-def test_changed_source_rows_are_a_correction_with_a_new_data_version(trouble: Trouble) -> None:
-    window = trouble.play.window(0).id
-    first, second = [f for f in trouble.corrected.of(WindowPublished) if f.window == window]
+def test_changed_source_rows_are_a_correction_with_a_new_data_version(faulty: FaultyReplay) -> None:
+    window = faulty.play.window(0).id
+    first, second = [f for f in faulty.corrected.of(WindowPublished) if f.window == window]
     assert (first.correction, second.correction) == (False, True)
     assert first.data_version != second.data_version
-    assert trouble.corrected.labelled[window].data_version != trouble.repaired.labelled[window].data_version
+    assert faulty.corrected.labelled[window].data_version != faulty.repaired.labelled[window].data_version
 
 
-def test_correction_changes_no_model_and_no_decision(trouble: Trouble) -> None:
-    before, after = trouble.repaired, trouble.corrected
+def test_correction_changes_no_model_and_no_decision(faulty: FaultyReplay) -> None:
+    before, after = faulty.repaired, faulty.corrected
     assert after.versions == before.versions
     assert after.deployment_periods == before.deployment_periods
     assert after.verdicts == before.verdicts
     assert after.decisions == before.decisions
 
 
-def test_old_report_made_again_has_the_same_summary(trouble: Trouble) -> None:
-    again = summaries(trouble.play, 0)
-    assert again == trouble.first_reports
-    window = trouble.play.window(0).id
+def test_old_report_made_again_has_the_same_summary(faulty: FaultyReplay) -> None:
+    again = summaries(faulty.play, 0)
+    assert again == faulty.first_reports
+    window = faulty.play.window(0).id
     for report, summary in again.items():
-        recorded = trouble.repaired.report(report, window, "labelled")
+        recorded = faulty.repaired.report(report, window, "labelled")
         assert recorded is not None
         assert recorded.typed == summary
-        assert trouble.corrected.report(report, window, "labelled") == recorded
+        assert faulty.corrected.report(report, window, "labelled") == recorded
 
 
-def test_old_window_made_again_adds_no_prediction(trouble: Trouble) -> None:
-    answers = trouble.play.context.telemetry.predictions("seeded", simulated_projects.at(0), simulated_projects.at(5))
+def test_old_window_made_again_adds_no_prediction(faulty: FaultyReplay) -> None:
+    answers = faulty.play.context.telemetry.predictions("seeded", simulated_projects.at(0), simulated_projects.at(5))
     assert answers["event_id"].is_unique

@@ -125,7 +125,7 @@ def test_logged_predictions_equal_a_recomputation_from_published_data(broken: Pr
 
 
 @dataclass(frozen=True)
-class Refusal:
+class Rejection:
     """The ledger view before and after the evaluation of a candidate that was trained on shuffled labels."""
 
     before: LedgerView
@@ -135,7 +135,7 @@ class Refusal:
 
 
 @pytest.fixture(scope="module")
-def refusal(broken: ProjectReplay) -> Refusal:
+def rejection(broken: ProjectReplay) -> Rejection:
     before, train = broken.view, train_candidate
 
     def on_shuffled_targets(spec: Any, prepared: Any, *more: Any) -> Any:
@@ -145,19 +145,21 @@ def refusal(broken: ProjectReplay) -> Refusal:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(training, "train_candidate", on_shuffled_targets)
         broken.run("retrain")
-    return Refusal(before, broken.view, broken.context.endpoint.serving(), canonical_records.canonical(broken.context))
+    return Rejection(
+        before, broken.view, broken.context.endpoint.serving(), canonical_records.canonical(broken.context)
+    )
 
 
-def test_gate_rejects_a_candidate_trained_on_shuffled_labels(refusal: Refusal) -> None:
-    verdict = refusal.after.verdicts[-1]
+def test_gate_rejects_a_candidate_trained_on_shuffled_labels(rejection: Rejection) -> None:
+    verdict = rejection.after.verdicts[-1]
     assert (verdict.verdict, verdict.version, verdict.champion, verdict.by) == ("HOLD", 3, 2, "person")
     assert verdict.candidate_loss > 2 * verdict.champion_loss
     assert "better is required" in verdict.reasons[0]
 
 
-def test_verdict_has_the_loss_of_the_shadow_on_the_same_rows(broken: ProjectReplay, refusal: Refusal) -> None:
+def test_verdict_has_the_loss_of_the_shadow_on_the_same_rows(broken: ProjectReplay, rejection: Rejection) -> None:
     newest = (WINDOWS - 2, WINDOWS - 1)
-    verdict = refusal.after.verdicts[-1]
+    verdict = rejection.after.verdicts[-1]
     assert verdict.shadow_loss == pytest.approx(fmean(broken.loss(number, "shadow") for number in newest))
     assert (
         verdict.champion_loss
@@ -166,17 +168,17 @@ def test_verdict_has_the_loss_of_the_shadow_on_the_same_rows(broken: ProjectRepl
     )
 
 
-def test_champion_keeps_serving_after_a_rejection(refusal: Refusal) -> None:
-    assert refusal.served == 2
-    assert refusal.after.deployment_periods == refusal.before.deployment_periods
-    assert 3 in refusal.after.versions
+def test_champion_keeps_serving_after_a_rejection(rejection: Rejection) -> None:
+    assert rejection.served == 2
+    assert rejection.after.deployment_periods == rejection.before.deployment_periods
+    assert 3 in rejection.after.versions
 
 
-def test_rejection_starts_the_cooldown(refusal: Refusal) -> None:
-    assert refusal.after.cooldown_from == simulated_projects.at(WINDOWS) > refusal.before.cooldown_from
+def test_rejection_starts_the_cooldown(rejection: Rejection) -> None:
+    assert rejection.after.cooldown_from == simulated_projects.at(WINDOWS) > rejection.before.cooldown_from
 
 
-def test_retraining_by_a_person_ignores_the_cooldown_and_is_recorded_as_such(refusal: Refusal) -> None:
-    decision = refusal.after.decisions[-1]
+def test_retraining_by_a_person_ignores_the_cooldown_and_is_recorded_as_such(rejection: Rejection) -> None:
+    decision = rejection.after.decisions[-1]
     assert (decision.by, decision.outcome, decision.window) == ("person", "RETRAIN", None)
-    assert refusal.after.is_closed(decision.id)
+    assert rejection.after.is_closed(decision.id)

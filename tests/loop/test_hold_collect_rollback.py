@@ -14,7 +14,7 @@ BREAK, RELEASED, RETRAINED, ROLLED_BACK, WINDOWS = 2, 4, 6, 8, 11
 pytestmark = [pytest.mark.xdist_group("seeded"), pytest.mark.timeout(900)]
 
 
-class Held:
+class HeldReplay:
     """The replay, and the ledger view after each of its steps."""
 
     def __init__(self, play: ProjectReplay) -> None:
@@ -30,7 +30,7 @@ class Held:
 
 
 @pytest.fixture(scope="module")
-def held(trained: Path) -> Iterator[Held]:
+def held(trained: Path) -> Iterator[HeldReplay]:
     spec = simulated_projects.simulated_project(
         "seeded",
         {"break_at": simulated_projects.at(BREAK).isoformat()},
@@ -42,7 +42,7 @@ def held(trained: Path) -> Iterator[Held]:
         },
     )
     with resumed_replay(spec, trained, trained.with_name("held")) as play:
-        found = Held(play)
+        found = HeldReplay(play)
         ledger = play.context.ledger
         ledger.append("seeded", RetrainingHeld(at=play.context.now(), held=True, number=0))
         play.advance(windows=RELEASED)
@@ -60,7 +60,7 @@ def held(trained: Path) -> Iterator[Held]:
 # Retrainings are held
 
 
-def test_decisions_name_the_triggers_that_are_being_held(held: Held) -> None:
+def test_decisions_name_the_triggers_that_are_being_held(held: HeldReplay) -> None:
     for number in range(BREAK, RELEASED):
         decision = held.play.decision(number)
         assert decision.outcome == "WAIT"
@@ -69,7 +69,7 @@ def test_decisions_name_the_triggers_that_are_being_held(held: Held) -> None:
         assert "held_back" in held.failing(number)
 
 
-def test_served_equals_shadow_while_retraining_is_held(held: Held) -> None:
+def test_served_equals_shadow_while_retraining_is_held(held: HeldReplay) -> None:
     for number in range(RETRAINED + 1):
         found = held.play.performance(number)
         assert found.served == found.shadow == found.deployment_period
@@ -80,14 +80,14 @@ def test_served_equals_shadow_while_retraining_is_held(held: Held) -> None:
 # COLLECT
 
 
-def test_active_trigger_with_too_few_new_rows_leads_to_collect(held: Held) -> None:
+def test_active_trigger_with_too_few_new_rows_leads_to_collect(held: HeldReplay) -> None:
     decision = held.play.decision(RELEASED)
     assert decision.outcome == "COLLECT"
     assert held.failing(RELEASED) == ["min_new_rows"]
     assert "only 120 new labelled rows" in decision.reason
 
 
-def test_collect_hook_is_called_once_per_trigger(held: Held) -> None:
+def test_collect_hook_is_called_once_per_trigger(held: HeldReplay) -> None:
     decision = held.play.decision(RELEASED)
     assert held.calls == [decision.id]
     (fact,) = held.retrained.of(Collected)
@@ -95,13 +95,13 @@ def test_collect_hook_is_called_once_per_trigger(held: Held) -> None:
     assert held.play.launched("collect") == 1
 
 
-def test_decision_is_wait_while_rows_are_collected(held: Held) -> None:
+def test_decision_is_wait_while_rows_are_collected(held: HeldReplay) -> None:
     decision = held.play.decision(RELEASED + 1)
     assert decision.outcome == "WAIT"
     assert "data collection was requested: only 144 new labelled rows" in decision.reason
 
 
-def test_same_trigger_leads_to_retrain_once_enough_rows_arrived(held: Held) -> None:
+def test_same_trigger_leads_to_retrain_once_enough_rows_arrived(held: HeldReplay) -> None:
     decision = held.play.decision(RETRAINED)
     assert decision.outcome == "RETRAIN"
     assert decision.evidence[0].identity == held.play.decision(RELEASED).evidence[0].identity
@@ -111,7 +111,7 @@ def test_same_trigger_leads_to_retrain_once_enough_rows_arrived(held: Held) -> N
 # Rollback
 
 
-def test_rollback_begins_a_deployment_period_of_the_former_version(held: Held) -> None:
+def test_rollback_begins_a_deployment_period_of_the_former_version(held: HeldReplay) -> None:
     deployment_periods = [
         (deployment_period.number, deployment_period.version, deployment_period.cause, deployment_period.start)
         for deployment_period in held.after.deployment_periods
@@ -124,32 +124,32 @@ def test_rollback_begins_a_deployment_period_of_the_former_version(held: Held) -
     assert held.served == 1
 
 
-def test_rollback_starts_cooldown_and_warm_up(held: Held) -> None:
+def test_rollback_starts_cooldown_and_warm_up(held: HeldReplay) -> None:
     assert held.after.cooldown_from == simulated_projects.at(ROLLED_BACK)
     assert held.failing(ROLLED_BACK) == ["cooldown", "warm_up"]
     assert held.failing(ROLLED_BACK + 1) == held.failing(ROLLED_BACK + 2) == ["cooldown"]
 
 
-def test_policy_does_not_retrain_right_after_a_rollback(held: Held) -> None:
+def test_policy_does_not_retrain_right_after_a_rollback(held: HeldReplay) -> None:
     for number in range(ROLLED_BACK, WINDOWS):
         assert held.play.decision(number).outcome == "WAIT"
     assert held.play.launched("retrain") == 1
 
 
-def test_rollback_ends_the_evidence_of_earlier_deployment_periods(held: Held) -> None:
+def test_rollback_ends_the_evidence_of_earlier_deployment_periods(held: HeldReplay) -> None:
     evidence = held.play.decision(ROLLED_BACK).evidence
     assert [item.identity for item in evidence] == [
         f"3:performance:first_live_windows:{held.play.window(ROLLED_BACK).id}"
     ]
 
 
-def test_reference_after_a_rollback_is_from_the_first_deployment_period(held: Held) -> None:
+def test_reference_after_a_rollback_is_from_the_first_deployment_period(held: HeldReplay) -> None:
     first = [held.play.loss(number, "deployment_period") for number in (0, 1)]
     evidence = held.play.decision(ROLLED_BACK).evidence[0]
     assert evidence.threshold == pytest.approx(1.5 * sum(first) / 2)
 
 
-def test_predictions_after_a_rollback_come_from_the_former_version(held: Held) -> None:
+def test_predictions_after_a_rollback_come_from_the_former_version(held: HeldReplay) -> None:
     answers = held.play.context.telemetry.predictions(
         "seeded", simulated_projects.at(0), simulated_projects.at(WINDOWS)
     )

@@ -39,7 +39,7 @@ def living() -> ProjectSpec:
         {
             "name": "living",
             "problem": {
-                "statement": "The next twenty seconds of a small world, for tests.",
+                "statement": "The next twenty seconds of a simulated series, for tests.",
                 "task": "regression",
                 "target": "y",
                 "metric": "mae",
