@@ -1,4 +1,4 @@
-"""A YAML that changes while a version serves: this goes on being asked as it was trained, and can be replaced."""
+"""A YAML that changes while a version serves: the version keeps its inputs, and can be replaced."""
 
 from __future__ import annotations
 
@@ -34,9 +34,7 @@ WITHOUT_WIND: dict[str, Any] = {
 }
 
 
-def test_with_a_column_more_and_a_longer_past_the_champion_answers_on_until_a_successor_is_asked_with_them(
-    states: States, tmp_path: Path
-) -> None:
+def test_champion_keeps_its_inputs_until_successor_is_promoted(states: States, tmp_path: Path) -> None:
     with running_harness(states.copy("retrain_decided", tmp_path / "home"), **WITH_THE_MOON) as harness:
         context = harness.context
         context.clock.move(RETRAIN_AT + DAY)
@@ -60,9 +58,7 @@ def test_with_a_column_more_and_a_longer_past_the_champion_answers_on_until_a_su
         assert [context.ledger_view().missing_reports(window, "labelled") for window in windows] == [[], []]
 
 
-def test_a_champion_that_is_asked_with_what_nobody_declares_any_more_misses_its_events_and_can_be_replaced(
-    states: States, tmp_path: Path
-) -> None:
+def test_champion_with_undeclared_inputs_misses_events_and_can_be_replaced(states: States, tmp_path: Path) -> None:
     with running_harness(states.copy("retrain_decided", tmp_path / "home"), **WITHOUT_WIND) as harness:
         context = harness.context
         context.clock.move(RETRAIN_AT + 12 * HOUR)

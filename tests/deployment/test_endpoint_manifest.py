@@ -35,7 +35,7 @@ def manifest(tmp_path: Path) -> Path:
     return path
 
 
-def test_the_projects_name_is_put_in_as_kubernetes_takes_names(tmp_path: Path, manifest: Path) -> None:
+def test_project_name_is_filled_in_as_kubernetes_name(tmp_path: Path, manifest: Path) -> None:
     with EndpointDeployment(example_project(name="high_tide"), tmp_path, manifest) as service:
         assert service.deployment["metadata"]["name"] == service.service["metadata"]["name"] == "high-tide-endpoint"
         (container,) = service.deployment["spec"]["template"]["spec"]["containers"]
@@ -43,7 +43,7 @@ def test_the_projects_name_is_put_in_as_kubernetes_takes_names(tmp_path: Path, m
         assert container["resources"] == {"limits": {"memory": "1Gi"}}
 
 
-def test_a_projects_resources_replace_the_manifests(tmp_path: Path, manifest: Path) -> None:
+def test_project_resources_replace_those_of_the_manifest(tmp_path: Path, manifest: Path) -> None:
     spec = example_project(resources={"endpoint": {"cpu": "250m", "memory": "2Gi"}})
     with EndpointDeployment(spec, tmp_path, manifest) as service:
         (container,) = service.deployment["spec"]["template"]["spec"]["containers"]
@@ -53,7 +53,7 @@ def test_a_projects_resources_replace_the_manifests(tmp_path: Path, manifest: Pa
         }
 
 
-def test_pods_are_replaced_when_the_projects_yaml_changes_and_only_then(tmp_path: Path, manifest: Path) -> None:
+def test_pods_are_replaced_only_when_yaml_changes(tmp_path: Path, manifest: Path) -> None:
     def settings(**parts: object) -> str:
         with EndpointDeployment(example_project(**parts), tmp_path, manifest) as service:
             return str(service.deployment["spec"]["template"]["metadata"]["annotations"][SETTINGS])
@@ -70,7 +70,7 @@ def test_pods_are_replaced_when_the_projects_yaml_changes_and_only_then(tmp_path
         ("kind: Service\nmetadata: {name: a}", "a Deployment and a Service were expected, not Service"),
     ],
 )
-def test_a_manifest_that_is_none_is_refused_with_its_setting(tmp_path: Path, text: str | None, said: str) -> None:
+def test_invalid_manifest_error_names_the_setting(tmp_path: Path, text: str | None, said: str) -> None:
     path = tmp_path / "endpoint.yaml"
     if text is not None:
         path.write_text(text)
@@ -88,11 +88,11 @@ def test_a_manifest_that_is_none_is_refused_with_its_setting(tmp_path: Path, tex
         ({"observedGeneration": 3, "replicas": 1, "updatedReplicas": 1}, False),
     ],
 )
-def test_a_rollout_is_done_when_all_pods_are_new_and_ready(status: dict[str, int], done: bool) -> None:
+def test_rollout_is_done_when_all_pods_are_new_and_ready(status: dict[str, int], done: bool) -> None:
     assert rolled_out({"metadata": {"generation": 3}, "spec": {"replicas": 1}, "status": status}) is done
 
 
-def test_a_training_step_must_hold_the_jvms_heap() -> None:
+def test_training_memory_must_fit_the_jvm_heap() -> None:
     with pytest.raises(ValidationError, match=r"resources\.training\.memory \(1Gi\) must hold the JVM's heap"):
         example_project(resources={"training": {"cpu": "1", "memory": "1Gi"}})
     with pytest.raises(ValidationError, match=r"resources"):

@@ -1,4 +1,4 @@
-"""Promotions while clients ask all the time: no request fails, and no answer is by a version that did not serve."""
+"""Promotions under constant load: no request fails, and each prediction is by a version that served."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 import httpx
 from bundles import Version
-from services import ref
+from scoring_services import ref
 
 from mlops_assets.resources.scoring.endpoint_process import EndpointProcess
 

@@ -1,4 +1,4 @@
-"""The service beside MLflow's own scoring server, on the same version: what either takes, and what it answers."""
+"""The scoring service and MLflow's own server on the same version: same inputs, same predictions."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import httpx
 import pandas as pd
 import pytest
 from bundles import Version, Versions
-from services import AppClient, Start
+from scoring_services import AppClient, Start
 
 Bodies = Callable[[list[dict[str, Any]]], dict[str, Any]]
 
@@ -89,7 +89,7 @@ def stock(versions: Versions, tmp_path_factory: pytest.TempPathFactory) -> Itera
 
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("project", ["rentals", "prices"])
-def test_the_service_takes_what_mlflow_takes_and_answers_the_same(
+def test_service_predicts_like_mlflow_serve(
     stock: dict[str, AppClient], versions: Versions, start: Start, project: str, form: str
 ) -> None:
     version = versions[project][1]
@@ -106,15 +106,15 @@ def test_the_service_takes_what_mlflow_takes_and_answers_the_same(
 
 
 @pytest.mark.parametrize("path", ["/ping", "/health", "/version"])
-def test_probes_answer_as_mlflows(stock: dict[str, AppClient], versions: Versions, start: Start, path: str) -> None:
+def test_probes_respond_like_mlflow_serve(
+    stock: dict[str, AppClient], versions: Versions, start: Start, path: str
+) -> None:
     ours, theirs = start(versions["rentals"][1]).get(path), stock["rentals"].get(path)
     assert (ours.status_code, ours.text) == (theirs.status_code, theirs.text)
     assert ours.headers["content-type"] == theirs.headers["content-type"]
 
 
-def test_parquet_that_stands_for_too_many_rows_or_none_is_refused(
-    versions: Versions, start: Start, tmp_path: Path
-) -> None:
+def test_parquet_with_too_many_or_no_rows_is_an_error(versions: Versions, start: Start, tmp_path: Path) -> None:
     client = start(versions["prices"][1])
     path = tmp_path / "many.parquet"
     pd.DataFrame({"load": [1.0]}).loc[[0] * 100_001].to_parquet(path)

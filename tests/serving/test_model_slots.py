@@ -1,4 +1,4 @@
-"""The scoring service: promotions, the shadow, taking turns."""
+"""The admin API: load, switch and shadow; the priority of small requests over batches."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from bundles import Version
-from services import Start, due_of, later, recorded, score, serving
+from scoring_services import Start, due_of, later, recorded, score, serving
 
 from mlops_assets.errors import ModelError
 from mlops_assets.prediction.inputs import from_records
@@ -19,9 +19,7 @@ from mlops_assets.prediction.predictor import Predictions, Predictor
 from mlops_assets.timeline import iso
 
 
-def test_status_tells_who_serves_who_stands_by_and_who_is_in_the_shadow(
-    rentals: dict[int, Version], start: Start
-) -> None:
+def test_status_names_champion_standby_and_shadow(rentals: dict[int, Version], start: Start) -> None:
     client = start(rentals[1])
     client.admin("load", version=2, folder=str(rentals[2].folder))
     client.admin("shadow", version=3, folder=str(rentals[3].folder))
@@ -34,7 +32,7 @@ def test_status_tells_who_serves_who_stands_by_and_who_is_in_the_shadow(
     assert status["memory_mb"] > 10
 
 
-def test_a_switch_takes_effect_with_the_next_answer(rentals: dict[int, Version], start: Start) -> None:
+def test_switch_takes_effect_with_the_next_request(rentals: dict[int, Version], start: Start) -> None:
     client, records = start(rentals[1]), rentals[1].records[:1]
     assert client.admin("load", version=2, folder=str(rentals[2].folder)).json()["place"] == "standby"
     assert client.ask(records).json()["predictions"][0]["model_version"] == 1
@@ -58,7 +56,7 @@ def test_load_and_switch_can_be_repeated(rentals: dict[int, Version], start: Sta
     assert client.service.slots.at("champion") is standby
 
 
-def test_only_the_version_that_stands_by_can_be_switched_to(rentals: dict[int, Version], start: Start) -> None:
+def test_only_the_standby_can_be_switched_to(rentals: dict[int, Version], start: Start) -> None:
     client = start(rentals[1])
     client.admin("load", version=2, folder=str(rentals[2].folder))
     assert client.admin("switch", version=3).status_code == 409
@@ -67,7 +65,7 @@ def test_only_the_version_that_stands_by_can_be_switched_to(rentals: dict[int, V
     assert client.get("/status").json()["champion"]["version"] == 1
 
 
-def test_a_damaged_or_foreign_bundle_does_not_load_and_what_served_goes_on(
+def test_damaged_or_foreign_bundle_does_not_load(
     rentals: dict[int, Version], prices: dict[int, Version], start: Start, tmp_path: Path
 ) -> None:
     client = start(rentals[1])
@@ -85,7 +83,7 @@ def test_a_damaged_or_foreign_bundle_does_not_load_and_what_served_goes_on(
     assert client.ask(rentals[1].records[:1]).json()["predictions"][0]["model_version"] == 1
 
 
-def test_a_version_that_answers_its_golden_rows_differently_does_not_load(
+def test_version_with_other_reference_predictions_does_not_load(
     rentals: dict[int, Version], start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     client = start(rentals[1])
@@ -99,7 +97,7 @@ def test_a_version_that_answers_its_golden_rows_differently_does_not_load(
     assert client.admin("load", version=2, folder=str(rentals[2].folder)).status_code == 422
 
 
-def test_the_old_model_finishes_its_answers_and_is_then_released(rentals: dict[int, Version], start: Start) -> None:
+def test_replaced_version_finishes_requests_and_is_released(rentals: dict[int, Version], start: Start) -> None:
     client = start(rentals[1])
     slots = client.service.slots
     for number in (2, 3):
@@ -119,7 +117,7 @@ def test_the_old_model_finishes_its_answers_and_is_then_released(rentals: dict[i
 
 
 @pytest.mark.parametrize("body", [{}, {"version": 2}, {"version": "2", "folder": "x"}, {"version": 0, "folder": "x"}])
-def test_administration_checks_what_it_is_told(rentals: dict[int, Version], start: Start, body: dict[str, Any]) -> None:
+def test_admin_api_checks_its_requests(rentals: dict[int, Version], start: Start, body: dict[str, Any]) -> None:
     client = start(rentals[1])
     for path in ("load", "shadow"):
         answer = client.admin(path, **body)
@@ -129,9 +127,7 @@ def test_administration_checks_what_it_is_told(rentals: dict[int, Version], star
     assert client.get("/invocations").status_code == 405
 
 
-def test_the_shadow_predicts_on_the_inputs_of_the_answers_that_were_given(
-    rentals: dict[int, Version], start: Start
-) -> None:
+def test_shadow_predicts_for_the_inputs_of_the_champion(rentals: dict[int, Version], start: Start) -> None:
     client, version = start(rentals[1]), rentals[1]
     client.admin("shadow", version=2, folder=str(rentals[2].folder))
     score(client, version, version.records[:20])
@@ -147,7 +143,7 @@ def test_the_shadow_predicts_on_the_inputs_of_the_answers_that_were_given(
     predictor.close()
 
 
-def test_what_the_shadow_missed_is_filled_in_at_the_next_start(rentals: dict[int, Version], tmp_path: Path) -> None:
+def test_shadow_catches_up_at_the_next_start(rentals: dict[int, Version], tmp_path: Path) -> None:
     version = rentals[1]
     with serving(version, tmp_path) as client:
         score(client, version, version.records[:5])
@@ -157,7 +153,7 @@ def test_what_the_shadow_missed_is_filled_in_at_the_next_start(rentals: dict[int
         assert len(recorded(client, "shadow")) == 5
 
 
-def test_the_shadow_predicts_nothing_due_before_its_own_data_were_snapped(
+def test_shadow_predicts_nothing_due_before_its_snapshot(
     rentals: dict[int, Version], start: Start, tmp_path: Path
 ) -> None:
     client, version = start(rentals[1]), rentals[1]
@@ -168,7 +164,9 @@ def test_the_shadow_predicts_nothing_due_before_its_own_data_were_snapped(
     assert recorded(client, "shadow")["event_id"].tolist() == recorded(client, "champion")["event_id"].tolist()[3:]
 
 
-def test_a_shadow_with_other_columns_is_counted_and_does_not_block(rentals: dict[int, Version], start: Start) -> None:
+def test_shadow_with_other_columns_counts_failures_and_does_not_block(
+    rentals: dict[int, Version], start: Start
+) -> None:
     client, version = start(rentals[1]), rentals[1]
     client.admin("shadow", version=2, folder=str(rentals[2].folder))
     wider = version.schema.model_copy(update={"known": {**version.schema.known, "wind": "float"}})
@@ -179,7 +177,7 @@ def test_a_shadow_with_other_columns_is_counted_and_does_not_block(rentals: dict
     assert client.admin("drain").json() == {"backlog": 0, "written": 0, "failed": 3}
 
 
-def test_a_drain_gives_up_in_time_and_says_what_is_left(
+def test_drain_returns_the_backlog_when_time_is_up(
     rentals: dict[int, Version], start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     client, version = start(rentals[1]), rentals[1]
@@ -193,7 +191,7 @@ def test_a_drain_gives_up_in_time_and_says_what_is_left(
     monkeypatch.undo()
 
 
-def test_no_shadow_any_more(rentals: dict[int, Version], start: Start) -> None:
+def test_shadow_can_be_removed(rentals: dict[int, Version], start: Start) -> None:
     client, version = start(rentals[1], shadow={"version": 2, "folder": rentals[2].folder}), rentals[1]
     assert client.admin("shadow", version=None, folder=None).status_code == 200
     score(client, version, version.records[:2])
@@ -201,7 +199,7 @@ def test_no_shadow_any_more(rentals: dict[int, Version], start: Start) -> None:
     assert client.admin("shadow", version=2, folder=None).status_code == 422
 
 
-def test_a_single_row_does_not_wait_for_a_batch(rentals: dict[int, Version], start: Start) -> None:
+def test_single_row_does_not_wait_for_a_batch(rentals: dict[int, Version], start: Start) -> None:
     client, version = start(rentals[1]), rentals[1]
     computing = client.service.slots.priority_lock._computing
 

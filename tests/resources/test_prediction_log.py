@@ -1,4 +1,4 @@
-"""The answer log: what is recorded stands, survives, and comes back to the bit."""
+"""The prediction log: first predictions stay, survive a crash, and are read back exactly."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def read(log: PredictionLog, **options: Any) -> pd.DataFrame:
     return log.predictions("small", T0, T0 + 100 * HOUR, **options)
 
 
-def test_the_first_answer_of_a_champion_stands(telemetry: PredictionLog) -> None:
+def test_first_prediction_of_a_champion_stays(telemetry: PredictionLog) -> None:
     assert telemetry.record([answer(telemetry)]) == set()
     again = answer(telemetry, version=2, prediction=99.0)
     assert telemetry.record([again, answer(telemetry, hour=1)]) == {again.event_id}
@@ -70,7 +70,7 @@ def test_the_first_answer_of_a_champion_stands(telemetry: PredictionLog) -> None
     assert telemetry.champion_predictions([again.event_id])[again.event_id].prediction == 12.5
 
 
-def test_each_shadow_version_predicts_an_event_once_and_anybody_may_ask_often(telemetry: PredictionLog) -> None:
+def test_shadow_predicts_an_event_once_and_ad_hoc_any_number(telemetry: PredictionLog) -> None:
     for version, prediction in ((1, 1.0), (2, 2.0), (1, 3.0)):
         telemetry.record([answer(telemetry, role="shadow", version=version, prediction=prediction)])
         telemetry.record([answer(telemetry, role="ad_hoc", version=version, due=None)])
@@ -79,7 +79,7 @@ def test_each_shadow_version_predicts_an_event_once_and_anybody_may_ask_often(te
     assert telemetry.predicted_ids([answer(telemetry).event_id]) == set()
 
 
-def test_a_batch_is_written_whole_or_not_at_all(telemetry: PredictionLog) -> None:
+def test_batch_is_written_completely_or_not_at_all(telemetry: PredictionLog) -> None:
     with pytest.raises(sqlite3.IntegrityError):
         telemetry.record([answer(telemetry), answer(telemetry, hour=1, prediction=None)])
     assert read(telemetry).empty
@@ -92,7 +92,7 @@ numbers = st.floats(allow_nan=False, allow_infinity=False)
 
 @settings(max_examples=60, deadline=None)
 @given(st.lists(st.none() | numbers, min_size=1), st.lists(st.floats(), min_size=2, max_size=2), numbers)
-def test_numbers_come_back_to_the_bit(history: list[float | None], features: list[float], prediction: float) -> None:
+def test_numbers_are_read_back_exactly(history: list[float | None], features: list[float], prediction: float) -> None:
     with PredictionLog(Path(os.environ["PYTEST_TELEMETRY"])) as log:
         hour = int.from_bytes(os.urandom(3), "big")
         given_answer = answer(
@@ -117,7 +117,7 @@ def one_file_for_the_property(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setenv("PYTEST_TELEMETRY", str(tmp_path / "property.sqlite"))
 
 
-def test_answers_come_in_event_time_order_with_features_by_name(telemetry: PredictionLog) -> None:
+def test_predictions_are_ordered_by_event_time_with_named_features(telemetry: PredictionLog) -> None:
     features = telemetry.feature_set(["weather", "cnt__mean"], {"weather": ["clear", "rain"]})
     rows = [
         answer(telemetry, hour=2, entity="b", features=np.array([1.0, 4.0]), feature_set=features),
@@ -140,7 +140,7 @@ def test_answers_come_in_event_time_order_with_features_by_name(telemetry: Predi
     assert telemetry.predictions("other", T0, T0 + 100 * HOUR).empty
 
 
-def test_an_empty_window_has_the_same_columns_and_types(telemetry: PredictionLog) -> None:
+def test_empty_window_has_the_same_columns_and_types(telemetry: PredictionLog) -> None:
     empty = read(telemetry)
     telemetry.record([answer(telemetry)])
     full = read(telemetry)
@@ -149,7 +149,7 @@ def test_an_empty_window_has_the_same_columns_and_types(telemetry: PredictionLog
     assert empty["due"].dtype == full["due"].dtype
 
 
-def test_all_answers_to_an_event_are_found_whoever_gave_them(telemetry: PredictionLog) -> None:
+def test_predictions_of_all_versions_for_an_event_are_found(telemetry: PredictionLog) -> None:
     telemetry.record([answer(telemetry), answer(telemetry, role="shadow", version=7), answer(telemetry, hour=1)])
     found = telemetry.predictions_for_events([answer(telemetry).event_id])
     assert found[["role", "version"]].values.tolist() == [["champion", 1], ["shadow", 7]]
@@ -163,7 +163,7 @@ def test_many_ids_are_looked_up_at_once(telemetry: PredictionLog) -> None:
     assert telemetry.predicted_ids([]) == set()
 
 
-def test_the_shadow_finds_what_it_has_not_predicted_and_may(telemetry: PredictionLog) -> None:
+def test_events_without_a_shadow_prediction_are_found(telemetry: PredictionLog) -> None:
     rows = [answer(telemetry, hour=hour) for hour in range(4)]
     telemetry.record([*rows, answer(telemetry, hour=5, role="ad_hoc", due=None)])
     telemetry.record([replace(rows[2], role="shadow", version=7)])
@@ -176,7 +176,7 @@ def test_the_shadow_finds_what_it_has_not_predicted_and_may(telemetry: Predictio
     assert telemetry.backlog("small", 8, as_of, after=0) == 3
 
 
-def test_health_counts_requests_of_a_stretch_of_the_projects_time(telemetry: PredictionLog) -> None:
+def test_health_counts_requests_by_project_time(telemetry: PredictionLog) -> None:
     lines = [RequestLine(T0, T0 + hour * HOUR, 200, float(hour), "ad_hoc", 1) for hour in range(1, 101)]
     lines += [RequestLine(T0, T0 + HOUR, status, 1000.0, "ad_hoc", 1) for status in (422, 500)]
     lines += [RequestLine(T0, None, 500, 1.0, "ad_hoc", 1)]
@@ -191,7 +191,7 @@ def test_health_counts_requests_of_a_stretch_of_the_projects_time(telemetry: Pre
     assert telemetry.latest_project_time() == T0 + 100 * HOUR
 
 
-def test_a_file_of_a_newer_version_is_refused(tmp_path: Path) -> None:
+def test_file_of_a_newer_version_is_an_error(tmp_path: Path) -> None:
     path = tmp_path / "telemetry.sqlite"
     PredictionLog(path).close()
     connection = sqlite3.connect(path)
@@ -208,7 +208,7 @@ def _write_and_be_killed(path: Path) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def test_what_was_recorded_survives_kill_9(tmp_path: Path) -> None:
+def test_logged_predictions_survive_kill_9(tmp_path: Path) -> None:
     path = telemetry_path(tmp_path, "small")
     process = multiprocessing.get_context("fork").Process(target=_write_and_be_killed, args=(path,))
     process.start()
@@ -223,7 +223,7 @@ def _open(path: Path) -> None:
         log.record([answer(log, role="ad_hoc", due=None)])
 
 
-def test_processes_may_open_a_new_file_at_once(tmp_path: Path) -> None:
+def test_processes_can_create_the_log_at_the_same_time(tmp_path: Path) -> None:
     path = telemetry_path(tmp_path, "small")
     context = multiprocessing.get_context("fork")
     processes = [context.Process(target=_open, args=(path,)) for _ in range(4)]
@@ -236,7 +236,7 @@ def test_processes_may_open_a_new_file_at_once(tmp_path: Path) -> None:
         assert len(read(log, roles=["ad_hoc"])) == 4
 
 
-def test_a_reader_elsewhere_does_not_block_the_writer(telemetry: PredictionLog) -> None:
+def test_reader_does_not_block_the_writer(telemetry: PredictionLog) -> None:
     telemetry.record([answer(telemetry)])
     reader = sqlite3.connect(telemetry.path)
     reader.execute("BEGIN")
@@ -248,7 +248,7 @@ def test_a_reader_elsewhere_does_not_block_the_writer(telemetry: PredictionLog) 
     assert len(read(telemetry)) == 2
 
 
-def test_an_events_answer_is_synced_to_the_disk_and_others_are_not(telemetry: PredictionLog) -> None:
+def test_only_champion_predictions_are_synced_to_disk(telemetry: PredictionLog) -> None:
     modes = [c.execute("PRAGMA synchronous").fetchone()[0] for c in (telemetry._synced, telemetry._unsynced)]
     assert modes == [2, 1]  # FULL, NORMAL
     used: list[str] = []

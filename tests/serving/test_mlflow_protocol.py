@@ -1,4 +1,4 @@
-"""The scoring service: MLflow's protocol, liveness and readiness, metrics, OpenAPI."""
+"""MLflow's scoring protocol, liveness and readiness, metrics, and the OpenAPI document."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 from bundles import Version
-from services import Start, score, wait_for
+from scoring_services import Start, score, wait_for
 
 from mlops_assets.prediction.inputs import from_records
 from mlops_assets.prediction.predictor import Predictor
@@ -17,7 +17,7 @@ from mlops_assets.resources.scoring.config import ServiceConfig
 from mlops_assets.timeline import event_id, parse
 
 
-def test_ping_says_whether_a_model_serves(rentals: dict[int, Version], start: Start) -> None:
+def test_ping_reports_whether_a_version_serves(rentals: dict[int, Version], start: Start) -> None:
     client = start(rentals[1], serve=None)
     assert client.get("/ping").status_code == client.get("/health").status_code == 503
     assert client.ask(rentals[1].records[:1]).status_code == 503
@@ -27,7 +27,7 @@ def test_ping_says_whether_a_model_serves(rentals: dict[int, Version], start: St
     assert client.get("/ping").status_code == client.get("/health").status_code == 200
 
 
-def test_a_process_that_is_alive_need_not_be_ready(rentals: dict[int, Version], start: Start) -> None:
+def test_live_process_need_not_be_ready(rentals: dict[int, Version], start: Start) -> None:
     client = start(rentals[1], serve=None)
     assert client.get("/livez").status_code == 200
     waiting = client.get("/readyz")
@@ -38,7 +38,7 @@ def test_a_process_that_is_alive_need_not_be_ready(rentals: dict[int, Version], 
     assert (client.get("/readyz").status_code, client.get("/readyz").json()) == (200, {"ready": True, "missing": []})
 
 
-def test_a_service_that_cannot_log_is_alive_and_not_ready(
+def test_service_that_cannot_log_is_live_and_not_ready(
     rentals: dict[int, Version], start: Start, tmp_path: Path
 ) -> None:
     client = start(rentals[1])
@@ -54,7 +54,9 @@ def test_a_service_that_cannot_log_is_alive_and_not_ready(
     wait_for(lambda: client.get("/readyz").status_code == 200)
 
 
-def test_what_served_last_is_kept_for_the_next_start(rentals: dict[int, Version], start: Start, tmp_path: Path) -> None:
+def test_served_versions_are_saved_for_the_next_start(
+    rentals: dict[int, Version], start: Start, tmp_path: Path
+) -> None:
     client = start(rentals[1])
     client.admin("load", version=2, folder=str(rentals[2].folder))
     client.admin("switch", version=2)
@@ -64,12 +66,12 @@ def test_what_served_last_is_kept_for_the_next_start(rentals: dict[int, Version]
     assert (kept.serve.version, kept.serve.folder, kept.shadow.version) == (2, rentals[2].folder, 1)
 
 
-def test_version_is_mlflows(rentals: dict[int, Version], start: Start) -> None:
+def test_version_is_that_of_mlflow(rentals: dict[int, Version], start: Start) -> None:
     answer = start(rentals[1]).get("/version")
     assert (answer.text, answer.status_code) == (importlib.metadata.version("mlflow"), 200)
 
 
-def test_each_input_form_gives_the_same_answer(rentals: dict[int, Version], start: Start) -> None:
+def test_all_input_forms_give_the_same_predictions(rentals: dict[int, Version], start: Start) -> None:
     client, records = start(rentals[1]), rentals[1].records[:3]
     columns = list(reversed(records[0]))
     split = {"columns": columns, "data": [[record[name] for name in columns] for record in records], "index": [0, 1, 2]}
@@ -88,7 +90,7 @@ def test_each_input_form_gives_the_same_answer(rentals: dict[int, Version], star
     assert all(answer.json() == answers[0].json() for answer in answers)
 
 
-def test_csv_is_taken_where_no_column_is_an_array(
+def test_csv_is_accepted_without_array_columns(
     prices: dict[int, Version], rentals: dict[int, Version], start: Start
 ) -> None:
     records = prices[1].records[:4]
@@ -100,7 +102,7 @@ def test_csv_is_taken_where_no_column_is_an_array(
     assert (refused.status_code, refused.json()["error"]["field"]) == (415, "Content-Type")
 
 
-def test_an_answer_is_the_models_with_its_version_dataset_and_event(prices: dict[int, Version], start: Start) -> None:
+def test_response_has_prediction_version_dataset_and_event(prices: dict[int, Version], start: Start) -> None:
     version = prices[1]
     records = [*version.records[:2], {**version.records[0], "entity": "never seen"}]
     answers = start(version).ask(records).json()["predictions"]
@@ -122,26 +124,30 @@ def test_an_answer_is_the_models_with_its_version_dataset_and_event(prices: dict
     predictor.close()
 
 
-def test_many_rows_are_answered_as_each_alone(rentals: dict[int, Version], start: Start) -> None:
+def test_batch_predicts_like_single_rows(rentals: dict[int, Version], start: Start) -> None:
     client, records = start(rentals[1]), rentals[1].records[:30]
     together = client.ask(records).json()["predictions"]
     assert together == [client.ask([record]).json()["predictions"][0] for record in records]
 
 
-def test_openapi_describes_the_inputs_with_an_example_that_is_answered(
-    rentals: dict[int, Version], start: Start
-) -> None:
+def test_openapi_describes_inputs_responses_and_errors(rentals: dict[int, Version], start: Start) -> None:
     client = start(rentals[1])
     document = client.get("/openapi.json").json()
     row = document["components"]["schemas"]["Row"]
     assert row["required"] == rentals[1].schema.fields
     assert row["properties"]["cnt"]["minItems"] == 24
-    example = document["paths"]["/invocations"]["post"]["requestBody"]["content"]["application/json"]["example"]
+    predict = document["paths"]["/invocations"]["post"]
+    prediction = document["components"]["schemas"]["Prediction"]
+    assert prediction["required"] == list(client.ask(rentals[1].records[:1]).json()["predictions"][0])
+    for status in ("400", "401", "403", "409", "413", "415", "422", "503"):
+        body = predict["responses"][status]["content"]["application/json"]["schema"]
+        assert body == {"$ref": "#/components/schemas/ErrorBody"}
+    example = predict["requestBody"]["content"]["application/json"]["example"]
     assert client.post("/invocations", json=example).status_code == 200
     assert client.get("/docs").status_code == 200
 
 
-def test_metrics_count_requests_errors_and_answers(rentals: dict[int, Version], start: Start) -> None:
+def test_metrics_count_requests_errors_and_predictions(rentals: dict[int, Version], start: Start) -> None:
     client = start(rentals[1])
     client.ask(rentals[1].records[:2])
     client.ask([])

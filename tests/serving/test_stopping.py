@@ -1,4 +1,4 @@
-"""A service that is told to end: within ten seconds, and no answer that was told is lost."""
+"""Stop of a service: it ends within ten seconds, and no prediction that was sent is lost."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import httpx
 import psutil
 import pytest
 from bundles import Version
-from services import ref
+from scoring_services import ref
 
 from mlops_assets.resources.scoring.config import CONFIG, ModelRef, ServiceConfig
 from mlops_assets.resources.scoring.endpoint_process import EndpointProcess
@@ -77,7 +77,7 @@ def logged(state: Path) -> dict[str, Any]:
     return dict(zip(frame["event_id"], frame["prediction"], strict=True))
 
 
-def test_under_load_it_ends_in_time_and_every_answer_that_was_told_is_logged(
+def test_stop_under_load_loses_no_sent_prediction(
     service: EndpointProcess, rentals: dict[int, Version], tmp_path: Path
 ) -> None:
     rows = len(rentals[1].records)
@@ -97,7 +97,7 @@ def test_under_load_it_ends_in_time_and_every_answer_that_was_told_is_logged(
     assert told.items() <= logged(tmp_path).items()
 
 
-def test_work_that_takes_longer_than_the_grace_does_not_hold_up_the_end(
+def test_long_work_does_not_delay_the_stop(
     service: EndpointProcess, rentals: dict[int, Version], tmp_path: Path
 ) -> None:
     """Batches of many seconds, more than even a quick machine ends in time: they are left, and the log stays whole."""
@@ -129,11 +129,11 @@ def test_work_that_takes_longer_than_the_grace_does_not_hold_up_the_end(
     assert service.start(serve=ref(rentals[1], 1)).pid
 
 
-def test_a_service_without_work_ends_at_once(service: EndpointProcess) -> None:
+def test_idle_service_ends_at_once(service: EndpointProcess) -> None:
     assert end(service) < 3
 
 
-def test_told_to_end_while_its_model_loads_it_ends(rentals: dict[int, Version], tmp_path: Path) -> None:
+def test_service_ends_while_its_model_loads(rentals: dict[int, Version], tmp_path: Path) -> None:
     with EndpointProcess(rentals[1].spec, tmp_path) as handle:
         child = handle._start_process(handle._config(ref(rentals[1], 1), None))
         while handle.record() is None:

@@ -1,4 +1,4 @@
-"""The service's process: started once, found again, ended by its own id, talked to."""
+"""A service's process: it is started once, found again, called, and ended by its own pid."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ import psutil
 import pytest
 from bundles import Version, rentals_spec
 from filelock import FileLock
-from services import ref
+from scoring_services import ref
 
 from mlops_assets.errors import EndpointError, InputError, ModelError, Refused
 from mlops_assets.files import write_text
@@ -59,7 +59,7 @@ def score(handle: EndpointProcess, version: Version, rows: slice) -> list[dict[s
     return handle.invoke(records, due, due[0])
 
 
-def test_an_answer_that_is_not_the_services_own_is_an_error_that_names_where_its_log_is(
+def test_unexpected_response_error_names_the_log(
     rentals: dict[int, Version], endpoint: MakeEndpoint, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Where it breaks unforeseen, as on a full disk, the web framework says so in a word of plain text."""
@@ -71,7 +71,9 @@ def test_an_answer_that_is_not_the_services_own_is_an_error_that_names_where_its
         handle.status()
 
 
-def test_a_life_of_a_service(rentals: dict[int, Version], endpoint: MakeEndpoint, tmp_path: Path) -> None:
+def test_service_starts_switches_stops_and_restarts_on_its_port(
+    rentals: dict[int, Version], endpoint: MakeEndpoint, tmp_path: Path
+) -> None:
     """Started, asked, promoted, ended, started again: in one test, since each start costs seconds."""
     handle, version = endpoint(), rentals[1]
     assert handle.record() is None
@@ -141,7 +143,9 @@ def _ensure(spec: Any, state: Path, found: Any) -> None:
         found.put(handle.start().pid)
 
 
-def test_two_that_ensure_at_once_start_one(rentals: dict[int, Version], endpoint: MakeEndpoint, tmp_path: Path) -> None:
+def test_concurrent_starts_start_one_process(
+    rentals: dict[int, Version], endpoint: MakeEndpoint, tmp_path: Path
+) -> None:
     context = multiprocessing.get_context("fork")
     found: Any = context.Queue()
     processes = [context.Process(target=_ensure, args=(rentals[1].spec, tmp_path, found)) for _ in range(3)]
@@ -177,7 +181,7 @@ def test_two_that_ensure_at_once_start_one(rentals: dict[int, Version], endpoint
         assert log.requests(*epoch)["status"].tolist() == [200, 200]
 
 
-def test_a_service_of_other_settings_is_replaced(
+def test_service_with_other_settings_is_restarted(
     rentals: dict[int, Version], endpoint: MakeEndpoint, tmp_path: Path
 ) -> None:
     first = endpoint().start()
@@ -189,7 +193,7 @@ def test_a_service_of_other_settings_is_replaced(
     assert endpoint().record() is None
 
 
-def test_settings_are_told_apart_by_all_that_a_service_keeps(rentals: dict[int, Version], tmp_path: Path) -> None:
+def test_fingerprint_covers_all_lasting_settings(rentals: dict[int, Version], tmp_path: Path) -> None:
     secret = tmp_path / "secret"
     secret.write_text("one")
     config = ServiceConfig(spec=rentals[1].spec, state=tmp_path)
@@ -204,9 +208,7 @@ def test_settings_are_told_apart_by_all_that_a_service_keeps(rentals: dict[int, 
     assert fingerprint(serving) == found[0]
 
 
-def test_a_service_that_dies_at_its_start_is_reported_with_the_end_of_its_log(
-    endpoint: MakeEndpoint, tmp_path: Path
-) -> None:
+def test_failed_start_error_shows_end_of_log(endpoint: MakeEndpoint, tmp_path: Path) -> None:
     handle = endpoint()
     with pytest.raises(EndpointError, match=r"(?s)ended with status 1.*manifest\.json") as caught:
         handle.start(serve=ModelRef(version=1, folder=tmp_path / "nowhere"))
@@ -214,7 +216,7 @@ def test_a_service_that_dies_at_its_start_is_reported_with_the_end_of_its_log(
     assert handle.record() is None
 
 
-def test_only_the_recorded_process_is_ended(endpoint: MakeEndpoint, tmp_path: Path) -> None:
+def test_stop_ends_only_the_recorded_process(endpoint: MakeEndpoint, tmp_path: Path) -> None:
     handle = endpoint()
     words = "import time; print('here', flush=True); time.sleep(60)"
     command = [sys.executable, "-c", words, "mlops_assets.serving.app"]
@@ -238,7 +240,7 @@ def test_only_the_recorded_process_is_ended(endpoint: MakeEndpoint, tmp_path: Pa
         stranger.communicate()
 
 
-def test_a_record_that_says_nothing_is_an_error_that_names_the_file(endpoint: MakeEndpoint, tmp_path: Path) -> None:
+def test_invalid_process_record_error_names_the_file(endpoint: MakeEndpoint, tmp_path: Path) -> None:
     path = tmp_path / "rentals" / "endpoint" / PROCESS
     write_text(path, "{}")
     handle = endpoint()
@@ -247,7 +249,7 @@ def test_a_record_that_says_nothing_is_an_error_that_names_the_file(endpoint: Ma
     path.unlink()
 
 
-def test_a_service_that_hangs_is_reported_in_time_and_ended(endpoint: MakeEndpoint, tmp_path: Path) -> None:
+def test_hanging_start_is_reported_in_time_and_ended(endpoint: MakeEndpoint, tmp_path: Path) -> None:
     handle = endpoint()
     handle.folder.mkdir(parents=True)
     before = set(CHILDREN)
@@ -260,7 +262,7 @@ def test_a_service_that_hangs_is_reported_in_time_and_ended(endpoint: MakeEndpoi
     assert handle.record() is None
 
 
-def test_proxies_of_the_environment_are_not_asked(
+def test_proxies_of_the_environment_are_not_used(
     endpoint: MakeEndpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
@@ -269,7 +271,7 @@ def test_proxies_of_the_environment_are_not_asked(
     assert not handle._client._mounts
 
 
-def test_promotions_of_a_project_are_serialised_over_handles(endpoint: MakeEndpoint) -> None:
+def test_exclusive_serialises_promotions(endpoint: MakeEndpoint) -> None:
     order: list[str] = []
 
     def wait_for_it() -> None:
@@ -285,9 +287,7 @@ def test_promotions_of_a_project_are_serialised_over_handles(endpoint: MakeEndpo
     assert order == ["first", "second"]
 
 
-def test_the_error_of_a_service_that_does_not_answer_names_its_log(
-    endpoint: MakeEndpoint, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_connection_error_names_the_log(endpoint: MakeEndpoint, monkeypatch: pytest.MonkeyPatch) -> None:
     handle = endpoint()
     record = ServiceProcess(pid=os.getpid(), started=0, host="127.0.0.1", port=9, settings="")
     monkeypatch.setattr(handle, "record", lambda: record)

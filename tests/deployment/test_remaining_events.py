@@ -1,4 +1,4 @@
-"""A version trained between two ticks: what was due before is its predecessor's to answer, and is not missed."""
+"""A version trained between two ticks: events due before are predicted by its predecessor, and are not missed."""
 
 from __future__ import annotations
 
@@ -21,9 +21,7 @@ def between_two_ticks(harness: Harness) -> ProjectResources:
     return harness.context
 
 
-def test_what_was_due_before_the_snapshot_is_answered_by_the_version_that_served_then(
-    states: States, tmp_path: Path
-) -> None:
+def test_events_due_before_snapshot_are_predicted_by_previous_champion(states: States, tmp_path: Path) -> None:
     with running_harness(states.copy("retrain_decided", tmp_path / "home")) as harness:
         context = between_two_ticks(harness)
         succeeded(retrain(harness))
@@ -37,9 +35,7 @@ def test_what_was_due_before_the_snapshot_is_answered_by_the_version_that_served
         assert given == {1: 1, 2: 1, 3: 1, 4: 2, 5: 2, 6: 2}
 
 
-def test_a_champion_that_cannot_answer_keeps_nobody_from_its_place_and_a_warning_says_what_is_lost(
-    states: States, tmp_path: Path
-) -> None:
+def test_failing_champion_does_not_prevent_promotion(states: States, tmp_path: Path) -> None:
     with running_harness(states.copy("retrain_decided", tmp_path / "home")) as harness:
         context = between_two_ticks(harness)
         context.endpoint.stop()

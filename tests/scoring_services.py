@@ -1,4 +1,4 @@
-"""Scoring services for tests, within the test's process."""
+"""Scoring services for tests, within the process of the test."""
 
 from __future__ import annotations
 

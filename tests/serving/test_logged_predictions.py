@@ -1,4 +1,4 @@
-"""The scoring service: answers are facts: the first stands, each is on the log before it is told."""
+"""Predictions of the scoring service: the first one for an event stays, and each is logged before it is sent."""
 
 from __future__ import annotations
 
@@ -10,16 +10,14 @@ from typing import Any
 import numpy as np
 import pytest
 from bundles import Version, Versions
-from services import EVER, HOUR, Start, due_of, later, recorded, score, serving
+from scoring_services import EVER, HOUR, Start, due_of, later, recorded, score, serving
 
 from mlops_assets.prediction.inputs import from_records
 from mlops_assets.prediction.predictor import Predictions, Predictor
 from mlops_assets.timeline import iso
 
 
-def test_the_first_answer_to_an_event_stands_whoever_is_champion_later(
-    rentals: dict[int, Version], start: Start
-) -> None:
+def test_first_prediction_of_an_event_stays_after_a_switch(rentals: dict[int, Version], start: Start) -> None:
     client, version = start(rentals[1]), rentals[1]
     first = score(client, version, version.records[:2]).json()["predictions"]
     client.admin("load", version=2, folder=str(rentals[2].folder))
@@ -31,7 +29,7 @@ def test_the_first_answer_to_an_event_stands_whoever_is_champion_later(
     assert recorded(client, "champion")["version"].tolist() == [1, 1, 2]
 
 
-def test_an_answer_that_stands_is_given_also_by_a_version_that_may_not_answer(
+def test_stored_prediction_is_returned_by_a_version_that_may_not_predict(
     rentals: dict[int, Version], start: Start, tmp_path: Path
 ) -> None:
     client, version = start(rentals[1]), rentals[1]
@@ -43,7 +41,7 @@ def test_an_answer_that_stands_is_given_also_by_a_version_that_may_not_answer(
     assert score(client, version, version.records[:3]).status_code == 409
 
 
-def test_a_row_without_a_finite_answer_is_refused(
+def test_row_without_finite_prediction_is_an_error(
     rentals: dict[int, Version], start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     client, honest = start(rentals[1]), Predictor.predict
@@ -60,7 +58,7 @@ def test_a_row_without_a_finite_answer_is_refused(
     assert recorded(client, "ad_hoc", "champion").empty
 
 
-def test_a_strangers_rows_are_ad_hoc_and_answer_no_event(rentals: dict[int, Version], start: Start) -> None:
+def test_client_requests_are_logged_as_ad_hoc(rentals: dict[int, Version], start: Start) -> None:
     client, version = start(rentals[1]), rentals[1]
     client.ask(version.records[:1])
     client.ask(version.records[:1], headers=client.scorer)  # the token alone does not make it an event's answer
@@ -69,7 +67,7 @@ def test_a_strangers_rows_are_ad_hoc_and_answer_no_event(rentals: dict[int, Vers
     assert score(client, version, version.records[:1]).json()["predictions"][0]["stored"] is False
 
 
-def test_a_version_answers_nothing_due_before_its_data_were_snapped(rentals: dict[int, Version], start: Start) -> None:
+def test_version_does_not_predict_events_due_before_its_snapshot(rentals: dict[int, Version], start: Start) -> None:
     client, version = start(rentals[1]), rentals[1]
     good = version.records[0]
     early = {**good, "event_time": iso(version.as_of + 24 * HOUR - HOUR)}
@@ -83,7 +81,7 @@ def test_a_version_answers_nothing_due_before_its_data_were_snapped(rentals: dic
     assert score(client, version, [on_time]).status_code == 200
 
 
-def test_a_due_time_that_is_not_the_events_is_refused(rentals: dict[int, Version], start: Start) -> None:
+def test_wrong_due_time_is_an_error(rentals: dict[int, Version], start: Start) -> None:
     client, version = start(rentals[1]), rentals[1]
     due = iso(due_of(version, version.records[:1])[0] + HOUR)
     body = {"inputs": version.records[:1], "due": [due], "now": [due]}
@@ -91,7 +89,7 @@ def test_a_due_time_that_is_not_the_events_is_refused(rentals: dict[int, Version
     assert (answer.status_code, answer.json()["error"]["field"]) == (422, "due")
 
 
-def test_the_same_event_twice_in_a_request_is_refused(rentals: dict[int, Version], start: Start) -> None:
+def test_same_event_twice_in_a_request_is_an_error(rentals: dict[int, Version], start: Start) -> None:
     client, version = start(rentals[1]), rentals[1]
     answer = score(client, version, [version.records[0], version.records[1], version.records[0]])
     assert (answer.status_code, answer.json()["error"]["row"]) == (422, 2)
@@ -109,14 +107,14 @@ def test_the_same_event_twice_in_a_request_is_refused(rentals: dict[int, Version
         {"due": ["0001-01-01T00:00:00+14:00"], "now": ["2011-02-05T00:00:00Z"]},
     ],
 )
-def test_the_scorers_times_are_checked(rentals: dict[int, Version], start: Start, extra: dict[str, Any]) -> None:
+def test_times_of_the_scorer_are_checked(rentals: dict[int, Version], start: Start, extra: dict[str, Any]) -> None:
     client = start(rentals[1])
     answer = client.post("/invocations", json={"inputs": rentals[1].records[:1], **extra}, headers=client.scorer)
     assert answer.status_code in (400, 422)
     assert answer.json()["error"]["field"] in ("due", "now")
 
 
-def test_an_answer_after_the_deadline_is_late(rentals: dict[int, Version], start: Start) -> None:
+def test_prediction_after_the_deadline_is_late(rentals: dict[int, Version], start: Start) -> None:
     client, version = start(rentals[1]), rentals[1]
     score(client, version, version.records[:1], late_by=HOUR)  # serving.every: just in time
     score(client, version, version.records[1:2], late_by=HOUR + timedelta(seconds=1))
@@ -124,7 +122,7 @@ def test_an_answer_after_the_deadline_is_late(rentals: dict[int, Version], start
 
 
 @pytest.mark.parametrize("kind", ["rentals", "prices"])
-def test_recorded_answers_equal_a_recomputation_to_the_bit(versions: Versions, start: Start, kind: str) -> None:
+def test_logged_predictions_equal_a_recomputation_exactly(versions: Versions, start: Start, kind: str) -> None:
     version = versions[kind][1]
     client = start(version)
     told = score(client, version, version.records[:40]).json()["predictions"]
@@ -143,7 +141,7 @@ def test_recorded_answers_equal_a_recomputation_to_the_bit(versions: Versions, s
     predictor.close()
 
 
-def test_no_answer_goes_out_that_could_not_be_recorded(
+def test_prediction_that_cannot_be_logged_is_not_sent(
     rentals: dict[int, Version], start: Start, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     client, version = start(rentals[1]), rentals[1]
@@ -162,7 +160,7 @@ def test_no_answer_goes_out_that_could_not_be_recorded(
     assert score(client, version, version.records[:1]).json()["predictions"][0]["stored"] is False
 
 
-def test_requests_are_logged_with_the_projects_time(rentals: dict[int, Version], start: Start) -> None:
+def test_requests_are_logged_with_the_project_time(rentals: dict[int, Version], start: Start) -> None:
     client, version = start(rentals[1]), rentals[1]
     score(client, version, version.records[:2])
     client.ask(version.records[:1])
@@ -179,7 +177,7 @@ def test_requests_are_logged_with_the_projects_time(rentals: dict[int, Version],
     assert (log["rss"] > 2**20).all()
 
 
-def test_a_replays_time_is_known_again_after_a_restart(rentals: dict[int, Version], tmp_path: Path) -> None:
+def test_replay_time_is_restored_after_restart(rentals: dict[int, Version], tmp_path: Path) -> None:
     version = rentals[1]
     with serving(version, tmp_path) as client:
         score(client, version, version.records[:2])

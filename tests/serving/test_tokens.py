@@ -1,4 +1,4 @@
-"""The scoring service: who may ask what."""
+"""Tokens of the scoring service: which requests need which token."""
 
 from __future__ import annotations
 
@@ -7,16 +7,14 @@ from pathlib import Path
 
 import pytest
 from bundles import Version
-from services import Start, due_of, recorded, score, serving
+from scoring_services import Start, due_of, recorded, score, serving
 
 from mlops_assets.errors import EndpointError
 from mlops_assets.resources.scoring.config import ClientToken, ServiceConfig, scorer_token
 from mlops_assets.timeline import iso
 
 
-def test_a_clients_token_is_required_where_one_is_set(
-    rentals: dict[int, Version], start: Start, tmp_path: Path
-) -> None:
+def test_client_token_is_required_when_one_is_set(rentals: dict[int, Version], start: Start, tmp_path: Path) -> None:
     secret = tmp_path / "secret"
     secret.write_text("open sesame\n")
     client, records = start(rentals[1], client_token_file=secret), rentals[1].records[:1]
@@ -32,7 +30,7 @@ def test_a_clients_token_is_required_where_one_is_set(
     assert score(client, rentals[1], records).status_code == 200
 
 
-def test_a_service_that_was_to_be_closed_does_not_stand_open(
+def test_absent_or_empty_token_file_prevents_the_start(
     rentals: dict[int, Version], start: Start, tmp_path: Path
 ) -> None:
     secret = tmp_path / "secret"
@@ -43,7 +41,7 @@ def test_a_service_that_was_to_be_closed_does_not_stand_open(
             start(rentals[1], client_token_file=secret)
 
 
-def test_a_clients_token_is_exchanged_without_a_restart(
+def test_client_token_is_replaced_without_a_restart(
     rentals: dict[int, Version], start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("mlops_assets.resources.scoring.config.CHECK_TOKEN_EVERY", 0.05)
@@ -70,7 +68,7 @@ def test_a_clients_token_is_exchanged_without_a_restart(
     assert (status("other"), status("third")) == (401, 200)
 
 
-def test_the_tokens_file_is_looked_at_once_a_second_at_most(
+def test_token_file_is_checked_at_most_once_a_second(
     rentals: dict[int, Version], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     secret = tmp_path / "secret"
@@ -84,7 +82,7 @@ def test_the_tokens_file_is_looked_at_once_a_second_at_most(
     assert token.value == "second"
 
 
-def test_the_environment_sets_a_clients_token(
+def test_environment_variable_sets_the_client_token(
     rentals: dict[int, Version], start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MLOPS_ASSETS_CLIENT_TOKEN", "from outside")
@@ -93,7 +91,7 @@ def test_the_environment_sets_a_clients_token(
     assert client.ask(rentals[1].records[:1], headers={"Authorization": "bearer from outside"}).status_code == 200
 
 
-def test_only_the_scorer_administrates_and_says_what_is_due(rentals: dict[int, Version], start: Start) -> None:
+def test_admin_api_and_due_times_need_the_scorer_token(rentals: dict[int, Version], start: Start) -> None:
     client, version = start(rentals[1]), rentals[1]
     bundle = {"version": 2, "folder": str(rentals[2].folder)}
     bodies = {"load": bundle, "switch": {"version": 2}, "unload": {}, "shadow": bundle, "drain": {}}
@@ -109,14 +107,14 @@ def test_only_the_scorer_administrates_and_says_what_is_due(rentals: dict[int, V
     assert client.service.slots.at("standby") is None
 
 
-def test_an_empty_token_opens_to_nobody(tmp_path: Path) -> None:
+def test_empty_scorer_token_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "rentals" / "endpoint").mkdir(parents=True)
     (tmp_path / "rentals" / "endpoint" / "token").touch()
     with pytest.raises(EndpointError, match=r"\[rentals\] .*token: the file is empty"):
         scorer_token(tmp_path / "rentals" / "endpoint")
 
 
-def test_the_scorers_token_is_readable_by_its_owner_only_and_lasts(rentals: dict[int, Version], tmp_path: Path) -> None:
+def test_scorer_token_is_private_and_lasting(rentals: dict[int, Version], tmp_path: Path) -> None:
     tokens = []
     for _ in range(2):
         with serving(rentals[1], tmp_path) as client:

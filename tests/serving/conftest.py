@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from bundles import Version, Versions
-from services import Client, Start, serving
+from scoring_services import Client, Start, serving
 
 
 @pytest.fixture

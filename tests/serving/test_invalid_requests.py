@@ -1,4 +1,4 @@
-"""The scoring service: input that is wrong is refused, by field and row."""
+"""Invalid requests: the scoring service responds with an error that names field and row."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pytest
 from bundles import Version, Versions
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from services import Start, recorded, serving
+from scoring_services import Start, recorded, serving
 
 
 def _changed(**changes: Any) -> Any:
@@ -48,7 +48,7 @@ BAD_ROWS: list[tuple[str, Any, str]] = [
 
 
 @pytest.mark.parametrize(("change", "field"), [case[1:] for case in BAD_ROWS], ids=[case[0] for case in BAD_ROWS])
-def test_a_bad_row_is_refused_naming_field_and_row(
+def test_invalid_row_error_names_field_and_row(
     rentals: dict[int, Version], start: Start, change: Any, field: str
 ) -> None:
     client, good = start(rentals[1]), rentals[1].records[0]
@@ -91,13 +91,13 @@ BAD_BODIES: list[tuple[bytes, str]] = [
 
 
 @pytest.mark.parametrize(("body", "field"), BAD_BODIES)
-def test_a_body_in_no_known_form_is_refused(rentals: dict[int, Version], start: Start, body: bytes, field: str) -> None:
+def test_unknown_body_form_is_an_error(rentals: dict[int, Version], start: Start, body: bytes, field: str) -> None:
     client = start(rentals[1])
     answer = client.post("/invocations", content=body, headers={"Content-Type": "application/json"})
     assert (answer.status_code, answer.json()["error"]["field"]) == (400, field)
 
 
-def test_what_is_no_json_is_refused_also_where_nobody_reads_it(rentals: dict[int, Version], start: Start) -> None:
+def test_invalid_json_in_unused_parts_is_an_error(rentals: dict[int, Version], start: Start) -> None:
     client, good = start(rentals[1]), rentals[1].records[0]
     unread = {"dataframe_split": {"columns": list(good), "data": [list(good.values())], "index": [math.nan]}}
     torn = {"inputs": [{**good, "sky": "NaN \ud800"}]}
@@ -110,13 +110,15 @@ def test_what_is_no_json_is_refused_also_where_nobody_reads_it(rentals: dict[int
 @pytest.mark.parametrize(
     "content_type", [None, "", "text/plain", "application/json; charset=latin-1", "application/json; a=b"]
 )
-def test_another_content_type_is_refused(rentals: dict[int, Version], start: Start, content_type: str | None) -> None:
+def test_unsupported_content_type_is_an_error(
+    rentals: dict[int, Version], start: Start, content_type: str | None
+) -> None:
     headers = {} if content_type is None else {"Content-Type": content_type}
     answer = start(rentals[1]).post("/invocations", content=b"{}", headers=headers)
     assert (answer.status_code, answer.json()["error"]["field"]) == (415, "Content-Type")
 
 
-def test_a_body_over_the_limit_is_refused(rentals: dict[int, Version], start: Start) -> None:
+def test_body_over_the_limit_is_an_error(rentals: dict[int, Version], start: Start) -> None:
     client = start(rentals[1], max_body_mb=0.01)
     headers = {"Content-Type": "application/json"}
     told = client.post("/invocations", content=b" " * 20_000, headers=headers)
@@ -131,7 +133,7 @@ def test_a_body_over_the_limit_is_refused(rentals: dict[int, Version], start: St
 
 
 @pytest.mark.parametrize("text", ["load\n1,2\n", "load,load\n1,1\n", 'load\n"1\n', "", "\xe4", "load,peak\nx,true\n"])
-def test_bad_csv_is_refused(prices: dict[int, Version], start: Start, text: str) -> None:
+def test_invalid_csv_is_an_error(prices: dict[int, Version], start: Start, text: str) -> None:
     headers = {"Content-Type": "text/csv"}
     answer = start(prices[1]).post("/invocations", content=text.encode("latin-1"), headers=headers)
     assert answer.status_code in (400, 422)
@@ -158,7 +160,7 @@ BAD_PARQUET = {
 
 
 @pytest.mark.parametrize("kind", BAD_PARQUET)
-def test_bad_parquet_is_refused_before_it_is_unpacked(rentals: dict[int, Version], start: Start, kind: str) -> None:
+def test_invalid_parquet_is_an_error_before_decompression(rentals: dict[int, Version], start: Start, kind: str) -> None:
     body, status = BAD_PARQUET[kind]
     headers = {"Content-Type": "application/vnd.apache.parquet"}
     answer = start(rentals[1]).post("/invocations", content=body, headers=headers)
@@ -170,9 +172,7 @@ def test_bad_parquet_is_refused_before_it_is_unpacked(rentals: dict[int, Version
     [b'{"inputs": [{"x": NaN}], "\\ud800": 1}', b'{"inputs": [{"entity": ' + b"9" * 400 + b', "x": NaN}]}'],
     ids=["half a character", "a name of four hundred digits"],
 )
-def test_what_cannot_even_be_written_back_is_refused_in_words(
-    rentals: dict[int, Version], start: Start, body: bytes
-) -> None:
+def test_unencodable_input_gets_an_error_message(rentals: dict[int, Version], start: Start, body: bytes) -> None:
     answer = start(rentals[1]).post("/invocations", content=body, headers={"Content-Type": "application/json"})
     assert 400 <= answer.status_code < 500
     assert answer.json()["error"]["message"]
@@ -199,7 +199,7 @@ def requests(draw: st.DrawFn, good: dict[str, Any]) -> Any:
 
 
 @pytest.mark.parametrize("kind", ["rentals", "prices"])
-def test_garbage_gets_4xx_and_never_500_or_nan(versions: Versions, tmp_path: Path, kind: str) -> None:
+def test_random_bodies_get_4xx_and_never_500_or_nan(versions: Versions, tmp_path: Path, kind: str) -> None:
     version = versions[kind][1]
     with serving(version, tmp_path) as client:
 
