@@ -38,7 +38,7 @@ def moved(hours: int) -> ClockMoved:
 
 
 def schema(url: str) -> dict[str, set[tuple[str, str, bool]]]:
-    """Columns of each table: name, type, whether it may be null."""
+    """Return the columns of each table: name, type, and whether it may be null."""
     found = sa.inspect(sa.create_engine(url, poolclass=sa.pool.NullPool))
     return {
         table: {(each["name"], str(each["type"]), bool(each["nullable"])) for each in found.get_columns(table)}
@@ -53,12 +53,12 @@ def execute(url: str, *statements: str) -> None:
 
 
 def silent(url: str, seconds: int) -> None:
-    """Time passes in which no holder of a lease gives a sign of life."""
+    """Let time pass in which no holder renews its lease."""
     execute(url, f"UPDATE leases SET renewed = renewed - {seconds}")
 
 
 class LedgerRules:
-    """Tests over a fixture `url`, the address of an empty database."""
+    """Tests that take the fixture `url`, the address of an empty database."""
 
     def test_fact_is_written_once_and_read_in_order(self, url: str) -> None:
         ledger = Ledger(url)
@@ -83,7 +83,7 @@ class LedgerRules:
         assert ledger.view("example").facts == ()
 
     def test_concurrent_writers_of_a_new_ledger_write_each_fact_once(self, url: str) -> None:
-        """The second writer's hours overlap the first one's; one who follows misses none of them."""
+        """The hours of the two writers overlap, and a concurrent reader gets every fact."""
         writers = [subprocess.Popen([sys.executable, "-c", WRITER, url, str(first)]) for first in (0, 20)]
         followed: list[tuple[int, datetime]] = []
 
@@ -101,7 +101,7 @@ class LedgerRules:
         assert [fact.at for fact in Ledger(url).view("example").facts] == [moment for _, moment in followed]
 
     def test_reader_skips_no_fact_of_an_open_transaction(self, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Its rows have numbers before they can be seen; what is written meanwhile must not get behind them."""
+        """Rows get numbers before they are visible, so facts written meanwhile must not get lower numbers."""
         ledger, midway, go_on = Ledger(url), threading.Event(), threading.Event()
 
         def slowly(project: str, fact: ClockMoved, real: Any = ledger.append.__globals__["_row"]) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""The dashboards as JSON: whole, of Grafana's own form, and asking for nothing that nobody writes."""
+"""The dashboards' JSON is complete and valid for Grafana, and its queries use only what the forwarder writes."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def test_queries_use_only_measurements_that_the_forwarder_writes(name: str) -> N
 
 
 def parts(query: str) -> list[tuple[str, str]]:
-    """(measurement, piece of the query that reads it)."""
+    """Return each measurement that a query reads, with the part of the query that reads it."""
     pieces = re.split(r"(?=from\(bucket)|(?=schema\.)", query)
     found = [(re.search(r'r\._measurement == "(\w+)"', piece), piece) for piece in pieces]
     return [(match[1], piece) for match, piece in found if match]
@@ -120,7 +120,7 @@ def test_grafana_models_read_and_write_dashboards_unchanged(name: str) -> None:
 
     made = DASHBOARDS[name]
     again = json.loads(JSONEncoder().encode(Dashboard.from_json(made)))
-    # the SDK's model of an annotation knows the targets of Grafana's own store only
+    # the SDK's model of an annotation supports targets of Grafana's own store only
     for dashboard in (made := json.loads(json.dumps(made)), again):
         for annotation in dashboard["annotations"]["list"]:
             del annotation["target"]
@@ -221,7 +221,7 @@ def test_project_with_the_name_of_the_overview_is_refused(tmp_path: Path) -> Non
 
 
 def test_dashboards_read_what_the_forwarder_writes() -> None:
-    """Each kind of line that the forwarder makes, held against the names that queries may use."""
+    """Every line that the forwarder writes uses only names that queries may use."""
     lines = [*facts_of_every_kind(), request_line("rentals", 1, (1, 2, 200, 1.5, "champion", 1, 5))]
     for value in (3.5, "UP"):
         row = {"event_time": AT, "target": value, "entity": "north"}

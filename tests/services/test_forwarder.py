@@ -95,13 +95,13 @@ def test_absent_influxdb_is_reported_and_waited_for(own: Influx, tmp_path: Path)
 
 
 def test_wrong_token_ends_forwarder_and_is_not_logged(influx: Influx, tmp_path: Path) -> None:
-    wrong = {**influx.environment(), "MLOPS_ASSETS_INFLUX_TOKEN": "somebody-elses-secret"}
+    wrong = {**influx.environment(), "MLOPS_ASSETS_INFLUX_TOKEN": "another-secret"}
     found = ForwarderProcess(tmp_path, wrong)
     found.start()
     assert found.process is not None and found.process.wait(20) == 1
     said = found.log.read_text()
     assert "refuses the token" in said and "MLOPS_ASSETS_INFLUX_TOKEN" in said
-    assert "somebody-elses-secret" not in said
+    assert "another-secret" not in said
 
 
 def test_missing_bucket_ends_forwarder_with_a_message(influx: Influx, tmp_path: Path) -> None:

@@ -175,14 +175,14 @@ def test_without_ledger_or_registry_the_last_served_version_starts(
     home: Settings, mlflow_url: str, rentals: dict[int, Version], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     spec = rentals[1].spec
-    nobody = f"http://127.0.0.1:{free_port()}"
+    absent = f"http://127.0.0.1:{free_port()}"
     # there is no local copy yet: the error names the server
     with pytest.raises(RegistryError, match="could not be reached"):
-        configure(spec, with_mlflow(home, nobody), "127.0.0.1", 0)
+        configure(spec, with_mlflow(home, absent), "127.0.0.1", 0)
     before = configure(spec, with_mlflow(home, mlflow_url), "127.0.0.1", 0).read_text()
     # local copies were checked at their download and need no registry
-    assert configure(spec, with_mlflow(home, nobody), "127.0.0.1", 0).read_text() == before
-    lost = home.model_copy(update={"database_url": f"postgresql://nobody@127.0.0.1:{free_port()}/none"})
+    assert configure(spec, with_mlflow(home, absent), "127.0.0.1", 0).read_text() == before
+    lost = home.model_copy(update={"database_url": f"postgresql://mlops@127.0.0.1:{free_port()}/none"})
     with caplog.at_level(logging.WARNING):
         assert configure(spec, lost, "127.0.0.1", 0).read_text() == before
     assert "starts with what served last" in caplog.text

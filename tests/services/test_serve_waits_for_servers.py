@@ -66,12 +66,12 @@ def test_daemon_waits_for_postgresql_and_stores_its_state_there(own: Postgres, t
 
 
 def test_wrong_password_ends_the_daemon_with_a_message(own: Postgres, tmp_path: Path) -> None:
-    environment = {**own.environment(), "MLOPS_ASSETS_HOME": str(tmp_path / "state"), "PGPASSWORD": "somebody-elses"}
+    environment = {**own.environment(), "MLOPS_ASSETS_HOME": str(tmp_path / "state"), "PGPASSWORD": "another-password"}
     with served(tmp_path / "log", environment, "daemon", "--health-port", str(free_port())) as process:
         assert process.wait(60) == 1
     said = (tmp_path / "log").read_text()
     assert "PGPASSFILE" in said and "authentication failed" in said
-    assert "somebody-elses" not in said
+    assert "another-password" not in said
 
 
 def test_endpoint_waits_for_its_servers_and_logs_it(own: Postgres, tmp_path: Path) -> None:
