@@ -1,10 +1,10 @@
-"""One row through the endpoint, features included, against `mlflow models serve` on the same version.
+"""Latency of one row in the scoring service, features included, compared with `mlflow models serve`.
 
     python -m benchmarks.endpoint
 
-A version of the bike project is trained as the platform does it (tsfresh's selected features, an H2O GBM), logged to
-MLflow and served twice: by the platform's scoring service, which also logs each answer durably, and by stock MLflow.
-One client, one connection each, asks both in turn with the same bytes. Goal: at least 3 times faster at p50.
+A version of the bike project is trained like in the platform (selected tsfresh features, an H2O GBM), logged to MLflow
+and served twice: by the platform's scoring service, which also logs each prediction durably, and by MLflow's own server.
+One client with one connection to each sends the same bytes to both in turn. Goal: at least 3 times faster at p50.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ HEADERS = {"Content-Type": "application/json"}
 
 
 def trained(spec: ProjectSpec, folder: Path) -> tuple[Path, Inputs, InputSchema]:
-    """A bundle trained on the history before the clock's start, and rows due after it."""
+    """Train on the rows before the clock's start; return the bundle, the inputs due after it, and their schema."""
     timeline = Timeline(spec)
     as_of = timeline.clock_start
     assert as_of is not None
@@ -89,12 +89,12 @@ def trained(spec: ProjectSpec, folder: Path) -> tuple[Path, Inputs, InputSchema]
     )
     bundle = folder / "bundle"
     write_bundle(bundle, lineage, schema, definitions, recipe.model_dump(), mojo, jar, reference, inputs.take(past))
-    print(f"{len(definitions.names)} features, of them {len(definitions.names) - len(definitions.known)} of tsfresh")
+    print(f"{len(definitions.names)} features, {len(definitions.names) - len(definitions.known)} of them by tsfresh")
     return bundle, inputs.take(~past), schema
 
 
 def logged(spec: ProjectSpec, bundle: Path, example: list[dict[str, Any]], schema: InputSchema, folder: Path) -> str:
-    """Log the bundle to an MLflow of its own; the tracking URI."""
+    """Log the bundle to a separate MLflow, and return its tracking URI."""
     import mlflow
 
     uri = f"sqlite:///{folder / 'mlflow.db'}"
@@ -107,8 +107,8 @@ def logged(spec: ProjectSpec, bundle: Path, example: list[dict[str, Any]], schem
 
 
 @contextmanager
-def stock_server(name: str, uri: str, folder: Path) -> Iterator[tuple[int, psutil.Process]]:
-    """`mlflow models serve` on the registered version: its port and process."""
+def mlflow_server(name: str, uri: str, folder: Path) -> Iterator[tuple[int, psutil.Process]]:
+    """Run `mlflow models serve` on the registered version; yield its port and process."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = int(free.getsockname()[1])
@@ -120,7 +120,7 @@ def stock_server(name: str, uri: str, folder: Path) -> Iterator[tuple[int, psuti
             command,
             stdout=output,
             stderr=subprocess.STDOUT,
-            # MLflow starts uvicorn by its name
+            # MLflow finds uvicorn on the PATH
             env={
                 **os.environ,
                 "MLFLOW_TRACKING_URI": uri,
@@ -130,9 +130,9 @@ def stock_server(name: str, uri: str, folder: Path) -> Iterator[tuple[int, psuti
         )
     try:
         deadline = time.monotonic() + 180
-        while not _answers(port):
+        while not _responds(port):
             if process.poll() is not None or time.monotonic() > deadline:
-                raise RuntimeError(f"mlflow models serve does not answer:\n{log.read_text()[-2000:]}")
+                raise RuntimeError(f"mlflow models serve does not respond:\n{log.read_text()[-2000:]}")
             time.sleep(0.2)
         yield port, psutil.Process(process.pid)
     finally:
@@ -144,7 +144,7 @@ def stock_server(name: str, uri: str, folder: Path) -> Iterator[tuple[int, psuti
             process.wait(10)
 
 
-def _answers(port: int) -> bool:
+def _responds(port: int) -> bool:
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=2)
     try:
         connection.request("GET", "/ping")
@@ -155,11 +155,11 @@ def _answers(port: int) -> bool:
         connection.close()
 
 
-def asker(port: int) -> Callable[[bytes, dict[str, str]], tuple[float, Any]]:
-    """A client with one connection; asks with a body, returns seconds and answer."""
+def client(port: int) -> Callable[[bytes, dict[str, str]], tuple[float, Any]]:
+    """Return a function that sends a body over one connection, and returns seconds and predictions."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
 
-    def ask(body: bytes, headers: dict[str, str]) -> tuple[float, Any]:
+    def send(body: bytes, headers: dict[str, str]) -> tuple[float, Any]:
         began = time.perf_counter()
         connection.request("POST", "/invocations", body, headers)
         response = connection.getresponse()
@@ -169,25 +169,25 @@ def asker(port: int) -> Callable[[bytes, dict[str, str]], tuple[float, Any]]:
             raise RuntimeError(f"{response.status}: {content[:500]!r}")
         return seconds, json.loads(content)["predictions"]
 
-    return ask
+    return send
 
 
 def percentiles(seconds: list[float]) -> tuple[float, float]:
-    """p50 and p95, in milliseconds."""
+    """Return p50 and p95 in milliseconds."""
     return statistics.median(seconds) * 1e3, float(np.percentile(seconds, 95)) * 1e3
 
 
 def compare(ours: int, stock: int, bodies: list[bytes]) -> tuple[list[float], list[float]]:
-    """Ask both with the same rows in turn; what each took. The answers must agree."""
-    for port in (ours, stock):  # the first answer may take so long that the other's idle connection is closed
-        asker(port)(bodies[0], HEADERS)
-    ask_ours, ask_stock = asker(ours), asker(stock)
+    """Send the same rows to both in turn, and return the seconds of each; their predictions must be equal."""
+    for port in (ours, stock):  # the first response may take so long that an idle connection is closed
+        client(port)(bodies[0], HEADERS)
+    send_ours, send_stock = client(ours), client(stock)
     taken: tuple[list[float], list[float]] = ([], [])
     for number in range(WARM_UP + REQUESTS):
         body = bodies[number % len(bodies)]
-        (a, mine), (b, theirs) = ask_ours(body, HEADERS), ask_stock(body, HEADERS)
+        (a, mine), (b, theirs) = send_ours(body, HEADERS), send_stock(body, HEADERS)
         if abs(mine[0]["prediction"] - theirs[0]["prediction"]) > 1e-9:
-            raise RuntimeError(f"the answers differ: {mine[0]} and {theirs[0]}")
+            raise RuntimeError(f"the predictions differ: {mine[0]} and {theirs[0]}")
         if number >= WARM_UP:
             taken[0].append(a)
             taken[1].append(b)
@@ -195,15 +195,15 @@ def compare(ours: int, stock: int, bodies: list[bytes]) -> tuple[list[float], li
 
 
 def week_of_events(port: int, token: str, spec: ProjectSpec, records: list[dict[str, Any]]) -> float:
-    """Seconds for a week's events in one request of the scorer: answered, and synced to the disk."""
+    """Return the seconds of one request of the scorer with a week's events; they are synced to the disk."""
     due = [iso(Timeline(spec).due(parse(record["event_time"]))) for record in records]
     body = json.dumps({"dataframe_records": records, "due": due, "now": due}).encode()
-    seconds, _ = asker(port)(body, {**HEADERS, "X-Scorer-Token": token})
+    seconds, _ = client(port)(body, {**HEADERS, "X-Scorer-Token": token})
     return seconds
 
 
 def main() -> float:
-    """Measure and print; the ratio."""
+    """Print the measurements, and return the ratio at p50."""
     spec = ProjectSpec.model_validate(yaml.safe_load(DEFS.read_text())["attributes"])
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -213,7 +213,7 @@ def main() -> float:
         uri = logged(spec, bundle, records[:3], schema, folder)
         with (
             EndpointProcess(spec, folder / "state") as endpoint,
-            stock_server(spec.name, uri, folder) as (stock, process),
+            mlflow_server(spec.name, uri, folder) as (stock, process),
         ):
             try:
                 port = endpoint.start(serve=ModelRef(version=1, folder=bundle)).port

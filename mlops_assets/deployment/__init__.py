@@ -1,1 +1,1 @@
-"""Deployment: the gate, promotions, the scoring service and its answers."""
+"""Deployment: the gate, promotions, the scoring service and its predictions."""

@@ -72,7 +72,7 @@ def predictions(project_context: ProjectContext, found: WindowPredictions) -> di
         "missed": len(account.missed),
         "waiting": len(account.waiting),
         "lost": len(account.lost),
-        "shadow answers": found.shadow,
+        "shadow predictions": found.shadow,
         "model versions": ", ".join(str(version) for version in versions) or "none",
         "data version": found.data_version,
         "missed because": "; ".join(sorted(set(found.missed.values()))[:5]) or "none missed",

@@ -1,4 +1,4 @@
-"""What the answer log holds, and how it is written: answers, to the bit, and lines of the request log."""
+"""The rows of the prediction log and of the request log, and how they are stored: exactly, to the last bit."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 @dataclass(frozen=True)
 class PredictionRecord:
-    """One answer, with all that led to it."""
+    """One prediction, with its inputs and features."""
 
     event_id: str
     role: Role
@@ -31,26 +31,26 @@ class PredictionRecord:
     entity: str | None
     event_time: datetime
     due: datetime | None
-    """None for `ad_hoc`: only the scorer knows when an event's answer was due."""
+    """When the prediction was due; None for `ad_hoc`, since only the scorer sends due times."""
     answered_at: datetime
-    """On the wall's clock."""
+    """Time of the prediction, by the system's clock."""
     now: datetime | None
-    """The project's time when it was asked, as far as the service was told."""
+    """The project's time of the request, as far as the service knows it."""
     late: bool
     entity_known: bool
     inputs: Mapping[str, Any]
-    """The request's row; `from_records` gives the model's inputs again, to the bit."""
+    """The request's row; `from_records` returns exactly the model's inputs."""
     feature_set: int | str
-    """From `PredictionLog.feature_set`; as InfluxDB has it, `FeatureSet.id`."""
+    """Number of the feature set (`PredictionLog.feature_set`); in records from InfluxDB `FeatureSet.id`."""
     features: npt.NDArray[np.float64]
-    """(k,), in the feature set's order."""
+    """(k,) in the order of the feature set."""
     prediction: float | str
     probabilities: dict[str, float] | None
 
 
 @dataclass(frozen=True)
 class RequestLine:
-    """One request to the service, answered or not."""
+    """One request to `/invocations`, successful or not."""
 
     at: datetime
     now: datetime | None
@@ -62,25 +62,30 @@ class RequestLine:
 
 @dataclass(frozen=True)
 class ServiceHealth:
-    """How the service did over a stretch of the project's time."""
+    """Requests, errors, latency and memory of the service in a period of project time."""
 
     requests: int
     errors: int
-    """Answered with a status of 500 or more; what a client did wrong (4xx) is no error of the service."""
+    """Number of responses with a status of 500 or more; an error of a client (4xx) is not counted."""
     client_errors: int
     p50_ms: float | None
     p95_ms: float | None
     p99_ms: float | None
     memory_mb: float | None
-    """The most that the process held."""
+    """Largest resident memory of the process, in MiB."""
 
 
 @dataclass(frozen=True)
 class Pending:
-    """A champion's answer that a shadow has not predicted yet."""
+    """A champion's prediction for an event that the shadow has not predicted yet.
+
+    Attributes:
+        row: number of its row in the prediction log.
+        champion: the champion's prediction.
+    """
 
     row: int
-    answer: PredictionRecord = field(repr=False)
+    champion: PredictionRecord = field(repr=False)
 
 
 FIELDS = (
@@ -108,53 +113,53 @@ COLUMNS = ", ".join(FIELDS)
 
 
 def us(moment: datetime) -> int:
-    """An aware time as microseconds since 1970, UTC."""
+    """Return an aware time as microseconds since 1970 in UTC."""
     return (moment - EPOCH) // timedelta(microseconds=1)
 
 
 def maybe_us(moment: datetime | None) -> int | None:
-    """`us`, or None for None."""
+    """Return an aware time as microseconds since 1970 in UTC; None for None."""
     return None if moment is None else us(moment)
 
 
 def moment_of(value: int) -> datetime:
-    """The inverse of `us`."""
+    """Return the aware time of microseconds since 1970 in UTC."""
     return EPOCH + timedelta(microseconds=value)
 
 
 def times_of(values: Times) -> list[datetime]:
-    """datetime64[ns] values in UTC as aware times."""
+    """Return datetime64[ns] values in UTC as aware times."""
     return [
         EPOCH + timedelta(microseconds=value) for value in values.astype("datetime64[us]").astype(np.int64).tolist()
     ]
 
 
-def to_row(answer: PredictionRecord) -> tuple[Any, ...]:
-    """An answer as a row of the table, in the order of `FIELDS`."""
+def to_row(record: PredictionRecord) -> tuple[Any, ...]:
+    """Return a prediction as a row of the table, in the order of `FIELDS`."""
     return (
-        answer.event_id,
-        answer.role,
-        answer.version,
-        answer.dataset,
-        answer.project,
-        answer.entity,
-        us(answer.event_time),
-        maybe_us(answer.due),
-        us(answer.answered_at),
-        maybe_us(answer.now),
-        answer.late,
-        answer.entity_known,
-        # JSON keeps every float64 exactly (shortest form that reads back the same)
-        zlib.compress(orjson.dumps(dict(answer.inputs)), 1),
-        answer.feature_set,
-        answer.features.astype("<f8").tobytes(),
-        answer.prediction,
-        None if answer.probabilities is None else orjson.dumps(answer.probabilities).decode(),
+        record.event_id,
+        record.role,
+        record.version,
+        record.dataset,
+        record.project,
+        record.entity,
+        us(record.event_time),
+        maybe_us(record.due),
+        us(record.answered_at),
+        maybe_us(record.now),
+        record.late,
+        record.entity_known,
+        # JSON keeps every float64 exactly: orjson writes the shortest text that is read back as the same number
+        zlib.compress(orjson.dumps(dict(record.inputs)), 1),
+        record.feature_set,
+        record.features.astype("<f8").tobytes(),
+        record.prediction,
+        None if record.probabilities is None else orjson.dumps(record.probabilities).decode(),
     )
 
 
 def from_row(row: tuple[Any, ...]) -> PredictionRecord:
-    """The inverse of `to_row`."""
+    """Return the prediction of a row of the table."""
     values = dict(zip(FIELDS, row, strict=True))
     for name in ("event_time", "due", "answered_at", "now"):
         values[name] = None if values[name] is None else moment_of(values[name])
@@ -166,7 +171,7 @@ def from_row(row: tuple[Any, ...]) -> PredictionRecord:
 
 
 def named(features: npt.NDArray[np.float64], names: list[str], levels: dict[str, list[str]]) -> dict[str, Any]:
-    """Features by name, categories as their levels (None = missing)."""
+    """Return features by name, and categories by the names of their levels; None for a missing category."""
     named: dict[str, Any] = dict(zip(names, features.tolist(), strict=True))
     for name, known in levels.items():
         code = named[name]
@@ -175,23 +180,25 @@ def named(features: npt.NDArray[np.float64], names: list[str], levels: dict[str,
 
 
 def frame_of(
-    answers: Sequence[PredictionRecord], sets: Mapping[Any, tuple[list[str], dict[str, list[str]]]]
+    records: Sequence[PredictionRecord], sets: Mapping[Any, tuple[list[str], dict[str, list[str]]]]
 ) -> pd.DataFrame:
-    """Answers as a frame, one row each, in their order.
+    """Return predictions as a frame, one row each, in their order.
 
     Args:
-        answers: the answers.
-        sets: names and levels of each feature set that they refer to.
+        records: the predictions.
+        sets: names and levels of each feature set that occurs in them.
 
     Returns:
-        The columns of `PredictionRecord`: `event_time`, `due`, `answered_at`, `now` datetime64[ns, UTC]; `inputs` (dict, the
-        request's row); `features` (dict, name to float, or to str or None for a category); `prediction` float64, or str
-        for a classification; `probabilities` (dict, or None).
+        The columns of `PredictionRecord`: `event_time`, `due`, `answered_at`, `now` datetime64[ns, UTC]; `inputs` (dict,
+        the request's row); `features` (dict, name to float, or to str or None for a category); `prediction` float64, or
+        str for a classification; `probabilities` (dict, or None).
     """
-    frame = pd.DataFrame({name: [getattr(answer, name) for answer in answers] for name in FRAME_COLUMNS})
+    frame = pd.DataFrame({name: [getattr(record, name) for record in records] for name in FRAME_COLUMNS})
     for name in ("event_time", "due", "answered_at", "now"):
         frame[name] = pd.to_datetime(frame[name], utc=True).astype("datetime64[ns, UTC]")
-    frame["features"] = pd.Series([named(a.features, *sets[a.feature_set]) for a in answers], dtype=object)
+    frame["features"] = pd.Series(
+        [named(record.features, *sets[record.feature_set]) for record in records], dtype=object
+    )
     return frame
 
 
@@ -199,11 +206,11 @@ REQUEST_COLUMNS = ["at", "now", "status", "latency_ms", "role", "rows", "rss"]
 
 
 def requests_frame(rows: Sequence[Sequence[Any]]) -> pd.DataFrame:
-    """Lines of the request log as a frame, in their order.
+    """Return lines of the request log as a frame, in their order.
 
     Returns:
-        One row per request: `at` (the wall's), `now` (the project's), `status`, `latency_ms` (of the whole request),
-        `role`, `rows` (that it asked for), `rss` (bytes the service held).
+        One row per request: `at` (the system's time), `now` (the project's time), `status`, `latency_ms` (of the whole
+        request), `role`, `rows` (number of rows), `rss` (resident memory of the service, in bytes).
     """
     frame = pd.DataFrame(rows, columns=REQUEST_COLUMNS)
     for name in ("at", "now"):
@@ -212,7 +219,7 @@ def requests_frame(rows: Sequence[Sequence[Any]]) -> pd.DataFrame:
 
 
 def health_of(log: pd.DataFrame) -> ServiceHealth:
-    """How the service did, from a stretch of its request log."""
+    """Return requests, errors, latency and memory of the service in a part of its request log."""
     latency = {q: float(np.percentile(log["latency_ms"], q)) if len(log) else None for q in (50, 95, 99)}
     memory = log["rss"].max() if log["rss"].notna().any() else None
     return ServiceHealth(

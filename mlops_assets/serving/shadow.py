@@ -138,7 +138,7 @@ class ShadowScoring:
 
     def _predict(self, shadow: Loaded, pending: Pending) -> PredictionRecord | None:
         """Predict for one event; return None when the shadow cannot, now or later, since it has other inputs."""
-        champion = pending.answer
+        champion = pending.champion
         try:
             inputs = from_records([_inputs_of(champion.inputs, shadow.predictor.schema)], shadow.predictor.schema)
             predictions = self.slots.priority_lock.batch(shadow.predictor, inputs)

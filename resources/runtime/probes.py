@@ -1,4 +1,4 @@
-"""A service's addresses for those who watch it: `/healthz` (also `/livez`), `/readyz`, `/metrics`."""
+"""Health endpoints of a process: `/healthz` (also `/livez`), `/readyz` and `/metrics`."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
 
 class Probes:
-    """Answers from a thread of its own, between `with` and its end.
+    """Serves the health endpoints from a thread of its own, within a `with` block.
 
     Args:
-        host: where it listens.
-        port: 0 for any free one; `port` says which.
-        problem: why the service is not ready; None when it is.
+        host: the address that it listens on.
+        port: the port; 0 for any free one, which the attribute `port` then names.
+        problem: returns why the process is not ready; None when it is.
         registry: the metrics.
     """
 
@@ -25,17 +25,17 @@ class Probes:
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
                 if self.path in ("/healthz", "/livez"):
-                    self.tell(200, "application/json", b'{"alive": true}')
+                    self.respond(200, "application/json", b'{"alive": true}')
                 elif self.path == "/readyz":
-                    found = problem()
-                    body = orjson.dumps({"ready": found is None, "problem": found})
-                    self.tell(200 if found is None else 503, "application/json", body)
+                    reason = problem()
+                    body = orjson.dumps({"ready": reason is None, "problem": reason})
+                    self.respond(200 if reason is None else 503, "application/json", body)
                 elif self.path == "/metrics":
-                    self.tell(200, CONTENT_TYPE_LATEST, generate_latest(registry))
+                    self.respond(200, CONTENT_TYPE_LATEST, generate_latest(registry))
                 else:
-                    self.tell(404, "text/plain", b"there are /healthz, /readyz and /metrics")
+                    self.respond(404, "text/plain", b"there are /healthz, /readyz and /metrics")
 
-            def tell(self, status: int, kind: str, body: bytes) -> None:
+            def respond(self, status: int, kind: str, body: bytes) -> None:
                 self.send_response(status)
                 self.send_header("Content-Type", kind)
                 self.send_header("Content-Length", str(len(body)))
@@ -43,7 +43,7 @@ class Probes:
                 self.wfile.write(body)
 
             def log_message(self, *_: object) -> None:
-                """Probes come every few seconds: nobody reads of them."""
+                """Do not log requests: probes come every few seconds."""
 
         self._server = ThreadingHTTPServer((host, port), Handler)
         self._server.daemon_threads = True

@@ -1,1 +1,1 @@
-"""How a project's scoring service is started, addressed and stopped."""
+"""The client of a project's scoring service: how it is configured, started, called and stopped."""

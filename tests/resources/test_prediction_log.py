@@ -170,7 +170,7 @@ def test_events_without_a_shadow_prediction_are_found(telemetry: PredictionLog) 
     as_of = rows[1].due
     assert as_of is not None
     found = telemetry.unshadowed("small", 7, as_of, after=0, limit=10)
-    assert [pending.answer.event_id for pending in found] == [rows[1].event_id, rows[3].event_id]
+    assert [pending.champion.event_id for pending in found] == [rows[1].event_id, rows[3].event_id]
     assert telemetry.backlog("small", 7, as_of, after=0) == 2
     assert telemetry.backlog("small", 7, as_of, after=found[0].row) == 1
     assert telemetry.backlog("small", 8, as_of, after=0) == 3
