@@ -222,7 +222,7 @@ def train(
         if leader.algo == "glm":
             found = leader._model_json["output"]
             del parameters["lambda"]
-            parameters |= {"alpha": [found["alpha_best"]], "Lambda": [found["lambda_best"]]}
+            parameters |= {"alpha": [found["alpha_best"]], "lambda_": [found["lambda_best"]]}
 
         def refit(rows: pd.DataFrame) -> Any:
             model = type(leader)(**parameters)
