@@ -3,7 +3,7 @@
     python -m benchmarks.endpoint
 
 A version of the bike project is trained like in the platform (selected tsfresh features, an H2O GBM), logged to MLflow
-and served twice: by the platform's scoring service, which also logs each prediction durably, and by MLflow's own server.
+and served twice: by the platform's scoring service, which also logs each prediction, and by MLflow's own server.
 One client with one connection to each sends the same bytes to both in turn. Goal: at least 3 times faster at p50.
 """
 

@@ -207,7 +207,7 @@ class TrainingRun:
         if champion is not None and (undeclared := session.undeclared_inputs(champion)):
             text = (
                 f"Compared with the baseline only: version {champion.version} takes {', '.join(undeclared)}, "
-                "which the YAML no longer declares so."
+                "which defs.yaml no longer declares in that way."
             )
             evaluation = replace(evaluation, reasons=[*evaluation.reasons, text])
         result = EvaluationResult(

@@ -55,7 +55,7 @@ def test_evaluation_against_a_former_champion_is_refused(states: States, tmp_pat
         again = by_hand(harness, "champion")
 
         assert not again.success
-        assert "version 2: it was judged against version 1, serving now is 2" in failures(again)
+        assert "version 2: it was compared with version 1; the champion now is version 2" in failures(again)
         assert len(harness.context.ledger_view().facts) == before
 
 

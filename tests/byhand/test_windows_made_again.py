@@ -39,7 +39,7 @@ FIRST = {
     "candidate_model": "materialize training_set first",
     "evaluation": "materialize candidate_model first",
     "champion": "materialize evaluation first",
-    "endpoint": "run the job example_bootstrap first",
+    "endpoint": "run the job example_bootstrap",
     "dataset": "materialize raw_data and labels of these windows",
 }
 
@@ -49,7 +49,7 @@ def test_asset_without_its_input_names_the_asset_to_materialize_first(asset: str
     found = by_hand(empty, asset)
 
     assert not found.success
-    kind = "NotSettled" if asset == "dataset" else "NotReady"
+    kind = "WorkOutstanding" if asset == "dataset" else "NotReady"
     assert f"{kind}: [example] " in failures(found) and FIRST[asset] in failures(found)
     assert empty.context.ledger_view().facts == ()
 

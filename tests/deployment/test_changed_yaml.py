@@ -64,12 +64,12 @@ def test_champion_with_undeclared_inputs_misses_events_and_can_be_replaced(state
         context.clock.move(RETRAIN_AT + 12 * HOUR)
         run_until_only_retraining_is_left(harness)
         reasons = {fact.reason for fact in context.ledger_view().missed.values()}
-        assert reasons == {"its row is bad: version 1 is asked with wind, which the YAML no longer declares so"}
+        assert reasons == {"its row is invalid: version 1 needs wind, which defs.yaml no longer declares in that way"}
         lost = len(context.ledger_view().missed)
         succeeded(retrain(harness))
         verdict = context.ledger_view().verdicts[-1]
         # there is nobody to compare with but the baseline
         assert (verdict.champion, verdict.champion_loss) == (1, None)
-        assert "Version 1 is asked with wind, which the YAML no longer declares so." in verdict.reasons
+        assert any("version 1 takes wind, which defs.yaml no longer declares" in reason for reason in verdict.reasons)
         assert "baseline" in verdict.reasons[0]
         assert lost > 0

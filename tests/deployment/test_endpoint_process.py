@@ -109,7 +109,7 @@ def test_service_starts_switches_stops_and_restarts_on_its_port(
     # promotion and shadow
     with pytest.raises(ModelError, match=r"manifest\.json"):
         handle.load(2, tmp_path / "nowhere")
-    with pytest.raises(Refused, match="does not stand by"):
+    with pytest.raises(Refused, match="is not the standby"):
         handle.switch(2)
     assert handle.load(2, rentals[2].folder) == "standby"
     handle.unload()

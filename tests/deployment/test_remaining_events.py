@@ -42,7 +42,7 @@ def test_failing_champion_does_not_prevent_promotion(states: States, tmp_path: P
         run = succeeded(retrain(harness)).run_id
         assert context.ledger_view().deployment_periods[-1].version == 2
         warned = [line.user_message for line in harness.instance.all_logs(run) if line.level == logging.WARNING]
-        assert any("stays without an answer" in text for text in warned)
+        assert any("have no prediction" in text for text in warned)
         context.clock.move(RETRAIN_AT + 6 * HOUR)
         run_until_only_retraining_is_left(harness)
         lost = {(fact.due - RETRAIN_AT) // HOUR for fact in context.ledger_view().missed.values()}

@@ -120,7 +120,7 @@ def test_endpoint_that_cannot_start_blocks_no_retraining(harness: Harness, monke
     assert harness.run("score").success
     due, answered, missed = account(harness)
     assert (due, answered, missed) == (25, 0, 25)
-    assert all("the endpoint could not answer" in fact.reason for fact in harness.context.ledger_view().missed.values())
+    assert all("the endpoint did not respond" in fact.reason for fact in harness.context.ledger_view().missed.values())
     left = outstanding(harness.context.timeline, harness.context.ledger_view(), harness.context.now())
     assert not any(isinstance(item, Score | Retrain) for item in left)
 

@@ -58,7 +58,7 @@ def test_alias_moved_by_hand_stops_the_promotion_before_any_change(states: State
         view = harness.context.ledger_view()
 
         assert not found.success
-        assert "alias champion: it points to version None, the ledger says 1 serves" in failures(found)
+        assert "alias champion: it points to version None, and by the ledger version 1 serves" in failures(found)
         assert view.open_promotion is None and len(view.of(PromotionStep)) == 2
         assert harness.context.endpoint.serving() == 1
         assert [end.outcome for end in view.ended_trainings if end.run_id == RUN] == ["FAILED"]

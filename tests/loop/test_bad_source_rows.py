@@ -171,7 +171,7 @@ def test_event_with_an_invalid_row_at_its_due_time_is_missed_with_the_reason(fau
     identity = event_id("seeded", None, BAD)
     for history in (faulty.quarantined, faulty.corrected):
         missed = history.missed[identity]
-        assert missed.reason == "its row is bad: x must be <= 100, not 1000.0"
+        assert missed.reason == "its row is invalid: x must be <= 100, not 1000.0"
         assert missed.due == BAD - simulated_projects.HOUR
     assert faulty.play.context.telemetry.predicted_ids([identity]) == set()
 
