@@ -214,5 +214,5 @@ def test_older_predictions_do_not_replace_newer_published_ones(
             return found
 
         monkeypatch.setattr(PredictionLog, "predictions", overtaken)
-        with pytest.raises(Refused, match=r"predictions of window .*somebody else published"):
+        with pytest.raises(Refused, match=r"predictions of window .*another process published"):
             window_predictions(project_context, window)
