@@ -48,7 +48,7 @@ def test_evidence_names_the_first_window_of_each_breach(broken: ProjectReplay) -
 def test_earlier_decisions_name_the_signal_that_is_in_breach_alone(broken: ProjectReplay) -> None:
     for number in range(BREAK, DECIDED):
         decision = broken.decision(number)
-        assert "not all signals that are needed together" in decision.reason
+        assert "not all required triggers are active" in decision.reason
         assert "the loss of the last 2 windows" in decision.reason
 
 
