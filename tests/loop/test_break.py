@@ -49,7 +49,7 @@ def test_earlier_decisions_name_the_signal_that_is_in_breach_alone(broken: Proje
     for number in range(BREAK, DECIDED):
         decision = broken.decision(number)
         assert "not all required triggers are active" in decision.reason
-        assert "the loss of the last 2 windows" in decision.reason
+        assert "loss of the last 2 windows" in decision.reason
 
 
 def test_sensor_launched_the_retraining_for_the_decision(broken: ProjectReplay) -> None:
