@@ -1,7 +1,8 @@
-"""Dagster metadata values that several phases use: tables and pictures."""
+"""Dagster metadata values that several phases use: numbers, tables and pictures."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import dagster as dg
@@ -25,3 +26,15 @@ def _kind(values: list[Any]) -> str:
 def picture(png: bytes, alt: str) -> dg.MarkdownMetadataValue:
     """Return a PNG as Markdown for the UI, with an alternative text."""
     return dg.MetadataValue.md(markdown_image(png, alt))
+
+
+def rounded(value: float, digits: int = 4) -> float:
+    """Return a number with so many significant digits. It stays a number, so that the UI plots it over time."""
+    return float(f"{value:.{digits}g}")
+
+
+def numbers(values: Mapping[str, float | int | None]) -> dict[str, float | int]:
+    """Return the numbers that are there, rounded to four significant digits; counts (int) stay as they are."""
+    return {
+        name: value if isinstance(value, int) else rounded(value) for name, value in values.items() if value is not None
+    }

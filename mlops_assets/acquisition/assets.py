@@ -17,7 +17,7 @@ Results = Iterator[dg.MaterializeResult | dg.AssetCheckResult]  # type: ignore[t
 
 
 def assets(blueprint: Blueprint) -> list[dg.AssetsDefinition | dg.AssetChecksDefinition]:
-    """The assets and checks of this phase, for one project."""
+    """Return the assets and checks of this phase for one project."""
     spec, timeline = blueprint.spec, blueprint.timeline
 
     @blueprint.asset(
@@ -27,14 +27,25 @@ def assets(blueprint: Blueprint) -> list[dg.AssetsDefinition | dg.AssetChecksDef
         windows=True,
         kinds={"parquet", "pandera"},
         check_specs=[
-            blueprint.check("raw_data", "schema", "Every value is as data.columns declares.", blocking=True),
-            blueprint.check("raw_data", "volume", "There are about as many rows as in the windows before."),
-            blueprint.check("raw_data", "duplicates", "No row comes twice."),
-            blueprint.check("raw_data", "gaps", "Every step of the grid has its row."),
+            blueprint.check(
+                "raw_data",
+                "schema",
+                "Fails when a value is not as declared under data.columns; the window then stays in quarantine.",
+                blocking=True,
+            ),
+            blueprint.check(
+                "raw_data", "volume", "Fails when a window has less than half of the usual number of rows."
+            ),
+            blueprint.check("raw_data", "duplicates", "Fails when the source returns a row more than once."),
+            blueprint.check("raw_data", "gaps", "Fails when a step of the series has no row."),
         ],
     )
     def raw_data(context: dg.AssetExecutionContext, platform: Platform) -> Results:
-        """Rows of one window without the target. Write, audit, publish: readers see published windows only."""
+        """The rows of one window from the source, without the target.
+
+        Shows how many rows were expected, missing and published. Rows are validated first; a window that fails stays in
+        quarantine, with its failing rows, and no other asset reads it.
+        """
         project_context = platform.of(spec)
         found = [publish(project_context, window) for window in blueprint.windows_of(context)]
         for result in found:
@@ -48,10 +59,14 @@ def assets(blueprint: Blueprint) -> list[dg.AssetsDefinition | dg.AssetChecksDef
         deps=["raw_data"],
         windows=True,
         kinds={"parquet", "pandera"},
-        check_specs=[blueprint.check("labels", "labels_schema", "No target is missing or wrong.", blocking=True)],
+        check_specs=[
+            blueprint.check(
+                "labels", "labels_schema", "Fails when a label is missing or not as declared.", blocking=True
+            )
+        ],
     )
     def labels(context: dg.AssetExecutionContext, platform: Platform) -> Results:
-        """The target of one window, once due; until then it is pending."""
+        """The labels of one window, once they are available; until then the state is `pending`."""
         project_context = platform.of(spec)
         found = [(window, label(project_context, window)) for window in blueprint.windows_of(context)]
         for window, result in found:
@@ -69,10 +84,11 @@ def assets(blueprint: Blueprint) -> list[dg.AssetsDefinition | dg.AssetChecksDef
 
     @blueprint.asset("acquisition", "history", deps=["business_case"], kinds={"parquet"})
     def history(context: dg.AssetExecutionContext, platform: Platform) -> dg.MaterializeResult:  # type: ignore[type-arg]
-        """Every window up to now, published and labelled one by one, each a materialization of `raw_data` and `labels`.
+        """All windows up to now, published and labelled one by one.
 
-        Jobs over partitioned and unpartitioned assets cannot be launched without a partition; this makes one click do.
-        Windows that are there already stay as they are; quarantined ones are named and left out.
+        Each one is recorded as a materialization of `raw_data` and `labels`. A job over assets with and without
+        partitions cannot be launched without a partition, so this asset makes the first training a single job.
+        Windows that are published stay as they are; windows in quarantine are left out.
         """
         project_context = platform.of(spec)
         found = []
@@ -91,15 +107,14 @@ def assets(blueprint: Blueprint) -> list[dg.AssetsDefinition | dg.AssetChecksDef
         deps=["raw_data", "labels", "history"],
         kinds={"dvc", "git"},
         output_required=False,
-        metadata={
-            "closes the circle": f"the sensor {spec.name}_retraining starts here for a RETRAIN of retraining_decision"
-        },
+        metadata={"triggered by": f"the sensor {spec.name}_retraining, for each RETRAIN of retraining_decision"},
     )
     def dataset(context: dg.AssetExecutionContext, platform: Platform) -> Iterator[dg.MaterializeResult]:  # type: ignore[type-arg]
-        """The training snapshot as of now: labelled published rows only; DVC-tracked, committed and tagged in Git.
+        """The training snapshot as of now: all published rows with labels, tracked with DVC and tagged in Git.
 
-        Here the circle begins again: the sensor `*_retraining` starts this for each RETRAIN of `retraining_decision`.
-        A retraining whose evidence has been consumed meanwhile is skipped.
+        Shows the number of rows and windows, and the names under which DVC and Git know the snapshot. The sensor
+        `*_retraining` starts a retraining here for each RETRAIN of `retraining_decision`; it is skipped when its
+        triggers are no longer active.
         """
         project_context = platform.of(spec)
         training_request = with_recorded_decision(
@@ -114,7 +129,7 @@ def assets(blueprint: Blueprint) -> list[dg.AssetsDefinition | dg.AssetChecksDef
     @dg.asset_check(
         asset=blueprint.key("dataset"),
         name="representative",
-        description="The newest published window lies within what the snapshot has seen.",
+        description="Fails when more than 5 % of a column's newest values are outside the values of the snapshot.",
     )
     @names_project(spec.name)
     def is_representative(context: dg.AssetCheckExecutionContext, platform: Platform) -> dg.AssetCheckResult:

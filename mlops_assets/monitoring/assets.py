@@ -14,7 +14,7 @@ WARN = dg.AssetCheckSeverity.WARN
 
 
 def assets(blueprint: Blueprint) -> list[dg.AssetsDefinition]:
-    """The assets of this phase, for one project."""
+    """Return the assets of this phase for one project."""
     spec = blueprint.spec
 
     def observed(context: dg.AssetExecutionContext, platform: Platform) -> list[Observation]:
@@ -28,12 +28,20 @@ def assets(blueprint: Blueprint) -> list[dg.AssetsDefinition]:
         windows=True,
         kinds={"evidently"},
         check_specs=[
-            blueprint.check("drift_report", "data_drift", "Few columns lie far from the version's reference."),
-            blueprint.check("drift_report", "prediction_drift", "The predictions lie near the version's reference."),
+            blueprint.check(
+                "drift_report", "data_drift", "Fails when the share of drifted columns reaches monitoring.drift.share."
+            ),
+            blueprint.check(
+                "drift_report", "prediction_drift", "Fails when the predictions drift beyond the limit of the policy."
+            ),
         ],
     )
     def drift(context: dg.AssetExecutionContext, platform: Platform) -> Results:
-        """Evidently: the deployment period's live rows against its version's own reference. HTML, and a typed summary."""
+        """Live data since the promotion, compared with the training data of the version that serves.
+
+        Shows how far each input column and the predictions have moved, as a share of drifted columns, per column and
+        per window. `report` is Evidently's page.
+        """
         reports = [(each, each.drift()) for each in observed(context, platform)]
         for each, report in reports:
             context.add_asset_metadata(metadata.drift(each, report), partition_key=each.context.key(each.window))
@@ -46,10 +54,18 @@ def assets(blueprint: Blueprint) -> list[dg.AssetsDefinition]:
         deps=["predictions", "labels"],
         windows=True,
         kinds={"scikitlearn"},
-        check_specs=[blueprint.check("performance_report", "degradation", "The loss is near what it was at first.")],
+        check_specs=[
+            blueprint.check(
+                "performance_report", "degradation", "Fails when a performance condition of the policy is met."
+            )
+        ],
     )
     def performance(context: dg.AssetExecutionContext, platform: Platform) -> Results:
-        """Answers joined with labels: loss of served, shadow and baseline over the same events."""
+        """How accurate the served predictions are, once labels are available.
+
+        Shows the loss of the served version, of the shadow and of the baseline over the same events, and the gain of
+        the last promotion: as expected on the hold-out, and as measured since. Pending while labels are not available.
+        """
         reports = [(each, each.performance()) for each in observed(context, platform)]
         for each, report in reports:
             context.add_asset_metadata(metadata.performance(each, report), partition_key=each.context.key(each.window))
@@ -63,12 +79,20 @@ def assets(blueprint: Blueprint) -> list[dg.AssetsDefinition]:
         windows=True,
         kinds={"fastapi"},
         check_specs=[
-            blueprint.check("service_health", "available", "Every due event was answered, and no request failed."),
-            blueprint.check("service_health", "latency", "The 95th percentile of latency is below serving.latency."),
+            blueprint.check(
+                "service_health", "available", "Fails when an event was missed or lost, or a request failed."
+            ),
+            blueprint.check(
+                "service_health", "latency", "Fails when the 95th percentile of latency is above serving.latency."
+            ),
         ],
     )
     def health(context: dg.AssetExecutionContext, platform: Platform) -> Results:
-        """Availability, share of errors, latency percentiles, memory of the service in this window."""
+        """How the scoring service did in this window.
+
+        Shows availability, failed requests, latency percentiles, memory, and how many due events were late, missed or
+        lost. Which events are due comes from the published rows.
+        """
         summaries = [(each, each.health()) for each in observed(context, platform)]
         for each, summary in summaries:
             context.add_asset_metadata(metadata.health(each, summary), partition_key=each.context.key(each.window))
@@ -81,20 +105,22 @@ def assets(blueprint: Blueprint) -> list[dg.AssetsDefinition]:
         deps=["drift_report", "performance_report", "service_health"],
         windows=True,
         kinds={"python"},
-        metadata={
-            "closes the circle": f"the sensor {spec.name}_retraining requests {spec.name}_retrain for each RETRAIN"
-        },
+        metadata={"triggers": f"the sensor {spec.name}_retraining starts {spec.name}_retrain for each RETRAIN"},
     )
     def decision(context: dg.AssetExecutionContext, platform: Platform) -> Results:
-        """The policy's decision on the evidence so far: RETRAIN, WAIT or COLLECT, in one sentence a person understands.
+        """The policy's decision on retraining after this window: RETRAIN, WAIT or COLLECT, and why.
 
-        Here the circle closes: the sensor `*_retraining` watches this asset and requests `*_retrain` for each RETRAIN
-        not yet acted on; `dataset` stands at its other end.
+        Shows the conditions of the policy with their values, the guards, and the active triggers. The sensor
+        `*_retraining` starts a run of `*_retrain`, which begins with `dataset`, for each RETRAIN.
         """
         decided = [(each, each.decide()) for each in observed(context, platform)]
         for each, found in decided:
             context.add_asset_metadata(metadata.decision(each, found), partition_key=each.context.key(each.window))
-            context.log.info(found.text if found is not None else f"{each.window.id}: repaired, no decision")
+            context.log.info(
+                found.text
+                if found is not None
+                else f"{each.window.id}: the window was in quarantine, so no decision is made on it"
+            )
         yield dg.MaterializeResult(metadata=metadata.decision_numbers(decided[-1][1]))
 
     return [drift, performance, health, decision]

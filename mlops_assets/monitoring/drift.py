@@ -1,20 +1,21 @@
-"""How far a deployment period's live rows lie from its version's own reference: Evidently's distances, its page, a typed summary.
+"""Measures how far the live rows of a deployment period are from the reference window of its version, with Evidently.
 
 The distance of each column is `monitoring.drift.statistic`, as Evidently computes it:
 
-- `wasserstein` is normed by the reference's standard deviation: 0.1 means moved by a tenth of it. It is for numbers
-  only, so categories (and class labels) are compared by `jensenshannon`, whatever asks for their `wasserstein`.
+- `wasserstein` is divided by the standard deviation of the reference: 0.1 means moved by a tenth of it. It is for
+  numbers only, so categories (and predicted classes) are compared by `jensenshannon` instead.
 - `psi`, `jensenshannon` (a distance, 0 to 0.83) and `hellinger` (0 to 1) compare shares of bins or of categories.
 
-Missing values are left out, with these exceptions, where Evidently would fail or mislead:
+Missing values are left out, except where Evidently would fail or mislead:
 
-- A column whose share of missing values moved by more than its values did has moved by that difference: from two
-  missing rows in a hundred to forty is 0.38, whatever the statistic. A sensor that fades has no other distance.
-- A column without any value on both sides says nothing: it is not compared and not counted (`left_out`).
-- One that lost all its values, or has its first ones, is compared as the category present/missing.
-- One that is constant in the reference has no spread to norm by: it is compared as the category same/other. So a
-  constant that stays is counted as not drifted, and one that changes as drifted.
-- One with a tiny spread is scaled by it first, since Evidently norms by at least 0.001 and would see nothing.
+- If the share of missing values of a column changed by more than its distance, that change is its distance: from 2 % to
+  40 % missing is 0.38, with every statistic. Otherwise a sensor that fails more and more often would show no drift.
+- A column without any value on both sides is not compared and not counted (`left_out`).
+- A column that lost all its values, or got its first ones, is compared as a category with the values present and
+  missing.
+- A column that is constant in the reference has no standard deviation: it is compared as a category with the values
+  same and other. So a constant that stays has not drifted, and one that changes has.
+- A column with a tiny standard deviation is divided by it first, because Evidently divides by at least 0.001.
 """
 
 from __future__ import annotations
@@ -38,18 +39,18 @@ from mlops_assets.spec.monitoring import MonitoringSpec
 PREDICTION = "prediction"
 TIME = "event_time"
 SMALLEST_NORM = 0.001
-"""Evidently's floor of the standard deviation that `wasserstein` is normed by."""
+"""Evidently divides `wasserstein` by the standard deviation, and by at least this value."""
 DIGITS = 9
-"""Distances are rounded, since Evidently sums over sets, whose order differs from process to process."""
+"""Digits of distances. Evidently sums over sets, so the last digits differ from process to process."""
 
 
 @dataclass(frozen=True)
 class DriftReport:
-    """What a report says, for code (`summary`) and for people (`html`).
+    """A drift report, for code (`summary`) and for people (`html`).
 
     Attributes:
         summary: the numbers, for ledger and policy.
-        notes: what a reader should know of single columns, one sentence each.
+        notes: remarks on single columns, one sentence each.
         left_out: columns without any value on both sides.
     """
 
@@ -59,7 +60,7 @@ class DriftReport:
     left_out: tuple[str, ...] = ()
 
     def html(self) -> str:
-        """The whole page, with scripts and data in it (about 4 to 6 MB; one sentence when too young)."""
+        """Return the HTML page with its scripts and data: 4 to 6 MB; one sentence when the period is too young."""
         return self.page
 
     def save_html(self, path: Path) -> None:
@@ -74,12 +75,12 @@ class _Column:
     reference: pd.Series[Any]
     current: pd.Series[Any]
     answer: bool
-    """Whether it is what the model answered, not what it was given."""
+    """Whether the column is an output of the model."""
     note: str = ""
 
     @property
     def faded(self) -> float:
-        """By how much its share of missing values moved; 0 for an answer, which the reference knows in part only."""
+        """The change of the share of missing values; 0 for outputs, which part of the reference rows lack."""
         return 0.0 if self.answer else abs(float(self.current.isna().mean() - self.reference.isna().mean()))
 
     def method(self, statistic: str) -> str:
@@ -96,14 +97,14 @@ def drift_report(
     classes: Sequence[str],
     project: str,
 ) -> DriftReport:
-    """Compare live rows with the reference, column by column, and the predictions.
+    """Compare live rows with the reference, column by column.
 
     Args:
-        reference: the version's own: feature columns, `prediction` (null where it would not be out of sample), for
-            classification `probability_*`; in time order. A column `event_time` is passed over in both.
-        current: the deployment period's live answers, the same columns, in time order.
+        reference: the reference window of the version: feature columns, `prediction` (null where it would not be out of
+            sample), for classification `probability_*`; in time order. A column `event_time` is ignored in both.
+        current: the live predictions of the deployment period: the same columns, in time order.
         spec: rows needed, rows at most, statistic, threshold and share.
-        statistics: the prediction distances that the policy reads; the one of `spec.drift` is always among them.
+        statistics: the distances of predictions that the policy reads; the one of `spec.drift` is always added.
         task: whether predictions are numbers or classes.
         classes: the classes; empty for regression.
         project: named in errors.
@@ -111,11 +112,11 @@ def drift_report(
     Returns:
         The report. Its verdict is `too young` below `spec.drift_rows` live rows; else `drift`
         when at least `spec.drift.share` of the compared feature columns are at or above `spec.drift.threshold`;
-        predictions are judged by the policy and have no part in it. Drawn rows are the same at each call.
+        predictions do not count here. The sample of rows is the same at each call.
 
     Raises:
-        NotReady: when the reference holds no rows.
-        ModelError: when columns are in one frame only, or a predicted class is not the project's.
+        NotReady: the reference has no rows.
+        ModelError: columns are in one frame only, or a predicted class is not one of the project.
     """
     drift = spec.drift
     reference, current = (frame.drop(columns=TIME, errors="ignore") for frame in (reference, current))
@@ -148,12 +149,12 @@ def drift_report(
     )
     notes = [f"{column.name}: {column.note}" for column in columns if column.note]
     notes += [
-        f"{column.name}: missing in {column.reference.isna().mean():.0%} of the reference's rows, in "
-        f"{column.current.isna().mean():.0%} of the live ones"
+        f"{column.name}: missing in {column.reference.isna().mean():.0%} of the reference rows and in "
+        f"{column.current.isna().mean():.0%} of the live rows"
         for column in columns
         if column.faded >= drift.threshold
     ]
-    notes += [f"{name}: no value on either side, not compared" for name in left_out]
+    notes += [f"{name}: no value on either side, so it is not compared" for name in left_out]
     return DriftReport(summary, _frame_page(project, summary, notes, page), tuple(notes), tuple(left_out))
 
 
@@ -161,25 +162,28 @@ def _require_comparable(
     reference: pd.DataFrame, current: pd.DataFrame, task: str, classes: Sequence[str], project: str
 ) -> None:
     if reference.empty:
-        raise NotReady(project, "reference", "the version's reference holds no rows", "train a version anew")
+        raise NotReady(project, "reference", "the reference window of the version has no rows", "train a new version")
     lone = sorted({str(name) for name in set(reference.columns) ^ set(current.columns)})
     if lone or PREDICTION not in reference:
         raise ModelError(
             project,
             f"drift columns {lone or [PREDICTION]}",
             f"reference and live rows must have the same columns, among them {PREDICTION!r}",
-            "compare the rows of a version with that version's own reference",
+            "compare live rows with the reference of the same version",
         )
     if task == "classification":
         unknown = sorted({str(name) for name in current[PREDICTION].dropna()} - set(classes))
         if unknown:
             raise ModelError(
-                project, PREDICTION, f"classes {unknown} are none of {list(classes)}", "serve a version of this project"
+                project,
+                PREDICTION,
+                f"the predicted classes {unknown} are not among {list(classes)}",
+                "serve a version of this project",
             )
 
 
 def _drawn(frame: pd.DataFrame, most: int) -> pd.DataFrame:
-    """At most so many rows, drawn with a fixed seed and left in time order."""
+    """Return at most so many rows, drawn with a fixed seed, in time order."""
     if len(frame) > most:
         frame = frame.iloc[np.sort(np.random.default_rng(0).choice(len(frame), most, replace=False))]
     return frame.reset_index(drop=True)
@@ -188,7 +192,7 @@ def _drawn(frame: pd.DataFrame, most: int) -> pd.DataFrame:
 def _columns(
     reference: pd.DataFrame, current: pd.DataFrame, task: str, classes: Sequence[str]
 ) -> tuple[list[_Column], list[str]]:
-    """The columns as they are compared, predictions first, and the names of those without any value."""
+    """Return the columns as they are compared, outputs first, and the names of those without any value."""
     answers = {PREDICTION, *(f"probability_{name}" for name in classes)}
     columns, left_out = [], []
     for name in sorted(reference.columns, key=lambda name: name not in answers):
@@ -246,7 +250,7 @@ def _lost_or_new(column: _Column) -> _Column:
 
 @contextmanager
 def _known_warnings() -> Iterator[None]:
-    """Evidently's own, by name: import of a renamed numpy module and of two deprecated Litestar functions."""
+    """Ignore the deprecation warnings that Evidently causes with numpy and Litestar."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="numpy.core is deprecated", category=DeprecationWarning)
         warnings.filterwarnings(
@@ -261,13 +265,13 @@ def _known_warnings() -> Iterator[None]:
 def _evidently(
     columns: list[_Column], wanted: list[str], statistic: str, threshold: float, project: str
 ) -> tuple[dict[str, dict[str, float]], str]:
-    """Distances {column: {statistic: value}} and the page; predictions in all wanted statistics, others in one."""
+    """Return distances {column: {statistic: value}} and the page; only predictions have all wanted statistics."""
     with _known_warnings():
         from evidently import DataDefinition, Dataset, Report
         from evidently.metrics import ValueDrift
 
     asked = [(column, name) for column in columns for name in (wanted if column.name == PREDICTION else [statistic])]
-    # One metric per column and method: two statistics of a category may come down to the same.
+    # One metric per column and method: two statistics of a category may use the same method.
     methods = dict.fromkeys((column.name, column.method(name)) for column, name in asked)
     metrics = [ValueDrift(column=name, method=method, threshold=threshold) for name, method in methods]
     definition = DataDefinition(
@@ -291,22 +295,22 @@ def _evidently(
 
 def _distance(project: str, column: _Column, method: str, value: float) -> float:
     if np.isnan(value) and method == "jensenshannon":
-        return 0.0  # equal shares: the root of a sum that rounding left just below nothing
+        return 0.0  # equal shares: rounding made the sum under the root slightly negative
     if not np.isfinite(value):
-        raise ModelError(project, f"drift of {column.name}", f"{method} is {value}", "look at the column's values")
+        raise ModelError(project, f"drift of {column.name}", f"{method} is {value}", "look at the values of the column")
     return round(value, DIGITS)
 
 
 def _frame_page(project: str, summary: DriftSummary, notes: Sequence[str], page: str) -> str:
-    """The page with a title, and above it what is compared, in words."""
-    lines = [f"<b>{summary.verdict}</b>: {summary.rows} live rows against the version's reference"]
+    """Return the page with a title and a header that says what is compared."""
+    lines = [f"<b>{summary.verdict}</b>: {summary.rows} live rows compared with the reference window of the version"]
     if summary.share is not None:
-        lines[0] += f"; {summary.share:.0%} of {len(summary.columns)} columns at or above {summary.threshold:g}"
-        lines[0] += f" ({summary.statistic})"
+        lines[0] += f"; {summary.share:.0%} of {len(summary.columns)} columns have drifted "
+        lines[0] += f"({summary.statistic} of {summary.threshold:g} or more)"
         predictions = ", ".join(f"{name} {value:.3f}" for name, value in summary.prediction.items())
-        lines += [f"predictions: {predictions}"]
+        lines += [f"distance of the predictions: {predictions}"]
     if summary.statistic == "wasserstein":
-        lines += ["wasserstein is normed by the reference's standard deviation; categories by jensenshannon"]
+        lines += ["wasserstein is in standard deviations of the reference; categories are compared by jensenshannon"]
     lines += [html.escape(note) for note in notes]
     style = "font: 15px/1.5 sans-serif; max-width: 1200px; margin: 16px auto; padding: 0 16px; color: #33373d"
     header = f'<header style="{style}"><h2>Drift of {html.escape(project)}</h2><p>{"<br>".join(lines)}</p></header>'

@@ -1,4 +1,4 @@
-"""How the scoring service did in one window: availability, errors, latency, memory."""
+"""Summarises how the scoring service did in one window: availability, errors, latency, memory."""
 
 from __future__ import annotations
 
@@ -20,12 +20,11 @@ def service_health(
     memory_mb: float | None,
     spec: ProjectSpec,
 ) -> HealthSummary:
-    """Sum up a window's requests and events.
+    """Summarise the requests and events of a window.
 
     Args:
-        requests: frame (status, latency_ms, role), one row per row of answer recorded by the service; `status` is
-            the HTTP status, 0 or missing where none came. Roles are champion and ad_hoc; shadow rows are no
-            requests of anybody and are passed over.
+        requests: frame (status, latency_ms, role), one line per request recorded by the service; `status` is the
+            HTTP status, 0 or missing where there was none. Lines of the role shadow are ignored.
         due: events of the window that are due, counted from the rows of the source.
         answered: those of them that have a prediction, late ones included.
         late: answered after their deadline.
@@ -35,8 +34,8 @@ def service_health(
         spec: the project, named in errors.
 
     Returns:
-        Errors are the service's own: 5xx and no status at all; a refused bad request (4xx) is none. Latency
-        percentiles (ms) are those of requests that were answered (2xx).
+        Errors are those of the service: 5xx, or no status at all. A refused bad request (4xx) is not one. Latency
+        percentiles (ms) are those of requests with status 2xx.
 
     Raises:
         LedgerError: when more events are answered, missed and lost than are due, or more are late than answered.
@@ -67,5 +66,5 @@ def service_health(
 
 
 def is_slow(summary: HealthSummary, spec: ProjectSpec) -> bool:
-    """Whether the 95th percentile lies above `serving.latency`; without answered requests nothing is slow."""
+    """Return whether the 95th percentile of latency is above `serving.latency`; False without requests."""
     return summary.p95_ms is not None and summary.p95_ms > spec.serving.latency.total_seconds() * 1000

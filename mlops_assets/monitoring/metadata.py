@@ -1,4 +1,4 @@
-"""The monitoring assets' metadata and checks: numbers, tables, pictures and links for the UI."""
+"""Metadata and checks of the monitoring assets for the UI: numbers with units, tables, pictures and links."""
 
 from __future__ import annotations
 
@@ -22,45 +22,39 @@ from mlops_assets.retraining.evidence import signal_table
 from mlops_assets.retraining.policy_inputs import loop_state, window_evidence
 from mlops_assets.spec import ProjectSpec
 from mlops_assets.spec.problem import Metric
-from mlops_assets.ui_metadata import picture, table
-
-
-def numbers(values: dict[str, float | int | None]) -> dict[str, float | int]:
-    """Those that there are: the UI plots them over windows and runs."""
-    return {name: value for name, value in values.items() if value is not None}
-
+from mlops_assets.ui_metadata import numbers, picture, rounded, table
 
 # Drift
 
 
 def drift_numbers(report: DriftReport) -> dict[str, Any]:
-    """The summary, as numbers."""
+    """Return the verdict, the number of live rows and the distances of a drift report."""
     summary = report.summary
-    distances = {f"prediction {name}": value for name, value in summary.prediction.items()}
+    distances = {f"prediction drift ({name})": value for name, value in summary.prediction.items()}
     return {
         "verdict": summary.verdict,
-        "rows": summary.rows,
+        "live rows": summary.rows,
         **numbers({"share of drifted columns": summary.share, **distances}),
     }
 
 
 def drift(each: Observation, report: DriftReport) -> dict[str, Any]:
-    """Numbers, pictures, and the link to Evidently's page."""
+    """Return the numbers and pictures of a drift report, and the path of its HTML page."""
     page = each.context.folder / "reports" / each.window.id.replace(":", "") / f"drift-{each.stage}.html"
     report.save_html(page)
     metadata: dict[str, Any] = {
         **drift_numbers(report),
-        "reign": each.deployment_period.number,
+        "deployment period": each.deployment_period.number,
         "model version": each.deployment_period.version,
         "stage": each.stage,
-        "repaired": each.repaired,
+        "window was in quarantine": each.repaired,
         "report": dg.MetadataValue.path(page),
     }
     if report.summary.columns:
         chosen = each.context.spec.monitoring.drift
         bars = drifted_columns(report.summary.columns, threshold=chosen.threshold, statistic=chosen.statistic)
-        metadata["drifted columns"] = picture(bars, "distance per column")
-        metadata["drift so far"] = picture(
+        metadata["drifted columns"] = picture(bars, "distance of each column")
+        metadata["drift per window"] = picture(
             drift_curve(each.context.timeline, each.context.ledger_view()), "drift per window"
         )
     if report.notes:
@@ -71,13 +65,16 @@ def drift(each: Observation, report: DriftReport) -> dict[str, Any]:
 def drift_checks(
     spec: ProjectSpec, reports: list[DriftReport], severity: dg.AssetCheckSeverity
 ) -> Iterator[dg.AssetCheckResult]:
-    """`data_drift` and `prediction_drift`, over the windows of a run."""
+    """Yield the checks `data_drift` and `prediction_drift` over the windows of a run."""
     shares = [report.summary.share for report in reports if report.summary.share is not None]
     yield dg.AssetCheckResult(
         check_name="data_drift",
         passed=not any(share >= spec.monitoring.drift.share for share in shares),
         severity=severity,
-        metadata={"threshold": spec.monitoring.drift.share, **numbers({"share": max(shares, default=None)})},
+        metadata={
+            "limit (share of drifted columns)": spec.monitoring.drift.share,
+            **numbers({"largest share of drifted columns": max(shares, default=None)}),
+        },
     )
     limits: dict[str, float] = {leaf.statistic: leaf.threshold for leaf in drift_policies(spec) if leaf.statistic}
     limits = limits or {spec.monitoring.drift.statistic: spec.monitoring.drift.threshold}
@@ -89,7 +86,7 @@ def drift_checks(
         check_name="prediction_drift",
         passed=not any(value is not None and value > limits[name] for name, value in found.items()),
         severity=severity,
-        metadata={**{f"{name} threshold": limit for name, limit in limits.items()}, **numbers(dict(found))},
+        metadata={**{f"{name} limit": limit for name, limit in limits.items()}, **numbers(dict(found))},
     )
 
 
@@ -97,11 +94,12 @@ def drift_checks(
 
 
 def performance_numbers(report: PerformanceReport) -> dict[str, Any]:
-    """The summary, as numbers."""
+    """Return the losses of a performance report in the project's metric."""
     s = report.summary
     return {
-        "state": "pending: the labels are not due yet" if s.pending else "labelled",
-        "rows": s.rows,
+        "state": "pending: labels are not available yet" if s.pending else "labelled",
+        "metric": s.metric,
+        "labelled predictions": s.rows,
         **numbers(
             {
                 "served loss": s.served,
@@ -116,31 +114,31 @@ def performance_numbers(report: PerformanceReport) -> dict[str, Any]:
 
 
 def performance(each: Observation, report: PerformanceReport) -> dict[str, Any]:
-    """Numbers, the forecast against the truth, the error over time with promotions marked."""
+    """Return the losses, a chart of predictions and labels, and a chart of the loss per window."""
     spec = each.context.spec
     metadata: dict[str, Any] = {
         **performance_numbers(report),
-        "reign": each.deployment_period.number,
+        "deployment period": each.deployment_period.number,
         "model version": each.deployment_period.version,
         "stage": each.stage,
-        "repaired": each.repaired,
-        "left out": report.left_out,
-        "unlabelled": report.unlabelled,
+        "window was in quarantine": each.repaired,
+        "not compared (no shadow or baseline)": report.left_out,
+        "predictions without label": report.unlabelled,
     }
     if len(report.rows):
         forecast = predictions_against_labels(
             report.rows, unit=spec.problem.target, zone=spec.data.time_zone, measured=usual_before(each)
         )
-        metadata["forecast"] = picture(forecast, "forecast and truth")
+        metadata["predictions and labels"] = picture(forecast, "predictions and labels")
     if not report.summary.pending:
-        metadata["error so far"] = picture(
-            error_curve(each.context.timeline, each.context.ledger_view()), "error per window"
+        metadata["loss per window"] = picture(
+            error_curve(each.context.timeline, each.context.ledger_view()), "loss per window"
         )
     return metadata
 
 
 def usual_before(each: Observation) -> tuple[Metric, float] | None:
-    """A regression's metric, and the served loss of the newest labelled window before this one, if there is one."""
+    """Return the metric and the served loss of the newest labelled window before this one, for a regression."""
     problem = each.context.spec.problem
     if problem.task != "regression":
         return None
@@ -154,14 +152,15 @@ def usual_before(each: Observation) -> tuple[Metric, float] | None:
 
 
 def degradation_check(each: Observation, severity: dg.AssetCheckSeverity) -> dg.AssetCheckResult:
-    """`degradation`: the policy's performance signals, as they stand with this window."""
+    """Return the check `degradation`: the performance conditions of the policy, with this window."""
     rows = [row for row in signal_rows(each) if row.signal.startswith("performance")]
     breached = [row for row in rows if row.since is not None]
     return dg.AssetCheckResult(
         check_name="degradation",
         passed=not breached,
         severity=severity,
-        metadata={row.signal: f"{_shown(row.value)} ({row.condition})" for row in rows} or {"signals": "none declared"},
+        metadata={row.signal: f"{_text(row.value)} ({row.condition})" for row in rows}
+        or {"performance conditions": "the policy has none"},
     )
 
 
@@ -169,12 +168,25 @@ def degradation_check(each: Observation, severity: dg.AssetCheckSeverity) -> dg.
 
 
 def health_numbers(summary: HealthSummary) -> dict[str, Any]:
-    """The summary, as numbers."""
-    return numbers({name: getattr(summary, name) for name in type(summary).model_fields})
+    """Return the numbers of a health report, with units."""
+    return numbers(
+        {
+            "requests": summary.requests,
+            "failed requests": summary.errors,
+            "availability (%)": None if summary.availability is None else 100 * summary.availability,
+            "late events": summary.late,
+            "missed events": summary.missed,
+            "lost events": summary.lost,
+            "latency p50 (ms)": summary.p50_ms,
+            "latency p95 (ms)": summary.p95_ms,
+            "latency p99 (ms)": summary.p99_ms,
+            "memory (MB)": summary.memory_mb,
+        }
+    )
 
 
 def health(each: Observation, summary: HealthSummary) -> dict[str, Any]:
-    """Numbers; latency, throughput and errors over the window; what the model was given."""
+    """Return the numbers of a health report, a chart of the requests, and a chart of the live features."""
     spec, answers = each.context.spec, each.answers()
     service = service_over_time(
         each.requests(),
@@ -187,7 +199,7 @@ def health(each: Observation, summary: HealthSummary) -> dict[str, Any]:
     given = live_features(features, names, zone=spec.data.time_zone)
     return {
         **health_numbers(summary),
-        "service": picture(service, "latency, throughput and errors"),
+        "requests over time": picture(service, "latency, throughput and errors"),
         "live features": picture(given, "live features"),
     }
 
@@ -195,7 +207,7 @@ def health(each: Observation, summary: HealthSummary) -> dict[str, Any]:
 def health_checks(
     spec: ProjectSpec, summaries: list[HealthSummary], severity: dg.AssetCheckSeverity
 ) -> Iterator[dg.AssetCheckResult]:
-    """`available` and `latency`, over the windows of a run."""
+    """Yield the checks `available` and `latency` over the windows of a run."""
     missed, lost = sum(s.missed for s in summaries), sum(s.lost for s in summaries)
     errors = sum(s.errors for s in summaries)
     yield dg.AssetCheckResult(
@@ -210,7 +222,7 @@ def health_checks(
         check_name="latency",
         passed=slowest is None or slowest <= limit,
         severity=severity,
-        metadata={"limit (ms)": limit, **numbers({"p95 (ms)": slowest})},
+        metadata={"limit (ms)": limit, **numbers({"latency p95 (ms)": slowest})},
     )
 
 
@@ -218,7 +230,7 @@ def health_checks(
 
 
 def signal_rows(each: Observation) -> list[Any]:
-    """The policy's conditions as they stand with this window."""
+    """Return the conditions of the policy with their values at this window."""
     view = each.context.ledger_view()
     present = view.deployment_period
     if present is None:
@@ -229,11 +241,14 @@ def signal_rows(each: Observation) -> list[Any]:
 
 
 def decision(each: Observation, found: Decision | None) -> dict[str, Any]:
-    """The sentence, beside evidence, thresholds and guards."""
+    """Return the decision with its reason, the conditions, the guards and the active triggers."""
     if found is None:
-        return {"decision": "none", "reason": "a repaired window is reported, and decides nothing"}
+        return {
+            "decision": "none",
+            "reason": "the window was in quarantine: it is reported, and no decision is made on it",
+        }
     signals = [
-        {"signal": row.signal, "breached when": row.condition, "now": _shown(row.value), "since": row.since or "-"}
+        {"trigger": row.signal, "condition": row.condition, "value": _text(row.value), "since": row.since or "-"}
         for row in signal_rows(each)
     ]
     metadata: dict[str, Any] = {
@@ -245,18 +260,23 @@ def decision(each: Observation, found: Decision | None) -> dict[str, Any]:
         "stage": each.stage,
     }
     if signals:
-        metadata["signals"] = table(signals)
+        metadata["conditions"] = table(signals)
     if found.guards:
         metadata["guards"] = table(
             [
-                {"guard": g.name, "state": "passed" if g.passed else "holds back", "detail": g.detail}
+                {"guard": g.name, "state": "passed" if g.passed else "not passed", "detail": g.detail}
                 for g in found.guards
             ]
         )
     if found.evidence:
-        metadata["evidence"] = table(
+        metadata["active triggers"] = table(
             [
-                {"signal": e.signal, "since": e.window, "value": e.value, "threshold": e.threshold}
+                {
+                    "trigger": e.signal,
+                    "since window": e.window,
+                    "value": rounded(e.value),
+                    "limit": rounded(e.threshold),
+                }
                 for e in found.evidence
             ]
         )
@@ -264,11 +284,11 @@ def decision(each: Observation, found: Decision | None) -> dict[str, Any]:
 
 
 def decision_numbers(found: Decision | None) -> dict[str, Any]:
-    """The outcome and why."""
+    """Return the outcome, its reason and the number of active triggers."""
     if found is None:
         return {"decision": "none"}
-    return {"decision": found.outcome, "reason": found.reason, "evidence count": len(found.evidence)}
+    return {"decision": found.outcome, "reason": found.reason, "number of active triggers": len(found.evidence)}
 
 
-def _shown(value: float | None) -> str:
+def _text(value: float | None) -> str:
     return "none yet" if value is None else f"{value:.4g}"

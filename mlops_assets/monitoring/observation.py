@@ -1,4 +1,4 @@
-"""The reports of one window at its present stage: what they read, and how they become facts of the ledger."""
+"""Makes the reports of one window at its present stage, and records them in the ledger."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ Kind = Literal["drift", "performance", "health"]
 
 @dataclass(frozen=True)
 class Observation:
-    """One window, observed now.
+    """One window, with the data that its reports read now.
 
     Args:
         project context: the project's resources.
@@ -47,7 +47,7 @@ class Observation:
 
     @cached_property
     def view(self) -> LedgerView:
-        """The project's ledger, as of the beginning of the observation."""
+        """The project's ledger, read once when it is first needed."""
         return self.context.ledger_view()
 
     @property
@@ -57,11 +57,11 @@ class Observation:
 
     @cached_property
     def deployment_period(self) -> DeploymentPeriod:
-        """The deployment period in force at the window's end: reports are about it.
+        """The deployment period at the window's end. Reports are about it.
 
         Raises:
-            Refused: for a window of the future.
-            NotReady: when nobody reigned.
+            Refused: the window has not ended.
+            NotReady: no version served then.
         """
         self.context.timeline.require_readable(self.window, self.now)
         deployment_period = self.view.deployment_period_at(self.window.end)
@@ -88,13 +88,13 @@ class Observation:
 
     @property
     def repaired(self) -> bool:
-        """Whether the window had lain in quarantine: its reports are shown and decide nothing."""
+        """Whether the window was in quarantine. Its reports are shown, and no decision is made on them."""
         return self.window.id in self.view.repaired
 
     # Reports
 
     def drift(self) -> DriftReport:
-        """The deployment period's live rows within `monitoring.current`, against its version's own reference."""
+        """Compare the current window of the deployment period with the reference window of its version."""
         spec = self.context.spec
         start, since = self.window.start, self.window.end - spec.monitoring.current
         live = self._of_deployment_period(min(start, since))
@@ -116,7 +116,7 @@ class Observation:
         return report
 
     def performance(self) -> PerformanceReport:
-        """The window's answers joined with its labels: served, shadow, baseline, over the same events."""
+        """Compare the loss of champion, shadow and baseline over the labelled events of the window."""
         spec, timeline = self.context.spec, self.context.timeline
         inputs = self._label_versions()
         series = self.context.labels(inputs)
@@ -146,7 +146,7 @@ class Observation:
         return report
 
     def health(self) -> HealthSummary:
-        """How the service did in this window of the project's time."""
+        """Report how the service did in this window of the project's time."""
         spec = self.context.spec
         answers, requests = self.answers(), self.requests()
         account = self._account(set(answers["event_id"]))
@@ -177,11 +177,13 @@ class Observation:
     # Decision
 
     def decide(self) -> Decision | None:
-        """The policy's decision on this window at this stage; the recorded one if there is one, None if repaired.
+        """Return the policy's decision on this window at this stage.
+
+        A decision that was recorded is not made again. There is none for a window that was in quarantine.
 
         Raises:
-            Refused: for a window of the future.
-            NotReady: when nobody reigned, or the window has no reports.
+            Refused: the window has not ended.
+            NotReady: no version served then, or the window has no reports.
         """
         self._require_reports()
         recorded = self.view.decision_for(self.window.id, self.stage)
@@ -207,12 +209,12 @@ class Observation:
             raise NotReady(
                 self.context.spec.name,
                 f"decision on window {self.window.id}",
-                f"of deployment period {deployment_period.number} it has no report of {', '.join(absent)}",
-                "materialize drift_report, performance_report and service_health of it first",
+                f"deployment period {deployment_period.number} has no report of {', '.join(absent)} on it",
+                "materialize drift_report, performance_report and service_health of this window first",
             )
 
     def new_rows(self) -> int:
-        """Labelled rows since the champion's training, in whole windows."""
+        """Return the number of labelled rows since the champion's training, in whole windows."""
         trained = (
             self.view.versions[self.view.deployment_period.version].trained_through
             if self.view.deployment_period
@@ -228,23 +230,22 @@ class Observation:
     # What reports read
 
     def answers(self) -> pd.DataFrame:
-        """The window's answers that stand, whoever gave them."""
+        """Return the champion's predictions of the window, by whichever version."""
         return self.context.telemetry.predictions(self.context.spec.name, self.window.start, self.window.end)
 
     def requests(self) -> pd.DataFrame:
-        """The window's requests; `latency_ms` per row, since catching up in one request is not slow service.
+        """Return the request log of the window, with `latency_ms` per row, so that large requests are not slow ones.
 
-        Those of its end are the next window's, in a replay as on the wall's clock, where the scorer's tick comes a
-        moment after it: each counts once.
+        Requests at the very end of the window count in the next one, so that each counts once.
         """
         requests = self.context.telemetry.requests(self.window.start, self.window.end)
         return requests.assign(latency_ms=requests["latency_ms"] / requests["rows"].clip(lower=1))
 
     @property
     def counted(self) -> DeploymentPeriod:
-        """The deployment period, from when its version's answers are its own: in its first one all that the version ever gave.
+        """The deployment period, extended to all predictions of its version if it is the version's first one.
 
-        A training takes its time on the wall's clock, and what falls due meanwhile is its version's to answer.
+        By the wall clock a training takes a while, and the new version predicts the events that fall due meanwhile.
         """
         present = self.deployment_period
         first = next(
@@ -271,14 +272,14 @@ class Observation:
         return {window.id: published[window.id] for window in windows if window.id in published}
 
     def _label_versions(self) -> dict[str, str]:
-        """The label versions that the report reads: those it was first made from, if it was made before."""
+        """Return the label versions that the report reads; a report that is made again reads the same ones."""
         before = self.view.report("performance", self.window.id, self.stage)
         if before is not None:
             return before.inputs
         return {w: fact.data_version for w, fact in self.view.labelled.items() if w <= self.window.id}
 
     def _promised_gain(self) -> float | None:
-        """Against the same version that the realised gain is against; a rollback promised nothing."""
+        """Return the expected gain over the same shadow version; None after a rollback, which expects none."""
         verdicts = [
             v for v in self.view.verdicts if v.version == self.deployment_period.version and v.verdict == "PROMOTE"
         ]
@@ -303,7 +304,7 @@ class Observation:
 
 
 def feature_frame(answers: pd.DataFrame) -> pd.DataFrame:
-    """The features that the service computed, beside its predictions: one row per answer."""
+    """Return one row per prediction: the features that the service computed, and the prediction."""
     frame = pd.DataFrame(list(answers["features"]))
     frame["prediction"] = answers["prediction"].to_numpy()
     shares = pd.DataFrame([p or {} for p in answers["probabilities"]])
@@ -311,9 +312,9 @@ def feature_frame(answers: pd.DataFrame) -> pd.DataFrame:
 
 
 def predictions_frame(classes: list[str], answers: pd.DataFrame) -> pd.DataFrame:
-    """Answers with a column per class probability."""
+    """Return predictions with a column per class probability."""
     frame = answers.drop(columns=["inputs", "features", "probabilities"])
     for name in classes:
-        # a class that was declared later than the version was trained has no share in its answers
+        # a version gives no probability to a class that was declared after its training
         frame[f"probability_{name}"] = [None if p is None else p.get(name, 0.0) for p in answers["probabilities"]]
     return frame

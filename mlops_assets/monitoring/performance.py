@@ -1,4 +1,4 @@
-"""What the served model lost, beside the shadow and the baseline, over the same events."""
+"""Compares the loss of the served version with that of the shadow and of the baseline, over the same events."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from mlops_assets.timeline import Timeline, Window
 
 @dataclass(frozen=True)
 class PerformanceReport:
-    """The numbers of one window at one stage, and the rows behind them.
+    """The performance report of one window at one stage.
 
     Attributes:
-        summary: for ledger and policy.
-        rows: one per labelled answer: event_id, event_time, entity, due, version, truth, champion, shadow, baseline;
-            shadow and baseline are missing (NaN or None) where they gave no answer. Empty when pending.
-        versions: loss by serving version: version, rows, loss.
-        left_out: labelled answers that `served`, `shadow` and `baseline` do not count, since one of them is missing.
-        unlabelled: answers whose truth is not there (a quarantined window's): they count for nobody.
+        summary: the numbers, for ledger and policy.
+        rows: one row per labelled prediction: event_id, event_time, entity, due, version, label, champion, shadow,
+            baseline; shadow and baseline are missing (NaN or None) where they made no prediction. Empty when pending.
+        versions: loss by version that served: version, rows, loss.
+        left_out: number of labelled predictions that are not compared, since shadow or baseline made none.
+        unlabelled: number of predictions without a label, for example in a window in quarantine. They are not counted.
     """
 
     summary: PerformanceSummary
@@ -39,7 +39,7 @@ class PerformanceReport:
 
 
 class LossComparison(TypedDict):
-    """The three losses over the same events; how many windows those lie in."""
+    """Three losses over the same events, and the number of windows of these events."""
 
     served: float
     first_model: float
@@ -49,7 +49,7 @@ class LossComparison(TypedDict):
 
 @dataclass(frozen=True)
 class _Answered:
-    """Labelled answers of the champion beside the shadow's and the baseline's to the same events."""
+    """Labelled predictions of the champion, with those of the shadow and the baseline for the same events."""
 
     rows: pd.DataFrame
     champion: Predicted
@@ -64,7 +64,7 @@ class _Answered:
         return _Answered(self.rows[mask].reset_index(drop=True), *forecasts)
 
     def comparable(self) -> _Answered:
-        """Events that all have answered who answered any: one that is absent throughout hides nobody else."""
+        """Return the events that each of the three predicted; one that predicted no event at all is not considered."""
         mask = np.ones(len(self), dtype=bool)
         for forecast in (self.champion, self.shadow, self.baseline):
             if forecast.present.any():
@@ -87,27 +87,28 @@ def performance_report(
     promised_gain: float | None,
     known_until: datetime,
 ) -> PerformanceReport:
-    """Join a window's answers with their labels and compare.
+    """Join a window's predictions with their labels, and compare the losses.
 
-    `served`, `shadow` and `baseline` are taken over the same events: labelled answers of the window to which each of
-    the three has an answer (one that has none at all is None and leaves the others alone). Where the shadow's version
-    itself served, that answer is the shadow's. `deployment_period` is taken over all labelled answers of the window that the
-    deployment period's version gave and that were due within the deployment period; below `spec.monitoring.min_rows` of them it is None.
-    Only what was known at the window's stage is used, so that the report made again gives the same.
+    `served`, `shadow` and `baseline` are losses over the same events: the labelled events of the window that each of
+    the three predicted. If one of them predicted none, its loss is None and the others are compared without it. If the
+    version of the shadow served itself, its served predictions are taken. `deployment_period` is the loss over all
+    labelled events that the version of the deployment period predicted and that were due within it; it is None for
+    fewer than `spec.monitoring.min_rows`. Only what was known at the window's stage is used, so that a report that is
+    made again is the same.
 
     Args:
         spec: the project.
         timeline: its time.
         window: the window.
-        stage: `ended` gives a pending summary where labels are late, `labelled` the numbers.
-        answers: frame (event_id, event_time, entity?, due, role, version, prediction, probability_<class>?) holding
-            the window's answers of roles champion and shadow; others and rows outside the window are passed over.
+        stage: `ended` gives a pending summary where labels are late, `labelled` gives the losses.
+        answers: predictions (event_id, event_time, entity?, due, role, version, prediction, probability_<class>?) of
+            the window with the roles champion and shadow. Other roles and rows outside the window are ignored.
         labels: frame (event_time, entity?, target), of published windows only.
-        series: the same kind of frame, back to where the baseline looks.
-        deployment period: the deployment period in force at the window's end.
-        reign_history: answers as above of the deployment period so far; used where a gain was promised.
-        shadow_version: which version predicts in the shadow; None for none.
-        promised_gain: 1 - candidate / shadow on the hold-out of the promotion that began the deployment period; None for none.
+        series: the same kind of frame, reaching back as far as the baseline needs.
+        deployment_period: the deployment period at the window's end.
+        performance_so_far: predictions of the deployment period so far; used if its promotion expected a gain.
+        shadow_version: the version that predicts in shadow; None for none.
+        promised_gain: 1 - candidate / shadow on the hold-out of the promotion; None for none.
         known_until: `as_of` of the deployment period's version, for the `majority` baseline.
     """
     known = timeline.labels_at(window)
@@ -151,20 +152,20 @@ def compare_losses(
     since: datetime,
     known_until: datetime,
 ) -> LossComparison | None:
-    """The losses of served model, first model and baseline over the same events due since a time.
+    """Return the losses of the served model, the first model and the baseline over the same events.
 
     Args:
         spec: the project.
         timeline: its time.
-        answers: frame of answers as in `performance_report`.
+        answers: predictions as in `performance_report`.
         labels: frame (event_time, entity?, target).
         series: the same kind of frame, back to where the baseline looks.
-        first_version: the first champion, which answered in the shadow, or as champion after a rollback.
+        first_version: the first champion, which predicted in shadow, or as champion after a rollback.
         since: events due at or after it count.
         known_until: for the `majority` baseline.
 
     Returns:
-        The comparison; None when no labelled event has an answer of all three.
+        The comparison; None while no labelled event was predicted by all three.
     """
     due = answers[answers["due"] >= pd.Timestamp(since)]
     joined = _join(spec, timeline, due, labels, series, first_version, known_until)
@@ -183,7 +184,7 @@ def _between(answers: pd.DataFrame, start: datetime, end: datetime) -> pd.DataFr
 
 
 def _in_deployment_period(rows: pd.DataFrame, deployment_period: DeploymentPeriod) -> np.ndarray:
-    """Version and time: a rollback gives a version a second deployment period, and its first one's answers are not of that."""
+    """Return which rows a deployment period's version predicted within it; a version may have several periods."""
     mask = (rows["version"] == deployment_period.version) & (rows["due"] >= pd.Timestamp(deployment_period.start))
     if deployment_period.end is not None:
         mask &= rows["due"] < pd.Timestamp(deployment_period.end)
@@ -207,7 +208,8 @@ def _join(
         served["label"] = served["label"].astype(str)
     champion = _predicted(spec, served)
     shadows = answers[(answers["version"] == shadow_version) & answers["role"].isin(["champion", "shadow"])]
-    # An event has two answers of that version only if it served too: then both are the same, the served one is taken.
+    # An event has two predictions of that version only if it served too; both are the same, and the served one is
+    # taken.
     shadows = shadows.sort_values("role", kind="stable").drop_duplicates("event_id").set_index("event_id")
     shadow = _predicted(spec, shadows.reindex(served["event_id"]))
     baseline = baseline_predictions(spec, timeline, series, served, known_until=known_until)
@@ -223,7 +225,7 @@ def _predicted(spec: ProjectSpec, rows: pd.DataFrame) -> Predicted:
 
 
 def _loss(spec: ProjectSpec, rows: pd.DataFrame, forecast: Predicted) -> float | None:
-    """None where nothing can be said: no rows, nobody's answers, or too few classes for the metric."""
+    """Return the loss; None without rows, where predictions are missing, or with too few classes for the metric."""
     truth, metric = rows["label"].to_numpy(), _metric(spec)
     if not forecast.present.all() or not is_defined(metric, truth, spec.classes):
         return None
@@ -235,7 +237,10 @@ def _metric(spec: ProjectSpec) -> Metric:
 
 
 def _realised_gain(spec: ProjectSpec, so_far: _Answered, deployment_period: DeploymentPeriod) -> float | None:
-    """1 - deployment period / shadow over the deployment period's events that both answered; None for fewer than `min_rows`."""
+    """Return 1 - loss / loss of the shadow, over all events of the period that both predicted.
+
+    It is None for fewer events than `monitoring.min_rows`.
+    """
     both = so_far.take(_in_deployment_period(so_far.rows, deployment_period) & so_far.shadow.present)
     if len(both) < spec.monitoring.min_rows:
         return None

@@ -16,14 +16,14 @@ def rows_of(window: Window, **columns: Any) -> pd.DataFrame:
     return hourly(window.start, window.end, **columns).rename(columns={"when": "event_time"})
 
 
-def test_a_whole_window_has_no_gap_and_its_volume() -> None:
+def test_complete_window_has_no_gaps_and_the_expected_volume() -> None:
     timeline = Timeline(small_spec())
     window = timeline.window("2011-03-01T00:00:00Z")
     assert gaps(rows_of(window), timeline, window) == []
     assert (volume(rows_of(window), timeline, window, [24, 24]).expected, len(rows_of(window))) == (24, 24)
 
 
-def test_missing_rows_are_reported_as_stretches_also_at_both_ends() -> None:
+def test_missing_rows_are_reported_as_intervals() -> None:
     timeline = Timeline(small_spec())
     window = timeline.window("2011-03-01T00:00:00Z")
     found = gaps(rows_of(window).drop(index=[0, 5, 6, 23]), timeline, window)
@@ -38,14 +38,14 @@ def test_missing_rows_are_reported_as_stretches_also_at_both_ends() -> None:
 @pytest.mark.parametrize(
     ("day", "hours"), [("2011-11-06T04:00:00Z", 25), ("2011-03-13T05:00:00Z", 23), ("2011-06-01T04:00:00Z", 24)]
 )
-def test_a_day_with_a_clock_change_expects_the_hours_that_it_has(day: str, hours: int) -> None:
+def test_day_with_clock_change_expects_23_or_25_hours(day: str, hours: int) -> None:
     timeline = Timeline(small_spec(data={"time_zone": "America/New_York"}))
     window = timeline.window(day)
     rows = rows_of(window)
     assert (volume(rows, timeline, window, []).expected, gaps(rows, timeline, window)) == (hours, [])
 
 
-def test_a_missing_fold_is_a_gap() -> None:
+def test_missing_second_occurrence_of_a_repeated_hour_is_a_gap() -> None:
     timeline = Timeline(small_spec(data={"time_zone": "America/New_York"}))
     window = timeline.window("2011-11-06T04:00:00Z")
     found = gaps(rows_of(window).drop(index=2), timeline, window)
@@ -60,14 +60,14 @@ def test_each_series_has_its_own_gaps() -> None:
     assert volume(rows, timeline, window, []).expected == 48
 
 
-def test_a_window_of_a_month_has_its_own_length() -> None:
+def test_month_window_expects_the_days_of_its_month() -> None:
     timeline = Timeline(small_spec(data={"window": "month"}, retraining={"cooldown": "90d"}))
     window = timeline.window("2011-02-01T00:00:00Z")
     rows = rows_of(window)
     assert (volume(rows, timeline, window, []).expected, gaps(rows, timeline, window)) == (28 * 24, [])
 
 
-def test_a_row_a_day_at_local_midnight_has_no_gap_at_a_clock_change() -> None:
+def test_daily_rows_have_no_gap_at_a_clock_change() -> None:
     spec = small_spec(data={"time_zone": "America/New_York", "every": "1d", "horizon": "1d", "window": "month"},
                       features={"history": {"columns": ["y"], "length": "7d"}},
                       promotion={"min_rows": 10}, retraining={"cooldown": "90d"})  # fmt: skip
@@ -82,9 +82,7 @@ def test_a_row_a_day_at_local_midnight_has_no_gap_at_a_clock_change() -> None:
 @pytest.mark.parametrize(
     ("rows", "earlier", "passed"), [(24, [], True), (11, [], False), (11, [20, 20, 22], True), (9, [20, 20], False)]
 )
-def test_a_window_with_less_than_half_of_the_usual_rows_is_conspicuous(
-    rows: int, earlier: list[int], passed: bool
-) -> None:
+def test_volume_fails_below_half_of_the_usual_rows(rows: int, earlier: list[int], passed: bool) -> None:
     timeline = Timeline(small_spec())
     window = Window(datetime(2011, 3, 1, tzinfo=UTC), datetime(2011, 3, 2, tzinfo=UTC))
     frame = rows_of(window).iloc[np.arange(rows)]

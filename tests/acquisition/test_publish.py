@@ -35,7 +35,7 @@ class Changing:
         return rows.assign(**{name: [value, *rows[name].tolist()[1:]] for name, value in self.columns.items()})
 
 
-def test_a_sound_window_is_published_without_its_target(make_source: MakeSource, lake: Lake) -> None:
+def test_valid_window_is_published_without_its_target(make_source: MakeSource, lake: Lake) -> None:
     source = make_source()
     result = publish_window(source, lake, source.timeline, source.timeline.window(WINDOW), NOW)
     assert (result.rows, result.quarantined, result.reasons, result.gaps, result.changed) == (24, False, [], [], False)
@@ -43,7 +43,7 @@ def test_a_sound_window_is_published_without_its_target(make_source: MakeSource,
     assert list(lake.read_window("small", "raw_data", WINDOW).columns) == ["event_time", "x", "day"]
 
 
-def test_a_window_of_the_future_is_refused_and_the_source_is_not_asked(make_source: MakeSource, lake: Lake) -> None:
+def test_future_window_is_refused_without_calling_the_source(make_source: MakeSource, lake: Lake) -> None:
     def read(start: datetime, end: datetime) -> pd.DataFrame:
         pytest.fail("asked")
 
@@ -55,9 +55,7 @@ def test_a_window_of_the_future_is_refused_and_the_source_is_not_asked(make_sour
         publish_labels(source, lake, source.timeline, window, window.end + timedelta(hours=2))
 
 
-def test_a_failing_window_lies_in_quarantine_with_its_reasons_until_it_passes(
-    make_source: MakeSource, lake: Lake
-) -> None:
+def test_failing_window_stays_in_quarantine_until_it_passes(make_source: MakeSource, lake: Lake) -> None:
     rows = Changing()
     source = make_source(rows)
     window = source.timeline.window(WINDOW)
@@ -79,7 +77,7 @@ def test_a_failing_window_lies_in_quarantine_with_its_reasons_until_it_passes(
     assert lake.quarantined("small", "raw_data") == {}
 
 
-def test_missing_targets_keep_the_labels_back_and_not_the_rows(make_source: MakeSource, lake: Lake) -> None:
+def test_missing_targets_quarantine_labels_but_not_rows(make_source: MakeSource, lake: Lake) -> None:
     rows = Changing()
     rows.columns = {"y": np.nan}
     source = make_source(rows)
@@ -101,7 +99,7 @@ def test_missing_targets_keep_the_labels_back_and_not_the_rows(make_source: Make
         (lambda s, e: hourly(s, e + DAY), "outside the requested span", 0, 0),
     ],
 )
-def test_what_is_no_series_lies_in_quarantine_as_it_came(
+def test_rows_that_are_not_a_series_are_quarantined_unchanged(
     make_source: MakeSource, lake: Lake, read: Any, words: str, duplicates: int, gaps: int
 ) -> None:
     source = make_source(read)
@@ -112,21 +110,21 @@ def test_what_is_no_series_lies_in_quarantine_as_it_came(
     assert lake.published("small", "raw_data") == {}
 
 
-def test_a_source_that_raises_writes_nothing(make_source: MakeSource, lake: Lake, tmp_path: Path) -> None:
+def test_nothing_is_written_when_the_source_raises(make_source: MakeSource, lake: Lake, tmp_path: Path) -> None:
     source = make_source(lambda start, end: 1 / 0)
     with pytest.raises(SourceError, match="ZeroDivisionError"):
         publish_window(source, lake, source.timeline, source.timeline.window(WINDOW), NOW)
     assert not (tmp_path / "lake").exists()
 
 
-def test_a_window_asked_for_twice_is_the_same_version(make_source: MakeSource, lake: Lake) -> None:
+def test_publishing_a_window_again_gives_the_same_version(make_source: MakeSource, lake: Lake) -> None:
     source = make_source()
     window = source.timeline.window(WINDOW)
     first, second = (publish_window(source, lake, source.timeline, window, NOW) for _ in range(2))
     assert (second.data_version, second.previous, second.changed) == (first.data_version, first.data_version, False)
 
 
-def test_a_correction_is_noticed_and_the_old_rows_can_still_be_read(make_source: MakeSource, lake: Lake) -> None:
+def test_old_rows_stay_readable_after_a_correction(make_source: MakeSource, lake: Lake) -> None:
     rows = Changing()
     source = make_source(rows)
     window = source.timeline.window(WINDOW)
@@ -138,7 +136,7 @@ def test_a_correction_is_noticed_and_the_old_rows_can_still_be_read(make_source:
     assert lake.read_window("small", "raw_data", WINDOW, old.data_version)["x"].iloc[0] == 50.0
 
 
-def test_a_published_window_that_fails_later_stays_as_it_was(make_source: MakeSource, lake: Lake) -> None:
+def test_published_window_stays_when_a_later_audit_fails(make_source: MakeSource, lake: Lake) -> None:
     rows = Changing()
     source = make_source(rows)
     window = source.timeline.window(WINDOW)
@@ -149,14 +147,14 @@ def test_a_published_window_that_fails_later_stays_as_it_was(make_source: MakeSo
     assert lake.published("small", "raw_data") == {WINDOW: old.data_version}
 
 
-def test_gaps_are_reported_and_do_not_hold_a_window_back(make_source: MakeSource, lake: Lake) -> None:
+def test_window_with_gaps_is_published_and_its_gaps_reported(make_source: MakeSource, lake: Lake) -> None:
     source = make_source(lambda s, e: hourly(s, e).drop(index=[4, 5]))
     result = publish_window(source, lake, source.timeline, source.timeline.window(WINDOW), NOW)
     assert [gap.steps for gap in result.gaps] == [2]
     assert (result.quarantined, result.volume.passed) == (False, True)
 
 
-def test_what_is_usual_are_the_windows_before(make_source: MakeSource, lake: Lake) -> None:
+def test_usual_volume_is_that_of_the_previous_windows(make_source: MakeSource, lake: Lake) -> None:
     source = make_source(lambda s, e: hourly(s, e).iloc[: 24 if s.day < 5 else 8])
     results = [
         publish_window(source, lake, source.timeline, window, NOW)

@@ -26,12 +26,12 @@ def with_values(column: str, *values: Any) -> pd.DataFrame:
     return rows
 
 
-def test_sound_rows_pass() -> None:
+def test_valid_rows_pass() -> None:
     found = audit(frame(), small_spec(), ALL)
     assert (found.passed, found.rows, found.counts, found.reasons) == (True, 168, {}, [])
 
 
-def test_all_failures_are_found_at_once_each_with_row_time_value_and_check() -> None:
+def test_all_failures_are_reported_with_row_time_value_and_check() -> None:
     rows = frame()
     rows.loc[3, "x"], rows.loc[5, "day"], rows.loc[7, "y"] = 101.0, 9, np.nan
     found = audit(rows, small_spec(), ALL)
@@ -44,13 +44,13 @@ def test_all_failures_are_found_at_once_each_with_row_time_value_and_check() -> 
     )
 
 
-def test_a_missing_target_fails_where_the_target_is_looked_at_only() -> None:
+def test_missing_target_fails_only_where_the_target_is_validated() -> None:
     rows = frame(y=np.nan)
     assert audit(rows, small_spec(), ["x", "day"]).passed
     assert audit(rows, small_spec(), ["y"]).counts == {"y: present": 168}
 
 
-def test_fifty_failures_are_shown_all_are_counted_and_no_check_is_hidden_by_another() -> None:
+def test_fifty_failures_are_shown_and_all_are_counted() -> None:
     rows = frame(x=-1.0)
     rows.loc[167, "day"] = 8
     found = audit(rows, small_spec(), ALL)
@@ -62,7 +62,7 @@ def test_fifty_failures_are_shown_all_are_counted_and_no_check_is_hidden_by_anot
     ("dtype", "value"),
     [("float", "1.5"), ("float", [1]), ("int", 1.5), ("int", "1"), ("int", np.inf), ("bool", 2), ("bool", "yes")],
 )
-def test_a_value_of_another_type_is_a_failing_cell_and_not_a_crash(dtype: str, value: Any) -> None:
+def test_value_of_another_type_is_a_failure(dtype: str, value: Any) -> None:
     spec = small_spec(data={"columns": COLUMNS | {"x": {"dtype": dtype}}})
     rows = with_values("x", value, *[1] * 167)
     typed = cast(rows, spec, ALL)
@@ -90,7 +90,7 @@ def test_values_get_their_declared_type(dtype: str, nullable: bool, given: list[
     assert cast(typed, spec, ["x"]).equals(typed)
 
 
-def test_infinity_and_an_unknown_category_fail_while_an_allowed_gap_passes() -> None:
+def test_infinity_and_unknown_category_fail_and_nullable_passes() -> None:
     columns = COLUMNS | {"x": {"dtype": "float", "nullable": True}, "day": {"dtype": "category", "isin": ["a", "b"]}}
     spec = small_spec(data={"columns": columns})
     rows = frame(day="a")
@@ -98,7 +98,7 @@ def test_infinity_and_an_unknown_category_fail_while_an_allowed_gap_passes() -> 
     assert audit(rows, spec, ALL).counts == {"x: finite": 1, "day: one of a, b": 1}
 
 
-def test_a_classes_rule_holds_for_targets_that_are_numbers_in_the_source() -> None:
+def test_classes_are_checked_for_numeric_targets() -> None:
     spec = small_spec(
         problem={"task": "classification", "metric": "accuracy"},
         data={"columns": COLUMNS | {"y": {"dtype": "int", "isin": [0, 1]}}},
@@ -107,7 +107,7 @@ def test_a_classes_rule_holds_for_targets_that_are_numbers_in_the_source() -> No
     assert audit(rows, spec, ["y"]).counts == {"y: one of 0, 1": 84}
 
 
-def test_bad_cells_become_missing_and_the_others_stay() -> None:
+def test_bad_values_become_missing_and_others_stay() -> None:
     rows = with_values("day", 9, "Monday", 3)
     clean = null_faults(rows, small_spec(), ALL)
     assert clean["day"].isna().tolist()[:3] == [True, True, False]

@@ -37,9 +37,7 @@ def rows_as_of(source: ProjectSource, lake: Lake, now: datetime) -> tuple[dateti
     return rows["event_time"].min().to_pydatetime(), rows["event_time"].max().to_pydatetime(), len(rows)
 
 
-def test_only_windows_with_published_rows_and_labels_are_learned_from(
-    make_source: MakeSource, lake: Lake, tmp_path: Path
-) -> None:
+def test_snapshot_has_only_windows_with_rows_and_labels(make_source: MakeSource, lake: Lake, tmp_path: Path) -> None:
     source = make_source()
     publish(source, lake, days=4, labelled=3)
     snapshots = Snapshots("small", tmp_path / "dataset", str(tmp_path / "remote"))
@@ -52,13 +50,13 @@ def test_only_windows_with_published_rows_and_labels_are_learned_from(
     assert rows["y"].notna().all()
 
 
-def test_labels_that_are_not_known_yet_are_not_learned_from(make_source: MakeSource, lake: Lake) -> None:
+def test_snapshot_excludes_labels_not_known_yet(make_source: MakeSource, lake: Lake) -> None:
     source = make_source(labels={"delay": "12h"})
     publish(source, lake, days=2, labelled=2)
     assert rows_as_of(source, lake, START + 2 * DAY) == (START, START + timedelta(hours=35), 36)
 
 
-def test_the_training_window_says_how_far_back_it_reaches(make_source: MakeSource, lake: Lake) -> None:
+def test_training_window_limits_how_far_back_rows_reach(make_source: MakeSource, lake: Lake) -> None:
     source = make_source(
         data={"training_window": "29h"},
         problem={"validation": {"holdout": "12h"}, "baseline": {"type": "seasonal_naive", "season": "12h"}},
@@ -69,7 +67,7 @@ def test_the_training_window_says_how_far_back_it_reaches(make_source: MakeSourc
     assert rows_as_of(source, lake, now) == (now - timedelta(hours=29), now - timedelta(hours=1), 29)
 
 
-def test_windows_that_ended_after_the_moment_or_before_the_training_window_are_not_inputs(
+def test_windows_outside_the_training_window_are_not_inputs(
     make_source: MakeSource, lake: Lake, tmp_path: Path
 ) -> None:
     source = make_source(
@@ -83,9 +81,7 @@ def test_windows_that_ended_after_the_moment_or_before_the_training_window_are_n
     assert list(snapshot.windows) == ["2011-03-03T00:00:00Z", "2011-03-04T00:00:00Z"]
 
 
-def test_windows_that_were_published_before_a_column_was_declared_are_named(
-    make_source: MakeSource, lake: Lake
-) -> None:
+def test_windows_published_before_a_column_was_declared_are_named(make_source: MakeSource, lake: Lake) -> None:
     publish(make_source(), lake, days=2, labelled=2)
 
     def windy(start: datetime, end: datetime) -> pd.DataFrame:
@@ -103,7 +99,7 @@ def test_windows_that_were_published_before_a_column_was_declared_are_named(
     assert rows_as_of(allowed, lake, START + 2 * DAY)[2] == 48
 
 
-def test_without_a_labelled_window_the_assets_to_materialize_are_named(
+def test_error_without_labelled_window_names_what_to_materialize(
     make_source: MakeSource, lake: Lake, tmp_path: Path
 ) -> None:
     source = make_source()

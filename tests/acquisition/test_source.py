@@ -23,7 +23,7 @@ HOUR = timedelta(hours=1)
 NEW_YORK = {"time_zone": "America/New_York"}
 
 
-def test_sound_rows_come_with_the_platforms_names_and_types_and_without_dropped_columns(
+def test_rows_have_platform_names_and_types_without_dropped_columns(
     make_source: MakeSource,
 ) -> None:
     rows = make_source().read(START, END)
@@ -43,7 +43,7 @@ def test_options_reach_the_function(make_source: MakeSource) -> None:
     assert seen == {"table": "rides"}
 
 
-def test_a_function_is_asked_in_one_class_of_utc_wherever_the_times_come_from(make_source: MakeSource) -> None:
+def test_source_function_always_gets_the_same_class_of_utc(make_source: MakeSource) -> None:
     seen: list[datetime] = []
 
     def read(start: datetime, end: datetime) -> pd.DataFrame:
@@ -57,13 +57,13 @@ def test_a_function_is_asked_in_one_class_of_utc_wherever_the_times_come_from(ma
     assert [moment.tzinfo for moment in seen] == [UTC, UTC]
 
 
-def test_a_function_that_is_not_there_is_a_mistake_in_the_yaml(make_source: MakeSource) -> None:
+def test_missing_source_function_is_a_spec_error(make_source: MakeSource) -> None:
     source = make_source(data={"source": "planted_source.nothing"})
     with pytest.raises(SpecError, match=r"\[small\] data.source: .*planted_source.nothing cannot be imported"):
         source.read(START, END)
 
 
-def test_a_source_that_raises_is_named_with_its_error_chained(make_source: MakeSource) -> None:
+def test_error_of_the_source_is_chained(make_source: MakeSource) -> None:
     def read(start: datetime, end: datetime) -> pd.DataFrame:
         raise ConnectionError("no route to host")
 
@@ -73,7 +73,7 @@ def test_a_source_that_raises_is_named_with_its_error_chained(make_source: MakeS
     assert isinstance(caught.value.__cause__, ConnectionError)
 
 
-def test_something_else_than_a_dataframe_is_refused(make_source: MakeSource) -> None:
+def test_source_must_return_a_dataframe(make_source: MakeSource) -> None:
     with pytest.raises(SourceError, match="it returned list, where a pandas DataFrame was expected"):
         make_source(lambda start, end: []).read(START, END)
 
@@ -113,7 +113,7 @@ def later(start: datetime, end: datetime) -> pd.DataFrame:
         (lambda s, e: hourly(s, e, when=pd.NaT), "times", "24 rows have no time in 'when'", 24),
     ],
 )
-def test_what_is_no_series_is_refused_with_the_rows_at_fault(
+def test_rows_that_are_not_a_series_are_refused_with_the_bad_rows(
     make_source: MakeSource, read: Any, kind: str, words: str, count: int
 ) -> None:
     with pytest.raises(BadRowsError, match=words) as caught:
@@ -122,18 +122,18 @@ def test_what_is_no_series_is_refused_with_the_rows_at_fault(
     assert pickle.loads(pickle.dumps(caught.value)).kind == kind
 
 
-def test_an_empty_span_is_an_answer_where_the_caller_says_so(make_source: MakeSource) -> None:
+def test_empty_span_is_allowed_on_request(make_source: MakeSource) -> None:
     rows = make_source(lambda start, end: pd.DataFrame()).read(START, END, allow_empty=True)
     assert rows.empty
     assert list(rows.columns) == ["event_time", "x", "day", "y"]
 
 
-def test_a_value_of_another_type_is_left_for_the_audit(make_source: MakeSource) -> None:
+def test_value_of_another_type_is_left_for_the_audit(make_source: MakeSource) -> None:
     rows = make_source(lambda s, e: hourly(s, e, x=["warm"] + [20.0] * 23)).read(START, END)
     assert rows["x"].tolist()[:2] == ["warm", 20.0]
 
 
-def test_each_series_has_its_own_order_and_its_own_times(make_source: MakeSource) -> None:
+def test_each_series_has_its_own_order_and_times(make_source: MakeSource) -> None:
     def read(start: datetime, end: datetime) -> pd.DataFrame:
         return pd.concat([hourly(start, end, shop=shop) for shop in (2, 1)])
 
@@ -143,7 +143,7 @@ def test_each_series_has_its_own_order_and_its_own_times(make_source: MakeSource
         make_source(lambda s, e: hourly(s, e, shop=None), data={"entity": "shop"}).read(START, END)
 
 
-def test_a_classification_target_comes_as_text(make_source: MakeSource) -> None:
+def test_classification_target_is_read_as_text(make_source: MakeSource) -> None:
     columns = COLUMNS | {"y": {"dtype": "int", "isin": [0, 1]}}
     problem = {"task": "classification", "metric": "accuracy"}
     source = make_source(lambda s, e: hourly(s, e, y=[0, 1] * 12), problem=problem, data={"columns": columns})
@@ -173,7 +173,7 @@ AUTUMN = local_file(naive("2011-11-05", "2011-11-07 23:00"))
 
 
 @pytest.mark.parametrize(("ambiguous", "hour"), [("first", 5), ("second", 6)])
-def test_the_one_row_of_autumns_doubled_hour_is_the_pass_that_the_yaml_says(
+def test_single_row_of_a_repeated_hour_follows_data_ambiguous(
     make_source: MakeSource, ambiguous: str, hour: int
 ) -> None:
     source = make_source(AUTUMN, data=NEW_YORK | {"ambiguous": ambiguous})
@@ -182,9 +182,7 @@ def test_the_one_row_of_autumns_doubled_hour_is_the_pass_that_the_yaml_says(
 
 
 @pytest.mark.parametrize("ambiguous", ["first", "second"])
-def test_every_row_near_autumns_clock_change_belongs_to_exactly_one_hour(
-    make_source: MakeSource, ambiguous: str
-) -> None:
+def test_rows_near_a_clock_change_belong_to_exactly_one_hour(make_source: MakeSource, ambiguous: str) -> None:
     source = make_source(AUTUMN, data=NEW_YORK | {"ambiguous": ambiguous})
     first = datetime(2011, 11, 6, 0, tzinfo=UTC)
     whole = source.read(first, first + 24 * HOUR)
@@ -193,7 +191,7 @@ def test_every_row_near_autumns_clock_change_belongs_to_exactly_one_hour(
     assert len(whole) == 23
 
 
-def test_a_doubled_hour_without_a_rule_is_an_error_that_names_the_rule(make_source: MakeSource) -> None:
+def test_repeated_hour_without_data_ambiguous_is_an_error(make_source: MakeSource) -> None:
     source = make_source(AUTUMN, data=NEW_YORK | {"ambiguous": "error"})
     with pytest.raises(
         BadRowsError, match=r"1 naive times are ambiguous or do not exist in America/New_York.*set data.ambiguous"
@@ -204,7 +202,7 @@ def test_a_doubled_hour_without_a_rule_is_an_error_that_names_the_rule(make_sour
 SPRING = naive("2011-03-12", "2011-03-14 23:00")
 
 
-def test_the_hour_that_spring_leaves_out_is_shifted_or_an_error_as_the_yaml_says(make_source: MakeSource) -> None:
+def test_skipped_hour_follows_data_nonexistent(make_source: MakeSource) -> None:
     only = local_file(SPRING[SPRING["when"] != "2011-03-13 03:00"])
     span = (datetime(2011, 3, 13, 5, tzinfo=UTC), datetime(2011, 3, 13, 9, tzinfo=UTC))
     rows = make_source(only, data=NEW_YORK).read(*span)
@@ -213,14 +211,14 @@ def test_the_hour_that_spring_leaves_out_is_shifted_or_an_error_as_the_yaml_says
         make_source(only, data=NEW_YORK | {"nonexistent": "error"}).read(*span)
 
 
-def test_a_shifted_row_that_meets_the_real_one_is_a_duplicate(make_source: MakeSource) -> None:
+def test_shifted_row_with_the_time_of_another_is_a_duplicate(make_source: MakeSource) -> None:
     with pytest.raises(BadRowsError, match="event_time of an earlier row, the first at 2011-03-13 07:00"):
         make_source(local_file(SPRING), data=NEW_YORK).read(
             datetime(2011, 3, 13, 5, tzinfo=UTC), datetime(2011, 3, 13, 9, tzinfo=UTC)
         )
 
 
-def test_rows_outside_the_span_are_still_refused_near_a_clock_change(make_source: MakeSource) -> None:
+def test_rows_outside_the_span_are_refused_near_a_clock_change(make_source: MakeSource) -> None:
     with pytest.raises(BadRowsError, match="lie outside"):
         make_source(lambda s, e: naive("2011-11-05", "2011-11-07"), data=NEW_YORK | {"ambiguous": "first"}).read(
             datetime(2011, 11, 6, tzinfo=UTC), datetime(2011, 11, 7, tzinfo=UTC)
@@ -228,7 +226,7 @@ def test_rows_outside_the_span_are_still_refused_near_a_clock_change(make_source
 
 
 @pytest.mark.parametrize("write", [lambda t: t.isoformat(), lambda t: t.to_pydatetime(), lambda t: t])
-def test_times_with_a_zone_are_taken_at_their_word_whatever_their_form(make_source: MakeSource, write: Any) -> None:
+def test_times_with_a_zone_are_read_in_every_form(make_source: MakeSource, write: Any) -> None:
     def read(start: datetime, end: datetime) -> pd.DataFrame:
         rows = hourly(start, end)
         return rows.assign(when=[write(time.tz_convert("Asia/Tokyo")) for time in rows["when"]])
@@ -240,7 +238,7 @@ def test_times_with_a_zone_are_taken_at_their_word_whatever_their_form(make_sour
 # What is known when
 
 
-def test_the_past_at_a_moment_has_no_row_and_no_target_that_was_not_known(make_source: MakeSource) -> None:
+def test_known_by_excludes_rows_and_targets_not_known_yet(make_source: MakeSource) -> None:
     source = make_source(labels={"delay": "3h"}, data={"arrival_delay": "1h"})
     now = datetime(2011, 3, 1, 12, tzinfo=UTC)
     rows = source.known_by(START, END, now)
@@ -251,7 +249,7 @@ def test_the_past_at_a_moment_has_no_row_and_no_target_that_was_not_known(make_s
     assert source.labelled_by(START, now).rows["event_time"].iloc[-1] == pd.Timestamp("2011-03-01T07:00Z")
 
 
-def test_targets_that_are_whole_numbers_or_classes_can_be_unknown_too(make_source: MakeSource) -> None:
+def test_integer_and_class_targets_can_be_unknown(make_source: MakeSource) -> None:
     now = datetime(2011, 3, 1, 12, tzinfo=UTC)
     whole = COLUMNS | {"y": {"dtype": "int"}}
     rows = make_source(labels={"delay": "3h"}, data={"columns": whole}).known_by(START, END, now)
@@ -273,17 +271,17 @@ def test_labelled_rows_leave_out_bad_rows_and_count_them(make_source: MakeSource
     assert (len(rows), dropped) == (23, 1)
 
 
-def test_an_event_shows_nothing_but_time_and_known_columns(make_source: MakeSource) -> None:
+def test_events_have_only_time_and_known_columns(make_source: MakeSource) -> None:
     events = make_source().events(START, END)
     assert list(events.columns) == ["event_time", "x", "day", "copies"]
 
 
-def test_events_of_the_future_need_no_target_and_no_history(make_source: MakeSource) -> None:
+def test_future_events_need_neither_target_nor_past_values(make_source: MakeSource) -> None:
     events = make_source(lambda s, e: hourly(s, e)[["when", "x", "day"]]).events(START, END)
     assert len(events) == 24
 
 
-def test_a_bad_event_is_not_answered_and_says_why(make_source: MakeSource) -> None:
+def test_bad_events_have_a_reason(make_source: MakeSource) -> None:
     def read(start: datetime, end: datetime) -> pd.DataFrame:
         rows = hourly(start, end, x=[200.0, np.nan] + [1.0] * 22).astype({"day": object})
         rows.loc[3, "day"] = "Monday"
@@ -300,7 +298,7 @@ def test_a_bad_event_is_not_answered_and_says_why(make_source: MakeSource) -> No
     }
 
 
-def test_a_bad_row_of_the_past_is_none(make_source: MakeSource) -> None:
+def test_bad_past_values_are_missing(make_source: MakeSource) -> None:
     def read(start: datetime, end: datetime) -> pd.DataFrame:
         rows = hourly(start, end).astype({"y": object, "when": object})
         rows.loc[0, "y"], rows.loc[1, "y"], rows.loc[2, "when"] = "many", -1.0, "soon"
@@ -312,7 +310,7 @@ def test_a_bad_row_of_the_past_is_none(make_source: MakeSource) -> None:
     assert (hours[:4], 5 in hours) == ([0, 1, 3, 4], False)
 
 
-def test_events_and_history_are_what_inputs_are_cut_from(make_source: MakeSource) -> None:
+def test_inputs_are_built_from_events_and_past_values(make_source: MakeSource) -> None:
     source = make_source()
     spec, timeline = source.spec, Timeline(source.spec)
     events = source.events(START, START + HOUR)

@@ -49,7 +49,7 @@ def moved() -> DriftReport:
     )
 
 
-def test_rows_like_the_reference_show_no_drift() -> None:
+def test_rows_like_the_reference_have_no_drift() -> None:
     summary = report(rows(2000), rows(2000, seed=1)).summary
     assert summary.verdict == "no drift"
     assert summary.share == 0
@@ -57,14 +57,14 @@ def test_rows_like_the_reference_show_no_drift() -> None:
     assert all(distance < 0.1 for distance in summary.columns.values())
 
 
-def test_a_moved_column_is_told_from_those_that_stayed(moved: DriftReport) -> None:
+def test_only_the_moved_column_has_drifted(moved: DriftReport) -> None:
     assert set(moved.summary.columns) == {"a", "b", "weather"}
     assert moved.summary.columns["a"] == pytest.approx(0.5, abs=0.15)
     assert max(moved.summary.columns["b"], moved.summary.columns["weather"]) < 0.2
     assert moved.summary.share == pytest.approx(sum(d >= 0.1 for d in moved.summary.columns.values()) / 3)
 
 
-def test_wasserstein_is_normed_by_the_references_spread() -> None:
+def test_wasserstein_is_in_standard_deviations_of_the_reference() -> None:
     reference, current = rows(), rows(seed=1)
     current["a"] += 0.5
     scaled = [frame.assign(a=frame["a"] * 1000 + 7) for frame in (reference, current)]
@@ -72,7 +72,7 @@ def test_wasserstein_is_normed_by_the_references_spread() -> None:
     assert wide == pytest.approx(plain)
 
 
-def test_predictions_carry_each_statistic_that_the_policy_reads(moved: DriftReport) -> None:
+def test_predictions_have_each_statistic_that_the_policy_reads(moved: DriftReport) -> None:
     assert list(moved.summary.prediction) == ["wasserstein", "psi", "hellinger"]
     assert moved.summary.prediction["psi"] > 0.2
     assert 0 < moved.summary.prediction["hellinger"] < 1
@@ -86,7 +86,7 @@ def test_predictions_do_not_count_among_the_columns() -> None:
     assert summary.verdict == "no drift"
 
 
-def test_a_column_that_is_named_like_a_probability_is_a_column() -> None:
+def test_column_named_like_a_probability_is_a_feature_column() -> None:
     reference, current = rows(), rows(seed=1)
     frames = [frame.assign(probability_of_rain=frame["a"] + at) for frame, at in ((reference, 0.0), (current, 3.0))]
     assert report(frames[0], frames[1]).summary.columns["probability_of_rain"] > 1
@@ -99,7 +99,7 @@ def test_the_verdict_follows_the_share_of_drifted_columns() -> None:
     assert report(rows(), current, drift={"share": 0.4, "threshold": 0.3}).summary.verdict == "no drift"
 
 
-def test_fewer_rows_than_asked_are_too_young_for_either_verdict(tmp_path: Path) -> None:
+def test_too_few_rows_are_too_young(tmp_path: Path) -> None:
     young = report(rows(), rows(99), min_rows=100)
     assert young.summary.verdict == "too young"
     assert young.summary.rows == 99
@@ -110,17 +110,17 @@ def test_fewer_rows_than_asked_are_too_young_for_either_verdict(tmp_path: Path) 
     assert report(rows(), rows(100), min_rows=100).summary.verdict != "too young"
 
 
-def test_of_fewer_than_ten_rows_nothing_is_said_though_a_project_asks_for_one() -> None:
+def test_fewer_than_ten_rows_are_always_too_young() -> None:
     assert report(rows(), rows(9), min_rows=1).summary.verdict == "too young"
     assert report(rows(), rows(10), min_rows=1).summary.verdict != "too young"
 
 
-def test_a_reign_without_any_answer_is_too_young() -> None:
+def test_deployment_period_without_predictions_is_too_young() -> None:
     assert report(rows(), pd.DataFrame()).summary.verdict == "too young"
 
 
 @pytest.mark.parametrize("statistic", ["wasserstein", "psi", "jensenshannon", "hellinger"])
-def test_each_statistic_sees_a_number_and_a_category_move(statistic: str) -> None:
+def test_each_statistic_detects_moved_numbers_and_categories(statistic: str) -> None:
     current = rows(seed=1, weather="snow")
     current["a"] += 2
     summary = report(rows(), current, drift={"statistic": statistic}).summary
@@ -132,7 +132,7 @@ def test_each_statistic_sees_a_number_and_a_category_move(statistic: str) -> Non
     assert still.columns == {"a": 0, "b": 0, "weather": 0}
 
 
-def test_categories_are_compared_by_jensenshannon_where_wasserstein_is_asked() -> None:
+def test_categories_use_jensenshannon_instead_of_wasserstein() -> None:
     current = rows(seed=1, weather="snow")
     asked = {name: report(rows(), current, drift={"statistic": name}) for name in ("wasserstein", "jensenshannon")}
     assert asked["wasserstein"].summary.columns["weather"] == asked["jensenshannon"].summary.columns["weather"]
@@ -150,13 +150,13 @@ def test_predicted_classes_drift_in_every_statistic(statistic: Any) -> None:
     assert report(reference, reference, [statistic], task="classification").summary.prediction[statistic] == 0
 
 
-def test_a_class_that_the_project_does_not_have_is_refused() -> None:
+def test_unknown_predicted_class_is_refused() -> None:
     with pytest.raises(ModelError, match="SIDEWAYS"):
         report(rows(prediction="UP"), rows(prediction="SIDEWAYS"), task="classification")
 
 
 @pytest.mark.parametrize("empty", [np.nan, None])
-def test_a_column_without_any_value_on_both_sides_does_not_count(empty: Any) -> None:
+def test_column_without_values_on_both_sides_does_not_count(empty: Any) -> None:
     current = rows(seed=1, nothing=empty)
     current["a"] += 1
     found = report(rows(nothing=empty), current, drift={"threshold": 0.3})
@@ -166,7 +166,7 @@ def test_a_column_without_any_value_on_both_sides_does_not_count(empty: Any) -> 
 
 
 @pytest.mark.parametrize("statistic", ["wasserstein", "psi", "hellinger"])
-def test_a_column_that_loses_all_its_values_has_drifted(statistic: str) -> None:
+def test_column_that_loses_all_values_has_drifted(statistic: str) -> None:
     found = report(rows(), rows(seed=1, a=np.nan), drift={"statistic": statistic})
     assert found.summary.columns["a"] > 0.5
     assert any(note.startswith("a: no value in the live rows") for note in found.notes)
@@ -175,7 +175,7 @@ def test_a_column_that_loses_all_its_values_has_drifted(statistic: str) -> None:
 
 
 @pytest.mark.parametrize("statistic", ["wasserstein", "psi", "jensenshannon", "hellinger"])
-def test_a_constant_that_stays_has_not_drifted_and_one_that_changes_has(statistic: str) -> None:
+def test_constant_drifts_only_when_it_changes(statistic: str) -> None:
     constants = {"nought": 0.0, "seven": 7.5, "tiny": 1e-9, "huge": 1e12}
     prediction = rows()["prediction"]
     reference = pd.DataFrame({"prediction": prediction} | constants)
@@ -190,7 +190,7 @@ def test_a_constant_that_stays_has_not_drifted_and_one_that_changes_has(statisti
     assert found[2].notes[0] == "nought: always 0 in the reference, compared as same/other"
 
 
-def test_a_column_of_tiny_numbers_drifts_like_any_other() -> None:
+def test_column_of_tiny_numbers_drifts_like_any_other() -> None:
     reference, current = rows(), rows(seed=1)
     current["a"] += 0.5
     tiny = [frame.assign(a=frame["a"] * 1e-6) for frame in (reference, current)]
@@ -210,12 +210,12 @@ def test_single_missing_and_infinite_values_are_left_out() -> None:
 
 
 @pytest.mark.parametrize("statistic", ["wasserstein", "psi", "jensenshannon", "hellinger"])
-def test_a_column_whose_values_fade_has_drifted_by_the_rows_that_lost_theirs(statistic: str) -> None:
+def test_more_missing_values_are_drift_by_their_share(statistic: str) -> None:
     reference = rows().assign(a=lambda frame: frame["a"].where(frame.index % 50 != 0))
     faded = rows().assign(a=lambda frame: frame["a"].where(frame.index % 5 > 1))
     found = report(reference, faded, drift={"statistic": statistic})
     assert found.summary.columns["a"] == pytest.approx(0.38)
-    assert "a: missing in 2% of the reference's rows, in 40% of the live ones" in found.notes
+    assert "a: missing in 2% of the reference rows and in 40% of the live rows" in found.notes
     assert report(faded, reference, drift={"statistic": statistic}).summary.columns["a"] == pytest.approx(0.38)
     assert report(faded, faded, drift={"statistic": statistic}).summary.columns["a"] == pytest.approx(0, abs=1e-6)
 
@@ -227,7 +227,7 @@ def test_predictions_before_the_holdout_may_be_missing_in_the_reference() -> Non
     assert found == report(reference[300:].reset_index(drop=True), rows(seed=1)).summary.prediction
 
 
-def test_booleans_and_the_time_column_are_no_obstacle() -> None:
+def test_booleans_are_compared_and_the_time_column_is_ignored() -> None:
     times = pd.date_range("2011-01-01", periods=400, freq="1h", tz="UTC")
     on = np.arange(400) % 2 == 0
     summary = report(rows(on=on, event_time=times), rows(on=True, seed=1)).summary
@@ -236,7 +236,7 @@ def test_booleans_and_the_time_column_are_no_obstacle() -> None:
 
 
 @pytest.mark.parametrize("side", ["reference", "live rows"])
-def test_a_column_of_one_side_only_is_named(side: str) -> None:
+def test_column_of_one_side_only_is_an_error_that_names_it(side: str) -> None:
     one, other = rows(extra=1.0), rows()
     reference, current = (one, other) if side == "reference" else (other, one)
     with pytest.raises(ModelError, match="extra"):
@@ -250,7 +250,7 @@ def test_rows_without_predictions_and_an_empty_reference_are_refused() -> None:
         report(rows(0), rows())
 
 
-def test_at_most_the_sample_is_compared_and_it_is_the_same_each_time() -> None:
+def test_sample_is_limited_and_reproducible() -> None:
     long = rows(1000, seed=1)
     first, again = (report(rows(), long, sample=200).summary for _ in range(2))
     assert first == again
@@ -258,7 +258,7 @@ def test_at_most_the_sample_is_compared_and_it_is_the_same_each_time() -> None:
     assert first != report(rows(), long).summary
 
 
-def test_the_page_is_whole_and_says_what_is_compared(moved: DriftReport, tmp_path: Path) -> None:
+def test_page_is_complete_and_says_what_is_compared(moved: DriftReport, tmp_path: Path) -> None:
     path = tmp_path / "deep" / "page.html"
     moved.save_html(path)
     page = path.read_text()

@@ -19,37 +19,37 @@ def health(spec: Any, log: pd.DataFrame, **events: int) -> HealthSummary:
     return service_health(log, **counts, memory_mb=120.0, spec=spec)
 
 
-def test_a_bad_request_is_no_error_of_the_service_but_a_crash_is(make_spec: Any) -> None:
+def test_server_errors_count_and_bad_requests_do_not(make_spec: Any) -> None:
     log = requests((200, 1.0, "champion"), (422, 1.0, "ad_hoc"), (500, 9.0, "ad_hoc"), (0, None, "champion"))
     summary = health(make_spec(), log)
     assert (summary.requests, summary.errors) == (4, 2)
 
 
-def test_what_the_shadow_predicts_is_no_request(make_spec: Any) -> None:
+def test_shadow_predictions_are_not_requests(make_spec: Any) -> None:
     summary = health(make_spec(), requests((200, 1.0, "champion"), (200, 900.0, "shadow")))
     assert summary.requests == 1
     assert summary.p99_ms == 1.0
 
 
-def test_latency_is_that_of_answered_requests(make_spec: Any) -> None:
+def test_latency_is_of_successful_requests(make_spec: Any) -> None:
     log = requests(*[(200, float(i), "champion") for i in range(101)], (500, 9999.0, "champion"))
     summary = health(make_spec(), log)
     assert (summary.p50_ms, summary.p95_ms, summary.p99_ms) == (50.0, 95.0, 99.0)
 
 
-def test_availability_is_the_share_of_due_events_that_were_answered(make_spec: Any) -> None:
+def test_availability_is_the_share_of_due_events_answered(make_spec: Any) -> None:
     log = requests((200, 1.0, "champion"))
     assert health(make_spec(), log, answered=8, late=1, missed=2).availability == 0.8
     assert health(make_spec(), log, due=0, answered=0).availability is None
 
 
-def test_a_window_without_requests_has_no_latency(make_spec: Any) -> None:
+def test_window_without_requests_has_no_latency(make_spec: Any) -> None:
     summary = health(make_spec(), requests(), answered=0)
     assert summary.p95_ms is None
     assert not is_slow(summary, make_spec())
 
 
-def test_the_95th_percentile_above_the_limit_is_slow(make_spec: Any) -> None:
+def test_p95_above_the_limit_is_slow(make_spec: Any) -> None:
     spec = make_spec(serving={"every": "1h", "latency": "100ms"})
     fast, slow = (health(spec, requests((200, ms, "champion"))) for ms in (99.0, 101.0))
     assert not is_slow(fast, spec)

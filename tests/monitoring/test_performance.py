@@ -20,7 +20,7 @@ DAY, HOUR = timedelta(days=1), timedelta(hours=1)
 
 @dataclass
 class Case:
-    """A project of 40 days whose truth is its hour's number; answers are planted as error over the truth."""
+    """A project of 40 days whose labels are the number of their hour; predictions are the label plus an error."""
 
     spec: ProjectSpec
 
@@ -77,15 +77,15 @@ def case(make_spec: Any) -> Case:
     return Case(make_spec())
 
 
-def test_served_shadow_and_baseline_are_compared_over_the_windows_events(case: Case) -> None:
+def test_served_shadow_and_baseline_are_compared_over_the_same_events(case: Case) -> None:
     summary = case.report(case.answers(3), case.answers(-8, version=1, role="shadow")).summary
     assert (summary.served, summary.shadow, summary.deployment_period) == (3, 8, 3)
-    assert summary.baseline == 168  # the truth grows by one an hour
+    assert summary.baseline == 168  # labels grow by one an hour
     assert (summary.rows, summary.deployment_period_rows) == (24, 24)
     assert not summary.pending
 
 
-def test_events_that_the_shadow_did_not_answer_count_for_neither_and_are_told(case: Case) -> None:
+def test_events_without_shadow_prediction_are_left_out_and_counted(case: Case) -> None:
     served = case.answers(3).assign(prediction=lambda rows: rows["prediction"] + 100 * (rows.index < 4))
     report = case.report(served, case.answers(8, version=1, role="shadow", hours=range(4, 24)))
     assert (report.summary.served, report.summary.shadow) == (3, 8)
@@ -95,31 +95,31 @@ def test_events_that_the_shadow_did_not_answer_count_for_neither_and_are_told(ca
     )  # the policy sees all of the deployment period's answers
 
 
-def test_a_shadow_that_never_answered_hides_nobody(case: Case) -> None:
+def test_shadow_without_predictions_does_not_hide_the_others(case: Case) -> None:
     report = case.report(case.answers(3))
     assert (report.summary.served, report.summary.shadow, report.summary.baseline) == (3, None, 168)
     assert report.left_out == 0
 
 
-def test_events_without_a_baseline_count_for_neither(case: Case) -> None:
+def test_events_without_baseline_are_left_out(case: Case) -> None:
     missing = case.series[~case.series["event_time"].dt.hour.isin([0, 1])]
     report = case.report(case.answers(3), case.answers(8, version=1, role="shadow"), series=missing)
     assert report.left_out == 2
     assert report.summary.baseline == 168
 
 
-def test_before_the_first_retraining_the_shadow_equals_what_is_served(case: Case) -> None:
+def test_shadow_equals_served_before_the_first_retraining(case: Case) -> None:
     summary = case.report(case.answers(3, version=1)).summary
     assert summary.served == summary.shadow == 3
 
 
-def test_nothing_but_the_champions_answers_is_served(case: Case) -> None:
+def test_only_champion_predictions_count_as_served(case: Case) -> None:
     others = [case.answers(500, role="ad_hoc"), case.answers(500, version=3, role="shadow")]
     summary = case.report(case.answers(3), *others).summary
     assert (summary.served, summary.rows) == (3, 24)
 
 
-def test_an_answer_belongs_to_the_reign_of_the_version_that_gave_it(case: Case) -> None:
+def test_prediction_belongs_to_the_period_of_its_version(case: Case) -> None:
     old, new = case.answers(9, version=1, hours=range(12)), case.answers(3, version=2, hours=range(12, 24))
     report = case.report(old, new, case.answers(9, version=1, role="shadow", hours=range(12, 24)))
     assert (report.summary.served, report.summary.deployment_period, report.summary.deployment_period_rows) == (
@@ -131,7 +131,7 @@ def test_an_answer_belongs_to_the_reign_of_the_version_that_gave_it(case: Case) 
     assert report.versions.to_dict("list") == {"version": [1, 2], "rows": [12, 12], "loss": [9.0, 3.0]}
 
 
-def test_a_rollback_begins_a_reign_without_the_versions_former_answers(case: Case) -> None:
+def test_rollback_starts_a_period_without_earlier_predictions(case: Case) -> None:
     back = DeploymentPeriod(
         number=3, version=2, start=case.window.start - DAY + 12 * HOUR, end=None, cause="rollback", promotion="q"
     )
@@ -141,13 +141,13 @@ def test_a_rollback_begins_a_reign_without_the_versions_former_answers(case: Cas
     assert case.report(case.answers(3), deployment_period=ended).summary.deployment_period_rows == 12
 
 
-def test_a_window_with_too_few_of_the_reigns_answers_has_no_reign_loss(case: Case) -> None:
+def test_period_loss_is_missing_with_too_few_predictions(case: Case) -> None:
     nine, ten = (case.report(case.answers(3, hours=range(n))).summary for n in (9, 10))
     assert (nine.deployment_period, nine.deployment_period_rows, nine.served) == (None, 9, 3)
     assert ten.deployment_period == 3
 
 
-def test_missed_events_and_unpublished_labels_count_for_nobody(case: Case) -> None:
+def test_missed_events_and_unpublished_labels_do_not_count(case: Case) -> None:
     answered = case.answers(3, hours=range(20))
     report = case.report(answered, labels=case.series[case.series["event_time"].dt.hour < 15])
     assert (report.summary.rows, report.unlabelled) == (15, 5)
@@ -157,18 +157,18 @@ def test_missed_events_and_unpublished_labels_count_for_nobody(case: Case) -> No
     assert not nothing.summary.pending
 
 
-def test_a_window_without_any_answer_has_no_losses(case: Case) -> None:
+def test_window_without_predictions_has_no_losses(case: Case) -> None:
     summary = case.report(case.answers(3, hours=[])).summary
     assert (summary.rows, summary.served, summary.shadow, summary.baseline) == (0, None, None, None)
 
 
-def test_answers_outside_the_window_do_not_count(case: Case) -> None:
+def test_predictions_outside_the_window_do_not_count(case: Case) -> None:
     next_day = Window(case.window.end, case.window.end + DAY)
     summary = case.report(case.answers(3), case.answers(90, window=next_day)).summary
     assert (summary.rows, summary.served) == (24, 3)
 
 
-def test_the_ended_stage_is_pending_where_labels_come_late(case: Case, make_spec: Any) -> None:
+def test_ended_stage_is_pending_when_labels_are_late(case: Case, make_spec: Any) -> None:
     late = Case(make_spec(labels={"delay": "24h"}))
     pending = late.report(late.answers(3), stage="ended").summary
     assert pending.pending
@@ -178,7 +178,7 @@ def test_the_ended_stage_is_pending_where_labels_come_late(case: Case, make_spec
     assert not case.report(case.answers(3), stage="ended").summary.pending  # without a delay there is one stage
 
 
-def test_the_realised_gain_is_that_of_the_reign_so_far(case: Case) -> None:
+def test_realised_gain_covers_the_period_so_far(case: Case) -> None:
     days = [Window(case.window.start - n * DAY, case.window.end - n * DAY) for n in (2, 1, 0, -1)]
     history = [case.answers(error, window=day) for error, day in zip((2, 3, 4, 900), days, strict=True)]
     history += [case.answers(12, version=1, role="shadow", window=day) for day in days]
@@ -189,7 +189,7 @@ def test_the_realised_gain_is_that_of_the_reign_so_far(case: Case) -> None:
     assert case.report(*history, performance_so_far=so_far).summary.realised_gain is None
 
 
-def test_entities_are_told_apart(make_spec: Any) -> None:
+def test_entities_are_compared_separately(make_spec: Any) -> None:
     case = Case(make_spec(data={"entity": "shop"}))
     case.series = pd.concat(
         [case.series.assign(entity="a"), case.series.assign(entity="b", y=lambda rows: rows["y"] * 2)],
@@ -233,16 +233,16 @@ def test_classes_are_compared_by_any_metric(make_spec: Any, metric: str) -> None
     )
 
 
-def test_a_window_of_one_class_has_no_roc_auc(make_spec: Any) -> None:
+def test_window_with_one_class_has_no_roc_auc(make_spec: Any) -> None:
     case = Case(make_spec("classification", problem={"metric": "roc_auc"}))
-    case.series["y"] = "UP"
     answers = case.answers(0.0).assign(prediction="UP", probability_UP=0.9, probability_DOWN=0.1)
+    case.series["y"] = "UP"
     summary = case.report(answers).summary
     assert summary.rows == 24
     assert summary.served is summary.deployment_period is summary.baseline is None
 
 
-def test_the_same_report_again_gives_the_same(case: Case) -> None:
+def test_report_made_again_is_the_same(case: Case) -> None:
     answers = [case.answers(3), case.answers(8, version=1, role="shadow")]
     shuffled = [frame.sample(frac=1, random_state=1) for frame in answers[::-1]]
     assert case.report(*answers).summary == case.report(*shuffled).summary
@@ -262,7 +262,7 @@ def compare(case: Case, *answers: pd.DataFrame, since: datetime) -> Any:
     )
 
 
-def test_status_compares_events_of_all_three_due_since_the_first_retraining(case: Case) -> None:
+def test_status_compares_events_due_since_the_first_retraining(case: Case) -> None:
     days = [Window(case.window.start + n * DAY, case.window.end + n * DAY) for n in range(3)]
     served = [case.answers(error, window=day) for error, day in zip((50, 2, 4), days, strict=True)]
     first = [case.answers(9, version=1, role="shadow", window=day) for day in days]

@@ -31,7 +31,7 @@ def load() -> Load:
 
 
 @pytest.mark.parametrize(("name", "rows", "windows"), [("bike_demand", 17_379, 104), ("electricity", 45_312, 134)])
-def test_a_shipped_history_is_whole_sound_and_starts_its_clock_at_a_window(
+def test_shipped_data_are_valid_and_the_clock_starts_at_a_window(
     load: Load, name: str, rows: int, windows: int
 ) -> None:
     source = load(name)
@@ -46,14 +46,14 @@ def test_a_shipped_history_is_whole_sound_and_starts_its_clock_at_a_window(
 
 
 @pytest.mark.parametrize("name", ["bike_demand", "electricity"])
-def test_a_shipped_source_names_where_its_data_come_from(name: str) -> None:
+def test_shipped_data_name_their_origin(name: str) -> None:
     note = (FOLDER / name / "SOURCES.md").read_text()
     for line in ("From:", "Licence:", "Cite:"):
         assert line in note
 
 
 @pytest.mark.parametrize("name", ["bike_demand", "electricity"])
-def test_windows_together_are_the_history_no_row_twice_and_none_lost(load: Load, name: str) -> None:
+def test_windows_partition_the_shipped_rows(load: Load, name: str) -> None:
     source = load(name)
     timeline = source.timeline
     windows = timeline.windows(timeline.start, timeline.start + timedelta(days=371))
@@ -62,7 +62,7 @@ def test_windows_together_are_the_history_no_row_twice_and_none_lost(load: Load,
 
 
 @pytest.mark.parametrize("name", ["bike_demand", "electricity"])
-def test_two_weeks_are_read_in_milliseconds_after_the_first_time(load: Load, name: str) -> None:
+def test_reading_two_weeks_again_takes_milliseconds(load: Load, name: str) -> None:
     source = load(name)
     start = source.timeline.start + timedelta(days=70)
     source.function(start, start + timedelta(days=1))
@@ -72,7 +72,7 @@ def test_two_weeks_are_read_in_milliseconds_after_the_first_time(load: Load, nam
     assert (time.process_time() - begin) / 10 < 0.005
 
 
-def test_bikes_clock_changes_are_gaps_and_no_doubled_rows(load: Load) -> None:
+def test_bike_clock_changes_are_gaps_without_duplicates(load: Load) -> None:
     source = load("bike_demand")
     timeline = source.timeline
     found = {}
@@ -99,7 +99,7 @@ def test_electricity_has_48_rows_a_day_and_no_price(load: Load) -> None:
     assert set(rows["class"]) == {"UP", "DOWN"}
 
 
-def test_up_means_a_price_above_its_mean_of_the_day_before(load: Load) -> None:
+def test_class_up_means_price_above_the_mean_of_the_day_before(load: Load) -> None:
     source = load("electricity")
     assert source.timeline.end is not None
     rows = source.function(source.timeline.start, source.timeline.end)

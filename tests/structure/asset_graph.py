@@ -66,7 +66,7 @@ def _gap(built: dg.Definitions) -> Iterator[str]:
     """Yield the missing edge, as the metadata of its two ends names it."""
     graph = built.resolve_asset_graph()
     for key in sorted(graph.get_all_asset_keys()):
-        closes = graph.get(key).metadata.get("closes the circle")
+        closes = graph.get(key).metadata.get("triggers") or graph.get(key).metadata.get("triggered by")
         if closes is not None:
             yield f"gap {key.to_user_string()}: {closes}"
 

@@ -52,9 +52,10 @@ def test_retraining_sensor_stands_for_the_edge_from_decision_to_dataset() -> Non
     spec = shipped_spec()
     assert ("retraining_decision", "dataset") not in edges()
     gaps = {
-        name: found.metadata["closes the circle"]
+        name: found.metadata[key]
         for name, found in specs().items()
-        if "closes the circle" in found.metadata
+        for key in ("triggers", "triggered by")
+        if key in found.metadata
     }
     assert set(gaps) == {"retraining_decision", "dataset"}
     for name in gaps:

@@ -19,7 +19,7 @@ def labelled() -> pd.DataFrame:
 
 
 @pytest.mark.parametrize("days", [0, 1])
-def test_a_column_that_has_no_value_yet_or_only_lately_keeps_no_project_from_starting(days: int) -> None:
+def test_column_without_values_does_not_stop_the_feasibility_model(days: int) -> None:
     timeline = Timeline(
         example_project(data={"columns": {**COLUMNS, "buoy": NULLABLE}}, features={"known": ["hour", "wind", "buoy"]})
     )
@@ -31,7 +31,7 @@ def test_a_column_that_has_no_value_yet_or_only_lately_keeps_no_project_from_sta
     assert found.candidate_loss == pytest.approx(without.candidate_loss)
 
 
-def test_where_one_class_alone_was_seen_it_is_the_answer() -> None:
+def test_single_class_in_training_is_the_prediction() -> None:
     columns = {**COLUMNS, "level": {"dtype": "category", "isin": ["low", "high"]}}
     problem = {"task": "classification", "metric": "log_loss", "baseline": {"type": "majority"}}
     timeline = Timeline(example_project(problem=problem, data={"columns": columns}))
