@@ -23,7 +23,7 @@ def start_training(
     """Take the training snapshot of a run; or say why the training is skipped.
 
     Raises:
-        NotSettled: while windows or labels that are due by now are open, for a dataset by hand answers too.
+        WorkOutstanding: while windows or labels that are due by now are open, for a dataset by hand answers too.
         Refused: when a person asks without enough unseen rows to judge on.
     """
     view, now = context.ledger_view(), context.now()
