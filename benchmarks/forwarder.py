@@ -25,7 +25,7 @@ import numpy as np
 import psutil
 import yaml
 
-from benchmarks.endpoint import DEFS, HEADERS, asker, percentiles, trained
+from benchmarks.endpoint import DEFS, HEADERS, client, percentiles, trained
 from mlops_assets.prediction.inputs import to_records
 from mlops_assets.prediction.records import PredictionRecord
 from mlops_assets.resources.scoring.config import ModelRef
@@ -145,11 +145,11 @@ def drain(folder: Path) -> float:
         give_idle_priority(influx)
         try:
             port = endpoint.start(serve=ModelRef(version=1, folder=bundle)).port
-            ask = asker(port)
-            request_times(ask, bodies, 200)
-            before = request_times(ask, bodies, REQUESTS)
-            during, memory, seconds = while_draining(home, influx, log, ask, bodies)
-            after = request_times(ask, bodies, REQUESTS)
+            send = client(port)
+            request_times(send, bodies, 200)
+            before = request_times(send, bodies, REQUESTS)
+            during, memory, seconds = while_draining(home, influx, log, send, bodies)
+            after = request_times(send, bodies, REQUESTS)
         finally:
             endpoint.stop()
     (_, first), (_, busy), (_, last) = (percentiles(taken) for taken in (before, during, after))
@@ -169,17 +169,17 @@ def give_idle_priority(influx: Influx) -> None:
 
 
 def request_times(
-    ask: Callable[[bytes, dict[str, str]], tuple[float, Any]], bodies: list[bytes], times: int
+    send: Callable[[bytes, dict[str, str]], tuple[float, Any]], bodies: list[bytes], times: int
 ) -> list[float]:
     """Send requests one after the other, and return the seconds that each took."""
-    return [ask(bodies[number % len(bodies)], HEADERS)[0] for number in range(times)]
+    return [send(bodies[number % len(bodies)], HEADERS)[0] for number in range(times)]
 
 
 def while_draining(
     home: Path,
     influx: Influx,
     log: PredictionLog,
-    ask: Callable[[bytes, dict[str, str]], tuple[float, Any]],
+    send: Callable[[bytes, dict[str, str]], tuple[float, Any]],
     bodies: list[bytes],
 ) -> tuple[list[float], list[float], float]:
     """Return the seconds of each request, the forwarder's memory (MB) at intervals, and the seconds until the end."""
@@ -188,7 +188,7 @@ def while_draining(
         process, begun = psutil.Process(found.process.pid), time.perf_counter()
         taken, memory = list[float](), list[float]()
         while forwarding_backlog(log):
-            taken += request_times(ask, bodies, 100)
+            taken += request_times(send, bodies, 100)
             memory.append(process.memory_info().rss / 2**20)
         return taken, memory, time.perf_counter() - begun
 
