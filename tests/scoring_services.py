@@ -32,7 +32,7 @@ def ref(version: Version, number: int) -> ModelRef:
 
 
 class AppClient:
-    """Talks to an ASGI application within this process."""
+    """Sends requests to an ASGI application within this process."""
 
     def __init__(self, app: Any) -> None:
         self._runner = asyncio.Runner()
@@ -59,7 +59,7 @@ class AppClient:
 
 
 class Client(AppClient):
-    """Talks to a service within this process."""
+    """Sends requests to a service within this process."""
 
     def __init__(self, service: Service) -> None:
         super().__init__(App(service))
@@ -106,7 +106,7 @@ def recorded(client: Client, *roles: Role) -> pd.DataFrame:
 
 
 def later(version: Version, as_of: datetime, folder: Path) -> Path:
-    """The same version, as if its data had been snapped at another time."""
+    """Return a copy of a version whose training data were taken at another time."""
     copy = folder / "later"
     shutil.copytree(version.folder, copy)
     manifest = json.loads((copy / "manifest.json").read_text())

@@ -42,7 +42,7 @@ def test_champion_keeps_its_inputs_until_successor_is_promoted(states: States, t
         succeeded(retrain(harness))
         verdict = context.ledger_view().verdicts[-1]
         assert (verdict.verdict, verdict.champion) == ("PROMOTE", 1)
-        # its own answers, but the longer past is cut from published data, and so is what it answers from
+        # the inputs with more past values are cut from published data, for both sides
         assert verdict.recomputed == verdict.rows > 24
         context.clock.move(RETRAIN_AT + 2 * DAY)
         run_until_only_retraining_is_left(harness)
@@ -68,7 +68,7 @@ def test_champion_with_undeclared_inputs_misses_events_and_can_be_replaced(state
         lost = len(context.ledger_view().missed)
         succeeded(retrain(harness))
         verdict = context.ledger_view().verdicts[-1]
-        # there is nobody to compare with but the baseline
+        # the candidate can be compared with the baseline only
         assert (verdict.champion, verdict.champion_loss) == (1, None)
         assert any("version 1 takes wind, which defs.yaml no longer declares" in reason for reason in verdict.reasons)
         assert "baseline" in verdict.reasons[0]

@@ -42,7 +42,7 @@ MakeEndpoint = Callable[..., EndpointProcess]
 
 @pytest.fixture
 def endpoint(rentals: dict[int, Version], tmp_path: Path) -> Iterator[MakeEndpoint]:
-    """Makes handles on the service in `tmp_path`; what runs is stopped after the test."""
+    """Return a function that makes clients of the service in `tmp_path`; the service is stopped after the test."""
     with ExitStack() as stack:
 
         def made(**settings: Any) -> EndpointProcess:
@@ -62,7 +62,7 @@ def score(handle: EndpointProcess, version: Version, rows: slice) -> list[dict[s
 def test_unexpected_response_error_names_the_log(
     rentals: dict[int, Version], endpoint: MakeEndpoint, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where it breaks unforeseen, as on a full disk, the web framework says so in a word of plain text."""
+    """For an unexpected error the web framework responds with plain text, without an error body."""
     handle = endpoint()
     broken = httpx.MockTransport(lambda _: httpx.Response(500, text="Internal Server Error"))
     monkeypatch.setattr(handle, "_client", httpx.Client(transport=broken))
@@ -74,7 +74,7 @@ def test_unexpected_response_error_names_the_log(
 def test_service_starts_switches_stops_and_restarts_on_its_port(
     rentals: dict[int, Version], endpoint: MakeEndpoint, tmp_path: Path
 ) -> None:
-    """Started, asked, promoted, ended, started again: in one test, since each start costs seconds."""
+    """All in one test, since each start takes seconds."""
     handle, version = endpoint(), rentals[1]
     assert handle.record() is None
     assert not handle.url
@@ -84,14 +84,14 @@ def test_service_starts_switches_stops_and_restarts_on_its_port(
     with pytest.raises(EndpointError, match="does not run"):
         score(handle, version, slice(1))
 
-    # started with a model, it serves from its first answer on; asked again, it is left alone
+    # it serves from its first response on; a second start leaves it as it is
     first = handle.start(serve=ref(version, 1))
     assert handle.serving() == 1
     assert endpoint().start() == first
     assert handle.url == first.url == f"http://127.0.0.1:{first.port}"
     assert os.getsid(first.pid) != os.getsid(os.getpid())
 
-    # questions and what comes of them
+    # requests, and errors of requests
     answers = score(handle, version, slice(3))
     assert [answer["model_version"] for answer in answers] == [1, 1, 1]
     assert score(handle, version, slice(1)) == [{**answers[0], "stored": True}]
@@ -102,7 +102,7 @@ def test_service_starts_switches_stops_and_restarts_on_its_port(
     with pytest.raises(Refused, match="version 1 was trained as of"):
         handle.invoke([early], [before], before)
 
-    # as anybody would: answered, and no event's answer
+    # a request of any client
     assert handle.ask(version.records[10:11])[0]["model_version"] == 1
     assert score(handle, version, slice(10, 11))[0]["stored"] is False
 
@@ -124,7 +124,7 @@ def test_service_starts_switches_stops_and_restarts_on_its_port(
     assert (status.shadow.version, status.shadow_backlog) == (1, 0)
     handle.shadow(None, None)
 
-    # the end, and the next start at the same address
+    # stop, and the next start on the same port
     assert handle.stop() is True
     assert not psutil.pid_exists(first.pid) or psutil.Process(first.pid).status() == psutil.STATUS_ZOMBIE
     second = handle.start()
@@ -159,14 +159,14 @@ def test_concurrent_starts_start_one_process(
     assert running is not None
     assert pids == {running.pid}
 
-    # a killed service is not alive any more, and what it had recorded is there
+    # after a kill the logged predictions are there
     os.kill(running.pid, signal.SIGKILL)
     psutil.wait_procs([psutil.Process(running.pid)], timeout=5)
     assert handle.record() is None
     restarted = handle.start(serve=ref(rentals[1], 1), shadow=ref(rentals[2], 2))
     assert restarted.pid != running.pid
 
-    # told to end, it first finishes: the request in flight, and the shadow's backlog
+    # a stop first finishes the request in flight and the shadow's backlog
     score(handle, rentals[1], slice(40))
     answers: list[Any] = []
     asking = threading.Thread(target=lambda: answers.extend(handle.ask(rentals[1].records * 8)))
@@ -222,7 +222,7 @@ def test_stop_ends_only_the_recorded_process(endpoint: MakeEndpoint, tmp_path: P
     command = [sys.executable, "-c", words, "mlops_assets.serving.app"]
     stranger = subprocess.Popen(command, stdout=subprocess.PIPE)
     try:
-        # until the kernel has set it up, a process has no command line that could be read
+        # a process that was just started has no command line yet
         assert stranger.stdout is not None and stranger.stdout.readline() == b"here\n"
         started = psutil.Process(stranger.pid).create_time()
         path = tmp_path / "rentals" / "endpoint" / PROCESS
@@ -231,7 +231,7 @@ def test_stop_ends_only_the_recorded_process(endpoint: MakeEndpoint, tmp_path: P
         assert handle.record() is None
         assert handle.stop() is False
         assert stranger.poll() is None
-        # same id and same start
+        # same pid and same start time
         write_text(path, record.model_copy(update={"started": started}).model_dump_json())
         assert handle.stop() is True
         stranger.wait(5)

@@ -19,13 +19,13 @@ CLIENTS, PROMOTIONS = 4, 10
 
 @dataclass
 class Asking:
-    """One client that asks one row after the other."""
+    """A client that sends one row after the other."""
 
     url: str
     record: dict[str, object]
     ended: threading.Event
     answers: list[tuple[float, float, int]] = field(default_factory=list)
-    """When asked, when answered, by which version."""
+    """Times of request and response, and the version, of each request."""
     failures: list[str] = field(default_factory=list)
 
     def run(self) -> None:
@@ -43,7 +43,7 @@ class Asking:
 
 def test_promotions_under_constant_load_fail_no_request(rentals: dict[int, Version], tmp_path: Path) -> None:
     with EndpointProcess(rentals[1].spec, tmp_path) as handle:
-        # a version may answer from the moment its switch is asked for until the next switch is done
+        # a version may predict from the request of its switch until the next switch is done
         deployment_periods = [(1, time.monotonic(), float("inf"))]
         url = handle.start(serve=ref(rentals[1], 1)).url
         ended = threading.Event()

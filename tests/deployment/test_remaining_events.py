@@ -15,7 +15,7 @@ HOUR = timedelta(hours=1)
 
 
 def between_two_ticks(harness: Harness) -> ProjectResources:
-    """Three answers fell due since the last tick, and are not asked for before the next."""
+    """Three predictions became due since the last tick, and are requested at the next one only."""
     harness.context.clock.move(RETRAIN_AT + 3.5 * HOUR)
     run_until_only_retraining_is_left(harness)
     return harness.context

@@ -17,7 +17,7 @@ def prices(versions: Versions) -> dict[int, Version]:
 
 @pytest.fixture
 def start(tmp_path: Path) -> Iterator[Start]:
-    """Starts a service within this process, on state in `tmp_path`; it is stopped after the test."""
+    """Return a function that starts a service within this process, with its state in `tmp_path`."""
     with ExitStack() as stack:
 
         def started(version: Version, serve: int | None = 1, **settings: Any) -> Client:

@@ -55,7 +55,7 @@ def test_invalid_row_error_names_field_and_row(
     body = json.dumps({"dataframe_records": [good, change(good)]})
     answer = client.post("/invocations", content=body, headers={"Content-Type": "application/json"})
     error = answer.json()["error"]
-    # a number that JSON's readers refuse as a whole has no field
+    # an integer of 400 digits is invalid for the JSON parser, so the error names no field
     expected = (field, 1) if "0" * 400 not in body else ("body", None)
     assert (error["field"], error["row"]) == expected
     assert 400 <= answer.status_code < 500
@@ -186,7 +186,7 @@ garbage = st.recursive(
 
 @st.composite
 def requests(draw: st.DrawFn, good: dict[str, Any]) -> Any:
-    """Bodies between right and absurd: a good request of which parts are replaced."""
+    """Return valid requests of which parts are replaced, or any JSON."""
     row = dict(good)
     for name in draw(st.lists(st.sampled_from([*good, "other"]), max_size=3)):
         row[name] = draw(garbage | st.lists(scalars, min_size=24, max_size=24))
@@ -217,7 +217,7 @@ def test_random_bodies_get_4xx_and_never_500_or_nan(versions: Versions, tmp_path
                 assert answer.json()["error"]["message"]
 
         throw()
-        # torn bytes as well
+        # truncated bodies as well
         content = json.dumps({"inputs": version.records[:1]}).encode()
         for end in range(0, len(content), 37):
             answer = client.post("/invocations", content=content[:end], headers={"Content-Type": "application/json"})

@@ -61,7 +61,7 @@ def test_row_without_finite_prediction_is_an_error(
 def test_client_requests_are_logged_as_ad_hoc(rentals: dict[int, Version], start: Start) -> None:
     client, version = start(rentals[1]), rentals[1]
     client.ask(version.records[:1])
-    client.ask(version.records[:1], headers=client.scorer)  # the token alone does not make it an event's answer
+    client.ask(version.records[:1], headers=client.scorer)  # without due times a request with the token is ad_hoc too
     assert recorded(client, "champion").empty
     assert recorded(client, "ad_hoc")["due"].isna().all()
     assert score(client, version, version.records[:1]).json()["predictions"][0]["stored"] is False
@@ -116,7 +116,7 @@ def test_times_of_the_scorer_are_checked(rentals: dict[int, Version], start: Sta
 
 def test_prediction_after_the_deadline_is_late(rentals: dict[int, Version], start: Start) -> None:
     client, version = start(rentals[1]), rentals[1]
-    score(client, version, version.records[:1], late_by=HOUR)  # serving.every: just in time
+    score(client, version, version.records[:1], late_by=HOUR)  # by serving.every: exactly at the deadline
     score(client, version, version.records[1:2], late_by=HOUR + timedelta(seconds=1))
     assert recorded(client, "champion")["late"].tolist() == [False, True]
 

@@ -28,7 +28,7 @@ def _split(rows: list[dict[str, Any]]) -> dict[str, Any]:
 
 def _parquet(rows: list[dict[str, Any]]) -> dict[str, Any]:
     target, frame = io.BytesIO(), pd.DataFrame(rows)
-    # MLflow does not widen integers, and the signature's numbers are doubles
+    # MLflow does not convert integers to the signature's doubles
     frame.astype(dict.fromkeys(frame.select_dtypes("int64"), "float64")).to_parquet(target)
     return {"content": target.getvalue(), "headers": {"Content-Type": "application/vnd.apache.parquet"}}
 
@@ -60,10 +60,10 @@ FORMS: dict[str, Bodies] = {
 
 @pytest.fixture(scope="module")
 def stock(versions: Versions, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, AppClient]]:
-    """MLflow's scoring server around the logged model, one per project."""
+    """Return MLflow's scoring server with the logged model of each project."""
     clients = {}
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # MLflow's own, about type hints and requirements
+        warnings.simplefilter("ignore")  # MLflow warns about type hints and requirements
         import mlflow
         from mlflow.pyfunc import scoring_server
 

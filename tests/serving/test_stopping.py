@@ -35,7 +35,7 @@ def service(rentals: dict[int, Version], tmp_path: Path) -> Iterator[EndpointPro
 
 
 def end(handle: EndpointProcess) -> float:
-    """Seconds from SIGTERM until the process is gone."""
+    """Send SIGTERM, and return the seconds until the process has ended."""
     record = handle.record()
     assert record is not None
     process, begun = psutil.Process(record.pid), time.monotonic()
@@ -45,7 +45,7 @@ def end(handle: EndpointProcess) -> float:
 
 
 class Scoring(threading.Thread):
-    """Scores events one after the other until the service is gone; keeps what it was told."""
+    """Scores one event after the other until the service has ended, and keeps the predictions it got."""
 
     def __init__(self, handle: EndpointProcess, version: Version, rows: range, together: int) -> None:
         super().__init__()
@@ -100,7 +100,7 @@ def test_stop_under_load_loses_no_sent_prediction(
 def test_long_work_does_not_delay_the_stop(
     service: EndpointProcess, rentals: dict[int, Version], tmp_path: Path
 ) -> None:
-    """Batches of many seconds, more than even a quick machine ends in time: they are left, and the log stays whole."""
+    """Batches that take longer than the time to stop are left, and the log stays valid."""
     body = json.dumps({"inputs": rentals[1].records[:1] * 40_000})
     answers: list[httpx.Response] = []
 
@@ -116,7 +116,7 @@ def test_long_work_does_not_delay_the_stop(
     idle = process.cpu_times().user
     for each in asking:
         each.start()
-    while process.cpu_times().user < idle + 0.5:  # it is at work
+    while process.cpu_times().user < idle + 0.5:  # it computes
         time.sleep(0.01)
     took = end(service)
     for each in asking:

@@ -53,12 +53,12 @@ def test_client_token_is_replaced_without_a_restart(
         return client.ask(records, headers={"Authorization": f"Bearer {token}"}).status_code
 
     assert (status("first"), status("other")) == (200, 401)
-    # the same length, so that neither the size nor a coarse clock alone gives the change away
+    # the same length, so that the change is not noticed by the file's size
     shadow_for.write_text("other")
     shadow_for.replace(secret)
     time.sleep(0.1)
     assert (status("first"), status("other")) == (401, 200)
-    # half of an exchange leaves the service closed, and its clients in
+    # during a replacement the old token stays valid
     for broken in (lambda: secret.write_text(""), secret.unlink):
         broken()
         time.sleep(0.1)
