@@ -8,6 +8,7 @@ from typing import Any
 import dagster as dg
 
 from mlops_assets.charts.figure import markdown_image
+from mlops_assets.spec.problem import GREATER_IS_BETTER, Metric
 
 
 def table(rows: list[dict[str, Any]]) -> dg.TableMetadataValue:
@@ -38,3 +39,12 @@ def numbers(values: Mapping[str, float | int | None]) -> dict[str, float | int]:
     return {
         name: value if isinstance(value, int) else rounded(value) for name, value in values.items() if value is not None
     }
+
+
+def loss_key(name: str, metric: Metric, target: str) -> str:
+    """Return a metadata key that says what a loss is measured by, for example `candidate loss (mae of cnt)`.
+
+    The target's name stands for the target's unit. For metrics where a greater value is better it is
+    `candidate loss (1 - accuracy of move)`.
+    """
+    return f"{name} ({'1 - ' if metric in GREATER_IS_BETTER else ''}{metric} of {target})"

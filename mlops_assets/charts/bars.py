@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from mlops_assets.charts.figure import ChartFigure
-from mlops_assets.charts.style import BACKGROUND, GRID, TEXT
+from mlops_assets.charts.style import BACKGROUND, GRID, TEXT, number_text
 
 
 def bar_chart(
@@ -51,8 +51,3 @@ def bar_chart(
 def _shortened(name: str, most: int = 46) -> str:
     """Return a long name without its middle, since features differ in column (front) and setting (end)."""
     return name if len(name) <= most else f"{name[: most // 2 - 1]}…{name[-(most // 2) :]}"
-
-
-def number_text(value: float) -> str:
-    """Return a number with three significant digits, from 1,000 on without decimals."""
-    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}" if abs(value) >= 0.1 else f"{value:.2g}"

@@ -44,3 +44,8 @@ METRIC_NAMES: dict[str, str] = {
 def metric_name(metric: str) -> str:
     """Return a metric's name for a caption."""
     return METRIC_NAMES.get(metric, metric)
+
+
+def number_text(value: float) -> str:
+    """Return a number with three significant digits, from 1,000 on without decimals."""
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}" if abs(value) >= 0.1 else f"{value:.2g}"

@@ -1,10 +1,10 @@
-"""H2O AutoML finds a recipe; the recipe, plain JSON, gives the same model again from the same rows.
+"""Find a recipe by H2O AutoML, and fit models by it: the same recipe and rows always give the same model.
 
-What is kept of a search is not a model but how it was made: algorithm, parameters, seed. So the recipe can be judged on
-a hold-out, fitted once more on all rows, and fitted again years later. That holds only where H2O repeats itself
-exactly; tests show it for each algorithm in `mlops_assets.spec.training.Algorithm`.
+AutoML's result is not a model but a recipe, plain JSON: algorithm, parameters, seed. So it can be evaluated on a
+hold-out, fitted again on all rows, and fitted again years later. This needs an H2O that repeats fits exactly; tests
+show that for each algorithm in `mlops_assets.spec.training.Algorithm`.
 
-All functions here talk to the cluster that the h2o package is connected to; the caller opens it.
+All functions here use the cluster that the h2o package is connected to; the caller connects it.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 Task = Literal["regression", "classification"]
 
 ALGORITHMS: dict[str, Algorithm] = {"gbm": "GBM", "xgboost": "XGBoost", "drf": "DRF", "glm": "GLM"}
-"""H2O's names of the algorithms and ours; extremely randomized trees are a DRF with a parameter of their own."""
+"""Our name of each H2O algorithm; H2O's extremely randomized trees are a DRF with another parameter."""
 
 RANKED_BY: dict[Metric, str] = {
     "mae": "MAE",
@@ -46,31 +46,31 @@ RANKED_BY: dict[Metric, str] = {
     "median_ae": "MAE",
     "log_loss": "logloss",
     "roc_auc": "AUC",
-    # H2O counts errors at the threshold that maximises F1 on the rows it judges, while our label is the most probable
-    # class: what ranks models for that is how good the probabilities are.
+    # H2O counts errors at the threshold that maximises F1, while we predict the most probable class; log loss measures
+    # the quality of the probabilities
     "accuracy": "logloss",
     "balanced_accuracy": "logloss",
     "f1": "logloss",
     "f1_macro": "logloss",
 }
-"""The leaderboard's metric for each of ours; AUC only for two classes, logloss for more."""
+"""H2O's metric that ranks models, for each of our metrics; for more than two classes logloss instead of AUC."""
 
-NOT_OF_THE_RECIPE = {
-    # names and frames of that one run
+NOT_IN_RECIPE = {
+    # names and frames of one run
     "model_id", "training_frame", "validation_frame", "response_column", "ignored_columns",
     # cross-validation, which is not used
     "nfolds", "fold_column", "fold_assignment", "keep_cross_validation_models", "keep_cross_validation_predictions",
     "keep_cross_validation_fold_assignment",
-    # early stopping: the number of trees is as found
+    # early stopping: the number of trees is part of the recipe
     "stopping_rounds", "stopping_metric", "stopping_tolerance", "score_tree_interval", "score_each_iteration",
     "max_runtime_secs",
-    # GLM's search for lambda and what it derives from the rows
+    # GLM's search for lambda, and values derived from the rows
     "lambda_search", "nlambdas", "lambda_min_ratio", "max_active_predictors", "obj_reg",
-    # derived from the target, as H2O does by itself
+    # derived from the target by H2O
     "distribution", "family", "link",
-    # read only where calibration is switched on
+    # used only with calibration
     "calibration_method",
-    # kept in a field of its own
+    # a field of the recipe
     "seed",
 }  # fmt: skip
 
@@ -78,7 +78,7 @@ LOGGER = logging.getLogger(__name__)
 
 
 class Recipe(BaseModel):
-    """How a model is made; the same recipe over the same rows gives the same model."""
+    """Algorithm and parameters of a model; the same recipe and rows give the same model."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
@@ -87,20 +87,20 @@ class Recipe(BaseModel):
     """H2O's parameters that differ from its defaults."""
     seed: int
     columns: list[str]
-    """The features, in the order that the model was found with."""
+    """The features, in the order of AutoML's frames."""
     target: str
     task: Task
 
 
 @dataclass(frozen=True)
 class Search:
-    """What AutoML found.
+    """The result of AutoML.
 
     Attributes:
-        recipe: of the leader.
-        leaderboard: one row a model, best first: `model_id`, H2O's metrics on the leaderboard frame (the first of them
-            ranks), `training_time_ms` and `algo` (GBM, XGBoost, DRF, GLM, as H2O says it).
-        models: how many were trained.
+        recipe: recipe of the best model.
+        leaderboard: one row per model, best first: `model_id`, H2O's metrics on the leaderboard frame (ranked by the
+            first), `training_time_ms` and `algo` (H2O's GBM, XGBoost, DRF, GLM).
+        models: number of trained models.
     """
 
     recipe: Recipe
@@ -119,22 +119,22 @@ def find_recipe(
     metric: Metric,
     project: str,
 ) -> Search:
-    """Let AutoML try `spec.max_models` models and keep the recipe of the best.
+    """Let AutoML try `spec.max_models` models, and return the recipe of the best.
 
-    Each frame must be strictly later in time than the one before; nothing is shuffled and there are no folds.
+    Each frame is strictly later in time than the one before; rows are not shuffled, and there is no cross-validation.
 
     Args:
         train: rows to fit on; float64 columns, `category` columns, the target (float64, or `category`).
-        valid: rows that say when to stop adding trees, and which lambda is best.
+        valid: rows for early stopping and for the choice of lambda.
         leaderboard: rows that rank the models.
         spec: algorithms, number of models, seed.
         target: name of the target column.
         task: regression or classification.
-        metric: the project's metric; `RANKED_BY` says what ranks the models for it.
-        project: named in errors.
+        metric: the project's metric; `RANKED_BY` has the ranking metric for it.
+        project: its name, for errors.
 
     Raises:
-        TrainingError: if no model could be trained, or the cluster is gone.
+        TrainingError: when no model could be trained, or the cluster has ended.
     """
     from h2o.automl import H2OAutoML, get_leaderboard
 
@@ -160,15 +160,15 @@ def find_recipe(
 
 
 def fit(recipe: Recipe, frame: pd.DataFrame, *, project: str) -> Fitted:
-    """Follow a recipe.
+    """Fit a model by a recipe.
 
     Args:
-        recipe: what to make.
+        recipe: algorithm, parameters, seed, columns and target.
         frame: (n, k) rows with the recipe's columns and target, dtypes as for `find_recipe`.
-        project: named in errors.
+        project: its name, for errors.
 
     Raises:
-        TrainingError: if H2O refuses, or the cluster is gone.
+        TrainingError: when H2O refuses the fit, or the cluster has ended.
     """
     estimator = _estimator(recipe)
     with _h2o_errors(project, f"fit of {recipe.algorithm}"), uploaded(frame[[*recipe.columns, recipe.target]]) as rows:
@@ -178,10 +178,10 @@ def fit(recipe: Recipe, frame: pd.DataFrame, *, project: str) -> Fitted:
 
 
 class Fitted:
-    """A model in the cluster; it lives as long as the cluster does.
+    """A fitted model in the cluster; it ends with the cluster.
 
     Attributes:
-        recipe: what it was made by.
+        recipe: the recipe that it was fitted by.
     """
 
     def __init__(self, recipe: Recipe, model: ModelBase, classes: list[str], project: str) -> None:
@@ -191,21 +191,20 @@ class Fitted:
         """Predict n rows.
 
         Args:
-            frame: (n, k) rows with the recipe's columns; a category never seen in training counts as missing.
+            frame: (n, k) rows with the recipe's columns; a level that was not in the training rows counts as missing.
 
         Returns:
-            Regression: (n,) float64. Classification: (n, classes) probabilities, one column a class, in the order of
-            the training target's categories; a class without training rows has probability 0. The label is the most
-            probable class.
+            Regression: (n,) float64. Classification: (n, classes) probabilities, one column per class, in the order of
+            the training target's categories; a class without training rows has probability 0.
 
         Raises:
-            TrainingError: if the cluster is gone.
+            TrainingError: when the cluster has ended.
         """
         with _h2o_errors(self._project, f"prediction by {self.recipe.algorithm}"):
             with uploaded(frame[self.recipe.columns]) as rows:
-                answers = self._model.predict(rows)
-                found = _downloaded(answers.get_frame_data())
-                _forget(answers.frame_id)
+                predictions = self._model.predict(rows)
+                found = _downloaded(predictions.get_frame_data())
+                _remove(predictions.frame_id)
             if self.recipe.task == "regression":
                 return found["predict"].to_numpy(dtype=np.float64)
             # H2O names the columns of numeric classes p0, p1, ...; their order is that of its domain
@@ -214,10 +213,10 @@ class Fitted:
         return shares.reindex(columns=self._classes, fill_value=0.0)
 
     def download(self, folder: Path) -> Path:
-        """Write the model as `mojo.zip` into a folder (made if need be); H2O's genmodel library scores it.
+        """Write the model as `mojo.zip` into a folder, which is created if necessary, and return the path.
 
         Raises:
-            TrainingError: if the cluster is gone.
+            TrainingError: when the cluster has ended.
         """
         folder.mkdir(parents=True, exist_ok=True)
         with (
@@ -227,12 +226,12 @@ class Fitted:
             return Path(self._model.download_mojo(path=temporary)).replace(folder / "mojo.zip")
 
     def variable_importance(self) -> pd.DataFrame:
-        """What the model relies on, most important first.
+        """Return the variable importance, greatest first.
 
         Returns:
-            Columns `variable` (for XGBoost and GLM a level of a category each has its own row, `column.level`),
-            `relative_importance`, `scaled_importance` (1 for the first) and `percentage` (sums up to 1); no rows where
-            the model uses no column at all.
+            Columns `variable` (for XGBoost and GLM each level of a category has a row, `column.level`),
+            `relative_importance`, `scaled_importance` (1 for the first) and `percentage` (the sum is 1); no rows when
+            the model uses no column.
         """
         table = self._model._model_json["output"]["variable_importances"]
         names = ["variable", "relative_importance", "scaled_importance", "percentage"]
@@ -242,12 +241,12 @@ class Fitted:
 
 
 def genmodel_jar(folder: Path, *, project: str) -> Path:
-    """Put H2O's scoring library, the version that belongs to the cluster, into a folder as `genmodel.jar`.
+    """Write H2O's scoring library of the cluster's version into a folder as `genmodel.jar`, and return the path.
 
-    The cluster gives it in no time; in h2o.jar it is one of 60,000 entries, which zipfile reads for over a second.
+    It is downloaded from the cluster, since reading it from the 60,000 entries of h2o.jar takes over a second.
 
     Raises:
-        TrainingError: if the cluster is gone.
+        TrainingError: when the cluster has ended.
     """
     import h2o
 
@@ -261,12 +260,12 @@ def genmodel_jar(folder: Path, *, project: str) -> Path:
 def _nothing_trained(
     project: str, place: str, spec: H2OAutoMLSpec, train: pd.DataFrame, events: pd.DataFrame
 ) -> TrainingError:
-    said = events.loc[events["level"] == "ERROR", "message"].astype(str).unique()
+    messages = events.loc[events["level"] == "ERROR", "message"].astype(str).unique()
     return TrainingError(
         project,
         place,
-        f"none of {spec.algorithms} could be trained on {len(train)} rows; H2O says: {' | '.join(said[-3:])}"[:800],
-        "see that the target varies and that there are rows enough, or allow other algorithms under training",
+        f"none of {spec.algorithms} could be trained on {len(train)} rows; H2O says: {' | '.join(messages[-3:])}"[:800],
+        "check that the target varies and that there are enough rows, or allow other algorithms under training",
     )
 
 
@@ -276,11 +275,11 @@ def _ranked_by(metric: Metric, target: pd.Series[Any]) -> str:
 
 
 def _recipe(model: ModelBase, columns: list[str], target: str, task: Task) -> Recipe:
-    # what is `actual` after the training: `ntrees` as early stopping left it, where AUTO stood the method taken
+    # `actual` is the value after the training: `ntrees` by early stopping, the chosen method instead of AUTO
     parameters = {
         name: value["actual"]
         for name, value in model.params.items()
-        if name not in NOT_OF_THE_RECIPE and value["actual"] is not None and value["actual"] != value["default"]
+        if name not in NOT_IN_RECIPE and value["actual"] is not None and value["actual"] != value["default"]
     }
     if model.algo == "glm":
         parameters |= _lambda_path(model._model_json["output"], parameters)
@@ -295,10 +294,10 @@ def _recipe(model: ModelBase, columns: list[str], target: str, task: Task) -> Re
 
 
 def _lambda_path(output: Mapping[str, Any], parameters: Mapping[str, Any]) -> dict[str, JsonValue]:
-    """Alpha as found, and the lambdas down to the one found.
+    """Return the best alpha, and all lambdas down to the best one.
 
-    The solver starts at each lambda from the coefficients of the one before, and stops within a tolerance: with the
-    found lambda alone it ends up to 0.003 away (bike data); led down the same path it ends at the same place.
+    The solver starts at each lambda from the coefficients of the one before, and stops within a tolerance. With the
+    best lambda alone, predictions differ by up to 0.003 (bike data); with the same path of lambdas they are the same.
     """
     best = output["lambda_best"]
     return {"alpha": [output["alpha_best"]], "lambda": [value for value in parameters["lambda"] if value >= best]}
@@ -325,14 +324,14 @@ def _model(model_id: str) -> ModelBase:
     return h2o.get_model(model_id)
 
 
-def _forget(key: str) -> None:
+def _remove(key: str) -> None:
     import h2o
 
     h2o.remove(key)
 
 
 def _downloaded(text: str) -> pd.DataFrame:
-    """H2O's CSV as a frame; `H2OFrame.as_data_frame` would round some doubles, and warn that polars is missing."""
+    """Return H2O's CSV as a frame; `H2OFrame.as_data_frame` rounds some doubles, and warns that polars is missing."""
     return pd.read_csv(io.StringIO(text), float_precision="round_trip", keep_default_na=False, na_values=[""])
 
 

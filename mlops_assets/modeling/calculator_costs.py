@@ -1,4 +1,7 @@
-"""What tsfresh's calculators cost: a table measured once, so that the same rows always give the same features."""
+"""Computing time of tsfresh's calculators, from a table that was measured once.
+
+A table, since the same rows must always give the same features.
+"""
 
 from __future__ import annotations
 
@@ -15,14 +18,14 @@ PATH = Path(__file__).with_name("calculator_costs.json")
 
 
 class CombinerCost(BaseModel):
-    """A calculator that gives many features in one call."""
+    """Computing time of a combiner, a calculator that returns several features in one call."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
     first: list[float]
-    """Microseconds of a call for one feature, per window length."""
+    """Microseconds of a call for one feature, per window length of `CostTable.steps`."""
     each: list[float]
-    """Microseconds that a further feature adds."""
+    """Microseconds that each further feature adds, per window length."""
 
 
 class CostTable(BaseModel):
@@ -31,18 +34,18 @@ class CostTable(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
     steps: list[int]
-    """The window lengths that were measured; costs between them are interpolated, beyond them in proportion."""
+    """Measured window lengths. Between them costs are interpolated; beyond the last they grow in proportion."""
     simple: dict[str, list[float]]
-    """Microseconds of a feature, per window length, by tsfresh's name without the column."""
+    """Microseconds per window length, by tsfresh's name without the column, of calculators that are no combiners."""
     combiners: dict[str, CombinerCost]
 
-    def of(self, suffix: str, steps: int, *, first: bool) -> float:
-        """Microseconds that a feature adds to an answer.
+    def microseconds(self, suffix: str, steps: int, *, first: bool) -> float:
+        """Return the microseconds that a feature adds to a prediction.
 
         Args:
             suffix: tsfresh's name without the column.
-            steps: length of the window.
-            first: no other feature of the same calculator and column is computed already.
+            steps: length of the feature window.
+            first: whether it is the first feature of its calculator and column.
 
         Raises:
             TrainingError: when the table does not know the calculator.
@@ -53,7 +56,7 @@ class CostTable(BaseModel):
             return self._at(steps, cost.first if first else cost.each)
         if suffix in self.simple:
             return self._at(steps, self.simple[suffix])
-        # A setting of one's own counts as the dearest one that was measured.
+        # a setting that was not measured counts as the slowest one that was
         settings = [
             self._at(steps, costs) for name, costs in self.simple.items() if parse_suffix(name)[0] == calculator
         ]
@@ -61,8 +64,8 @@ class CostTable(BaseModel):
             raise TrainingError(
                 "-",
                 f"features.calculators.{calculator}",
-                "nobody has measured what it costs",
-                "run benchmarks/calculator_costs.py, which writes the table anew",
+                "its computing time is not in the table",
+                "use another calculator, or measure all by `python benchmarks/calculator_costs.py`",
             )
         return max(settings)
 
@@ -73,5 +76,5 @@ class CostTable(BaseModel):
 
 @cache
 def read_costs() -> CostTable:
-    """The table that is shipped."""
+    """Return the table that is part of the package."""
     return CostTable.model_validate_json(PATH.read_text())

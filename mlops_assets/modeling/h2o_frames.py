@@ -1,10 +1,10 @@
-"""pandas frames into H2O, exactly and fast.
+"""Upload pandas frames to H2O without rounding.
 
-H2O reads doubles from text, and from Parquet too, by way of a decimal mantissa and exponent: measured on window
-statistics, one value in ten comes out with its last bit wrong (CSV), or seven in ten by up to four units of it
-(Parquet, where 43.5 becomes 43.50000000000001). Next to a tree's split that is another branch than the service takes
-for the same row. Integers come through whole. So a double travels as its binary mantissa and exponent, both integers,
-and H2O multiplies them out again, which is exact.
+H2O reads doubles from text, and from Parquet too, by a decimal mantissa and exponent. Measured on window statistics,
+the last bit of one value in ten is wrong (CSV), or up to four units of it in seven of ten (Parquet, where 43.5 becomes
+43.50000000000001). Next to a tree's split, the service would then take another branch for the same row. Integers are
+read exactly. So a double is uploaded as its binary mantissa and exponent, both integers, and H2O multiplies them, which
+is exact.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ MANTISSA_BITS = 53
 
 @contextlib.contextmanager
 def uploaded(frame: pd.DataFrame) -> Iterator[H2OFrame]:
-    """Put a frame into the connected H2O cluster, and take it out again after the block.
+    """Upload a frame to the connected H2O cluster, and remove it after the block.
 
     Args:
-        frame: (n, k); `category` columns become H2O's enums, all others must be numbers. Missing and infinite values
+        frame: (n, k); `category` columns become H2O's enums, all others are numbers. Missing and infinite values
             are missing in H2O; numbers closer to 0 than 1e-307 become 0.
     """
     import h2o
@@ -62,7 +62,7 @@ def _send(frame: pd.DataFrame, name: str) -> None:
         parts[f"c{position}"] = [None if pd.isna(value) else value for value in frame[column]]
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "rows.parquet"
-        # one row group is one chunk: how the rows are cut does not depend on the machine's cores
+        # one row group is one chunk, so that chunks do not depend on the number of cores
         pd.DataFrame(parts).to_parquet(path, index=False, row_group_size=max(1, len(frame)))
         kinds = ["int"] * (2 * len(numbers)) + ["enum"] * len(categories)
         h2o.upload_file(str(path), destination_frame=f"{name}_parts", col_types=kinds)
@@ -71,7 +71,7 @@ def _send(frame: pd.DataFrame, name: str) -> None:
 
 
 def _assembled(name: str, columns: list[str], numbers: list[str], categories: list[str]) -> str:
-    """H2O's expression that makes the frame out of its parts, columns in their order."""
+    """Return the H2O expression that builds the frame from its parts, columns in their order."""
     parts, count = f"{name}_parts", len(numbers)
     pieces = []
     if numbers:

@@ -1,4 +1,4 @@
-"""The modeling assets' metadata: numbers, tables and pictures for the UI."""
+"""Metadata of the modeling assets: numbers, tables and charts for the UI."""
 
 from __future__ import annotations
 
@@ -19,93 +19,96 @@ from mlops_assets.modeling.training_set import TrainingSetFacts
 from mlops_assets.prediction.features import FeatureDefinitions
 from mlops_assets.spec import ProjectSpec
 from mlops_assets.timeline import iso
-from mlops_assets.ui_metadata import picture, table
+from mlops_assets.ui_metadata import loss_key, picture, rounded, table
 
 
-def definitions(found: FeatureDefinitions) -> dict[str, Any]:
-    """Which features exist, what each costs, and what the budget cost in loss."""
-    history = found.names[len(found.known) :]
+def definitions(selected: FeatureDefinitions) -> dict[str, Any]:
+    """Return the number of features, relevance and computing time of each, and what the cost budget changes."""
+    computed = selected.names[len(selected.known) :]
     rows = [
         {
             "feature": name,
-            "p value": f"{found.p_values.get(name, float('nan')):.2g}",
-            "microseconds": found.costs.get(name, 0.0),
+            "p-value": f"{selected.p_values.get(name, float('nan')):.2g}",
+            "microseconds": selected.costs.get(name, 0.0),
         }
-        for name in history
+        for name in computed
     ]
     metadata: dict[str, Any] = {
-        "features": len(found.names),
-        "history features": len(history),
-        "microseconds per answer": float(sum(found.costs.values())),
-        "rejected for cost": len(found.rejected_for_cost),
+        "features": len(selected.names),
+        "of past values": len(computed),
+        "computing time per prediction (µs)": rounded(sum(selected.costs.values())),
+        "relevant, but too slow for the budget": len(selected.rejected_for_cost),
     }
     if rows:
-        metadata["selected"] = table(rows)
-    if found.budget_loss is not None:
-        metadata["loss within budget"] = found.budget_loss.within
-        metadata["loss without budget"] = found.budget_loss.without
-        metadata["measured by"] = found.budget_loss.measure
+        metadata["features of past values"] = table(rows)
+    if selected.budget_loss is not None:
+        metadata["loss within the budget"] = rounded(selected.budget_loss.within)
+        metadata["loss without a budget"] = rounded(selected.budget_loss.without)
+        metadata["loss measured by"] = selected.budget_loss.measure
     return metadata
 
 
 def training_set(facts: TrainingSetFacts, session: TrainingSession) -> dict[str, Any]:
-    """How many rows may be seen, and how many judge."""
+    """Return how many rows are used for what, and where the hold-out's inputs come from."""
     split = session.training_data.split
     return {
-        "rows": int(split.usable.sum()),
+        "labelled rows": int(split.usable.sum()),
         "rows before the hold-out": int(split.search.sum()),
-        "unseen rows": split.rows,
-        "rows without a whole history window": int((~split.usable).sum()),
+        "rows in the hold-out": split.rows,
+        "rows left out (no whole feature window)": int((~split.usable).sum()),
         "features": len(facts.definitions.names),
         "dataset": facts.dataset,
-        "inputs of the hold-out": "recorded with the answers" if facts.recorded else "published, as known when due",
+        "inputs of the hold-out": "logged with the predictions"
+        if facts.recorded
+        else "published data as known when due",
     }
 
 
 def candidate(
-    spec: ProjectSpec, version: VersionTrained, found: Candidate, project_context: ProjectContext
+    spec: ProjectSpec, version: VersionTrained, trained: Candidate, project_context: ProjectContext
 ) -> dict[str, Any]:
-    """The version, its recipe, what AutoML tried, what the model looks at."""
-    metric = spec.problem.metric
+    """Return the version, its data and recipe, the models that AutoML tried, and the variable importance."""
+    problem = spec.problem
     return {
         "model version": version.version,
-        "hold-out loss": version.holdout_loss,
-        "algorithm": found.recipe.algorithm,
-        "models tried": found.models,
-        "rows": version.rows,
+        loss_key("hold-out loss", problem.metric, problem.target): rounded(version.holdout_loss),
+        "algorithm": trained.recipe.algorithm,
+        "models tried": trained.models,
+        "labelled rows": version.rows,
         "as of": iso(version.as_of),
         "trained through": iso(version.trained_through),
         "dataset": version.dataset,
         "dataset tag": version.dataset_tag,
         "decision": version.decision or "none",
         "MLflow run": version.mlflow_run,
-        "recipe": dg.MetadataValue.json(found.recipe.model_dump(mode="json")),
-        "leaderboard": picture(leaderboard(found.leaderboard, metric=metric), "leaderboard"),
-        "variable importance": picture(variable_importance(found.importance), "variable importance"),
+        "recipe": dg.MetadataValue.json(trained.recipe.model_dump(mode="json")),
+        "leaderboard": picture(leaderboard(trained.leaderboard, metric=problem.metric), "leaderboard"),
+        "variable importance": picture(variable_importance(trained.importance), "variable importance"),
     }
 
 
 def evaluation(spec: ProjectSpec, version: VersionTrained, found: Evaluation, shown: pd.DataFrame) -> dict[str, Any]:
-    """Who lost how much on the unseen rows."""
-    sides = {"candidate": found.candidate_loss, "champion": found.champion_loss, "baseline": found.baseline_loss}
-    losses = {name: value for name, value in sides.items() if value is not None}
-    metric = spec.problem.metric
+    """Return the losses on the hold-out, the gain, the expected verdict with its reasons, and charts."""
+    metric, target = spec.problem.metric, spec.problem.target
+    by_role = {"candidate": found.candidate_loss, "champion": found.champion_loss, "baseline": found.baseline_loss}
+    losses = {role: loss for role, loss in by_role.items() if loss is not None}
     metadata: dict[str, Any] = {
         "model version": version.version,
-        **{f"{name} loss": value for name, value in losses.items()},
-        "gain": found.gain,
-        "unseen rows": found.rows,
-        "recomputed rows": found.recomputed,
-        "would be": found.verdict,
+        **{loss_key(f"{role} loss", metric, target): rounded(loss) for role, loss in losses.items()},
+        "loss lower by (%)": rounded(100 * found.gain, 3),
+        "rows compared": found.rows,
+        "champion's predictions recomputed": found.recomputed,
+        "verdict before the gate": found.verdict,
         "reasons": " ".join(found.reasons),
         "losses": picture(loss_comparison(losses, metric=metric, interval=found.interval), "losses"),
-        "forecast": picture(
-            predictions_against_labels(shown, unit=spec.problem.target, zone=spec.data.time_zone),
-            "forecast and truth",
+        "predictions": picture(
+            predictions_against_labels(shown, unit=target, zone=spec.data.time_zone), "predictions and labels"
         ),
     }
     if found.one_fit_loss is not None:
-        metadata["loss of one fit"] = found.one_fit_loss
+        metadata[loss_key("candidate loss, fitted once", metric, target)] = rounded(found.one_fit_loss)
     if found.interval is not None:
-        metadata["interval"] = f"{found.interval[0]:.4g} to {found.interval[1]:.4g}"
+        low, high = found.interval
+        other = "baseline" if found.champion_loss is None else "champion"
+        metadata[f"95 % interval of {other} loss - candidate loss"] = f"{low:.3g} to {high:.3g}"
     return metadata

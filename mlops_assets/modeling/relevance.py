@@ -1,4 +1,4 @@
-"""The choice among relevant features: most relevance for the share of places and computing time that they take."""
+"""tsfresh's relevance test, and the choice among relevant features within limits of number and computing time."""
 
 from __future__ import annotations
 
@@ -15,11 +15,12 @@ from mlops_assets.prediction.features import parse_suffix, quiet
 from mlops_assets.prediction.tsfresh_import import import_tsfresh
 
 Task = Literal["regression", "classification"]
-DOUBLE = 0.98
-"""Absolute correlation from which a feature says what a chosen one says already."""
-NAN_AT_MOST = 0.2
-"""Share of a sample in which a feature may be missing."""
-SMALLEST = 1e-300
+MAX_CORRELATION = 0.98
+"""Features with a higher absolute correlation with a chosen one are dropped."""
+MAX_MISSING = 0.2
+"""Features that are missing in a larger share of the sample are not tested."""
+MIN_P_VALUE = 1e-300
+"""Smaller p-values count as this one."""
 
 
 @dataclass(frozen=True)
@@ -29,31 +30,31 @@ class Feature:
     name: str
     column: str
     suffix: str
-    """Its name by tsfresh, without the column."""
+    """tsfresh's name without the column."""
 
     @property
     def call(self) -> tuple[str, str]:
-        """What it is computed by: features with the same call share its cost, where the calculator is a combiner."""
+        """Column and calculator. Features of one combiner and column are computed in one call and share its cost."""
         return self.column, parse_suffix(self.suffix)[0]
 
 
-def relevant(frame: pd.DataFrame, target: npt.NDArray[Any], task: Task, fdr: float) -> dict[str, float]:
-    """The columns that pass tsfresh's relevance test, with their p-values.
+def relevance_p_values(frame: pd.DataFrame, target: npt.NDArray[Any], task: Task, fdr: float) -> dict[str, float]:
+    """Return the columns that pass tsfresh's relevance test, with their p-values.
 
-    Missing values are imputed as tsfresh does, for the test alone; columns missing in more than a fifth of the rows
-    do not take part.
+    Missing values are imputed by tsfresh's function for the test only. Columns that are missing in more than a fifth of
+    the rows are not tested.
 
     Args:
         frame: (n, k) features.
         target: (n,) numbers, or class names.
-        task: which of both.
+        task: regression for numbers, classification for class names.
         fdr: false discovery rate (Benjamini-Yekutieli).
     """
     import_tsfresh()
     from tsfresh.feature_selection.relevance import calculate_relevance_table
     from tsfresh.utilities.dataframe_functions import impute
 
-    frame = frame.loc[:, frame.isna().mean() <= NAN_AT_MOST].reset_index(drop=True)
+    frame = frame.loc[:, frame.isna().mean() <= MAX_MISSING].reset_index(drop=True)
     classes, codes = np.unique(target, return_inverse=True)
     if len(classes) < 2 or frame.empty:
         return {}
@@ -67,20 +68,20 @@ def relevant(frame: pd.DataFrame, target: npt.NDArray[Any], task: Task, fdr: flo
             fdr_level=fdr,
         )
     passed = table[table["relevant"].astype(bool)].reset_index(drop=True).sort_values("feature")
-    # of several classes that of the one it tells apart best
+    # of several classes, the smallest p-value counts
     p_values = passed.filter(like="p_value").min(axis=1).astype(np.float64)
     return dict(zip(passed["feature"], p_values, strict=True))
 
 
-class Pool:
-    """The relevant features.
+class RelevantFeatures:
+    """The features that passed the relevance test, from which the best are chosen.
 
     Args:
         features: those that passed the test.
-        p_values: of each, by name.
-        values: (n, k) their values on the sample, columns by name.
-        costs: what each calculator costs.
-        steps: length of a history window.
+        p_values: p-value by feature name.
+        values: (n, k) values of the features on the sample, columns by name.
+        costs: computing time of each calculator.
+        steps: length of a feature window.
     """
 
     def __init__(
@@ -92,34 +93,36 @@ class Pool:
         self._correlation = values[names].corr().abs().fillna(0.0).to_numpy() if names else np.empty((0, 0))
 
     def choose(self, most: int, budget: float) -> dict[Feature, float]:
-        """The chosen features in order of choice, with the microseconds that each adds.
+        """Return the chosen features in order of choice, with the microseconds that each adds to a prediction.
 
-        Each time the one with the most relevance (-log10 p) for its shares of both scarce things, places and budget;
-        of equal ones the first by name. A combiner is paid for by the first feature that it gives.
+        The next feature is always the one with the highest relevance (-log10 p) divided by the sum of its shares of
+        both limits; of equal ones the first by name. A combiner's call is charged to its first feature.
 
         Args:
-            most: places.
-            budget: microseconds; infinity where computing costs nothing.
+            most: largest number of features.
+            budget: largest sum of microseconds; infinity for no limit.
         """
         chosen: dict[Feature, float] = {}
         left = set(range(len(self.features)))
         while left and len(chosen) < most:
             called, spent = {feature.call for feature in chosen}, sum(chosen.values())
-            offers = []
+            candidates = []
             for position in sorted(left):
                 cost = self._cost(self.features[position], called)
                 if cost <= budget - spent:
-                    worth = self._relevance(self.features[position]) / (cost / budget + 1 / most)
-                    offers.append((worth, -position, cost))
-            if not offers:
+                    value = self._relevance(self.features[position]) / (cost / budget + 1 / most)
+                    candidates.append((value, -position, cost))
+            if not candidates:
                 break
-            _, position, cost = max(offers)
+            _, position, cost = max(candidates)
             chosen[self.features[-position]] = cost
-            left = {other for other in left if other != -position and self._correlation[-position, other] <= DOUBLE}
+            left = {
+                other for other in left if other != -position and self._correlation[-position, other] <= MAX_CORRELATION
+            }
         return chosen
 
     def _relevance(self, feature: Feature) -> float:
-        return -math.log10(max(self.p_values[feature.name], SMALLEST))
+        return -math.log10(max(self.p_values[feature.name], MIN_P_VALUE))
 
     def _cost(self, feature: Feature, called: set[tuple[str, str]]) -> float:
-        return self.costs.of(feature.suffix, self.steps, first=feature.call not in called)
+        return self.costs.microseconds(feature.suffix, self.steps, first=feature.call not in called)

@@ -1,4 +1,4 @@
-"""Which tsfresh features exist: relevant ones, without doubles, within a budget of computing per answer."""
+"""Select tsfresh features: relevant, not redundant, and within a budget of computing time per prediction."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pandas as pd
 
 from mlops_assets.errors import TrainingError
 from mlops_assets.modeling.calculator_costs import read_costs
-from mlops_assets.modeling.relevance import Feature, Pool, Task, relevant
+from mlops_assets.modeling.relevance import Feature, RelevantFeatures, Task, relevance_p_values
 from mlops_assets.prediction.features import (
     BudgetLoss,
     FeatureDefinitions,
@@ -30,9 +30,9 @@ from mlops_assets.prediction.tsfresh_import import import_tsfresh
 from mlops_assets.spec.features import FeaturesSpec
 
 SLOW = 0.25
-"""Share of the budget that a feature takes alone, above which its calculator counts as slow."""
-THIN = 3
-"""Slow calculators are tried on every third row of the sample."""
+"""A calculator counts as slow when one feature of it takes more than this share of the budget."""
+SLOW_STEP = 3
+"""Slow calculators are run on every third row of the sample."""
 SEED = 0
 FIT_SHARE = 0.7
 FOLDS = 5
@@ -40,18 +40,19 @@ FOLDS = 5
 
 @dataclass(frozen=True)
 class Sample:
-    """Rows on which features are tried: n inputs with the targets to them, sorted by time."""
+    """Rows for the relevance test: n inputs with their targets, sorted by time."""
 
     inputs: Inputs
     target: npt.NDArray[Any]
     task: Task
 
-    def thinned(self) -> Sample:
-        """Every third row."""
-        return Sample(self.inputs.take(np.arange(0, len(self.inputs), THIN)), self.target[::THIN], self.task)
+    def every_third_row(self) -> Sample:
+        """Return every third row, for slow calculators."""
+        rows = np.arange(0, len(self.inputs), SLOW_STEP)
+        return Sample(self.inputs.take(rows), self.target[::SLOW_STEP], self.task)
 
-    def features(self, features: list[Feature]) -> pd.DataFrame:
-        """(n, k) values, columns by name."""
+    def compute(self, features: list[Feature]) -> pd.DataFrame:
+        """Return the (n, k) values of features, columns by name."""
         calculators: dict[str, list[str]] = {}
         for feature in features:
             calculators.setdefault(feature.column, []).append(feature.suffix)
@@ -66,35 +67,35 @@ def select_features(
     task: Task,
     lags: dict[str, dict[str, int]] | None = None,
 ) -> FeatureDefinitions:
-    """Choose a project's features on rows before the hold-out.
+    """Select a project's features on rows before the hold-out.
 
-    A sample of the rows, spread over all of them, is put through all calculators of the setting; slow ones, whose
-    feature alone would take more than a quarter of `select.budget`, through every third row of it, so that their
-    evidence must be the stronger. Relevance is tested against what known columns and lags leave unexplained of the
-    target (`unexplained_by_known`): the features must add to them. Features that are missing in more than a fifth
-    of the rows, or that tsfresh's relevance test does not pass (Benjamini-Yekutieli at `select.fdr`, slow and quick
-    ones each for themselves), fall away. The rest compete for two scarce things, the `select.most` places and the
-    budget of computing per answer: the next one chosen is that with the most relevance (-log10 p) for the shares of
-    both that it takes; those correlated by more than 0.98 with a chosen one are doubles and fall away. A calculator
-    that gives several features in one call is paid for by the first of them. So a slow feature must be relevant in
-    proportion to earn its place.
+    1. A sample of the rows, spread over all of them, is run through all calculators of the project. Slow calculators,
+       with more than a quarter of `select.budget` for one feature, are run on every third row of the sample, so that
+       their features must be more clearly relevant.
+    2. Relevance is tested against the part of the target that known columns and lags leave unexplained
+       (`unexplained_by_known`), since features must add to them. Features that are missing in more than a fifth of the
+       rows are dropped, and those that do not pass tsfresh's relevance test (Benjamini-Yekutieli at `select.fdr`; slow
+       and other features are tested separately).
+    3. Of the rest, at most `select.most` features within the budget are selected one after the other: the next one has
+       the highest relevance (-log10 p) for its shares of both limits. Features whose correlation with a selected one
+       exceeds 0.98 are dropped. A calculator that returns several features in one call is charged to the first.
 
-    What the budget costs in loss is measured on the sample: a boosted-tree model (scikit-learn, defaults) is fitted on
-    the first 70 % of it in time and judged on the rest, once with the chosen features and once with those that would
-    be chosen if computing were free; mean absolute error, or share of wrong classes.
+    The loss due to the budget is measured on the sample: a boosted-tree model (scikit-learn, defaults) is fitted on its
+    oldest 70 % and evaluated on the rest, with the selected features and with those that would be selected without a
+    budget. It is the mean absolute error, or the share of wrong classes.
 
-    Costs come from a table that was measured once (`benchmarks/calculator_costs.py`), not from a clock: the same rows
-    must give the same features, on a busy machine too.
+    Costs come from a table that was measured once (`benchmarks/calculator_costs.py`) and not from a clock, since the
+    same rows must give the same features, also on a busy machine.
 
     Args:
-        features: what the project declares.
-        inputs: n rows, sorted by time; the caller has cut them before the hold-out.
+        features: the project's section `features`.
+        inputs: n rows before the hold-out, sorted by time.
         target: (n,) floats for regression, class names for classification.
-        task: the project's.
-        lags: the declared single values, as `Timeline.lags` places them; they are features without a test.
+        task: the project's task.
+        lags: positions of the declared lags, from `Timeline.lags`; they are features without a test.
 
     Raises:
-        TrainingError: when tsfresh or the cost table does not know a calculator, or nothing is left to learn from.
+        TrainingError: when tsfresh or the cost table does not know a calculator, or there is no feature at all.
     """
     definitions = FeatureDefinitions(known=list(features.known), lags=lags or {}).with_levels(inputs)
     if features.history is not None and features.select.most:
@@ -114,16 +115,18 @@ def select_features(
 def unexplained_by_known(
     known: FeatureDefinitions, inputs: Inputs, target: npt.NDArray[Any], task: Task
 ) -> list[Floats]:
-    """What known columns and lags leave unexplained of the target; relevance is tested against that.
+    """Return the part of the target that known columns and lags do not explain; relevance is tested against it.
 
-    Tested against the target itself, whatever merely mirrors the time of day comes first: the known columns say that
-    already, and as dozens of noisy copies it costs more in loss than it gives. Measured on the bike data, as of
-    2011-04-02 on the following hold-out: 29.1 with features relevant for the target, 21.7 with the known columns alone.
+    When relevance is tested against the target itself, the first features are dozens of noisy copies of the time of
+    day, which known columns contain already, and they raise the loss. On the bike data, as of 2011-04-02 on the
+    following hold-out, the mean absolute error was 29.1 with features relevant for the target, and 21.7 with known
+    columns alone.
 
-    Each row is predicted by extremely randomized trees (scikit-learn) fitted on the other fifths of the time.
+    Each row is predicted by extremely randomized trees (scikit-learn) fitted on the other four fifths of the time.
 
     Returns:
-        (n,) residuals; for classification one per class (of two classes, for the second): indicator - probability.
+        (n,) residuals; for classification indicator - probability, one array per class (of two classes, for the second
+        only).
     """
     if task == "regression":
         parts = [target.astype(np.float64)]
@@ -147,37 +150,38 @@ def _select(
     steps = next(iter(sample.inputs.history.values())).shape[1]
     budget = select.budget / timedelta(microseconds=1)
     candidates = list(_candidates(features, sample.inputs))
-    slow = [feature for feature in candidates if costs.of(feature.suffix, steps, first=True) > SLOW * budget]
+    slow = [feature for feature in candidates if costs.microseconds(feature.suffix, steps, first=True) > SLOW * budget]
     quick = [feature for feature in candidates if feature not in set(slow)]
-    values, thin = sample.features(quick), sample.thinned()
-    thin_values = thin.features(slow)
+    values, thin = sample.compute(quick), sample.every_third_row()
+    thin_values = thin.compute(slow)
     p_values: dict[str, float] = {}
     for part in unexplained:
         for name, p_value in [
-            *relevant(values, part, "regression", select.fdr).items(),
-            *relevant(thin_values, part[::THIN], "regression", select.fdr).items(),
+            *relevance_p_values(values, part, "regression", select.fdr).items(),
+            *relevance_p_values(thin_values, part[::SLOW_STEP], "regression", select.fdr).items(),
         ]:
             p_values[name] = min(p_value, p_values.get(name, 1.0))
-    pool = Pool(
+    relevant_features = RelevantFeatures(
         [feature for feature in candidates if feature.name in p_values],
         p_values,
-        pd.concat([values.iloc[::THIN].reset_index(drop=True), thin_values], axis=1),
+        pd.concat([values.iloc[::SLOW_STEP].reset_index(drop=True), thin_values], axis=1),
         costs,
         steps,
     )
-    within, free = pool.choose(select.most, budget), pool.choose(select.most, math.inf)
+    within = relevant_features.choose(select.most, budget)
+    free = relevant_features.choose(select.most, math.inf)
     loss = None
     if within.keys() != free.keys():
-        dear = sample.features([feature for feature in {**within, **free} if feature in set(slow)])
+        dear = sample.compute([feature for feature in {**within, **free} if feature in set(slow)])
         loss = _budget_loss(sample, known, pd.concat([values, dear], axis=1), within, free)
     return _definitions(known, p_values, within, free, loss)
 
 
 def sample_rows(inputs: Inputs, size: int) -> npt.NDArray[np.int64]:
-    """Up to `size` positions, one drawn from each of as many equal stretches, always the same ones.
+    """Return up to `size` positions: one row drawn from each of as many equal stretches; the same in each call.
 
-    Drawn, since evenly spaced rows of a series with a daily rhythm may all be of one hour. Rows whose history is half
-    missing (a series' beginning) are passed over as long as there are others.
+    Rows are drawn, since evenly spaced rows of a series with a daily rhythm may all be of the same hour. Rows with more
+    than half of a feature window missing (at the beginning of a series) are not drawn if there are others.
     """
     full = np.ones(len(inputs), dtype=bool)
     for values in inputs.history.values():
@@ -212,12 +216,12 @@ def _settings(features: FeaturesSpec) -> dict[str, list[dict[str, Any]] | None]:
         "efficient": settings.EfficientFCParameters,
         "comprehensive": settings.ComprehensiveFCParameters,
     }[features.calculators]()
-    # This one asks for time stamps; on a grid it says what linear_trend says.
+    # it needs time stamps, and equals linear_trend on a regular grid
     return {name: value for name, value in named.items() if name != "linear_trend_timewise"}
 
 
 def _probe(windows: Floats) -> Floats:
-    """A window from the middle, to learn the names of features from."""
+    """Return a window from the middle of the rows, from which a combiner's feature names are read."""
     filled = fill_missing(windows)
     full = np.flatnonzero(~np.isnan(filled[:, -1]))
     window: Floats = filled[full[len(full) // 2]].copy() if len(full) else np.zeros(windows.shape[1])
@@ -225,7 +229,7 @@ def _probe(windows: Floats) -> Floats:
 
 
 def _suffixes(calculator: str, parameters: list[dict[str, Any]] | None, window: Floats) -> Iterator[str]:
-    """The names that tsfresh gives a calculator's features, without the column."""
+    """Yield the names that tsfresh gives a calculator's features, without the column."""
     import_tsfresh()
     from tsfresh.feature_extraction import feature_calculators
     from tsfresh.utilities.string_manipulation import convert_to_output_format
@@ -236,11 +240,11 @@ def _suffixes(calculator: str, parameters: list[dict[str, Any]] | None, window: 
             "-",
             f"features.calculators.{calculator}",
             "tsfresh has no such calculator that works on plain windows",
-            "see tsfresh's list of feature calculators, or write minimal, efficient or comprehensive",
+            "use a name from tsfresh's list of feature calculators, or minimal, efficient or comprehensive",
         )
     if function.fctype == "combiner":
         with quiet():
-            # A combiner names its features itself, and may add parameters to the name.
+            # a combiner names its features itself, and may add parameters to the name
             keys = [str(key) for key, _ in function(window, param=parameters)]
     else:
         keys = [convert_to_output_format(setting) for setting in parameters] if parameters else [""]
@@ -291,9 +295,9 @@ def _budget_loss(
         return _quick_loss(columns, sample.target, sample.task, cut)
 
     measure = "mean absolute error" if sample.task == "regression" else "share of wrong classes"
-    judged, rows = len(sample.target) - cut, len(sample.target)
+    newest, rows = len(sample.target) - cut, len(sample.target)
     return BudgetLoss(
-        measure=f"{measure} of boosted trees on the newest {judged} of {rows} sampled rows",
+        measure=f"{measure} of boosted trees on the newest {newest} of {rows} sampled rows",
         within=loss(within),
         without=loss(free),
     )
@@ -303,17 +307,17 @@ def _quick_loss(columns: Floats, target: npt.NDArray[Any], task: Task, cut: int)
     from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
     from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
-    truth = target.astype(np.float64 if task == "regression" else str)
-    if task == "classification" and len(set(truth[:cut])) < 2:
-        # the older rows know one class, which is then the answer
-        return round(float((truth[cut:] != truth[0]).mean()), 6)
-    # a column without any value, as a sensor's that came later, is an error to scikit-learn, and says nothing
+    labels = target.astype(np.float64 if task == "regression" else str)
+    if task == "classification" and len(set(labels[:cut])) < 2:
+        # the older rows have one class only, which is then predicted
+        return round(float((labels[cut:] != labels[0]).mean()), 6)
+    # scikit-learn raises an error for a column without any value, for example of a sensor that was added later
     columns = np.where(np.isnan(columns[:cut]).all(axis=0), 0.0, columns)
     model = (HistGradientBoostingRegressor if task == "regression" else HistGradientBoostingClassifier)(
         random_state=SEED
     )
-    # so few rows that threads would only wait for each other, on busy cores for seconds
+    # with so few rows, threads would wait for each other, on busy cores for seconds
     with threadpool_limits(1):
-        found = model.fit(columns[:cut], truth[:cut]).predict(columns[cut:])
-    wrong = np.abs(found - truth[cut:]) if task == "regression" else found != truth[cut:]
+        found = model.fit(columns[:cut], labels[:cut]).predict(columns[cut:])
+    wrong = np.abs(found - labels[cut:]) if task == "regression" else found != labels[cut:]
     return round(float(wrong.mean()), 6)

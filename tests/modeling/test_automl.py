@@ -171,7 +171,7 @@ def test_a_recipe_is_plain_json_without_names_frames_or_stopping(cluster: None) 
     for algorithm in ALGORITHMS:
         recipe = searched("two classes", algorithm).recipe
         assert Recipe.model_validate_json(recipe.model_dump_json()) == recipe
-        assert not automl.NOT_OF_THE_RECIPE & set(recipe.parameters)
+        assert not automl.NOT_IN_RECIPE & set(recipe.parameters)
         assert "AutoML" not in recipe.model_dump_json()
     with pytest.raises(ValidationError, match="algorithm"):
         Recipe.model_validate({**recipe.model_dump(), "algorithm": "DeepLearning"})

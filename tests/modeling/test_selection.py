@@ -186,12 +186,16 @@ def test_every_calculator_of_every_setting_has_a_cost_and_costs_grow_with_the_wi
             continue
         for setting in parameters or [{}]:
             suffix = f"{calculator}__{convert_to_output_format(setting)}" if setting else calculator
-            assert table.of(suffix, 168, first=True) > 0
-    assert table.of("sample_entropy", 168, first=True) < table.of("sample_entropy", 2000, first=True)
-    own = table.of("quantile__q_0.55", 168, first=True)
-    assert own == max(table.of(f"quantile__q_{q}", 168, first=True) for q in (0.1, 0.2, 0.3, 0.4, 0.6, 0.7, 0.8, 0.9))
+            assert table.microseconds(suffix, 168, first=True) > 0
+    assert table.microseconds("sample_entropy", 168, first=True) < table.microseconds(
+        "sample_entropy", 2000, first=True
+    )
+    own = table.microseconds("quantile__q_0.55", 168, first=True)
+    assert own == max(
+        table.microseconds(f"quantile__q_{q}", 168, first=True) for q in (0.1, 0.2, 0.3, 0.4, 0.6, 0.7, 0.8, 0.9)
+    )
     with pytest.raises(TrainingError, match=r"benchmarks/calculator_costs\.py"):
-        table.model_copy(update={"simple": {}}).of("mean", 168, first=True)
+        table.model_copy(update={"simple": {}}).microseconds("mean", 168, first=True)
 
 
 def test_all_of_tsfresh_s_efficient_setting_goes_through_the_platform_s_names() -> None:
