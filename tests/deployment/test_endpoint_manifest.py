@@ -93,9 +93,7 @@ def test_rollout_is_done_when_all_pods_are_new_and_ready(status: dict[str, int],
 
 
 def test_training_memory_must_fit_the_jvm_heap() -> None:
-    with pytest.raises(
-        ValidationError, match=r"resources\.training\.memory \(1Gi\) must be at least the heap of the JVM"
-    ):
+    with pytest.raises(ValidationError, match=r"resources\.training\.memory \(1Gi\) must be at least the heap"):
         example_project(resources={"training": {"cpu": "1", "memory": "1Gi"}})
     with pytest.raises(ValidationError, match=r"resources"):
         example_project(resources={"training": {"cpu": "1", "memory": "lots"}})
