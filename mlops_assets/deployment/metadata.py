@@ -13,12 +13,12 @@ from mlops_assets.deployment.window_predictions import WindowPredictions
 from mlops_assets.ledger.view import LedgerView
 from mlops_assets.spec import ProjectSpec
 from mlops_assets.timeline import iso
-from mlops_assets.ui_metadata import picture, table
+from mlops_assets.ui_metadata import loss_key, picture, rounded, table
 
 
 def champion(spec: ProjectSpec, outcome: Outcome, view: LedgerView) -> dict[str, Any]:
     """Return the verdict with its reasons and losses, and the latest deployment periods."""
-    verdict = outcome.verdict
+    verdict, metric = outcome.verdict, spec.problem.metric
     sides = {"candidate": verdict.candidate_loss, "champion": verdict.champion_loss, "baseline": verdict.baseline_loss}
     losses = {name: value for name, value in sides.items() if value is not None}
     serving = view.deployment_period.version if view.deployment_period is not None else "none"
@@ -30,8 +30,8 @@ def champion(spec: ProjectSpec, outcome: Outcome, view: LedgerView) -> dict[str,
         "decision": _decision(view, verdict.training),
         "requested by": verdict.by,
         "forced": verdict.forced,
-        **{f"{name} loss ({spec.problem.metric})": float(f"{value:.4g}") for name, value in losses.items()},
-        "losses": picture(loss_comparison(losses, metric=spec.problem.metric, interval=verdict.interval), "losses"),
+        **{loss_key(f"{name} loss", metric, spec.problem.target): rounded(value) for name, value in losses.items()},
+        "losses": picture(loss_comparison(losses, metric=metric, interval=verdict.interval), "losses"),
         "deployment periods": table(
             [
                 {"period": period.number, "version": period.version, "from": iso(period.start), "cause": period.cause}

@@ -207,8 +207,8 @@ def plan(suffixes: tuple[str, ...]) -> tuple[Call, ...]:
 def single_threaded_algebra() -> None:
     """Limit BLAS to one thread in this process, permanently.
 
-    With more threads the bits of a result would depend on the number of cores. Windows are small, and threads mostly wait
-    for each other: on busy cores a calculator takes ten times as long with them.
+    With more threads the bits of a result would depend on the number of cores. Windows are small, and threads mostly
+    wait for each other: on busy cores a calculator takes ten times as long with them.
     """
     from threadpoolctl import ThreadpoolController  # type: ignore[import-untyped]
 

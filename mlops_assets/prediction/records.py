@@ -189,9 +189,9 @@ def frame_of(
         sets: names and levels of each feature set that occurs in them.
 
     Returns:
-        The columns of `PredictionRecord`: `event_time`, `due`, `answered_at`, `now` datetime64[ns, UTC]; `inputs` (dict,
-        the request's row); `features` (dict, name to float, or to str or None for a category); `prediction` float64, or
-        str for a classification; `probabilities` (dict, or None).
+        The columns of `PredictionRecord`: `event_time`, `due`, `answered_at`, `now` datetime64[ns, UTC]; `inputs`
+        (dict, the request's row); `features` (dict, name to float, or to str or None for a category); `prediction`
+        float64, or str for a classification; `probabilities` (dict, or None).
     """
     frame = pd.DataFrame({name: [getattr(record, name) for record in records] for name in FRAME_COLUMNS})
     for name in ("event_time", "due", "answered_at", "now"):
