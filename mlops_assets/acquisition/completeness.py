@@ -91,8 +91,3 @@ def _gaps(times: pd.Series, timeline: Timeline, window: Window, entity: str | No
     stretches = np.split(absent, np.flatnonzero(np.diff(absent) != 1) + 1)
     at = [(int(stretch[0]), int(stretch[-1]) + 1) for stretch in stretches]
     return [Gap(entity, timeline.grid.point(begin), timeline.grid.point(end), end - begin) for begin, end in at]
-
-
-def missing_rows(found: Sequence[Gap]) -> int:
-    """Rows that all gaps together lack."""
-    return sum(gap.steps for gap in found)
