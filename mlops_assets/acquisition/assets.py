@@ -49,7 +49,7 @@ def assets(blueprint: Blueprint) -> list[dg.AssetsDefinition | dg.AssetChecksDef
         project_context = platform.of(spec)
         found = [publish(project_context, window) for window in blueprint.windows_of(context)]
         for result in found:
-            context.add_asset_metadata(metadata.window(result), partition_key=project_context.key(result.window))
+            context.add_asset_metadata(metadata.publication(result), partition_key=project_context.key(result.window))
         yield dg.MaterializeResult(metadata=metadata.windows(found))
         yield from metadata.checks(found)
 
@@ -94,7 +94,7 @@ def assets(blueprint: Blueprint) -> list[dg.AssetsDefinition | dg.AssetChecksDef
         found = []
         for window, rows, labels in publish_history(project_context):
             found.append(rows)
-            key, shown = project_context.key(window), metadata.window(rows)
+            key, shown = project_context.key(window), metadata.publication(rows)
             context.log_event(dg.AssetMaterialization(blueprint.key("raw_data"), metadata=shown, partition=key))
             if labels is not None:
                 shown = metadata.labels(labels, timeline, window)

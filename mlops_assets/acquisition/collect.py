@@ -1,4 +1,4 @@
-"""COLLECT: the project's own hook runs, once per evidence."""
+"""Calls a project's `collect` function for a COLLECT decision."""
 
 from __future__ import annotations
 
@@ -9,19 +9,22 @@ from mlops_assets.spec.imports import import_function
 
 
 def run_collect_hook(context: ProjectContext, decision_id: str) -> str:
-    """Call `data.collect(project, decision)` and record that it ran; what it returned, as text.
+    """Call `data.collect(project, decision)`, record that it ran, and return its result as text.
 
     Raises:
-        NotReady: when the ledger knows no such decision.
-        SourceError: when the hook raises; it is called again.
+        NotReady: the ledger has no such decision.
+        SourceError: the function raised. It is called again.
     """
     decision, spec = context.ledger_view().decision(decision_id), context.spec
     if decision is None or decision.outcome != "COLLECT":
         raise NotReady(
-            spec.name, f"decision {decision_id}", "the ledger knows no such COLLECT", "name one from `status`"
+            spec.name,
+            f"decision {decision_id}",
+            "the ledger has no such COLLECT decision",
+            "use an id that `mlops-assets status` shows",
         )
     if spec.data.collect is None:
-        detail = "no data.collect hook is declared; new labelled rows are waited for"
+        detail = "data.collect is not set; the loop waits for new labelled rows"
     else:
         hook = import_function(spec.name, "data.collect", spec.data.collect)
         try:
@@ -30,8 +33,8 @@ def run_collect_hook(context: ProjectContext, decision_id: str) -> str:
             raise SourceError(
                 spec.name,
                 spec.data.collect,
-                f"the hook raised {type(error).__name__}: {error}",
-                "mend it; it is called again",
+                f"the function raised {type(error).__name__}: {error}",
+                "fix the function; it is called again",
             ) from error
     context.ledger.append(spec.name, Collected(at=context.now(), decision=decision_id, detail=detail))
     return detail

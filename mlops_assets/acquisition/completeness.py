@@ -1,4 +1,4 @@
-"""Which rows a window lacks: gaps on the grid, and whether it holds as many as usual. Reported, never filled."""
+"""Finds the rows that a window lacks: gaps on the grid, and the usual number of rows. Gaps are never filled."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from mlops_assets.prediction.schema import ENTITY, EVENT_TIME
 from mlops_assets.timeline import Timeline, Window, as_datetime64, iso
 
 USUAL = 0.5
-"""A window with less than this share of the usual rows is conspicuous."""
+"""A window with less than this share of the usual number of rows fails the check `volume`."""
 
 
 @dataclass(frozen=True)
 class Gap:
-    """A stretch [start, end) of the grid without a row, in one series."""
+    """An interval [start, end) of the grid without rows, in one series."""
 
     entity: str | None
     start: datetime
@@ -33,25 +33,25 @@ class Gap:
 
 @dataclass(frozen=True)
 class Volume:
-    """How many rows a window has, and how many it should have."""
+    """How many rows a window has, and how many are expected."""
 
     rows: int
     expected: int
-    """By the grid, for the series that the window holds."""
+    """Number of steps of the grid, times the number of series in the window."""
     usual: float | None
-    """Median of the windows before; None for the first."""
+    """Median of the previous windows; None for the first window."""
 
     @property
     def passed(self) -> bool:
-        """Whether there are at least half as many rows as usual (for the first window: as the grid expects)."""
+        """Whether there are at least half as many rows as usual; for the first window, as expected."""
         return self.rows > 0 and self.rows >= USUAL * (self.expected if self.usual is None else self.usual)
 
 
 def gaps(frame: pd.DataFrame, timeline: Timeline, window: Window) -> list[Gap]:
-    """The stretches of the window's grid in which a series has no row.
+    """Return the intervals of the window's grid in which a series has no row.
 
     Args:
-        frame: the window's rows; a series without any row is not in it, and so has no gap.
+        frame: the rows of the window. A series without any row is not known, and has no gap.
         timeline: the project's time.
         window: the window.
     """
@@ -63,13 +63,13 @@ def gaps(frame: pd.DataFrame, timeline: Timeline, window: Window) -> list[Gap]:
 
 
 def volume(frame: pd.DataFrame, timeline: Timeline, window: Window, earlier: Sequence[int]) -> Volume:
-    """How many rows there are, against the grid and the windows before.
+    """Compare the number of rows with the grid and with the previous windows.
 
     Args:
         frame: the window's rows.
         timeline: the project's time.
         window: the window.
-        earlier: rows of each published window before it.
+        earlier: number of rows of each of the previous windows that are published.
     """
     series = max(1, frame[ENTITY].nunique()) if ENTITY in frame else 1
     first, last = _cells(timeline, window)

@@ -1,22 +1,22 @@
-"""The acquisition assets' metadata and checks: numbers, tables of failing rows, gaps."""
+"""Metadata and checks of the acquisition assets for the UI: counts, failing rows, gaps."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import dagster as dg
 import pandas as pd
 
 from mlops_assets.acquisition.publish import PublishResult
-from mlops_assets.acquisition.representative import Outside
+from mlops_assets.acquisition.representative import OUTSIDE_AT_MOST, Outside
 from mlops_assets.context import Snapshot
-from mlops_assets.timeline import Timeline, iso
+from mlops_assets.timeline import Timeline, Window, iso
 from mlops_assets.ui_metadata import table
 
 
-def window(found: PublishResult) -> dict[str, Any]:
-    """What came of one window."""
+def publication(found: PublishResult) -> dict[str, Any]:
+    """Return what became of one window."""
     metadata: dict[str, Any] = {
         "state": "quarantined" if found.quarantined else "published",
         "rows": found.rows,
@@ -34,14 +34,14 @@ def window(found: PublishResult) -> dict[str, Any]:
 
 
 def failing_rows(found: Sequence[PublishResult]) -> dg.TableMetadataValue:
-    """The rows at fault, as far as they can be shown."""
+    """Return the first 50 failing values or rows as a table."""
     frames = [f.audit.failures if f.audit is not None else f.bad_rows for f in found]
     rows = pd.concat([frame for frame in frames if len(frame)] or [pd.DataFrame({"row": []})]).head(50)
     return table([{str(key): str(value) for key, value in row.items()} for row in rows.to_dict("records")])
 
 
 def windows(found: Sequence[PublishResult]) -> dict[str, Any]:
-    """The same over all windows of a run."""
+    """Return the sums over all windows of a run."""
     return {
         "windows": len(found),
         "published windows": sum(not f.quarantined for f in found),
@@ -51,7 +51,7 @@ def windows(found: Sequence[PublishResult]) -> dict[str, Any]:
 
 
 def checks(found: Sequence[PublishResult]) -> Iterator[dg.AssetCheckResult]:
-    """`schema` (blocking), `volume`, `duplicates`, `gaps`."""
+    """Yield the checks `schema` (blocking), `volume`, `duplicates` and `gaps` over the windows of a run."""
     bad = [f for f in found if f.quarantined]
     reasons = {f.window.id: "; ".join(f.reasons) for f in bad}
     yield dg.AssetCheckResult(
@@ -61,26 +61,28 @@ def checks(found: Sequence[PublishResult]) -> Iterator[dg.AssetCheckResult]:
     )
     warn = dg.AssetCheckSeverity.WARN
     thin = {f.window.id: f"{f.rows} of {f.volume.expected}" for f in found if not f.volume.passed}
-    yield dg.AssetCheckResult(check_name="volume", passed=not thin, severity=warn, metadata={"too few rows": str(thin)})
+    yield dg.AssetCheckResult(
+        check_name="volume", passed=not thin, severity=warn, metadata={"too few rows": _per_window(thin)}
+    )
     double = {f.window.id: f.duplicates for f in found if f.duplicates}
     yield dg.AssetCheckResult(
-        check_name="duplicates", passed=not double, severity=warn, metadata={"duplicates": str(double)}
+        check_name="duplicates", passed=not double, severity=warn, metadata={"duplicates": _per_window(double)}
     )
     missing = {f.window.id: sum(gap.steps for gap in f.gaps) for f in found if f.gaps}
     yield dg.AssetCheckResult(
-        check_name="gaps", passed=not missing, severity=warn, metadata={"missing rows": str(missing)}
+        check_name="gaps", passed=not missing, severity=warn, metadata={"missing rows": _per_window(missing)}
     )
 
 
-def labels(found: PublishResult | None, timeline: Timeline, due: Any) -> dict[str, Any]:
-    """What came of one window's labels."""
+def labels(found: PublishResult | None, timeline: Timeline, window: Window) -> dict[str, Any]:
+    """Return what became of the labels of one window; None: they are not available yet."""
     if found is None:
-        return {"state": "pending", "due": iso(timeline.labels_at(due)), "rows": 0}
-    return window(found)
+        return {"state": "pending", "labels available at": iso(timeline.labels_at(window)), "rows": 0}
+    return publication(found)
 
 
 def dataset(found: Snapshot) -> dict[str, Any]:
-    """The snapshot, by the names that DVC and Git know it."""
+    """Return the size of a snapshot, its times, and its names in DVC and Git."""
     return {
         "rows": found.rows,
         "windows": len(found.windows),
@@ -92,9 +94,18 @@ def dataset(found: Snapshot) -> dict[str, Any]:
 
 
 def representative(found: Outside) -> dg.AssetCheckResult:
-    """`representative`: a warning when the newest window lies outside what the snapshot has seen."""
+    """Return the check `representative`: a warning when the newest values are outside those of the snapshot."""
     return dg.AssetCheckResult(
         passed=not found.far,
         severity=dg.AssetCheckSeverity.WARN,
-        metadata={"newest window": found.window, "share outside what was seen": str(found.far or "none above 5 %")},
+        metadata={"newest window": found.window, "columns with values outside the snapshot": _shares(found.far)},
     )
+
+
+def _per_window(found: Mapping[str, object]) -> str:
+    return "; ".join(f"{value} in window {name}" for name, value in found.items()) or "none"
+
+
+def _shares(found: Mapping[str, float]) -> str:
+    shares = ", ".join(f"{name} ({share:.0%} of its values)" for name, share in found.items())
+    return shares or f"none above {OUTSIDE_AT_MOST:.0%}"

@@ -1,4 +1,4 @@
-"""Write, audit, publish: a window's rows lie in quarantine until they are as declared."""
+"""Writes, audits and publishes the rows of a window. Rows that fail the audit stay in quarantine."""
 
 from __future__ import annotations
 
@@ -19,47 +19,47 @@ if TYPE_CHECKING:
     from mlops_assets.context import Lake
 
 USUAL_OVER = 8
-"""Windows before this one whose rows say what is usual."""
+"""Number of previous windows whose rows give the usual number."""
 
 
 @dataclass(frozen=True)
 class PublishResult:
-    """What came of reading one window."""
+    """The result of publishing one window."""
 
     window: Window
     table: Literal["raw_data", "labels"]
     rows: int
     data_version: str
-    """md5 of the rows read, published or not."""
+    """md5 of the rows that were read, published or not."""
     previous: str | None
-    """The version that readers saw before."""
+    """The version that was published before; None without one."""
     quarantined: bool
-    """Readers do not see these rows; a version published before stays."""
+    """Whether the rows are in quarantine. A version that was published before stays published."""
     reasons: list[str]
-    """Why not; empty when they were published."""
+    """Why the rows are in quarantine; empty when they were published."""
     audit: Audit | None
-    """None when the source returned no series at all; the failing rows are in `bad_rows` then."""
+    """None when the rows are not a series; `bad_rows` has them then."""
     bad_rows: pd.DataFrame
-    """Rows at fault as the source returned them, when it returned no series."""
+    """The rows at fault as the source returned them, when they are not a series."""
     duplicates: int
-    """Rows that have the same time and series as another one."""
+    """Number of rows with the same time and series as another row."""
     gaps: list[Gap]
     volume: Volume
 
     @property
     def changed(self) -> bool:
-        """Whether readers see other rows than before: a correction."""
+        """Whether other rows are published than before. This is a correction."""
         return not self.quarantined and self.previous is not None and self.previous != self.data_version
 
 
 def publish_window(
     source: ProjectSource, lake: Lake, timeline: Timeline, window: Window, now: datetime
 ) -> PublishResult:
-    """Read a window's rows without the target, and publish them if they hold.
+    """Read a window's rows without the target, and publish them if they pass the audit.
 
     Raises:
-        Refused: for a window of the future.
-        SourceError: when the source raised, or returned something else than a DataFrame; nothing is written then.
+        Refused: the window has not ended.
+        SourceError: the source raised, or did not return a DataFrame; nothing is written then.
     """
     timeline.require_readable(window, now)
     columns = [name for name in source.spec.data.columns if name != source.spec.problem.target]
@@ -69,17 +69,17 @@ def publish_window(
 def publish_labels(
     source: ProjectSource, lake: Lake, timeline: Timeline, window: Window, now: datetime
 ) -> PublishResult:
-    """Read a window's targets, and publish them if none is missing or wrong.
+    """Read a window's labels, and publish them if none is missing or bad.
 
     Raises:
-        Refused: for a window whose labels are not known yet.
-        SourceError: as `publish_window`.
+        Refused: the labels are not available yet.
+        SourceError: the source raised, or did not return a DataFrame; nothing is written then.
     """
     if timeline.labels_at(window) > now:
         raise Refused(
             timeline.project,
             f"labels of window {window.id}",
-            f"they are known from {iso(timeline.labels_at(window))} on, and the project's clock stands at {iso(now)}",
+            f"they are known from {iso(timeline.labels_at(window))} on, and the project's time is {iso(now)}",
             "move the clock (mlops-assets replay, or the job *_clock_advance), or ask for an earlier window",
         )
     return _publish(source, lake, timeline, window, "labels", [source.spec.problem.target])
@@ -149,7 +149,7 @@ def _quarantined(
 
 
 def _earlier(lake: Lake, timeline: Timeline, window: Window, table: Literal["raw_data", "labels"]) -> list[int]:
-    """How many rows each of the windows before has, as far as they are published."""
+    """Return the number of rows of each of the previous windows that are published."""
     span = USUAL_OVER * max(window.end - window.start, timedelta(hours=1)) * 1.2
     windows = timeline.windows(window.start - span, window.start)[-USUAL_OVER:]
     counts = (lake.row_count(timeline.project, table, earlier.id) for earlier in windows)

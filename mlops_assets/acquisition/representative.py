@@ -1,4 +1,4 @@
-"""Whether a training snapshot still looks like the newest window."""
+"""Compares the newest window with the rows of a training snapshot."""
 
 from __future__ import annotations
 
@@ -11,15 +11,16 @@ from mlops_assets.acquisition.training_start import SNAPSHOT
 from mlops_assets.context import ProjectContext, RunArtifacts, Snapshot
 
 OUTSIDE_AT_MOST = 0.05
+"""Share of a column's newest values that may be outside the values of the snapshot."""
 
 
 @dataclass(frozen=True)
 class Outside:
-    """How the newest window compares with a snapshot.
+    """Which columns of the newest window have values outside those of a snapshot.
 
     Attributes:
         window: the newest window.
-        far: per column with more than `OUTSIDE_AT_MOST` of its values outside what was seen, their share.
+        far: share of values outside, of the columns in which it is above `OUTSIDE_AT_MOST`.
     """
 
     window: str
@@ -27,7 +28,7 @@ class Outside:
 
 
 def outside_shares(seen: pd.DataFrame, newest: pd.DataFrame, columns: list[str]) -> dict[str, float]:
-    """Per column, the share of the newest values outside what was seen: beyond the extremes, or an unseen level."""
+    """Return per column the share of the newest values below the minimum, above the maximum, or of a new category."""
     shares = {}
     for name in columns:
         values = newest[name].dropna()
@@ -40,14 +41,14 @@ def outside_shares(seen: pd.DataFrame, newest: pd.DataFrame, columns: list[str])
 
 
 def representative(context: ProjectContext, artifacts: RunArtifacts) -> Outside:
-    """Compare the snapshot with the newest published window, labelled or not (that window may be part of it)."""
+    """Compare the newest published window, with or without labels, with the earlier rows of the snapshot."""
     snapshot = Snapshot.model_validate_json(artifacts.find(SNAPSHOT, "dataset").read_text())
     published = context.lake.published(context.spec.name, "raw_data")
     live = {window: version for window, version in published.items() if window not in snapshot.windows}
     newest = max(live or published)
     rows = context.lake.read_window(context.spec.name, "raw_data", newest, published[newest])
     earlier = context.snapshots.read(snapshot)
-    # what was published before a column was declared cannot be compared by it
+    # windows that were published before a column was declared do not have it
     both = rows.columns.intersection(earlier.columns)
     columns = [name for name in context.spec.data.columns if name != context.spec.problem.target and name in both]
     if newest in snapshot.windows:

@@ -1,4 +1,4 @@
-"""The training set as of a moment: published rows with their labels, kept for good."""
+"""Takes training snapshots: the published rows with labels at one moment."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ if TYPE_CHECKING:
 
 
 def take_snapshot(snapshots: Snapshots, lake: Lake, timeline: Timeline, now: datetime) -> Snapshot:
-    """Snap the training set as of now.
+    """Store the published rows with labels, as of now, as a snapshot.
 
     Args:
-        snapshots: where it is kept.
+        snapshots: the store of snapshots.
         lake: the published windows.
         timeline: the project's time.
         now: the project's clock.
 
     Raises:
-        NotReady: when no window is published and labelled.
-        DatasetError: when Git or DVC fails.
+        NotReady: no window has published rows and labels.
+        DatasetError: Git or DVC fails.
     """
     versions = lake.published(timeline.project, "raw_data")
     labels = lake.published(timeline.project, "labels")
@@ -46,20 +46,20 @@ def take_snapshot(snapshots: Snapshots, lake: Lake, timeline: Timeline, now: dat
 def training_rows(
     lake: Lake, timeline: Timeline, now: datetime, windows: dict[str, str], labels: dict[str, str]
 ) -> pd.DataFrame:
-    """Published rows with their labels, where these are known by now.
+    """Return published rows with their labels, where these are known by now.
 
     Args:
         lake: the published windows.
         timeline: the project's time.
         now: the project's clock.
-        windows: version of each window of `raw_data` to be read.
-        labels: the same for `labels`.
+        windows: version of `raw_data` to read, by window id.
+        labels: version of `labels` to read, by window id.
 
     Returns:
         `event_time`, `entity` where the project has one, all declared columns with the target among them; sorted.
 
     Raises:
-        NotReady: when there is no such row, or rows were published before the YAML declared what they must hold now.
+        NotReady: there is no such row, or rows were published before the YAML declared a column that they need now.
     """
     spec = timeline.spec
     keys = [EVENT_TIME, *([ENTITY] if spec.data.entity else [])]
@@ -77,7 +77,7 @@ def training_rows(
         raise NotReady(
             spec.name,
             f"dataset as of {iso(now)}",
-            "no window is published and labelled by then",
+            "no window has published rows and labels at that time",
             "materialize raw_data and labels of a window that has ended",
         )
     rows = rows.reindex(columns=[*keys, *columns])
@@ -86,7 +86,7 @@ def training_rows(
 
 
 def _require_values(rows: pd.DataFrame, timeline: Timeline) -> None:
-    """A published window keeps the columns that were declared when it was published, until it is read again."""
+    """Require values in all columns that are not nullable. A window published earlier may lack a new column."""
     for name, column in timeline.spec.data.columns.items():
         if column.nullable or not (absent := rows[name].isna()).any():
             continue
@@ -95,13 +95,13 @@ def _require_values(rows: pd.DataFrame, timeline: Timeline) -> None:
         raise NotReady(
             timeline.project,
             f"dataset, column {name}",
-            f"{int(absent.sum())} rows have no value of it, from window {first} to {last}: they were published before "
-            "the YAML asked for it",
+            f"{int(absent.sum())} rows have no value, from window {first} to {last}: they were published before the "
+            "YAML declared the column",
             "materialize raw_data of these windows again, or declare the column nullable",
         )
 
 
 def _in_reach(timeline: Timeline, window_id: str, now: datetime) -> bool:
-    """Whether a window ended by now, and holds rows that the training window reaches."""
+    """Return whether a window ended by now and has rows within `data.training_window`."""
     window, reach = timeline.window(window_id), timeline.spec.data.training_window
     return window.end <= now and (not isinstance(reach, timedelta) or window.end > now - reach)

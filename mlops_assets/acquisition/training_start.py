@@ -1,4 +1,4 @@
-"""The beginning of a training: who asked, whether it is still wanted, and whether anything due by now is still open."""
+"""Starts a training: takes its snapshot, unless it is no longer wanted or earlier work is outstanding."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ SNAPSHOT = "snapshot.json"
 def start_training(
     context: ProjectContext, artifacts: RunArtifacts, training_request: TrainingRequest
 ) -> Snapshot | str:
-    """Take the training snapshot of a run; or say why the training is skipped.
+    """Take the training snapshot of a run, or return why the training is skipped.
 
     Raises:
-        WorkOutstanding: while windows or labels that are due by now are open, for a dataset by hand answers too.
-        Refused: when a person asks without enough unseen rows to judge on.
+        WorkOutstanding: windows or labels that are due are not published; for a snapshot by hand, also predictions.
+        Refused: a person asks, and there are too few rows that the champion was not trained on.
     """
     view, now = context.ledger_view(), context.now()
     if training_request.decision is not None and view.is_closed(training_request.decision):
@@ -47,7 +47,7 @@ def start_training(
 
 
 def with_recorded_decision(context: ProjectContext, training_request: TrainingRequest) -> TrainingRequest:
-    """A retraining started by hand in the UI becomes a person's recorded request, given all standing evidence."""
+    """Record a retraining that a person started in the UI as a request with all active triggers."""
     if training_request.by != "person" or training_request.decision is not None:
         return training_request
     decision = request_retraining(context.ledger, context.timeline, training_request.run_id, context.now())
@@ -69,7 +69,7 @@ def too_few_unseen(context: ProjectContext, view: LedgerView) -> str | None:
 
 
 def _rows_since(context: ProjectContext, labels: WindowLabelled, since: datetime) -> int:
-    """Labelled rows of a window at or after a moment; read only where the moment lies within the window."""
+    """Return the number of labelled rows of a window at or after a moment. Rows are read only where it is needed."""
     window = context.timeline.window(labels.window)
     if window.end <= since:
         return 0
@@ -79,16 +79,16 @@ def _rows_since(context: ProjectContext, labels: WindowLabelled, since: datetime
 
 
 def _require_no_outstanding_work(context: ProjectContext, view: LedgerView, training_request: TrainingRequest) -> None:
-    """A new version finds no old questions.
+    """Refuse a training while work that must precede it is outstanding.
 
-    Answers that fell due between the launch of a training and now are no obstacle: the champion gives them before its
-    successor takes its place. A clock that goes on by itself would overtake one training after the other.
+    Predictions that fell due since the training was launched need not be made first: the champion makes them before the
+    new version is promoted. Otherwise, by the wall clock, no training could ever start.
     """
     left = required_before_training(outstanding(context.timeline, view, context.now()), training_request.by)
     if left:
         raise WorkOutstanding(
             context.spec.name,
             "dataset",
-            f"{left[0].key} is still open",
+            f"{left[0].key} is outstanding",
             "let the sensors finish, or materialize raw_data and labels of these windows and run the score job first",
         )

@@ -1,4 +1,4 @@
-"""Windows that arrive: published or quarantined, as facts of the ledger. Knows no Dagster."""
+"""Publishes rows and labels of windows, and records the result in the ledger."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from mlops_assets.timeline import Window
 
 
 def publish(context: ProjectContext, window: Window) -> PublishResult:
-    """Write, audit and publish a window's rows; what came of it is recorded."""
+    """Write, audit and publish a window's rows, and record the result."""
     found = publish_window(context.source, context.lake, context.timeline, window, context.now())
     view, now = context.ledger_view(), context.now()
     if found.quarantined:
@@ -34,10 +34,10 @@ def publish(context: ProjectContext, window: Window) -> PublishResult:
 
 
 def label(context: ProjectContext, window: Window) -> PublishResult | None:
-    """Publish a window's labels; None while they are not due yet.
+    """Publish a window's labels, and record the result; return None while they are not available.
 
     Raises:
-        NotReady: when the window itself is not published.
+        NotReady: the rows of the window are not published.
     """
     context.timeline.require_readable(window, context.now())
     view, now = context.ledger_view(), context.now()
@@ -45,8 +45,8 @@ def label(context: ProjectContext, window: Window) -> PublishResult | None:
         raise NotReady(
             context.spec.name,
             f"labels of window {window.id}",
-            "the window is not published",
-            "materialize raw_data of it first",
+            "the rows of the window are not published",
+            "materialize raw_data of this window first",
         )
     if context.timeline.labels_at(window) > now:
         return None
@@ -67,7 +67,7 @@ def label(context: ProjectContext, window: Window) -> PublishResult | None:
 
 
 def publish_history(context: ProjectContext) -> Iterator[tuple[Window, PublishResult, PublishResult | None]]:
-    """Publish, and where due label, every window up to now that is not yet; oldest first."""
+    """Publish rows and available labels of every window up to now that lacks them, oldest first."""
     for window in context.timeline.ended_windows(context.now()):
         view = context.ledger_view()
         if window.id in view.published and window.id in view.labelled:

@@ -51,7 +51,7 @@ def test_future_window_is_refused_without_calling_the_source(make_source: MakeSo
     window = source.timeline.window(WINDOW)
     with pytest.raises(Refused, match="rows can be read from 2011-03-02T02:00:00Z on"):
         publish_window(source, lake, source.timeline, window, window.end + timedelta(hours=1))
-    with pytest.raises(Refused, match=r"known from 2011-03-03T02:00:00Z on, .* stands at 2011-03-02T02:00:00Z"):
+    with pytest.raises(Refused, match=r"known from 2011-03-03T02:00:00Z on, .* time is 2011-03-02T02:00:00Z"):
         publish_labels(source, lake, source.timeline, window, window.end + timedelta(hours=2))
 
 

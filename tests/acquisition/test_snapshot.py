@@ -89,9 +89,7 @@ def test_windows_published_before_a_column_was_declared_are_named(make_source: M
 
     wind = {"dtype": "float"}
     later = make_source(windy, data={"columns": {**COLUMNS, "wind": wind}})
-    with pytest.raises(
-        NotReady, match=r"column wind: 48 rows have no value of it, from window 2011-03-01.* to 2011-03-02"
-    ):
+    with pytest.raises(NotReady, match=r"column wind: 48 rows have no value, from window 2011-03-01.* to 2011-03-02"):
         rows_as_of(later, lake, START + 2 * DAY)
     publish(later, lake, days=2, labelled=2)
     assert rows_as_of(later, lake, START + 2 * DAY)[2] == 48
@@ -106,7 +104,7 @@ def test_error_without_labelled_window_names_what_to_materialize(
     publish(source, lake, days=1, labelled=0)
     snapshots = Snapshots("small", tmp_path / "dataset", str(tmp_path / "remote"))
     with pytest.raises(
-        NotReady, match="no window is published and labelled by then -> materialize raw_data and labels"
+        NotReady, match="no window has published rows and labels at that time -> materialize raw_data and labels"
     ):
         take_snapshot(snapshots, lake, source.timeline, START + DAY)
     assert not (tmp_path / "dataset").exists()

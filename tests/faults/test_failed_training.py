@@ -150,7 +150,7 @@ def test_training_preceded_by_due_work_uses_neither_attempts_nor_budget(states: 
         overtaken = harness.run(
             "retrain", tags={"decision": decision}, asset_selection=[harness.blueprint.key("dataset")]
         )
-        assert "observe:labelled:" in failures(overtaken) and "is still open" in failures(overtaken)
+        assert "observe:labelled:" in failures(overtaken) and "is outstanding" in failures(overtaken)
         harness.close_runs()
         view = project_context.ledger_view()
         assert [(end.outcome, end.final) for end in attempts_without_verdict(view, decision)] == [
