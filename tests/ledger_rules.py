@@ -66,7 +66,7 @@ class LedgerRules:
         assert ledger.append("example", moved(1), moved(3)) == [False, True]
         assert ledger.append("other", moved(1)) == [True]
         assert [fact.at for fact in Ledger(url).view("example").facts] == [moved(hours).at for hours in (2, 1, 3)]
-        assert ledger.projects() == ["other", "example"]
+        assert ledger.projects() == ["example", "other"]
 
     def test_facts_of_one_call_are_written_all_or_none(self, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
         ledger = Ledger(url)
