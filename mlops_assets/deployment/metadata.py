@@ -76,7 +76,7 @@ def predictions(project_context: ProjectContext, found: WindowPredictions) -> di
         "model versions": ", ".join(str(version) for version in versions) or "none",
         "data version": found.data_version,
         "missed because": "; ".join(sorted(set(found.missed.values()))[:5]) or "none missed",
-        "lost events": ", ".join(sorted(account.lost)[:5]) or "none lost",
+        "lost event ids": ", ".join(sorted(account.lost)[:5]) or "none",
     }
 
 

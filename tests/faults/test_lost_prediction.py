@@ -36,7 +36,7 @@ def checks_of(result: dg.ExecuteInProcessResult) -> dict[str, bool]:
     return {evaluation.check_name: evaluation.passed for evaluation in result.get_asset_check_evaluations()}
 
 
-def test_a_lost_prediction_shows_in_predictions_health_and_status(states: States, tmp_path: Path) -> None:
+def test_lost_prediction_shows_in_predictions_health_and_status(states: States, tmp_path: Path) -> None:
     with running_harness(states.copy("retrain_decided", tmp_path / "home")) as harness:
         context = harness.context
         window = context.timeline.ended_windows(RETRAIN_AT)[-2]
@@ -48,8 +48,8 @@ def test_a_lost_prediction_shows_in_predictions_health_and_status(states: States
             result = succeeded(by_hand(harness, "predictions", "service_health", partition_key=context.key(window)))
             predictions, health = metadata_of(result, "predictions"), metadata_of(result, "service_health")
             assert (predictions["due"], predictions["answered"], predictions["missed"]) == (24, 23, 0)
-            assert predictions["lost events"] == event
-            assert health["lost"] == 1
+            assert predictions["lost event ids"] == event
+            assert health["lost events"] == 1
             assert checks_of(result)["complete"] is False
             assert checks_of(result)["available"] is False
             events = project_status(context)["events"]
