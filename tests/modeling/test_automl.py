@@ -119,9 +119,7 @@ def by_h2o(model_id: str, rows: pd.DataFrame, task: str) -> np.ndarray[Any, Any]
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
 @pytest.mark.parametrize("name", CASES)
-def test_the_leader_fitted_again_on_the_same_rows_predicts_the_same_to_the_bit(
-    cluster: None, name: str, algorithm: Algorithm
-) -> None:
+def test_refit_of_the_leader_predicts_the_same_bits(cluster: None, name: str, algorithm: Algorithm) -> None:
     example, found = CASES[name], searched(name, algorithm)
     again = fitted(name, algorithm).predict(example.later)
     expected = by_h2o(found.leaderboard["model_id"][0], example.later, example.task)
@@ -129,9 +127,7 @@ def test_the_leader_fitted_again_on_the_same_rows_predicts_the_same_to_the_bit(
     np.testing.assert_array_equal(np.asarray(again), expected)
 
 
-def test_a_recipe_from_json_gives_the_same_predictions_in_a_fresh_jvm_of_another_size(
-    cluster: None, tmp_path: Path
-) -> None:
+def test_recipe_gives_the_same_predictions_in_another_jvm(cluster: None, tmp_path: Path) -> None:
     example = CASES["regression"]
     example.rows.to_parquet(tmp_path / "rows.parquet")
     here = []
@@ -158,7 +154,7 @@ np.save(folder / "answers.npy", np.array(answers))
 
 
 @pytest.mark.parametrize("algorithm", [name for name in ALGORITHMS if name != "GLM"])
-def test_the_number_of_trees_is_the_one_that_early_stopping_found(cluster: None, algorithm: Algorithm) -> None:
+def test_recipe_has_the_number_of_trees_of_early_stopping(cluster: None, algorithm: Algorithm) -> None:
     import h2o
 
     found = searched("regression", algorithm)
@@ -167,7 +163,7 @@ def test_the_number_of_trees_is_the_one_that_early_stopping_found(cluster: None,
     assert found.recipe.parameters.get("ntrees", leader.params["ntrees"]["default"]) == scored < asked
 
 
-def test_a_recipe_is_plain_json_without_names_frames_or_stopping(cluster: None) -> None:
+def test_recipe_is_plain_json_without_names_frames_or_stopping(cluster: None) -> None:
     for algorithm in ALGORITHMS:
         recipe = searched("two classes", algorithm).recipe
         assert Recipe.model_validate_json(recipe.model_dump_json()) == recipe
@@ -177,7 +173,7 @@ def test_a_recipe_is_plain_json_without_names_frames_or_stopping(cluster: None) 
         Recipe.model_validate({**recipe.model_dump(), "algorithm": "DeepLearning"})
 
 
-def test_the_leader_is_the_best_by_the_projects_metric_on_the_leaderboard_rows(cluster: None) -> None:
+def test_leader_is_best_by_the_projects_metric_on_leaderboard_rows(cluster: None) -> None:
     example = CASES["regression"]
     found = example.search("GBM", "DRF", "GLM", models=4)
     ranking = example.rows.iloc[500:600]
@@ -193,7 +189,7 @@ def test_the_leader_is_the_best_by_the_projects_metric_on_the_leaderboard_rows(c
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
 @pytest.mark.parametrize("name", ["regression", "two classes"])
-def test_the_mojo_answers_as_the_cluster_does(cluster: None, name: str, algorithm: Algorithm, tmp_path: Path) -> None:
+def test_mojo_predicts_like_the_cluster(cluster: None, name: str, algorithm: Algorithm, tmp_path: Path) -> None:
     example = CASES[name]
     expected = fitted(name, algorithm).predict(example.later)
 
@@ -235,7 +231,7 @@ def test_numbers_and_categories_reach_h2o_exactly(cluster: None) -> None:
     assert kept["label"].isna().to_list() == sent["label"].isna().to_list()
 
 
-def test_a_class_without_training_rows_has_probability_zero(cluster: None) -> None:
+def test_class_without_training_rows_has_probability_zero(cluster: None) -> None:
     example = CASES["three classes"]
     rows = example.train[example.train["y"] != "mid"]
     shares = fit(searched(example.name, "GBM").recipe, rows, project="hourly").predict(example.later)
@@ -245,7 +241,7 @@ def test_a_class_without_training_rows_has_probability_zero(cluster: None) -> No
     np.testing.assert_allclose(shares.sum(axis=1), 1)
 
 
-def test_a_category_never_seen_counts_as_missing(cluster: None) -> None:
+def test_unknown_category_counts_as_missing(cluster: None) -> None:
     example = CASES["regression"]
     model, rows = fitted(example.name, "GBM"), example.later.drop(columns="y")
     unknown = model.predict(rows.assign(sky=pd.Categorical(["aurora"] * len(rows))))
@@ -253,7 +249,7 @@ def test_a_category_never_seen_counts_as_missing(cluster: None) -> None:
     np.testing.assert_array_equal(np.asarray(unknown), np.asarray(missing))
 
 
-def test_variable_importance_finds_what_the_target_is_made_of(cluster: None) -> None:
+def test_variable_importance_ranks_the_columns_of_the_target_first(cluster: None) -> None:
     table = fitted("regression", "GBM").variable_importance()
     assert table["variable"][0] == "hour"
     assert table["variable"].to_list()[-1] in ("noise", "day")
@@ -261,7 +257,7 @@ def test_variable_importance_finds_what_the_target_is_made_of(cluster: None) -> 
     assert table["percentage"].sum() == pytest.approx(1)
 
 
-def test_rows_that_cannot_be_learned_from_are_a_training_error_that_says_why(cluster: None) -> None:
+def test_rows_without_information_raise_training_error_with_the_reason(cluster: None) -> None:
     example = CASES["regression"]
     constant = Case("constant", "regression", "mae", example.rows.assign(y=1.0))
     with pytest.raises(TrainingError, match=r"\[hourly\] H2O AutoML .at most 1 models.: none of \['GBM'\].*constant"):
@@ -270,7 +266,7 @@ def test_rows_that_cannot_be_learned_from_are_a_training_error_that_says_why(clu
         fit(searched(example.name, "GBM").recipe, constant.train, project="hourly")
 
 
-def test_frames_do_not_pile_up_in_the_cluster(cluster: None) -> None:
+def test_no_frames_are_left_in_the_cluster(cluster: None) -> None:
     import h2o
 
     def frames() -> set[str]:
@@ -283,7 +279,7 @@ def test_frames_do_not_pile_up_in_the_cluster(cluster: None) -> None:
     assert frames() == before
 
 
-def test_the_scoring_library_is_written_once_and_whole(tmp_path: Path) -> None:
+def test_scoring_library_is_written_once_and_atomically(tmp_path: Path) -> None:
     written = genmodel_jar(tmp_path, project="hourly").stat()
     assert written.st_size > 1_000_000
     assert genmodel_jar(tmp_path, project="hourly").stat().st_mtime_ns == written.st_mtime_ns

@@ -51,7 +51,7 @@ def level_of(inputs: Inputs) -> np.ndarray[Any, Any]:
     return inputs.history["load"].mean(axis=1) + np.random.default_rng(9).normal(0, 0.5, len(inputs))
 
 
-def test_what_the_target_depends_on_is_chosen_and_what_it_does_not_is_not() -> None:
+def test_relevant_features_are_selected_and_others_are_not() -> None:
     inputs = asked()
     found = select_features(spec(), inputs, level_of(inputs), "regression")
     assert found.known == ["temp"]
@@ -60,14 +60,14 @@ def test_what_the_target_depends_on_is_chosen_and_what_it_does_not_is_not() -> N
     assert select_features(spec(), inputs, noise, "regression").calculators == {}
 
 
-def test_a_double_is_left_out() -> None:
+def test_redundant_feature_is_not_selected() -> None:
     inputs = asked()
     chosen = select_features(spec(), inputs, level_of(inputs), "regression").calculators["load"]
     # the sum is 48 times the mean, and the transform's zeroth coefficient its absolute value
     assert len({"mean", "sum_values", 'fft_coefficient__attr_"abs"__coeff_0'} & set(chosen)) == 1
 
 
-def test_the_same_rows_give_the_same_features_whatever_else_the_machine_does(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_selection_does_not_depend_on_clock_or_random_state(monkeypatch: pytest.MonkeyPatch) -> None:
     import time
 
     inputs = asked()
@@ -78,7 +78,7 @@ def test_the_same_rows_give_the_same_features_whatever_else_the_machine_does(mon
     assert np.random.get_state()[1].tolist() == state  # type: ignore[union-attr, index]
 
 
-def test_places_and_budget_are_kept() -> None:
+def test_selection_respects_number_and_budget() -> None:
     inputs = asked()
     target = level_of(inputs)
     assert len(select_features(spec(most=2), inputs, target, "regression").costs) == 2
@@ -89,7 +89,7 @@ def test_places_and_budget_are_kept() -> None:
         assert sum(found.costs.values()) <= budget
 
 
-def test_a_slow_feature_must_earn_its_place_and_what_it_costs_in_loss_is_said() -> None:
+def test_slow_feature_is_rejected_and_the_loss_of_the_budget_is_reported() -> None:
     inputs = asked()
     calculators = {
         "count_above": [{"t": 10.0}],
@@ -111,7 +111,7 @@ def test_a_slow_feature_must_earn_its_place_and_what_it_costs_in_loss_is_said() 
     assert rich.rejected_for_cost == [] and rich.budget_loss is None
 
 
-def test_a_combiner_is_paid_for_once() -> None:
+def test_first_feature_of_a_combiner_is_charged_with_its_call() -> None:
     inputs = asked()
     target = np.abs(np.fft.rfft(inputs.history["load"]))[:, [1, 2, 3]].sum(axis=1)
     found = select_features(spec(), inputs, target, "regression")
@@ -123,7 +123,7 @@ def test_a_combiner_is_paid_for_once() -> None:
 
 
 @pytest.mark.parametrize("classes", [["UP", "DOWN"], ["UP", "DOWN", "STILL"]])
-def test_classes_are_told_apart(classes: list[str]) -> None:
+def test_features_that_separate_classes_are_selected(classes: list[str]) -> None:
     inputs = asked()
     ranks = np.argsort(np.argsort(level_of(inputs))) * len(classes) // len(inputs)
     target = np.array(classes, dtype=object)[ranks]
@@ -133,7 +133,7 @@ def test_classes_are_told_apart(classes: list[str]) -> None:
     assert select_features(spec(), inputs, one_class, "classification").calculators == {}
 
 
-def test_a_feature_missing_in_more_than_a_fifth_of_the_rows_is_not_chosen() -> None:
+def test_feature_missing_in_more_than_a_fifth_of_the_rows_is_not_selected() -> None:
     calculators = {"autocorrelation": [{"lag": 1}]}
     definitions = FeatureDefinitions(calculators={"load": ["autocorrelation__lag_1"]})
     for missing, wanted in ((0.15, definitions.calculators), (0.3, {})):
@@ -143,14 +143,14 @@ def test_a_feature_missing_in_more_than_a_fifth_of_the_rows_is_not_chosen() -> N
         assert select_features(spec(calculators), inputs, target, "regression").calculators == wanted
 
 
-def test_without_history_the_known_columns_are_all() -> None:
+def test_without_history_only_known_columns_are_features() -> None:
     inputs = Inputs(np.zeros(3, "datetime64[ns]"), None, {"sky": np.array(["rain", "clear", None], dtype=object)}, {})
     features = FeaturesSpec.model_validate({"known": ["sky"]})
     found = select_features(features, inputs, np.array([1.0, 2.0, 3.0]), "regression")
     assert (found.names, found.levels) == (["sky"], {"sky": ["clear", "rain"]})
 
 
-def test_nothing_to_learn_from_is_said() -> None:
+def test_no_feature_at_all_raises_training_error() -> None:
     inputs = asked()
     bare = spec().model_copy(update={"known": []})
     with pytest.raises(TrainingError, match="no history feature is relevant"):
@@ -158,13 +158,13 @@ def test_nothing_to_learn_from_is_said() -> None:
 
 
 @pytest.mark.parametrize("calculators", [{"average": None}, {"linear_trend_timewise": [{"attr": "slope"}]}])
-def test_a_calculator_that_tsfresh_does_not_have_is_named(calculators: dict[str, Any]) -> None:
+def test_unknown_calculator_raises_training_error(calculators: dict[str, Any]) -> None:
     inputs = asked(60)
     with pytest.raises(TrainingError, match=next(iter(calculators))):
         select_features(spec(calculators), inputs, level_of(inputs), "regression")
 
 
-def test_the_sample_is_spread_and_hits_every_hour_of_the_day() -> None:
+def test_sample_is_spread_over_time_and_hours_of_the_day() -> None:
     inputs = asked(30 + 24 * 100)
     inputs.history["load"][:30] = np.nan
     rows = sample_rows(inputs, 100)
@@ -175,7 +175,7 @@ def test_the_sample_is_spread_and_hits_every_hour_of_the_day() -> None:
     assert sample_rows(asked(60), 100).tolist() == list(range(60))
 
 
-def test_every_calculator_of_every_setting_has_a_cost_and_costs_grow_with_the_window() -> None:
+def test_every_calculator_has_a_cost_that_grows_with_the_window() -> None:
     import_tsfresh()
     from tsfresh.feature_extraction.settings import ComprehensiveFCParameters
     from tsfresh.utilities.string_manipulation import convert_to_output_format
@@ -198,7 +198,7 @@ def test_every_calculator_of_every_setting_has_a_cost_and_costs_grow_with_the_wi
         table.model_copy(update={"simple": {}}).microseconds("mean", 168, first=True)
 
 
-def test_all_of_tsfresh_s_efficient_setting_goes_through_the_platform_s_names() -> None:
+def test_all_features_of_the_efficient_setting_can_be_named_and_computed() -> None:
     inputs = asked(60)
     features = spec("efficient", sample=30, budget="100ms")
     assert features.select.budget == timedelta(milliseconds=100)

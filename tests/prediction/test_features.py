@@ -74,7 +74,7 @@ def test_training_and_service_compute_the_same_bits() -> None:
     assert training.tobytes() == service.tobytes()
 
 
-def test_features_are_those_of_tsfresh_s_own_extraction() -> None:
+def test_features_equal_tsfreshs_own_extraction() -> None:
     import_tsfresh()
     from tsfresh import extract_features
     from tsfresh.feature_extraction.settings import from_columns
@@ -103,20 +103,20 @@ def test_missing_values_are_filled_forward_then_backward() -> None:
     assert np.array_equal(fill_missing(windows), wanted, equal_nan=True)
 
 
-def test_an_empty_window_has_no_features_and_its_neighbours_keep_theirs() -> None:
+def test_features_of_an_empty_window_are_missing() -> None:
     matrix = compute(DEFINITIONS, asked(gappy(10)))
     assert np.isnan(matrix[6]).all()
     assert np.isfinite(matrix[[0, 3, 5, 8]]).all()
 
 
-def test_what_cannot_be_computed_on_a_window_is_missing_there() -> None:
+def test_feature_that_cannot_be_computed_is_missing() -> None:
     short = FeatureDefinitions(calculators={"cnt": ["mean", "ar_coefficient__coeff_1__k_10", "skewness"]})
     matrix = compute(short, asked(np.array([[5.0, 5.0], [1.0, 2.0]])))
     assert matrix[:, 0].tolist() == [5.0, 1.5]
     assert np.isnan(matrix[:, 1:]).all()
 
 
-def test_a_calculator_that_gives_many_features_is_called_once() -> None:
+def test_combiner_is_called_once() -> None:
     suffixes = [f'fft_coefficient__attr_"real"__coeff_{number}' for number in range(20)] + [
         "mean",
         "ar_coefficient__coeff_0__k_10",
@@ -132,7 +132,7 @@ def test_the_order_of_features_does_not_change_their_values() -> None:
     assert compute(DEFINITIONS, inputs).tobytes() == compute(backwards, inputs)[:, ::-1].tobytes()
 
 
-def test_threads_at_once_compute_the_same_bits_and_leave_the_filters_alone() -> None:
+def test_concurrent_threads_compute_the_same_bits() -> None:
     inputs, found = asked(gappy(30)), {}
     before = list(warnings.filters)
 
@@ -148,7 +148,7 @@ def test_threads_at_once_compute_the_same_bits_and_leave_the_filters_alone() -> 
     assert list(warnings.filters) == before
 
 
-def test_names_have_nothing_that_h2o_or_a_metrics_store_trips_over() -> None:
+def test_feature_names_have_no_special_characters() -> None:
     name = feature_name("cnt", 'cwt_coefficients__coeff_3__w_5__widths_(2, 5, 10, 20)__f_"mean"')
     assert name == "cnt__cwt_coefficients__coeff_3__w_5__widths_2_5_10_20__f_mean"
     assert DEFINITIONS.names[:2] == ["cnt__mean", "cnt__median"]
@@ -156,13 +156,13 @@ def test_names_have_nothing_that_h2o_or_a_metrics_store_trips_over() -> None:
         FeatureDefinitions(known=["cnt__mean"], calculators={"cnt": ["mean"]})
 
 
-def test_an_unknown_calculator_is_refused() -> None:
+def test_unknown_calculator_raises_value_error() -> None:
     for suffix in ("average", 'linear_trend_timewise__attr_"slope"', "set_property"):
         with pytest.raises((ValueError, AttributeError)):
             plan((suffix,))
 
 
-def test_categories_are_codes_of_the_levels_seen_and_come_back_as_strings() -> None:
+def test_categories_are_codes_of_known_levels() -> None:
     inputs = Inputs(
         np.zeros(4, "datetime64[ns]"),
         None,

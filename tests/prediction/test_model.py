@@ -63,13 +63,13 @@ def invoke(model: Any, body: dict[str, Any]) -> Any:
     return invocations(json.dumps(body), "application/json", model, model.metadata.get_input_schema())
 
 
-def test_mlflow_s_model_answers_as_the_predictor(saved: tuple[Any, Predictor, Inputs]) -> None:
+def test_mlflow_model_predicts_like_the_predictor(saved: tuple[Any, Predictor, Inputs]) -> None:
     model, predictor, inputs = saved
     frame = input_example(schema(), to_records(inputs, schema()))
     assert model.predict(frame)["prediction"].tolist() == predictor.predict(inputs).value.tolist()
 
 
-def test_the_scoring_server_takes_records_split_and_inputs(saved: tuple[Any, Predictor, Inputs]) -> None:
+def test_scoring_server_accepts_records_split_and_inputs(saved: tuple[Any, Predictor, Inputs]) -> None:
     model, predictor, inputs = saved
     few = inputs.take([0, 1, 2])
     records = to_records(few, schema())
@@ -82,7 +82,7 @@ def test_the_scoring_server_takes_records_split_and_inputs(saved: tuple[Any, Pre
         assert found == predictor.predict(few).value.tolist()
 
 
-def test_a_window_of_whole_numbers_only_is_taken(saved: tuple[Any, Predictor, Inputs]) -> None:
+def test_window_of_whole_numbers_is_accepted(saved: tuple[Any, Predictor, Inputs]) -> None:
     model, _, inputs = saved
     record = to_records(inputs.take([0]), schema())[0]
     assert invoke(model, {"dataframe_records": [record | {"cnt": [1, 2, 3, 4]}]}).status == 200
@@ -93,7 +93,7 @@ def test_a_window_of_whole_numbers_only_is_taken(saved: tuple[Any, Predictor, In
     ("field", "value"),
     [("cnt", [1.0, 2.0]), ("cnt", ["a"] * STEPS), ("event_time", "2011-03-01T00:00:00"), ("b", None), ("b", "x")],
 )
-def test_a_bad_row_is_the_asker_s_fault_and_names_the_field(
+def test_bad_row_gives_status_400_and_names_the_field(
     saved: tuple[Any, Predictor, Inputs], field: str, value: Any
 ) -> None:
     from mlflow.exceptions import MlflowException
@@ -105,7 +105,7 @@ def test_a_bad_row_is_the_asker_s_fault_and_names_the_field(
     assert caught.value.get_http_status_code() == 400
 
 
-def test_null_is_sent_for_what_may_be_null(saved: tuple[Any, Predictor, Inputs]) -> None:
+def test_null_is_accepted_in_nullable_columns(saved: tuple[Any, Predictor, Inputs]) -> None:
     model, predictor, inputs = saved
     gap = int(np.flatnonzero(np.isnan(inputs.known["a"]))[0])
     few = inputs.take([gap])
@@ -113,7 +113,7 @@ def test_null_is_sent_for_what_may_be_null(saved: tuple[Any, Predictor, Inputs])
     assert json.loads(answer.response)["predictions"][0]["prediction"] == predictor.predict(few).value[0]
 
 
-def test_the_signature_of_a_classification_promises_each_class_s_probability() -> None:
+def test_signature_of_a_classification_has_a_probability_per_class() -> None:
     described = signature(schema_of("classification", entity=True))
     assert described.inputs.input_names() == ["event_time", "entity", "a", "sky", "constant", "b"]
     assert described.inputs.required_input_names() == ["event_time", "entity", "constant", "b"]
@@ -121,7 +121,7 @@ def test_the_signature_of_a_classification_promises_each_class_s_probability() -
 
 
 @pytest.mark.parametrize(("sent", "seen"), [(None, None), (True, 1.0), (False, 0.0)])
-def test_a_missing_boolean_is_missing_to_the_stock_server_too(sent: bool | None, seen: float | None) -> None:
+def test_missing_boolean_is_missing_in_the_stock_server(sent: bool | None, seen: float | None) -> None:
     """MLflow takes null in a boolean column for false."""
     from mlflow.pyfunc.scoring_server import infer_and_parse_data
 

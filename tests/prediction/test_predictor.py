@@ -80,7 +80,9 @@ def write(folder: Path, made: Fitted, schema: InputSchema | None = None, **chang
     return write_bundle(folder, **(given | changes))
 
 
-def test_a_bundle_says_what_it_is_and_answers_as_when_it_was_trained(fitted: dict[str, Fitted], tmp_path: Path) -> None:
+def test_loaded_bundle_has_its_manifest_and_reproduces_its_predictions(
+    fitted: dict[str, Fitted], tmp_path: Path
+) -> None:
     made = fitted["GBM"]
     written = write(tmp_path / "bundle", made)
     predictor = Predictor.load(tmp_path / "bundle")
@@ -93,7 +95,7 @@ def test_a_bundle_says_what_it_is_and_answers_as_when_it_was_trained(fitted: dic
     assert len(json.loads((tmp_path / "bundle" / REFERENCE_PREDICTIONS).read_text())["records"]) == 5
 
 
-def test_one_row_gets_the_bits_that_it_gets_among_many(fitted: dict[str, Fitted], tmp_path: Path) -> None:
+def test_one_row_alone_gets_the_same_bits_as_among_many(fitted: dict[str, Fitted], tmp_path: Path) -> None:
     write(tmp_path / "bundle", fitted["GBM"])
     predictor, inputs = Predictor.load(tmp_path / "bundle"), rows_of(fitted["GBM"])
     many = predictor.predict(inputs).value.tolist()
@@ -101,7 +103,7 @@ def test_one_row_gets_the_bits_that_it_gets_among_many(fitted: dict[str, Fitted]
     assert many == [predictor.predict(from_records([record], predictor.schema)).value[0] for record in records]
 
 
-def test_classes_come_with_their_probabilities(fitted: dict[str, Fitted], tmp_path: Path) -> None:
+def test_predictions_of_classes_have_probabilities(fitted: dict[str, Fitted], tmp_path: Path) -> None:
     write(tmp_path / "bundle", fitted["classes"], schema_of("classification"))
     predictor = Predictor.load(tmp_path / "bundle")
     predictor.check_reference_predictions()
@@ -112,7 +114,9 @@ def test_classes_come_with_their_probabilities(fitted: dict[str, Fitted], tmp_pa
 
 
 @pytest.mark.parametrize("name", [FEATURES, RECIPE, MOJO, JAR, REFERENCE_PROFILE, REFERENCE_PREDICTIONS])
-def test_a_file_that_was_changed_or_is_absent_is_named(fitted: dict[str, Fitted], tmp_path: Path, name: str) -> None:
+def test_changed_or_absent_file_raises_model_error_with_its_path(
+    fitted: dict[str, Fitted], tmp_path: Path, name: str
+) -> None:
     write(tmp_path / "bundle", fitted["GLM"])
     path = tmp_path / "bundle" / name
     path.write_bytes(path.read_bytes() + b" ")
@@ -125,7 +129,7 @@ def test_a_file_that_was_changed_or_is_absent_is_named(fitted: dict[str, Fitted]
     assert caught.value.place == str(path)
 
 
-def test_a_manifest_that_is_absent_or_hides_a_file_is_refused(fitted: dict[str, Fitted], tmp_path: Path) -> None:
+def test_absent_or_incomplete_manifest_raises_model_error(fitted: dict[str, Fitted], tmp_path: Path) -> None:
     write(tmp_path / "bundle", fitted["GLM"])
     path = tmp_path / "bundle" / MANIFEST
     manifest = json.loads(path.read_text())
@@ -138,14 +142,14 @@ def test_a_manifest_that_is_absent_or_hides_a_file_is_refused(fitted: dict[str, 
         Predictor.load(tmp_path / "bundle")
 
 
-def test_another_version_has_another_digest(fitted: dict[str, Fitted], tmp_path: Path) -> None:
+def test_each_version_has_its_own_digest(fitted: dict[str, Fitted], tmp_path: Path) -> None:
     one, again = write(tmp_path / "one", fitted["GLM"]), write(tmp_path / "again", fitted["GLM"])
     other = write(tmp_path / "other", fitted["GLM"], recipe={"algorithm": "DRF"})
     assert one.digest == again.digest != other.digest
     assert Predictor.load(tmp_path / "one").manifest.digest == one.digest
 
 
-def test_a_wrong_answer_to_a_reference_row_is_refused(fitted: dict[str, Fitted], tmp_path: Path) -> None:
+def test_different_reference_prediction_raises_model_error(fitted: dict[str, Fitted], tmp_path: Path) -> None:
     for name, task in (("GBM", "regression"), ("classes", "classification")):
         write(tmp_path / name, fitted[name], schema_of(task))
         path = tmp_path / name / REFERENCE_PREDICTIONS
@@ -160,9 +164,7 @@ def test_a_wrong_answer_to_a_reference_row_is_refused(fitted: dict[str, Fitted],
             predictor.check_reference_predictions()
 
 
-def test_an_entity_never_seen_is_answered_with_a_null_history_and_marked(
-    fitted: dict[str, Fitted], tmp_path: Path
-) -> None:
+def test_unknown_entity_is_predicted_without_past_values(fitted: dict[str, Fitted], tmp_path: Path) -> None:
     made = fitted["GBM"]
     # the model's column `a` is here the mean of a history of the same name
     schema = schema_of(
@@ -204,9 +206,7 @@ def rename_column(mojo: Path, target: Path, old: str, new: str) -> Path:
     return target
 
 
-def test_a_version_is_written_whole_or_not_at_all_and_never_over_another(
-    fitted: dict[str, Fitted], tmp_path: Path
-) -> None:
+def test_bundle_is_written_completely_or_not_at_all(fitted: dict[str, Fitted], tmp_path: Path) -> None:
     made = fitted["GLM"]
     with pytest.raises(ModelError, match="columns"):
         write(tmp_path / "bundle", made, definitions=FeatureDefinitions(known=["a"]))

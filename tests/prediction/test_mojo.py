@@ -22,7 +22,7 @@ CLASSES = ["UP", "DOWN", "STILL"]
 
 
 @pytest.mark.parametrize("algorithm", ["GBM", "XGBoost", "DRF", "GLM"])
-def test_a_mojo_answers_as_the_cluster_does(fitted: dict[str, Fitted], algorithm: str) -> None:
+def test_mojo_predicts_like_the_cluster(fitted: dict[str, Fitted], algorithm: str) -> None:
     made = fitted[algorithm]
     mojo = Mojo(made.mojo, made.jar, DEFINITIONS)
     found = mojo.predict(made.matrix)
@@ -33,7 +33,7 @@ def test_a_mojo_answers_as_the_cluster_does(fitted: dict[str, Fitted], algorithm
     mojo.close()
 
 
-def test_classes_and_probabilities_are_the_cluster_s_in_the_project_s_order(fitted: dict[str, Fitted]) -> None:
+def test_probabilities_equal_the_clusters_in_the_projects_order(fitted: dict[str, Fitted]) -> None:
     made = fitted["classes"]
     found = Mojo(made.mojo, made.jar, DEFINITIONS, CLASSES).predict(made.matrix)
     assert found.probabilities is not None
@@ -45,19 +45,19 @@ def test_classes_and_probabilities_are_the_cluster_s_in_the_project_s_order(fitt
     assert set(found.value) == set(CLASSES)
 
 
-def test_a_class_never_seen_has_no_probability(fitted: dict[str, Fitted]) -> None:
+def test_unknown_class_has_probability_zero(fitted: dict[str, Fitted]) -> None:
     made = fitted["classes"]
     found = Mojo(made.mojo, made.jar, DEFINITIONS, ["CRASH", *CLASSES]).predict(made.matrix[:3])
     assert found.probabilities is not None
     assert found.probabilities["CRASH"].tolist() == [0.0, 0.0, 0.0]
 
 
-def test_of_two_equally_probable_classes_the_first_is_the_label() -> None:
+def test_of_two_equally_probable_classes_the_first_is_predicted() -> None:
     shares = {"UP": np.array([0.5, 0.4]), "DOWN": np.array([0.5, 0.6])}
     assert most_probable(shares).tolist() == ["UP", "DOWN"]
 
 
-def test_codes_are_levels_by_name_and_a_level_never_seen_is_missing(fitted: dict[str, Fitted]) -> None:
+def test_codes_are_mapped_by_level_name_and_unknown_levels_are_missing(fitted: dict[str, Fitted]) -> None:
     made = fitted["GBM"]
     turned = FeatureDefinitions(known=DEFINITIONS.known, levels={"sky": LEVELS[::-1]})
     matrix = made.matrix.copy()
@@ -70,7 +70,7 @@ def test_codes_are_levels_by_name_and_a_level_never_seen_is_missing(fitted: dict
     assert here.predict(clear).value != here.predict(rain).value
 
 
-def test_a_column_that_was_constant_in_training_is_not_asked_for(fitted: dict[str, Fitted]) -> None:
+def test_column_that_was_constant_in_training_has_no_effect(fitted: dict[str, Fitted]) -> None:
     made = fitted["GBM"]
     mojo = Mojo(made.mojo, made.jar, DEFINITIONS)
     changed = made.matrix.copy()
@@ -78,7 +78,7 @@ def test_a_column_that_was_constant_in_training_is_not_asked_for(fitted: dict[st
     assert mojo.predict(changed).value.tolist() == mojo.predict(made.matrix).value.tolist()
 
 
-def test_a_model_over_other_columns_or_of_another_task_is_refused(fitted: dict[str, Fitted], tmp_path: Path) -> None:
+def test_model_of_other_columns_or_another_task_raises_model_error(fitted: dict[str, Fitted], tmp_path: Path) -> None:
     made, classes = fitted["GBM"], fitted["classes"]
     with pytest.raises(ModelError, match="columns"):
         Mojo(made.mojo, made.jar, FeatureDefinitions(known=["a", "sky"], levels={"sky": LEVELS}))
@@ -96,7 +96,7 @@ def test_a_model_over_other_columns_or_of_another_task_is_refused(fitted: dict[s
         Mojo(broken, made.jar, DEFINITIONS)
 
 
-def test_a_closed_model_answers_no_more(fitted: dict[str, Fitted]) -> None:
+def test_closed_model_raises_model_error(fitted: dict[str, Fitted]) -> None:
     made = fitted["GBM"]
     mojo = Mojo(made.mojo, made.jar, DEFINITIONS)
     mojo.close()
@@ -104,7 +104,7 @@ def test_a_closed_model_answers_no_more(fitted: dict[str, Fitted]) -> None:
         mojo.predict(made.matrix)
 
 
-def test_closed_models_leave_the_jvm_s_memory(fitted: dict[str, Fitted]) -> None:
+def test_closed_models_are_freed_in_the_jvm(fitted: dict[str, Fitted]) -> None:
     import jpype
 
     made = fitted["DRF"]
@@ -126,17 +126,17 @@ def test_closed_models_leave_the_jvm_s_memory(fitted: dict[str, Fitted]) -> None
     assert used() - before < held / 4
 
 
-def test_threads_at_once_get_their_own_answers(fitted: dict[str, Fitted]) -> None:
+def test_concurrent_threads_get_their_own_predictions(fitted: dict[str, Fitted]) -> None:
     made = fitted["XGBoost"]
     mojo = Mojo(made.mojo, made.jar, DEFINITIONS)
     wanted, wrong = mojo.predict(made.matrix).value, []
 
-    def ask(start: int) -> None:
+    def predict_rows(start: int) -> None:
         for row in range(start, len(made.matrix), 4):
             if mojo.predict(made.matrix[[row]]).value[0] != wanted[row]:
                 wrong.append(row)
 
-    threads = [threading.Thread(target=ask, args=(start,)) for start in range(4)]
+    threads = [threading.Thread(target=predict_rows, args=(start,)) for start in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -144,7 +144,7 @@ def test_threads_at_once_get_their_own_answers(fitted: dict[str, Fitted]) -> Non
     assert wrong == []
 
 
-def test_one_row_takes_a_fraction_of_a_millisecond(fitted: dict[str, Fitted]) -> None:
+def test_one_row_takes_less_than_half_a_millisecond(fitted: dict[str, Fitted]) -> None:
     made = fitted["GBM"]
     mojo = Mojo(made.mojo, made.jar, DEFINITIONS)
     taken = []
