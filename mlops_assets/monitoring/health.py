@@ -63,8 +63,3 @@ def service_health(
         p99_ms=p99,
         memory_mb=memory_mb,
     )
-
-
-def is_slow(summary: HealthSummary, spec: ProjectSpec) -> bool:
-    """Return whether the 95th percentile of latency is above `serving.latency`; False without requests."""
-    return summary.p95_ms is not None and summary.p95_ms > spec.serving.latency.total_seconds() * 1000

@@ -2,12 +2,20 @@ from __future__ import annotations
 
 from typing import Any
 
+import dagster as dg
 import pandas as pd
 import pytest
 
 from mlops_assets.errors import LedgerError
 from mlops_assets.ledger.summaries import HealthSummary
-from mlops_assets.monitoring.health import is_slow, service_health
+from mlops_assets.monitoring.health import service_health
+from mlops_assets.monitoring.metadata import health_checks
+from mlops_assets.spec import ProjectSpec
+
+
+def passed(check: str, spec: ProjectSpec, *summaries: HealthSummary) -> bool:
+    results = {found.check_name: found for found in health_checks(spec, list(summaries), dg.AssetCheckSeverity.WARN)}
+    return results[check].passed
 
 
 def requests(*lines: tuple[Any, float | None, str]) -> pd.DataFrame:
@@ -46,14 +54,14 @@ def test_availability_is_the_share_of_due_events_answered(make_spec: Any) -> Non
 def test_window_without_requests_has_no_latency(make_spec: Any) -> None:
     summary = health(make_spec(), requests(), answered=0)
     assert summary.p95_ms is None
-    assert not is_slow(summary, make_spec())
+    assert passed("latency", make_spec(), summary)
 
 
-def test_p95_above_the_limit_is_slow(make_spec: Any) -> None:
+def test_p95_above_the_limit_fails_the_latency_check(make_spec: Any) -> None:
     spec = make_spec(serving={"every": "1h", "latency": "100ms"})
     fast, slow = (health(spec, requests((200, ms, "champion"))) for ms in (99.0, 101.0))
-    assert not is_slow(fast, spec)
-    assert is_slow(slow, spec)
+    assert passed("latency", spec, fast)
+    assert not passed("latency", spec, fast, slow)
 
 
 @pytest.mark.parametrize("events", [{"answered": 9, "missed": 2}, {"answered": 3, "late": 4}])
