@@ -122,8 +122,8 @@ def reference() -> str:
         "a mistake. The file has `type: mlops_assets.MLProject`, and `attributes` with the fields below.",
         "",
         "A length of time is a number and a unit (`us`, `ms`, `s`, `min`, `h`, `d`, `w`), such as `30min` or `14d`.",
-        "Dates and times are local in `data.time_zone`. The meaning of times is described in [time.md](time.md), and how",
-        "decisions are made in [policies.md](policies.md).",
+        "Dates and times are local in `data.time_zone`. [time.md](time.md) describes what times mean, and",
+        "[policies.md](policies.md) how decisions are made.",
     ]
     for place, models in SECTIONS.items():
         parts += ["", f"## {place}", "", *_section(models)]

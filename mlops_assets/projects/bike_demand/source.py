@@ -1,4 +1,4 @@
-"""Reads the bike rentals; nothing else knows their file."""
+"""Reads the bike rentals from their file."""
 
 from datetime import datetime
 from functools import cache
@@ -24,14 +24,14 @@ def _rows() -> pd.DataFrame:
 
 
 def read(start: datetime, end: datetime) -> pd.DataFrame:
-    """Read the hours that begin in [start, end).
+    """Return the hours that begin in [start, end).
 
     Args:
         start: aware time.
         end: aware time, not included.
 
     Returns:
-        One row an hour with its naive local `timestamp` (Washington), calendar, weather and rentals, oldest first.
+        One row per hour with its naive local `timestamp` (Washington), calendar, weather and rentals, oldest first.
     """
     rows = _rows()
     first, last = (bound.astimezone(ZONE).replace(tzinfo=None) for bound in (start, end))

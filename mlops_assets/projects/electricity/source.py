@@ -1,4 +1,4 @@
-"""Reads the electricity market; nothing else knows its file."""
+"""Reads the electricity market's data from their file."""
 
 from datetime import datetime, timedelta, timezone
 from functools import cache
@@ -8,7 +8,7 @@ import pandas as pd
 
 FILE = Path(__file__).with_name("elec2.csv.xz")
 FIRST = datetime(1996, 5, 7)
-ZONE = timezone(timedelta(hours=10))  # the market's half-hours know no clock change
+ZONE = timezone(timedelta(hours=10))  # the market has no clock change
 
 
 @cache
@@ -21,14 +21,14 @@ def _rows() -> pd.DataFrame:
 
 
 def read(start: datetime, end: datetime) -> pd.DataFrame:
-    """Read the half-hours that begin in [start, end).
+    """Return the half-hours that begin in [start, end).
 
     Args:
         start: aware time.
         end: aware time, not included.
 
     Returns:
-        48 rows a day with the market's naive local `timestamp`, demand, transfer, prices and class, oldest first.
+        48 rows per day with the market's naive local `timestamp`, demand, transfer, prices and class, oldest first.
     """
     rows = _rows()
     first, last = (bound.astimezone(ZONE).replace(tzinfo=None) for bound in (start, end))
