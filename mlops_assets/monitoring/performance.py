@@ -48,7 +48,7 @@ class LossComparison(TypedDict):
 
 
 @dataclass(frozen=True)
-class _Answered:
+class _Joined:
     """Labelled predictions of the champion, with those of the shadow and the baseline for the same events."""
 
     rows: pd.DataFrame
@@ -59,11 +59,11 @@ class _Answered:
     def __len__(self) -> int:
         return len(self.rows)
 
-    def take(self, mask: np.ndarray) -> _Answered:
+    def take(self, mask: np.ndarray) -> _Joined:
         forecasts = (each.take(mask) for each in (self.champion, self.shadow, self.baseline))
-        return _Answered(self.rows[mask].reset_index(drop=True), *forecasts)
+        return _Joined(self.rows[mask].reset_index(drop=True), *forecasts)
 
-    def comparable(self) -> _Answered:
+    def comparable(self) -> _Joined:
         """Return the events that each of the three predicted; one that predicted no event at all is not considered."""
         mask = np.ones(len(self), dtype=bool)
         for forecast in (self.champion, self.shadow, self.baseline):
@@ -199,10 +199,10 @@ def _join(
     series: pd.DataFrame,
     shadow_version: int | None,
     known_until: datetime,
-) -> _Answered:
+) -> _Joined:
     keys, target = ["event_time", *(["entity"] if spec.data.entity else [])], spec.problem.target
-    truth = labels.loc[labels[target].notna(), [*keys, target]].rename(columns={target: "label"})
-    served = answers[answers["role"] == "champion"].merge(truth, on=keys, how="inner", validate="many_to_one")
+    known = labels.loc[labels[target].notna(), [*keys, target]].rename(columns={target: "label"})
+    served = answers[answers["role"] == "champion"].merge(known, on=keys, how="inner", validate="many_to_one")
     served = served.sort_values(keys, ignore_index=True)
     if spec.problem.task == "classification":
         served["label"] = served["label"].astype(str)
@@ -213,7 +213,7 @@ def _join(
     shadows = shadows.sort_values("role", kind="stable").drop_duplicates("event_id").set_index("event_id")
     shadow = _predicted(spec, shadows.reindex(served["event_id"]))
     baseline = baseline_predictions(spec, timeline, series, served, known_until=known_until)
-    return _Answered(served, champion, shadow, baseline)
+    return _Joined(served, champion, shadow, baseline)
 
 
 def _predicted(spec: ProjectSpec, rows: pd.DataFrame) -> Predicted:
@@ -226,17 +226,17 @@ def _predicted(spec: ProjectSpec, rows: pd.DataFrame) -> Predicted:
 
 def _loss(spec: ProjectSpec, rows: pd.DataFrame, forecast: Predicted) -> float | None:
     """Return the loss; None without rows, where predictions are missing, or with too few classes for the metric."""
-    truth, metric = rows["label"].to_numpy(), _metric(spec)
-    if not forecast.present.all() or not is_defined(metric, truth, spec.classes):
+    labels, metric = rows["label"].to_numpy(), _metric(spec)
+    if not forecast.present.all() or not is_defined(metric, labels, spec.classes):
         return None
-    return predicted_loss(metric, truth, forecast, spec.classes)
+    return predicted_loss(metric, labels, forecast, spec.classes)
 
 
 def _metric(spec: ProjectSpec) -> Metric:
     return spec.problem.metric
 
 
-def _realised_gain(spec: ProjectSpec, so_far: _Answered, deployment_period: DeploymentPeriod) -> float | None:
+def _realised_gain(spec: ProjectSpec, so_far: _Joined, deployment_period: DeploymentPeriod) -> float | None:
     """Return 1 - loss / loss of the shadow, over all events of the period that both predicted.
 
     It is None for fewer events than `monitoring.min_rows`.
@@ -248,7 +248,7 @@ def _realised_gain(spec: ProjectSpec, so_far: _Answered, deployment_period: Depl
     return None if served is None or not shadow else 1 - served / shadow
 
 
-def _by_version(spec: ProjectSpec, joined: _Answered) -> pd.DataFrame:
+def _by_version(spec: ProjectSpec, joined: _Joined) -> pd.DataFrame:
     rows = []
     for version in sorted(joined.rows["version"].unique()):
         of_version = joined.take((joined.rows["version"] == version).to_numpy(dtype=bool))
@@ -256,7 +256,7 @@ def _by_version(spec: ProjectSpec, joined: _Answered) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["version", "rows", "loss"])
 
 
-def _shown(joined: _Answered) -> pd.DataFrame:
+def _shown(joined: _Joined) -> pd.DataFrame:
     kept = ["event_id", "event_time", "entity", "due", "version", "label"]
     shown = joined.rows[[name for name in kept if name in joined.rows]]
     return shown.assign(champion=joined.champion.value, shadow=joined.shadow.value, baseline=joined.baseline.value)

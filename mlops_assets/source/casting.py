@@ -28,8 +28,8 @@ def cast(frame: pd.DataFrame, spec: ProjectSpec, columns: Sequence[str]) -> pd.D
     likewise); a category and a classification target become strings, None where missing. A column with a value that
     cannot be cast stays as it is, so that an audit can name the value.
     """
-    typed, foreign = cast_with_gaps(frame, spec, columns)
-    for name, mask in foreign.items():
+    typed, uncastable = cast_with_gaps(frame, spec, columns)
+    for name, mask in uncastable.items():
         if mask.any():
             typed[name] = frame[name]
     return typed
@@ -42,11 +42,11 @@ def cast_with_gaps(
 
     Values that cannot be cast are missing in the returned rows.
     """
-    typed, foreign = frame.copy(), {}
+    typed, uncastable = frame.copy(), {}
     for name in columns:
         nullable = spec.data.columns[name].nullable
-        typed[name], foreign[name] = cast_values(frame[name], declared_type(spec, name), nullable=nullable)
-    return typed, foreign
+        typed[name], uncastable[name] = cast_values(frame[name], declared_type(spec, name), nullable=nullable)
+    return typed, uncastable
 
 
 def cast_values(column: pd.Series, dtype: str, *, nullable: bool) -> tuple[pd.Series, Mask]:
@@ -58,8 +58,8 @@ def cast_values(column: pd.Series, dtype: str, *, nullable: bool) -> tuple[pd.Se
         nullable: whether an int or bool column gets a dtype that can hold missing values.
     """
     if dtype == "float":
-        numbers, foreign = _numbers(column)
-        return pd.Series(numbers.to_numpy(dtype=np.float64, na_value=np.nan), index=column.index), foreign
+        numbers, uncastable = _numbers(column)
+        return pd.Series(numbers.to_numpy(dtype=np.float64, na_value=np.nan), index=column.index), uncastable
     if dtype == "int":
         return _int(column, nullable)
     if dtype == "bool":
@@ -79,18 +79,18 @@ def _numbers(column: pd.Series) -> tuple[pd.Series, Mask]:
 
 
 def _int(column: pd.Series, nullable: bool) -> tuple[pd.Series, Mask]:
-    numbers, foreign = _numbers(column)
+    numbers, uncastable = _numbers(column)
     values = numbers.to_numpy(dtype=np.float64, na_value=np.nan)
     broken = ~np.isnan(values) & (values != np.floor(values)) | np.isinf(values)
     if isinstance(numbers.dtype, np.dtype) and numbers.dtype.kind in "iu" and not nullable:
-        return numbers.astype(np.int64), foreign
+        return numbers.astype(np.int64), uncastable
     whole = pd.Series(np.where(broken, np.nan, values), index=column.index).astype("Int64")
-    return (whole if nullable or whole.isna().any() else whole.astype(np.int64)), foreign | broken
+    return (whole if nullable or whole.isna().any() else whole.astype(np.int64)), uncastable | broken
 
 
 def _bool(column: pd.Series, nullable: bool) -> tuple[pd.Series, Mask]:
-    numbers, foreign = _numbers(column)
+    numbers, uncastable = _numbers(column)
     values = numbers.to_numpy(dtype=np.float64, na_value=np.nan)
     broken = ~np.isnan(values) & (values != 0) & (values != 1)
-    truth = pd.Series(np.where(broken, np.nan, values), index=column.index).astype("boolean")
-    return (truth if nullable or truth.isna().any() else truth.astype(bool)), foreign | broken
+    flags = pd.Series(np.where(broken, np.nan, values), index=column.index).astype("boolean")
+    return (flags if nullable or flags.isna().any() else flags.astype(bool)), uncastable | broken

@@ -47,8 +47,8 @@ class DeclaredType(DataType):
         """Return which values are missing or of this type; True when all are, which pandera takes faster."""
         if data_container is None:
             return bool(pandera_dtype == self)
-        foreign = cast_values(data_container, self.name, nullable=True)[1]
-        return ~foreign if foreign.any() else True
+        uncastable = cast_values(data_container, self.name, nullable=True)[1]
+        return ~uncastable if uncastable.any() else True
 
     def __str__(self) -> str:
         return IN_WORDS[self.name]

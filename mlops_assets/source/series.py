@@ -55,11 +55,11 @@ def wrong_columns(raw: pd.DataFrame, spec: ProjectSpec, wanted: Sequence[str]) -
     data = spec.data
     keys = [data.time, *([data.entity] if data.entity else [])]
     absent = [name for name in [*keys, *wanted] if name not in raw.columns]
-    foreign = [str(name) for name in raw.columns if name not in {*keys, *data.columns, *data.drop}]
+    undeclared = [str(name) for name in raw.columns if name not in {*keys, *data.columns, *data.drop}]
     twice = sorted({str(name) for name in raw.columns[raw.columns.duplicated()]})
     for names, words, remedy in (
         (absent, "are missing", "return them from the function, or take them out of data.columns"),
-        (foreign, "are not declared", "declare them under data.columns, or list them under data.drop"),
+        (undeclared, "are not declared", "declare them under data.columns, or list them under data.drop"),
         (twice, "are there twice", "return each column once"),
     ):
         if names:
