@@ -271,7 +271,7 @@ def live_loss(context: ProjectContext, view: LedgerView, since: datetime | None 
     return compare_losses(
         spec=context.spec,
         timeline=context.timeline,
-        answers=predictions_frame(context.spec.classes, predictions),
+        predictions=predictions_frame(context.spec.classes, predictions),
         labels=labels,
         series=labels,
         first_version=view.first_version,

@@ -187,14 +187,14 @@ def health_numbers(summary: HealthSummary) -> dict[str, Any]:
 
 def health(each: Observation, summary: HealthSummary) -> dict[str, Any]:
     """Return the numbers of a health report, a chart of the requests, and a chart of the live features."""
-    spec, answers = each.context.spec, each.answers()
+    spec, predictions = each.context.spec, each.predictions()
     service = service_over_time(
         each.requests(),
         step=max(spec.data.every, timedelta(hours=1)),
         limit_ms=spec.serving.latency.total_seconds() * 1000,
         zone=spec.data.time_zone,
     )
-    features = pd.DataFrame(list(answers["features"])).assign(event_time=answers["event_time"].to_numpy())
+    features = pd.DataFrame(list(predictions["features"])).assign(event_time=predictions["event_time"].to_numpy())
     names = [*spec.features.known, *features.columns.drop("event_time").difference(spec.features.known)]
     given = live_features(features, names, zone=spec.data.time_zone)
     return {

@@ -98,12 +98,12 @@ class Observation:
         spec = self.context.spec
         start, since = self.window.start, self.window.end - spec.monitoring.current
         live = self._of_deployment_period(min(start, since))
-        answers = live[live["event_time"] >= pd.Timestamp(since)].reset_index(drop=True)
+        predictions = live[live["event_time"] >= pd.Timestamp(since)].reset_index(drop=True)
         report = drift_report(
             pd.read_parquet(self.context.versions.path(self.version.version) / "reference.parquet").drop(
                 columns=["event_time"]
             ),
-            feature_frame(answers),
+            feature_frame(predictions),
             spec=spec.monitoring,
             statistics=prediction_statistics(spec.retraining.when),
             task=spec.problem.task,
@@ -112,7 +112,7 @@ class Observation:
         )
         here = int((live["event_time"] >= pd.Timestamp(start)).sum())
         report = replace(report, summary=report.summary.model_copy(update={"window_rows": here}))
-        self._record("drift", report.summary, self._answer_versions(answers))
+        self._record("drift", report.summary, self._prediction_versions(predictions))
         return report
 
     def performance(self) -> PerformanceReport:
@@ -120,7 +120,7 @@ class Observation:
         spec, timeline = self.context.spec, self.context.timeline
         inputs = self._label_versions()
         series = self.context.labels(inputs)
-        answers = self.context.telemetry.predictions(
+        predictions = self.context.telemetry.predictions(
             spec.name, self.counted.start, self.window.end, roles=("champion", "shadow")
         )
         report = performance_report(
@@ -128,7 +128,7 @@ class Observation:
             timeline=timeline,
             window=self.window,
             stage=self.stage,
-            answers=predictions_frame(
+            predictions=predictions_frame(
                 spec.classes,
                 self.context.telemetry.predictions(
                     spec.name, self.window.start, self.window.end, roles=("champion", "shadow")
@@ -137,7 +137,7 @@ class Observation:
             labels=series,
             series=series,
             deployment_period=self.counted,
-            performance_so_far=predictions_frame(spec.classes, answers),
+            performance_so_far=predictions_frame(spec.classes, predictions),
             shadow_version=self.view.shadow_of(self.deployment_period, spec.serving.shadow),
             promised_gain=self._promised_gain(),
             known_until=self.version.as_of,
@@ -148,19 +148,19 @@ class Observation:
     def health(self) -> HealthSummary:
         """Report how the service did in this window of the project's time."""
         spec = self.context.spec
-        answers, requests = self.answers(), self.requests()
-        account = self._account(set(answers["event_id"]))
+        predictions, requests = self.predictions(), self.requests()
+        account = self._account(set(predictions["event_id"]))
         summary = service_health(
             requests=requests,
             due=account.due,
             answered=len(account.answered),
-            late=int(answers["late"].sum()) if len(answers) else 0,
+            late=int(predictions["late"].sum()) if len(predictions) else 0,
             missed=len(account.missed),
             lost=len(account.lost),
             memory_mb=self.context.telemetry.health(self.window.start, self.window.end).memory_mb,
             spec=spec,
         )
-        self._record("health", summary, self._answer_versions(answers))
+        self._record("health", summary, self._prediction_versions(predictions))
         return summary
 
     def _account(self, answered: set[str]) -> EventAccount:
@@ -229,7 +229,7 @@ class Observation:
 
     # What reports read
 
-    def answers(self) -> pd.DataFrame:
+    def predictions(self) -> pd.DataFrame:
         """Return the champion's predictions of the window, by whichever version."""
         return self.context.telemetry.predictions(self.context.spec.name, self.window.start, self.window.end)
 
@@ -259,14 +259,16 @@ class Observation:
 
     def _of_deployment_period(self, since: datetime) -> pd.DataFrame:
         begun = self.counted.start
-        answers = self.context.telemetry.predictions(self.context.spec.name, max(since, begun), self.window.end)
-        due_within = answers["due"] >= begun
-        return answers[(answers["version"] == self.deployment_period.version) & due_within].reset_index(drop=True)
+        predictions = self.context.telemetry.predictions(self.context.spec.name, max(since, begun), self.window.end)
+        due_within = predictions["due"] >= begun
+        return predictions[(predictions["version"] == self.deployment_period.version) & due_within].reset_index(
+            drop=True
+        )
 
-    def _answer_versions(self, answers: pd.DataFrame) -> dict[str, str]:
-        if answers.empty:
+    def _prediction_versions(self, predictions: pd.DataFrame) -> dict[str, str]:
+        if predictions.empty:
             return {}
-        first = self.context.timeline.window_at(answers["event_time"].min().to_pydatetime())
+        first = self.context.timeline.window_at(predictions["event_time"].min().to_pydatetime())
         published = self.context.lake.published(self.context.spec.name, "predictions")
         windows = self.context.timeline.windows(first.start, self.window.end)
         return {window.id: published[window.id] for window in windows if window.id in published}
@@ -303,18 +305,18 @@ class Observation:
         self.context.ledger.append(self.context.spec.name, fact)
 
 
-def feature_frame(answers: pd.DataFrame) -> pd.DataFrame:
+def feature_frame(predictions: pd.DataFrame) -> pd.DataFrame:
     """Return one row per prediction: the features that the service computed, and the prediction."""
-    frame = pd.DataFrame(list(answers["features"]))
-    frame["prediction"] = answers["prediction"].to_numpy()
-    shares = pd.DataFrame([p or {} for p in answers["probabilities"]])
+    frame = pd.DataFrame(list(predictions["features"]))
+    frame["prediction"] = predictions["prediction"].to_numpy()
+    shares = pd.DataFrame([p or {} for p in predictions["probabilities"]])
     return pd.concat([frame, shares.add_prefix("probability_")], axis=1)
 
 
-def predictions_frame(classes: list[str], answers: pd.DataFrame) -> pd.DataFrame:
+def predictions_frame(classes: list[str], predictions: pd.DataFrame) -> pd.DataFrame:
     """Return predictions with a column per class probability."""
-    frame = answers.drop(columns=["inputs", "features", "probabilities"])
+    frame = predictions.drop(columns=["inputs", "features", "probabilities"])
     for name in classes:
         # a version gives no probability to a class that was declared after its training
-        frame[f"probability_{name}"] = [None if p is None else p.get(name, 0.0) for p in answers["probabilities"]]
+        frame[f"probability_{name}"] = [None if p is None else p.get(name, 0.0) for p in predictions["probabilities"]]
     return frame

@@ -78,7 +78,7 @@ def performance_report(
     timeline: Timeline,
     window: Window,
     stage: Stage,
-    answers: pd.DataFrame,
+    predictions: pd.DataFrame,
     labels: pd.DataFrame,
     series: pd.DataFrame,
     deployment_period: DeploymentPeriod,
@@ -101,7 +101,7 @@ def performance_report(
         timeline: its time.
         window: the window.
         stage: `ended` gives a pending summary where labels are late, `labelled` gives the losses.
-        answers: predictions (event_id, event_time, entity?, due, role, version, prediction, probability_<class>?) of
+        predictions: frame (event_id, event_time, entity?, due, role, version, prediction, probability_<class>?) of
             the window with the roles champion and shadow. Other roles and rows outside the window are ignored.
         labels: frame (event_time, entity?, target), of published windows only.
         series: the same kind of frame, reaching back as far as the baseline needs.
@@ -115,7 +115,7 @@ def performance_report(
     empty = PerformanceSummary(pending=True, labels_at=known, metric=spec.problem.metric, promised_gain=promised_gain)
     if stage == "ended" and timeline.readable_at(window) < known:
         return PerformanceReport(empty)
-    served = _between(answers, window.start, window.end)
+    served = _between(predictions, window.start, window.end)
     joined = _join(spec, timeline, served, labels, series, shadow_version, known_until)
     same, of_deployment_period = joined.comparable(), joined.take(_in_deployment_period(joined.rows, deployment_period))
     enough = len(of_deployment_period) >= spec.monitoring.min_rows
@@ -145,7 +145,7 @@ def compare_losses(
     *,
     spec: ProjectSpec,
     timeline: Timeline,
-    answers: pd.DataFrame,
+    predictions: pd.DataFrame,
     labels: pd.DataFrame,
     series: pd.DataFrame,
     first_version: int,
@@ -157,7 +157,7 @@ def compare_losses(
     Args:
         spec: the project.
         timeline: its time.
-        answers: predictions as in `performance_report`.
+        predictions: predictions as in `performance_report`.
         labels: frame (event_time, entity?, target).
         series: the same kind of frame, back to where the baseline looks.
         first_version: the first champion, which predicted in shadow, or as champion after a rollback.
@@ -167,7 +167,7 @@ def compare_losses(
     Returns:
         The comparison; None while no labelled event was predicted by all three.
     """
-    due = answers[answers["due"] >= pd.Timestamp(since)]
+    due = predictions[predictions["due"] >= pd.Timestamp(since)]
     joined = _join(spec, timeline, due, labels, series, first_version, known_until)
     forecasts = (joined.champion, joined.shadow, joined.baseline)
     same = joined.take(np.all([forecast.present for forecast in forecasts], axis=0))
@@ -179,8 +179,10 @@ def compare_losses(
     return LossComparison(served=served, first_model=first, baseline=baseline, windows=len(windows))
 
 
-def _between(answers: pd.DataFrame, start: datetime, end: datetime) -> pd.DataFrame:
-    return answers[(answers["event_time"] >= pd.Timestamp(start)) & (answers["event_time"] < pd.Timestamp(end))]
+def _between(predictions: pd.DataFrame, start: datetime, end: datetime) -> pd.DataFrame:
+    return predictions[
+        (predictions["event_time"] >= pd.Timestamp(start)) & (predictions["event_time"] < pd.Timestamp(end))
+    ]
 
 
 def _in_deployment_period(rows: pd.DataFrame, deployment_period: DeploymentPeriod) -> np.ndarray:
@@ -194,7 +196,7 @@ def _in_deployment_period(rows: pd.DataFrame, deployment_period: DeploymentPerio
 def _join(
     spec: ProjectSpec,
     timeline: Timeline,
-    answers: pd.DataFrame,
+    predictions: pd.DataFrame,
     labels: pd.DataFrame,
     series: pd.DataFrame,
     shadow_version: int | None,
@@ -202,12 +204,12 @@ def _join(
 ) -> _Joined:
     keys, target = ["event_time", *(["entity"] if spec.data.entity else [])], spec.problem.target
     known = labels.loc[labels[target].notna(), [*keys, target]].rename(columns={target: "label"})
-    served = answers[answers["role"] == "champion"].merge(known, on=keys, how="inner", validate="many_to_one")
+    served = predictions[predictions["role"] == "champion"].merge(known, on=keys, how="inner", validate="many_to_one")
     served = served.sort_values(keys, ignore_index=True)
     if spec.problem.task == "classification":
         served["label"] = served["label"].astype(str)
     champion = _predicted(spec, served)
-    shadows = answers[(answers["version"] == shadow_version) & answers["role"].isin(["champion", "shadow"])]
+    shadows = predictions[(predictions["version"] == shadow_version) & predictions["role"].isin(["champion", "shadow"])]
     # An event has two predictions of that version only if it served too; both are the same, and the served one is
     # taken.
     shadows = shadows.sort_values("role", kind="stable").drop_duplicates("event_id").set_index("event_id")

@@ -58,7 +58,7 @@ class Case:
         arguments: dict[str, Any] = {
             "window": self.window,
             "stage": "labelled",
-            "answers": given,
+            "predictions": given,
             "labels": self.series,
             "series": self.series,
             "deployment_period": DeploymentPeriod(
@@ -253,7 +253,7 @@ def compare(case: Case, *answers: pd.DataFrame, since: datetime) -> Any:
     return compare_losses(
         spec=case.spec,
         timeline=case.timeline,
-        answers=pd.concat(answers, ignore_index=True),
+        predictions=pd.concat(answers, ignore_index=True),
         labels=case.series,
         series=case.series,
         first_version=1,
