@@ -18,6 +18,7 @@ from pydantic import ValidationError
 from mlops_assets.errors import SpecError
 from mlops_assets.spec import ProjectSpec
 from mlops_assets.spec.imports import require_importable
+from mlops_assets.spec.loading import read_specs
 from mlops_assets.spec.scaffold import EXAMPLE_SOURCE, example_yaml
 from mlops_assets.timeline import Timeline
 
@@ -362,3 +363,23 @@ def test_dg_scaffold_writes_a_valid_project(project: Path, monkeypatch: pytest.M
     rows = ProjectSource(here, timeline).read(window.start, window.end)
     assert len(rows) == 168 and list(rows.columns) == ["event_time", "hour", "value"]
     assert source.read is ProjectSource(here, timeline).function
+
+
+def test_reading_a_file_names_the_line_of_each_mistake(tmp_path: Path) -> None:
+    attributes = changed(("problem.metric", "nope"), ("serving.every", "6"))
+    file = tmp_path / "defs.yaml"
+    file.write_text(yaml.safe_dump({"type": "mlops_assets.MLProject", "attributes": attributes}, sort_keys=False))
+    lines = {text.strip(): number for number, text in enumerate(file.read_text().splitlines(), start=1)}
+    metric, every = lines["metric: nope"], lines["every: '6'"]
+    with pytest.raises(SpecError) as caught:
+        read_specs(file)
+    assert caught.value.place == f"{file}:{metric}"
+    assert f"line {metric}, problem.metric: Input should be 'mae'" in caught.value.found
+    assert f"line {every}, serving.every: Value error, '6' is not a length of time" in caught.value.found
+
+
+def test_a_file_that_is_not_yaml_is_a_spec_error(tmp_path: Path) -> None:
+    file = tmp_path / "defs.yaml"
+    file.write_text("attributes: [\n")
+    with pytest.raises(SpecError, match="it is not YAML"):
+        read_specs(file)
