@@ -146,7 +146,13 @@ class Observation:
         return report
 
     def health(self) -> HealthSummary:
-        """Report how the service did in this window of the project's time."""
+        """Report how the service did in this window of the project's time.
+
+        Raises:
+            Refused: the window has not ended.
+            NotReady: no version served then, or the window's rows are not published.
+        """
+        self._require_champion()
         spec = self.context.spec
         predictions, requests = self.predictions(), self.requests()
         account = self._account(set(predictions["event_id"]))
@@ -162,6 +168,10 @@ class Observation:
         )
         self._record("health", summary, self._prediction_versions(predictions))
         return summary
+
+    def _require_champion(self) -> None:
+        """Raise the error of `deployment_period`, if it has one, before anything else is read."""
+        _ = self.deployment_period
 
     def _account(self, answered: set[str]) -> EventAccount:
         """Return which events of the window were due, by its published rows, and what became of each."""

@@ -45,7 +45,7 @@ def test_version_named_in_the_config_is_evaluated(states: States, tmp_path: Path
         found = by_hand(harness, "evaluation", run_config=config)
 
         assert not found.success
-        assert "asked for version 7, the ledger knows [1, 2] -> materialize candidate_model first" in failures(found)
+        assert "the ledger has [1, 2] -> materialize candidate_model first" in failures(found)
 
 
 def test_evaluation_against_a_former_champion_is_refused(states: States, tmp_path: Path) -> None:

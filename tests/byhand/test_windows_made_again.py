@@ -59,7 +59,7 @@ def test_window_without_its_input_names_the_asset_to_materialize_first(asset: st
     found = by_hand(empty, asset, partition_key=window_of(empty, 3))
 
     assert not found.success
-    words = "materialize raw_data of it first" if asset == "labels" else "run the job example_bootstrap"
+    words = "materialize raw_data of this window first" if asset == "labels" else "run the job example_bootstrap"
     assert "NotReady: [example] " in failures(found) and words in failures(found)
 
 
