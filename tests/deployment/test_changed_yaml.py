@@ -29,7 +29,7 @@ WITH_THE_MOON: dict[str, Any] = {
     "features": {"known": ["hour", "wind", "pressure"], "history": {"columns": ["level"], "length": "48h"}},
 }
 WITHOUT_WIND: dict[str, Any] = {
-    "data": {"options": {"calm": True}, "columns": {name: COLUMNS[name] for name in ("hour", "level")}},
+    "data": {"options": {"without_wind": True}, "columns": {name: COLUMNS[name] for name in ("hour", "level")}},
     "features": {"known": ["hour"]},
 }
 

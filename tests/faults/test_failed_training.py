@@ -87,7 +87,7 @@ def test_second_attempt_waits_for_its_pause(states: States, tmp_path: Path, monk
         harness.carry_out(request)
         waiting = harness.tick("retraining")
 
-        assert isinstance(waiting, dg.SkipReason) and "attempt 2 of" in str(waiting.skip_message)
+        assert isinstance(waiting, dg.SkipReason) and "attempt 2 at decision" in str(waiting.skip_message)
 
 
 def test_last_failed_attempt_clears_the_triggers_and_uses_the_budget(
