@@ -18,14 +18,14 @@ from pydantic import ValidationError
 
 from mlops_assets.errors import PlatformError
 from mlops_assets.files import write_text
-from mlops_assets.resources.runtime.processes import ProcessIdentity, end
+from mlops_assets.resources.runtime.processes import RecordedProcess, end, folder_identity
 from mlops_assets.resources.settings import Settings
 
 END_WITHIN = 10.0
 logger = logging.getLogger("mlops_assets.cli")
 
 
-class StartedRecord(ProcessIdentity):
+class StartedRecord(RecordedProcess):
     """The content of `<state>/pids/command-<pid>.json`: a process that a command started."""
 
     name: str
@@ -114,7 +114,13 @@ def start(
             stdin=subprocess.DEVNULL,
             start_new_session=True,
         )
-    record = StartedRecord(name=name, pid=process.pid, started=psutil.Process(process.pid).create_time(), url=url)
+    record = StartedRecord(
+        name=name,
+        pid=process.pid,
+        started=psutil.Process(process.pid).create_time(),
+        url=url,
+        recorded_in=folder_identity(pids),
+    )
     write_text(pids / f"command-{process.pid}.json", record.model_dump_json())
     return Started(name, process, log, url)
 
@@ -125,7 +131,7 @@ def end_recorded(pids: Path) -> list[str]:
     for path in sorted(pids.glob("command-*.json")):
         try:
             record = StartedRecord.model_validate_json(path.read_text())
-            if _end(record):
+            if _end(record, pids):
                 ended.append(record.name)
         except ValidationError:
             logger.warning(f"{path} cannot be read and is removed; the process that it recorded may still run")
@@ -133,8 +139,8 @@ def end_recorded(pids: Path) -> list[str]:
     return ended
 
 
-def _end(record: StartedRecord) -> bool:
-    process = record.find()
+def _end(record: StartedRecord, pids: Path) -> bool:
+    process = record.find_from(pids)
     if process is None:
         return False
     try:

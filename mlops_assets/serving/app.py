@@ -31,7 +31,7 @@ from filelock import FileLock, Timeout
 from mlops_assets.errors import PlatformError
 from mlops_assets.files import write_text
 from mlops_assets.logs import log_to_stdout
-from mlops_assets.resources.runtime.processes import ProcessIdentity
+from mlops_assets.resources.runtime.processes import ProcessIdentity, folder_identity
 from mlops_assets.resources.scoring.config import PROCESS, RUNNING, ServiceConfig, ServiceProcess, fingerprint
 from mlops_assets.serving.admin_api import admin_api
 from mlops_assets.serving.request_parsing import RequestError, is_compressed, read_body
@@ -191,6 +191,7 @@ def _record(config: ServiceConfig, listener: socket.socket) -> None:
         host=config.host,
         port=listener.getsockname()[1],
         settings=fingerprint(config),
+        recorded_in=folder_identity(config.folder),
     )
     write_text(config.folder / PROCESS, record.model_dump_json(indent=1))
 

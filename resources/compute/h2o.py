@@ -27,7 +27,7 @@ from pydantic import ValidationError
 
 from mlops_assets.errors import TrainingError
 from mlops_assets.files import write_text
-from mlops_assets.resources.runtime.processes import ProcessIdentity, end
+from mlops_assets.resources.runtime.processes import ProcessIdentity, RecordedProcess, end, folder_identity
 
 if TYPE_CHECKING:
     from h2o.backend import H2OConnection
@@ -44,7 +44,7 @@ IN_USE = threading.Lock()
 """Held while a cluster runs: the h2o package has one connection per Python process."""
 
 
-class JVMRecord(ProcessIdentity):
+class JVMRecord(RecordedProcess):
     """Content of `<state>/pids/h2o-<pid>.json`: it identifies the JVM and the process that needs it."""
 
     kind: str = "h2o"
@@ -96,7 +96,7 @@ def h2o_cluster(state: Path, project: str, memory: str = "1g", xgboost: bool = T
 def _running(jvm: _JVM, pids: Path) -> Iterator[_JVM]:
     record = pids / f"h2o-{jvm.process.pid}.json"
     try:
-        write_text(record, jvm.record().model_dump_json(indent=1))
+        write_text(record, jvm.record(pids).model_dump_json(indent=1))
         jvm.wait_until_ready()
         yield jvm
     finally:
@@ -138,9 +138,12 @@ def end_orphans(pids: Path) -> list[int]:
             log.warning(f"{path} is not a valid record and is removed; its JVM, if there is one, may still run")
             path.unlink(missing_ok=True)
             continue
+        if record.recorded_in not in (None, folder_identity(pids)):
+            path.unlink(missing_ok=True)  # it came with a copy of a state folder; the JVM belongs to the original
+            continue
         if ProcessIdentity(pid=record.parent, started=record.parent_started).find() is not None:
             continue
-        orphan = record.find()
+        orphan = record.find_from(pids)
         if orphan is not None:
             end(orphan, END_WITHIN)
             ended.append(record.pid)
@@ -192,7 +195,7 @@ class _JVM:
         files = ["-ice_root", folder, "-log_dir", folder, "-flow_dir", folder]
         return [*java, *net, *login, *files, "-nthreads", str(os.cpu_count() or 1)]
 
-    def record(self) -> JVMRecord:
+    def record(self, pids: Path) -> JVMRecord:
         parent = ProcessIdentity.own()
         return JVMRecord(
             project=self.project,
@@ -201,6 +204,7 @@ class _JVM:
             parent=parent.pid,
             parent_started=parent.started,
             folder=str(self.folder),
+            recorded_in=folder_identity(pids),
         )
 
     def alive(self) -> bool:

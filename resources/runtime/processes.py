@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Self
 
 import psutil
@@ -39,6 +40,34 @@ class ProcessIdentity(BaseModel):
             return process if same and process.status() != psutil.STATUS_ZOMBIE else None
         except psutil.NoSuchProcess:
             return None
+
+
+class RecordedProcess(ProcessIdentity):
+    """A process in a record file of a state folder.
+
+    The record names the folder that it was written to, by device and inode. A copy of a state folder is another folder:
+    its records describe processes that belong to the original, and they are not found there. A folder that was renamed
+    is still the same one.
+    """
+
+    recorded_in: str | None = None
+    """`folder_identity` of the record's folder; None in records of release 0.1, which count as the folder's own."""
+
+    def find_from(self, folder: Path) -> psutil.Process | None:
+        """Return the process; None when it has ended, or when the record came into the folder with a copy.
+
+        Args:
+            folder: the folder that the record was read from.
+        """
+        if self.recorded_in is not None and self.recorded_in != folder_identity(folder):
+            return None
+        return self.find()
+
+
+def folder_identity(folder: Path) -> str:
+    """Return what identifies a folder whatever its path is: its device and inode."""
+    found = folder.stat()
+    return f"{found.st_dev}:{found.st_ino}"
 
 
 def end(process: psutil.Process, within: float, also: Sequence[psutil.Process] = ()) -> bool:

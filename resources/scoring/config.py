@@ -17,7 +17,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict
 
 from mlops_assets.errors import EndpointError
-from mlops_assets.resources.runtime.processes import ProcessIdentity
+from mlops_assets.resources.runtime.processes import RecordedProcess
 from mlops_assets.spec.project import ProjectSpec
 
 TOKEN_VARIABLE = "MLOPS_ASSETS_CLIENT_TOKEN"
@@ -144,7 +144,7 @@ class ClientToken:
         return found.st_mtime_ns, found.st_ino, found.st_size
 
 
-class ServiceProcess(ProcessIdentity):
+class ServiceProcess(RecordedProcess):
     """The content of `process.json`: the service's process, and its address."""
 
     host: str

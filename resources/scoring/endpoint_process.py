@@ -54,9 +54,9 @@ def _collect_ended_children() -> None:
             del CHILDREN[pid]
 
 
-def _find(record: ServiceProcess) -> psutil.Process | None:
-    """Return the recorded process if it still runs a scoring service."""
-    process = record.find()
+def _find(record: ServiceProcess, folder: Path) -> psutil.Process | None:
+    """Return the recorded process if it still runs the scoring service of this folder."""
+    process = record.find_from(folder)
     try:
         return process if process is not None and SERVICE in process.cmdline() else None
     except psutil.NoSuchProcess:
@@ -99,7 +99,7 @@ class EndpointProcess(Endpoint):
     def record(self) -> ServiceProcess | None:
         """Return the record of the service's process; None when that process has ended."""
         found = self._last_record()
-        return found if found is not None and _find(found) is not None else None
+        return found if found is not None and _find(found, self.folder) is not None else None
 
     def _last_record(self) -> ServiceProcess | None:
         path = self.folder / PROCESS
@@ -219,7 +219,7 @@ class EndpointProcess(Endpoint):
             return running is not None
 
     def _end(self, running: ServiceProcess) -> None:
-        process = _find(running)
+        process = _find(running, self.folder)
         if process is not None and not processes.end(process, END_WITHIN):
             raise self._error(f"process {running.pid}", "it was killed and has not ended", "end it by hand")
         _collect_ended_children()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import subprocess
 from collections.abc import Callable
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import pandas as pd
+import psutil
 from filelock import FileLock
 
 from mlops_assets.context import Snapshot
@@ -35,6 +37,7 @@ CONFIG = """[core]
 """
 AUTHOR = ("mlops-assets", "mlops-assets@localhost")
 Result = TypeVar("Result")
+log = logging.getLogger("mlops_assets.snapshots")
 
 
 class Snapshots:
@@ -137,6 +140,7 @@ class Snapshots:
         return next((tag for tag in self.tags() if tag.rpartition("-")[2] == name[:8]), None)
 
     def _prepare(self) -> None:
+        self._remove_stale_locks()
         if not (self.folder / ".git").exists():
             self._git("init", "--quiet", "--initial-branch=main")
         if not (self.folder / ".dvc" / "config").exists():
@@ -148,6 +152,26 @@ class Snapshots:
         options = "".join(f"    {name} = {value}\n" for name, value in self._options().items())
         self._write(".dvc/config.local", f"{local}['remote \"{REMOTE}\"']\n{options}".encode())
         self._write(".dvc/.gitignore", b"/config.local\n/tmp\n/cache\n/site\n")
+
+    def _remove_stale_locks(self) -> None:
+        """Remove the lock files that a killed Git left in the repository.
+
+        The platform's own Git commands run while its lock is held, so only a person's command can own such a file.
+
+        Raises:
+            DatasetError: a Git command runs in the repository.
+        """
+        repository = self.folder / ".git"
+        locks = [*repository.glob("*.lock"), *repository.glob("refs/**/*.lock")]
+        if not locks:
+            return
+        if (pid := _git_process_in(self.folder)) is not None:
+            raise DatasetError(
+                self.project, str(locks[0]), f"process {pid} runs Git in the repository", "wait until it has ended"
+            )
+        for lock in locks:
+            lock.unlink(missing_ok=True)
+            log.warning(f"{lock} was left by a Git command that was killed; it was removed")
 
     def _options(self) -> dict[str, str]:
         """Return DVC's options for the remote: the address of an emulator, if the remote is a bucket and one is set."""
@@ -203,7 +227,17 @@ class Snapshots:
             "GIT_COMMITTER_NAME": name,
             "GIT_COMMITTER_EMAIL": mail,
         }
-        options = ["-c", "core.hooksPath=" + os.devnull, "-c", "commit.gpgsign=false", "-c", "tag.gpgsign=false"]
+        # without these, Git reads the user's global ignore and attribute files although it reads no configuration
+        files = ["-c", f"core.excludesFile={os.devnull}", "-c", f"core.attributesFile={os.devnull}"]
+        options = [
+            *files,
+            "-c",
+            "core.hooksPath=" + os.devnull,
+            "-c",
+            "commit.gpgsign=false",
+            "-c",
+            "tag.gpgsign=false",
+        ]
         command = ["git", *options, *arguments]
         done = subprocess.run(command, cwd=self.folder, env=environment, capture_output=True, text=True, check=False)
         if done.returncode:
@@ -259,3 +293,14 @@ class Snapshots:
         except (LakeError, ValueError, IndexError):  # it refuses, or the name is not valid: DVC's own message says it
             return None
         return None
+
+
+def _git_process_in(folder: Path) -> int | None:
+    """Return the id of a Git process that works in a folder; None without one."""
+    for process in psutil.process_iter(["name"]):
+        try:
+            if process.info["name"] == "git" and Path(process.cwd()) == folder.resolve():
+                return process.pid
+        except (psutil.NoSuchProcess, psutil.AccessDenied):
+            continue  # it has ended, or belongs to another user
+    return None
