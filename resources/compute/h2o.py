@@ -94,6 +94,7 @@ def h2o_cluster(state: Path, project: str, memory: str = "1g", xgboost: bool = T
 
 @contextlib.contextmanager
 def _running(jvm: _JVM, pids: Path) -> Iterator[_JVM]:
+    pids.mkdir(parents=True, exist_ok=True)
     record = pids / f"h2o-{jvm.process.pid}.json"
     try:
         write_text(record, jvm.record(pids).model_dump_json(indent=1))

@@ -29,6 +29,7 @@ def test_copy_neither_stops_nor_uses_the_service_of_the_original(states: States,
         with running_harness(copy_of(tmp_path / "home"), serving=False) as copy:
             assert copy.context.endpoint.url is None
             assert copy.context.endpoint.stop() is False
+            copy.context.endpoint.ensure_running()
             copy.context.clock.move(copy.context.now() + DAY)
             run_until_only_retraining_is_left(copy)
             assert copy.context.endpoint.url not in (None, url)
