@@ -27,7 +27,7 @@ def test_copy_neither_stops_nor_uses_the_service_of_the_original(states: States,
     with running_harness(states.copy("bootstrapped", tmp_path / "home")) as original:
         url, logged = original.context.endpoint.url, original.context.prediction_log.counts("example")
         with running_harness(copy_of(tmp_path / "home"), serving=False) as copy:
-            assert copy.context.endpoint.url is None
+            assert not copy.context.endpoint.url
             assert copy.context.endpoint.stop() is False
             copy.context.endpoint.ensure_running()
             copy.context.clock.move(copy.context.now() + DAY)
