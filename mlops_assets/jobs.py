@@ -55,7 +55,7 @@ def project_jobs(blueprint: Blueprint, steps: dg.ExecutorDefinition | None = Non
             "bootstrap",
             ["business_case", "feasibility", "history", *TRAINING],
             training,
-            "Sets a project up: loads all windows up to now, trains the first model and serves it.",
+            "Sets a project up: loads all windows up to now, trains the first model and deploys it.",
             executor_def=steps,
         ),
         asset_job(
@@ -95,9 +95,9 @@ class AdvanceConfig(dg.Config):
     """Configuration of the job `clock_advance`."""
 
     windows: int | None = 1
-    """How many windows to play. Ignored when `until` is given."""
+    """How many windows to replay. Ignored when `until` is given."""
     until: str | None = None
-    """Local date or time to play up to, as 2011-07-02."""
+    """Replay up to this date or time, such as 2011-07-02, in the project's time zone."""
 
 
 class CollectConfig(dg.Config):
@@ -117,7 +117,7 @@ def _op_jobs(blueprint: Blueprint, loop: dict[str, str]) -> list[dg.JobDefinitio
 
     @dg.op(
         name=f"{name}_roll_back",
-        description="Makes a former champion serve again, which begins a new deployment period.",
+        description="Deploys a former champion again, which begins a new deployment period.",
     )
     @names_project(name)
     def rollback_op(context: dg.OpExecutionContext, config: RollbackConfig, platform: Platform) -> None:
@@ -153,8 +153,18 @@ def _op_jobs(blueprint: Blueprint, loop: dict[str, str]) -> list[dg.JobDefinitio
         return built
 
     return [
-        job("score", score_op, loop, "Scores all due events."),
-        job("rollback", rollback_op, loop, "Makes a former champion serve again: the previous one, or the one named."),
+        job("score", score_op, loop, "Requests the predictions of all due events."),
+        job(
+            "rollback",
+            rollback_op,
+            loop,
+            "Deploys a former champion again: the previous one, or the version in the run config.",
+        ),
         job("collect", collect_op, loop, "Calls the project's data.collect function for a COLLECT decision."),
-        job("clock_advance", advance_op, {"project": name}, "Simulates time: plays the next N windows (replay clock)."),
+        job(
+            "clock_advance",
+            advance_op,
+            {"project": name},
+            "Simulates time: replays the next N windows. Only for a project with a replay clock.",
+        ),
     ]

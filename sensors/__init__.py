@@ -1,4 +1,4 @@
-"""Dagster's sensors: they watch a project's loop and launch what is to be done.
+"""Dagster's sensors: they look at a project's loop and launch its outstanding work.
 
 The sensors of a project only read, except that they renew the lease on its loop. `run_status` writes to the ledger and
 to MLflow.

@@ -28,10 +28,10 @@ def late_labels(blueprint: Blueprint, jobs: Jobs) -> dg.SensorDefinition:
 
 
 def retraining(blueprint: Blueprint, jobs: Jobs) -> dg.SensorDefinition:
-    """Return the sensor that acts on decisions: it launches retrainings and the collect hook."""
+    """Return the sensor that acts on decisions: it launches retrainings and the function `data.collect`."""
     description = (
-        "Launches one retraining for each RETRAIN decision of retraining_decision, and the hook data.collect for each "
-        "COLLECT decision."
+        "Launches one retraining for each RETRAIN decision of retraining_decision, and the function data.collect for "
+        "each COLLECT decision."
     )
     return _sensor(blueprint, jobs, "retraining", ["retrain", "collect"], description)
 

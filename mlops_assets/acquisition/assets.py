@@ -86,9 +86,9 @@ def assets(blueprint: Blueprint) -> list[dg.AssetsDefinition | dg.AssetChecksDef
     def history(context: dg.AssetExecutionContext, platform: Platform) -> dg.MaterializeResult:  # type: ignore[type-arg]
         """All windows up to now, published and labelled one by one.
 
-        Each one is recorded as a materialization of `raw_data` and `labels`. A job over assets with and without
-        partitions cannot be launched without a partition, so this asset makes the first training a single job.
-        Windows that are published stay as they are; windows in quarantine are left out.
+        Each one is recorded as a materialization of `raw_data` and `labels`. Dagster cannot launch a job over assets
+        with and without partitions unless a partition is chosen. With this asset the job bootstrap needs none.
+        Windows that are already published stay as they are; windows in quarantine are left out.
         """
         project_context = platform.of(spec)
         found = []
@@ -113,8 +113,8 @@ def assets(blueprint: Blueprint) -> list[dg.AssetsDefinition | dg.AssetChecksDef
         """The training snapshot as of now: all published rows with labels, tracked with DVC and tagged in Git.
 
         Shows the number of rows and windows, and the names under which DVC and Git know the snapshot. The sensor
-        `*_retraining` starts a retraining here for each RETRAIN of `retraining_decision`; it is skipped when its
-        triggers are no longer active.
+        `*_retraining` starts a retraining here for each RETRAIN of `retraining_decision`. The retraining is skipped
+        when its triggers are no longer active.
         """
         project_context = platform.of(spec)
         training_request = with_recorded_decision(

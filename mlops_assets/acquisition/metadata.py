@@ -23,7 +23,7 @@ def publication(found: PublishResult) -> dict[str, Any]:
         "expected rows": found.volume.expected,
         "missing rows": sum(gap.steps for gap in found.gaps),
         "data version": found.data_version,
-        "correction": found.changed,
+        "replaces rows published before": found.changed,
     }
     if found.gaps:
         metadata["gaps"] = table([{"gap": str(gap)} for gap in found.gaps[:50]])

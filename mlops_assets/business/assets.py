@@ -54,7 +54,7 @@ def assets(blueprint: Blueprint) -> list[dg.AssetsDefinition]:
         """Whether a quick model beats the baseline by enough, before AutoML runs.
 
         Shows the loss of a gradient-boosting model and of the baseline on the hold-out, evaluated as in `evaluation`.
-        With `force` an infeasible project continues, and the ledger records that.
+        With `force` the project continues even if the success criterion is missed, and the ledger records that.
         """
         project_context = platform.of(spec)
         now, force = project_context.now(), config.force or context.run.tags.get("force") == "true"

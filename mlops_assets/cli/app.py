@@ -30,7 +30,7 @@ WIDTH = None if sys.stdout.isatty() else 160
 console, errors = Console(width=WIDTH), Console(stderr=True)
 
 Project = Annotated[str, typer.Argument(help="Name of the project.")]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON, for other tools.")]
 
 serve = typer.Typer(
     no_args_is_help=True, help="Run one process of the platform in the foreground, for containers and services."
@@ -68,7 +68,7 @@ def print_json(facts: Any) -> None:
 
 @app.command()
 def init(
-    folder: Annotated[Path, typer.Argument(help="New or empty folder; its name becomes the package's.")],
+    folder: Annotated[Path, typer.Argument(help="New or empty folder. The package in it is named after it.")],
     project: Annotated[str, typer.Option(help="Name of the example project.")] = "heat_demand",
 ) -> None:
     """Write a repository for your own projects, with an example project that runs at once."""
@@ -98,7 +98,7 @@ def demo(
     no_retraining: Annotated[
         bool, typer.Option("--no-retraining", help="Replay the same weeks with retraining on hold.")
     ] = False,
-    weeks: Annotated[int, typer.Option(help="Stop after this many weeks without an effect.")] = 40,
+    weeks: Annotated[int, typer.Option(help="Stop after this many weeks at the latest.")] = 40,
 ) -> None:
     """Replay real data of the project bike_demand until a retraining has improved the predictions."""
     from mlops_assets.cli.demo import Demo
@@ -189,7 +189,7 @@ def rollback(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Deploy a former champion again, at once. Cooldown and warm-up start anew, so the policy does not undo it."""
+    """Deploy a former champion again, at once. Cooldown and warm-up start again, so the policy does not undo it."""
     from mlops_assets.cli.projects import project_context_of, repository_settings
     from mlops_assets.deployment.promotion import roll_back
 
@@ -204,7 +204,7 @@ def rollback(
 @app.command()
 def provenance(
     project: Project,
-    event_id: Annotated[str, typer.Argument(help="The event_id that a prediction carries.")],
+    event_id: Annotated[str, typer.Argument(help="The event_id of a prediction.")],
     as_json: Json = False,
 ) -> None:
     """Show where a prediction comes from: features, version, MLflow run, dataset, windows, and the decision."""

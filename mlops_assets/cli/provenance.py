@@ -69,7 +69,7 @@ def render(event_id: str, found: dict[str, Any]) -> Table:
     decision = found["decision"]
     table.add_row(
         "decision",
-        "none: it is the first training"
+        "none: it was the first training, or a training by hand"
         if decision is None
         else f"{decision['id']} ({decision['by']}): {decision['reason']}",
     )

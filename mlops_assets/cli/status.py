@@ -60,9 +60,9 @@ class EventsStatus(TypedDict):
     late: int
     missed: int
     waiting: int
-    """Events that the scorer has not come to, or asks for again."""
+    """Events that were not scored yet, or whose prediction will be requested again."""
     lost: int
-    """Events that the scorer went through, and that are neither answered nor missed nor waiting."""
+    """Events that were scored, and are neither answered nor missed nor waiting."""
     note: str | None
     """Why events of windows that are not published yet could not be counted; None when they were."""
 

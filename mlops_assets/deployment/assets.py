@@ -63,14 +63,16 @@ def assets(blueprint: Blueprint) -> list[dg.AssetsDefinition]:
         deps=["champion"],
         kinds={"fastapi"},
         check_specs=[
-            blueprint.check("endpoint", "serves", "The service reproduces the reference predictions of its version.")
+            blueprint.check(
+                "endpoint", "serves", "Fails when the service does not reproduce its version's reference predictions."
+            )
         ],
     )
     def endpoint(context: dg.AssetExecutionContext, platform: Platform) -> Results:
         """The scoring service: its URL, and the model and dataset versions that it serves.
 
-        Materialize it to start or repair the service: it completes or undoes an interrupted promotion, and loads the
-        champion and the shadow that the ledger names.
+        Materialize it to start or repair the service. This also completes or undoes an interrupted promotion, and loads
+        the champion and the shadow that the ledger names.
         """
         project_context = platform.of(spec)
         if project_context.training_request(RunIdentity.of(context.run)).by == "hand":
@@ -91,7 +93,9 @@ def assets(blueprint: Blueprint) -> list[dg.AssetsDefinition]:
         kinds={"sqlite"},
         check_specs=[
             blueprint.check(
-                "predictions", "complete", "Passes when each due event was answered, or is missed for good."
+                "predictions",
+                "complete",
+                "Fails when a due event still waits for its prediction, or its prediction is lost.",
             )
         ],
     )
@@ -99,7 +103,7 @@ def assets(blueprint: Blueprint) -> list[dg.AssetsDefinition]:
         """The window's predictions, as the service logged them, and what became of each due event.
 
         Shows how many events of the window were due, answered, late, missed (with the reasons) and lost. A lost event
-        is one that the scorer went through, and that has no prediction in the log.
+        was scored, but has no prediction in the log.
         """
         project_context = platform.of(spec)
         found = [window_predictions(project_context, window) for window in blueprint.windows_of(context)]

@@ -13,7 +13,7 @@ class DriftSummary(FrozenModel):
     """Distance between the live rows of a deployment period and the reference of its version."""
 
     verdict: Literal["too young", "drift", "no drift"]
-    """`too young`: fewer rows than `monitoring.min_rows`, so nothing was compared."""
+    """`too young`: fewer rows than `monitoring.min_rows`, or than 10, so nothing was compared."""
     rows: int
     """Rows of the deployment period within `monitoring.current`."""
     window_rows: int = 0
@@ -21,7 +21,7 @@ class DriftSummary(FrozenModel):
     statistic: str
     threshold: float
     share: float | None = None
-    """Share of columns above the threshold, from 0 to 1; None when too young."""
+    """Share of columns at or above the threshold, from 0 to 1; None when too young."""
     columns: dict[str, float] = {}
     """Distance of each column."""
     prediction: dict[str, float] = {}
@@ -65,7 +65,7 @@ class HealthSummary(FrozenModel):
     late: int
     missed: int
     lost: int = 0
-    """Events that the scorer went through, and that have no prediction although they are neither missed nor waiting."""
+    """Events that were scored and have no prediction, although they are neither missed nor waiting."""
     p50_ms: float | None
     p95_ms: float | None
     p99_ms: float | None

@@ -35,12 +35,12 @@ def definitions(selected: FeatureDefinitions) -> dict[str, Any]:
     ]
     metadata: dict[str, Any] = {
         "features": len(selected.names),
-        "of past values": len(computed),
+        "of these, from past values": len(computed),
         "computing time per prediction (µs)": rounded(sum(selected.costs.values())),
         "relevant, but too slow for the budget": len(selected.rejected_for_cost),
     }
     if rows:
-        metadata["features of past values"] = table(rows)
+        metadata["features from past values"] = table(rows)
     if selected.budget_loss is not None:
         metadata["loss within the budget"] = rounded(selected.budget_loss.within)
         metadata["loss without a budget"] = rounded(selected.budget_loss.without)

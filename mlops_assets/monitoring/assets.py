@@ -64,7 +64,8 @@ def assets(blueprint: Blueprint) -> list[dg.AssetsDefinition]:
         """How accurate the served predictions are, once labels are available.
 
         Shows the loss of the served version, of the shadow and of the baseline over the same events, and the gain of
-        the last promotion: as expected on the hold-out, and as measured since. Pending while labels are not available.
+        the last promotion over the shadow: promised on the hold-out, and realised since. The report is pending until
+        labels are available.
         """
         reports = [(each, each.performance()) for each in observed(context, platform)]
         for each, report in reports:
@@ -88,10 +89,10 @@ def assets(blueprint: Blueprint) -> list[dg.AssetsDefinition]:
         ],
     )
     def health(context: dg.AssetExecutionContext, platform: Platform) -> Results:
-        """How the scoring service did in this window.
+        """How well the scoring service worked in this window.
 
         Shows availability, failed requests, latency percentiles, memory, and how many due events were late, missed or
-        lost. Which events are due comes from the published rows.
+        lost. The due events are those of the published rows.
         """
         summaries = [(each, each.health()) for each in observed(context, platform)]
         for each, summary in summaries:
@@ -110,8 +111,8 @@ def assets(blueprint: Blueprint) -> list[dg.AssetsDefinition]:
     def decision(context: dg.AssetExecutionContext, platform: Platform) -> Results:
         """The policy's decision on retraining after this window: RETRAIN, WAIT or COLLECT, and why.
 
-        Shows the conditions of the policy with their values, the guards, and the active triggers. The sensor
-        `*_retraining` starts a run of `*_retrain`, which begins with `dataset`, for each RETRAIN.
+        Shows the conditions of the policy with their values, the guards, and the active triggers. For each RETRAIN,
+        the sensor `*_retraining` starts a run of `*_retrain`, which begins with `dataset`.
         """
         decided = [(each, each.decide()) for each in observed(context, platform)]
         for each, found in decided:

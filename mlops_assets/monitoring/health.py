@@ -29,7 +29,7 @@ def service_health(
         answered: those of them that have a prediction, late ones included.
         late: answered after their deadline.
         missed: events that are missed for good.
-        lost: events that the scorer went through, and that are neither answered nor missed nor waiting.
+        lost: events that were scored, and are neither answered nor missed nor waiting.
         memory_mb: resident memory of the service in MB; None when it was not measured.
         spec: the project, named in errors.
 

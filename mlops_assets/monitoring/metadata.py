@@ -28,11 +28,11 @@ from mlops_assets.ui_metadata import numbers, picture, rounded, table
 
 
 def drift_numbers(report: DriftReport) -> dict[str, Any]:
-    """Return the verdict, the number of live rows and the distances of a drift report."""
+    """Return the result, the number of live rows and the distances of a drift report."""
     summary = report.summary
     distances = {f"prediction drift ({name})": value for name, value in summary.prediction.items()}
     return {
-        "verdict": summary.verdict,
+        "result": summary.verdict,
         "live rows": summary.rows,
         **numbers({"share of drifted columns": summary.share, **distances}),
     }
@@ -122,7 +122,7 @@ def performance(each: Observation, report: PerformanceReport) -> dict[str, Any]:
         "model version": each.deployment_period.version,
         "stage": each.stage,
         "window was in quarantine": each.repaired,
-        "not compared (no shadow or baseline)": report.left_out,
+        "predictions left out (no shadow or baseline)": report.left_out,
         "predictions without label": report.unlabelled,
     }
     if len(report.rows):

@@ -138,4 +138,4 @@ class LabelsSpec(SpecModel):
     """When labels are known."""
 
     delay: Duration = timedelta(0)
-    """How long after its row can be read the label of a row is known."""
+    """Time from when a row can be read until its label is known."""

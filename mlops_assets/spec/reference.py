@@ -88,9 +88,8 @@ function that is named must be importable.
 - `validation.step` is set with the strategy `walk_forward`, and only with it; it is not longer than `holdout`.
 
 **Time**
-- `data.every` divides a day, and an hour where windows are an hour long; or it is 7d, with windows of a week.
-  `data.end`
-  is after `data.start`; windows of a month start on day 1 to 28.
+- A day is a multiple of `data.every`, and with hourly windows an hour is too; or `data.every` is 7d, with windows of a
+  week. `data.end` is after `data.start`; windows of a month start on day 1 to 28.
 - `problem.baseline.season` is at least `horizon` + `every` + `arrival_delay` + `labels.delay` (without `every` where
   `stamp: end`), because a newer value is not known when a prediction is due; it is a multiple of `every`.
 - `serving.every` is longer than 0, and at most `data.horizon` unless that is 0.
@@ -104,8 +103,7 @@ function that is named must be importable.
   evaluated on rows that the champion was not trained on.
 - In a project with one series the hold-out has at least `promotion.min_rows` rows. Otherwise nothing could be promoted.
 - In a project with one series a window has at least `monitoring.min_rows` rows if the policy reads performance or
-  drift.
-  If it reads drift, `monitoring.current` has as many, and at least 10. Otherwise no window would ever count.
+  drift. If it reads drift, `monitoring.current` has as many, and at least 10. Otherwise no window would ever count.
 - `performance` has either `ratio` or `worse_by`. `drift` has `statistic` with `signal: prediction`, and only with it.
 """
 
@@ -117,9 +115,11 @@ def reference() -> str:
         "",
         "Written by `make docs` from the models in `mlops_assets/spec/`; do not edit by hand.",
         "",
-        "A project is `mlops_assets/projects/<name>/defs.yaml` and a `source.py` beside it.",
-        "`dg scaffold defs mlops_assets.MLProject NAME` writes both, with comments; `dg check yaml` names the line of",
-        "a mistake. The file has `type: mlops_assets.MLProject`, and `attributes` with the fields below.",
+        "A project is a folder with a `defs.yaml` and a `source.py`, such as `mlops_assets/projects/bike_demand/`, or",
+        "`<package>/projects/<name>/` in a repository that `mlops-assets init` wrote.",
+        "`dg scaffold defs mlops_assets.MLProject NAME` writes both files, with comments; `dg check yaml FOLDER` names",
+        "the line of a mistake. `defs.yaml` has `type: mlops_assets.MLProject`, and `attributes` with the fields",
+        "below.",
         "",
         "A length of time is a number and a unit (`us`, `ms`, `s`, `min`, `h`, `d`, `w`), such as `30min` or `14d`.",
         "Dates and times are local in `data.time_zone`. [time.md](time.md) describes what times mean, and",

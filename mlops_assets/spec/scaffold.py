@@ -15,7 +15,7 @@ import pandas as pd
 
 
 def read(start: datetime, end: datetime) -> pd.DataFrame:
-    """Return the rows with start <= time < end (aware UTC times). Replace this artificial series by your data."""
+    """Return the rows with start <= time < end (aware UTC times). Replace this artificial series with your data."""
     first = start.replace(minute=0, second=0, microsecond=0)
     times = pd.date_range(first if first == start else first + timedelta(hours=1), end, freq="h", inclusive="left")
     hours = times.hour.to_numpy()
@@ -26,7 +26,7 @@ def read(start: datetime, end: datetime) -> pd.DataFrame:
 
 EXAMPLE_YAML = Template("""\
 # One project: what is predicted, from which data, and when it is retrained.
-# docs/project.md explains every field; `dg check yaml` names the line of a mistake.
+# docs/project.md of mlops-assets explains every field; `dg check yaml FOLDER` names the line of a mistake.
 type: mlops_assets.MLProject
 
 attributes:
@@ -41,7 +41,7 @@ attributes:
     metric: mae                           # the metric that decides
     baseline: {type: seasonal_naive, season: 168h}   # the prediction that a model must beat
     success: {better_than_baseline_by: 0.05}
-    validation: {strategy: last, holdout: 14d}       # the newest rows, not used for training
+    validation: {strategy: last, holdout: 14d}       # the newest rows, held out to evaluate the model
 
   data:
     source: $package.$name.source.read   # read(start, end) -> DataFrame
@@ -55,7 +55,7 @@ attributes:
       hour: {dtype: int, ge: 0, le: 23}
       value: {dtype: float}
 
-  labels: {delay: 0h}                     # how long after its row a label is known
+  labels: {delay: 0h}                     # time from when a row can be read until its label is known
 
   features:
     known: [hour]                         # known when a prediction is due

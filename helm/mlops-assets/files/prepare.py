@@ -1,4 +1,4 @@
-"""Prepares the small servers of the chart. What exists already is not changed."""
+"""Prepares the chart's small servers for trials. Nothing that exists already is changed."""
 
 import os
 
