@@ -124,7 +124,7 @@ def test_drift_leads_to_promotion_in_spite_of_killed_pods(
             if len(history(ledger).deployment_periods) == 2:
                 break
     found = history(ledger)
-    assert [deployment_period.cause for deployment_period in found.deployment_periods] == ["bootstrap", "retraining"]
+    assert [period.cause for period in found.deployment_periods] == ["bootstrap", "retraining"]
     last, *failed = installed.dagster.runs(f"{PROJECT}_retrain")
     assert last["status"] == "SUCCESS"
     assert {run["runId"]: run["status"] for run in failed} == dict.fromkeys(killed, "FAILURE")

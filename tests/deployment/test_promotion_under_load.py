@@ -44,7 +44,7 @@ class Asking:
 def test_promotions_under_constant_load_fail_no_request(rentals: dict[int, Version], tmp_path: Path) -> None:
     with EndpointProcess(rentals[1].spec, tmp_path) as handle:
         # a version may predict from the request of its switch until the next switch is done
-        deployment_periods = [(1, time.monotonic(), float("inf"))]
+        periods = [(1, time.monotonic(), float("inf"))]
         url = handle.start(serve=ref(rentals[1], 1)).url
         ended = threading.Event()
         clients = [Asking(url, record, ended) for record in rentals[1].records[:CLIENTS]]
@@ -56,8 +56,8 @@ def test_promotions_under_constant_load_fail_no_request(rentals: dict[int, Versi
                 handle.load(version, rentals[version % 3 + 1].folder)
                 begun = time.monotonic()
                 assert handle.switch(version) == version - 1
-                deployment_periods[-1] = (*deployment_periods[-1][:2], time.monotonic())
-                deployment_periods.append((version, begun, float("inf")))
+                periods[-1] = (*periods[-1][:2], time.monotonic())
+                periods.append((version, begun, float("inf")))
                 time.sleep(0.05)
         finally:
             ended.set()
@@ -73,7 +73,7 @@ def test_promotions_under_constant_load_fail_no_request(rentals: dict[int, Versi
     assert all(client.answers for client in clients)
     wrong = [
         answer for answer in answers
-        if not any(v == answer[2] and start <= answer[1] and answer[0] <= end for v, start, end in deployment_periods)
+        if not any(v == answer[2] and start <= answer[1] and answer[0] <= end for v, start, end in periods)
     ]  # fmt: skip
     assert wrong == []
     assert {version for *_, version in answers} >= {1, PROMOTIONS + 1}

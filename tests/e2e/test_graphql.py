@@ -115,7 +115,7 @@ def test_ui_alone_takes_a_project_to_a_retrained_model_and_rolls_back(
     assert browser.wait(moved) == "SUCCESS"
 
     view = project_context.ledger_view()
-    assert [deployment_period.cause for deployment_period in view.deployment_periods] == ["bootstrap", "retraining"]
+    assert [period.cause for period in view.deployment_periods] == ["bootstrap", "retraining"]
     retrain = view.started_trainings[-1]
     assert retrain.by == "policy"
     runs = browser.ask(RUNS, filter={"pipelineName": "turning_retrain"})["runsOrError"]["results"]

@@ -84,7 +84,7 @@ def test_promotion_killed_after_its_ledger_entry_is_completed(
         harness.close_runs()
         view, project_context = harness.context.ledger_view(), harness.context
 
-        assert [deployment_period.version for deployment_period in view.deployment_periods] == [1, 2]
+        assert [period.version for period in view.deployment_periods] == [1, 2]
         assert view.open_promotion is None
         assert served_version(harness) == 2 and project_context.registry.alias("champion") == 2
         assert project_context.endpoint.shadowing() == 1
@@ -105,7 +105,7 @@ def test_promotion_killed_before_its_ledger_entry_leaves_no_trace(
         heal(harness)
         view, project_context = harness.context.ledger_view(), harness.context
 
-        assert [deployment_period.version for deployment_period in view.deployment_periods] == [1]
+        assert [period.version for period in view.deployment_periods] == [1]
         assert served_version(harness) == 1 and project_context.registry.alias("champion") == 1
         status = project_context.endpoint.status()
         assert status is not None and status.standby is None
@@ -130,7 +130,7 @@ def test_repair_that_is_killed_is_completed_by_the_next_repair(
         heal(harness)
 
         view = harness.context.ledger_view()
-        assert [deployment_period.version for deployment_period in view.deployment_periods] == [1, 2]
+        assert [period.version for period in view.deployment_periods] == [1, 2]
         assert served_version(harness) == 2
 
 
@@ -142,9 +142,7 @@ def test_service_killed_before_the_switch_restarts_and_is_switched(
         harness.context.endpoint.stop()
         heal(harness)
 
-        assert [
-            deployment_period.version for deployment_period in harness.context.ledger_view().deployment_periods
-        ] == [1, 2]
+        assert [period.version for period in harness.context.ledger_view().deployment_periods] == [1, 2]
         assert served_version(harness) == 2
 
 

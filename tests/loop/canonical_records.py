@@ -53,13 +53,8 @@ def canonical(context: ProjectResources, until: datetime | None = None) -> Recor
         name: [_plain(fact.model_dump(mode="json")) for fact in kept if until is None or fact.at <= until]
         for name, kept in facts.items()
     }
-    deployment_periods = [
-        deployment_period.model_dump(mode="json", exclude={"end", "promotion"})
-        for deployment_period in view.deployment_periods
-    ]
-    found["deployment periods"] = [
-        r for r in deployment_periods if until is None or datetime.fromisoformat(r["start"]) <= until
-    ]
+    periods = [period.model_dump(mode="json", exclude={"end", "promotion"}) for period in view.deployment_periods]
+    found["deployment periods"] = [r for r in periods if until is None or datetime.fromisoformat(r["start"]) <= until]
     found["predictions"] = _predictions(context, until)
     return found
 

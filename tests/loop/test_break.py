@@ -72,11 +72,8 @@ def test_holdout_rows_were_seen_by_neither_candidate_nor_champion(broken: Projec
 
 
 def test_promoted_version_serves_from_the_time_of_the_decision(broken: ProjectReplay) -> None:
-    deployment_periods = [
-        (deployment_period.version, deployment_period.start, deployment_period.cause)
-        for deployment_period in broken.view.deployment_periods
-    ]
-    assert deployment_periods == [
+    periods = [(period.version, period.start, period.cause) for period in broken.view.deployment_periods]
+    assert periods == [
         (1, simulated_projects.at(0), "bootstrap"),
         (2, simulated_projects.at(DECIDED + 1), "retraining"),
     ]

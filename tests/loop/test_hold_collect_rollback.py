@@ -112,11 +112,8 @@ def test_same_trigger_leads_to_retrain_once_enough_rows_arrived(held: HeldReplay
 
 
 def test_rollback_begins_a_deployment_period_of_the_former_version(held: HeldReplay) -> None:
-    deployment_periods = [
-        (deployment_period.number, deployment_period.version, deployment_period.cause, deployment_period.start)
-        for deployment_period in held.after.deployment_periods
-    ]
-    assert deployment_periods == [
+    periods = [(period.number, period.version, period.cause, period.start) for period in held.after.deployment_periods]
+    assert periods == [
         (1, 1, "bootstrap", simulated_projects.at(0)),
         (2, 2, "retraining", simulated_projects.at(RETRAINED + 1)),
         (3, 1, "rollback", simulated_projects.at(ROLLED_BACK)),

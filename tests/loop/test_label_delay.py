@@ -148,7 +148,7 @@ def test_retraining_after_the_cooldown_is_promoted(at_once: ProjectReplay) -> No
     verdict = at_once.view.verdicts[2]
     assert (verdict.verdict, verdict.version, verdict.champion) == ("PROMOTE", 2, 1)
     assert verdict.as_of == at_once.window(4).end
-    assert [deployment_period.version for deployment_period in at_once.view.deployment_periods] == [1, 2]
+    assert [period.version for period in at_once.view.deployment_periods] == [1, 2]
 
 
 def test_fit_uses_only_labels_known_when_its_first_event_was_due(at_once: ProjectReplay) -> None:

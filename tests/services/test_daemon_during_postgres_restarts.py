@@ -65,7 +65,7 @@ def test_replay_ends_as_usual_while_postgresql_restarts_repeatedly(
                     )
                 )
             view = project_context.ledger_view()
-            assert [deployment_period.cause for deployment_period in view.deployment_periods] == [
+            assert [period.cause for period in view.deployment_periods] == [
                 "bootstrap",
                 "retraining",
             ]

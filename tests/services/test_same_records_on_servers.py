@@ -181,7 +181,7 @@ def test_records_on_servers_are_identical_to_embedded_ones(embedded: ProjectRepl
 def test_loop_has_retrained_and_promoted(on_servers: ProjectReplay) -> None:
     """The replay contains a retraining and a promotion, so the comparison is not empty."""
     history = on_servers.view
-    assert [deployment_period.cause for deployment_period in history.deployment_periods] == ["bootstrap", "retraining"]
+    assert [period.cause for period in history.deployment_periods] == ["bootstrap", "retraining"]
     assert on_servers.context.endpoint.serving() == history.deployment_periods[-1].version
 
 
