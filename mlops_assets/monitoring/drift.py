@@ -50,6 +50,7 @@ class DriftReport:
 
     Attributes:
         summary: the numbers, for ledger and policy.
+        page: the HTML page.
         notes: remarks on single columns, one sentence each.
         left_out: columns without any value on both sides.
     """
@@ -74,14 +75,14 @@ class _Column:
     kind: Literal["number", "category"]
     reference: pd.Series[Any]
     current: pd.Series[Any]
-    answer: bool
+    is_output: bool
     """Whether the column is an output of the model."""
     note: str = ""
 
     @property
-    def faded(self) -> float:
+    def missing_change(self) -> float:
         """The change of the share of missing values; 0 for outputs, which part of the reference rows lack."""
-        return 0.0 if self.answer else abs(float(self.current.isna().mean() - self.reference.isna().mean()))
+        return 0.0 if self.is_output else abs(float(self.current.isna().mean() - self.reference.isna().mean()))
 
     def method(self, statistic: str) -> str:
         return "jensenshannon" if self.kind == "category" and statistic == "wasserstein" else statistic
@@ -103,16 +104,16 @@ def drift_report(
         reference: the reference window of the version: feature columns, `prediction` (null where it would not be out of
             sample), for classification `probability_*`; in time order. A column `event_time` is ignored in both.
         current: the live predictions of the deployment period: the same columns, in time order.
-        spec: rows needed, rows at most, statistic, threshold and share.
+        spec: least and greatest number of rows, statistic, threshold and share.
         statistics: the distances of predictions that the policy reads; the one of `spec.drift` is always added.
         task: whether predictions are numbers or classes.
         classes: the classes; empty for regression.
         project: named in errors.
 
     Returns:
-        The report. Its verdict is `too young` below `spec.drift_rows` live rows; else `drift`
-        when at least `spec.drift.share` of the compared feature columns are at or above `spec.drift.threshold`;
-        predictions do not count here. The sample of rows is the same at each call.
+        The report. Its verdict is `too young` with fewer than `spec.drift_rows` live rows. Otherwise it is `drift` when
+        at least `spec.drift.share` of the compared feature columns are at or above `spec.drift.threshold`, and
+        `no drift` when not; predictions do not count here. The sample of rows is the same at each call.
 
     Raises:
         NotReady: the reference has no rows.
@@ -128,13 +129,13 @@ def drift_report(
             summary, _frame_page(project, summary, [], "<!DOCTYPE html><html><head></head><body></body></html>")
         )
     _require_comparable(reference, current, task, classes, project)
-    columns, left_out = _columns(_drawn(reference, spec.sample), _drawn(current, spec.sample), task, classes)
+    columns, left_out = _columns(_sample(reference, spec.sample), _sample(current, spec.sample), task, classes)
     wanted: list[str] = [*dict.fromkeys([drift.statistic, *statistics])]
     distances, page = _evidently(columns, wanted, drift.statistic, drift.threshold, project)
     features = {
-        column.name: max(distances[column.name][drift.statistic], round(column.faded, DIGITS))
+        column.name: max(distances[column.name][drift.statistic], round(column.missing_change, DIGITS))
         for column in columns
-        if not column.answer
+        if not column.is_output
     }
     drifted = sum(value >= drift.threshold for value in features.values())
     share = drifted / len(features) if features else 0.0
@@ -152,7 +153,7 @@ def drift_report(
         f"{column.name}: missing in {column.reference.isna().mean():.0%} of the reference rows and in "
         f"{column.current.isna().mean():.0%} of the live rows"
         for column in columns
-        if column.faded >= drift.threshold
+        if column.missing_change >= drift.threshold
     ]
     notes += [f"{name}: no value on either side, so it is not compared" for name in left_out]
     return DriftReport(summary, _frame_page(project, summary, notes, page), tuple(notes), tuple(left_out))
@@ -163,11 +164,11 @@ def _require_comparable(
 ) -> None:
     if reference.empty:
         raise NotReady(project, "reference", "the reference window of the version has no rows", "train a new version")
-    lone = sorted({str(name) for name in set(reference.columns) ^ set(current.columns)})
-    if lone or PREDICTION not in reference:
+    unmatched = sorted({str(name) for name in set(reference.columns) ^ set(current.columns)})
+    if unmatched or PREDICTION not in reference:
         raise ModelError(
             project,
-            f"drift columns {lone or [PREDICTION]}",
+            f"drift columns {unmatched or [PREDICTION]}",
             f"reference and live rows must have the same columns, among them {PREDICTION!r}",
             "compare live rows with the reference of the same version",
         )
@@ -182,10 +183,10 @@ def _require_comparable(
             )
 
 
-def _drawn(frame: pd.DataFrame, most: int) -> pd.DataFrame:
-    """Return at most so many rows, drawn with a fixed seed, in time order."""
-    if len(frame) > most:
-        frame = frame.iloc[np.sort(np.random.default_rng(0).choice(len(frame), most, replace=False))]
+def _sample(frame: pd.DataFrame, size: int) -> pd.DataFrame:
+    """Return at most `size` rows, drawn with a fixed seed, in time order."""
+    if len(frame) > size:
+        frame = frame.iloc[np.sort(np.random.default_rng(0).choice(len(frame), size, replace=False))]
     return frame.reset_index(drop=True)
 
 
@@ -193,17 +194,17 @@ def _columns(
     reference: pd.DataFrame, current: pd.DataFrame, task: str, classes: Sequence[str]
 ) -> tuple[list[_Column], list[str]]:
     """Return the columns as they are compared, outputs first, and the names of those without any value."""
-    answers = {PREDICTION, *(f"probability_{name}" for name in classes)}
+    outputs = {PREDICTION, *(f"probability_{name}" for name in classes)}
     columns, left_out = [], []
-    for name in sorted(reference.columns, key=lambda name: name not in answers):
-        labels = name == PREDICTION and task == "classification"
-        numeric = not labels and _is_number(reference[name]) and _is_number(current[name])
+    for name in sorted(reference.columns, key=lambda name: name not in outputs):
+        has_classes = name == PREDICTION and task == "classification"
+        numeric = not has_classes and _is_number(reference[name]) and _is_number(current[name])
         a, b = ((_finite if numeric else _text)(frame[name]) for frame in (reference, current))
         if not (a.notna().any() or b.notna().any()):
             left_out.append(str(name))
         else:
-            column = _lost_or_new(_Column(str(name), "number" if numeric else "category", a, b, name in answers))
-            columns.append(_normable(column) if column.kind == "number" else column)
+            column = _lost_or_new(_Column(str(name), "number" if numeric else "category", a, b, name in outputs))
+            columns.append(_with_spread(column) if column.kind == "number" else column)
     return columns, left_out
 
 
@@ -219,8 +220,8 @@ def _text(values: pd.Series[Any]) -> pd.Series[Any]:
     return values.astype(object).map(str, na_action="ignore")
 
 
-def _normable(column: _Column) -> _Column:
-    """A column of numbers whose reference has a spread that Evidently can norm by, or else its category."""
+def _with_spread(column: _Column) -> _Column:
+    """Return a column of numbers in a form whose spread Evidently can divide by; a constant becomes a category."""
     a, b = column.reference, column.current
     slack = max(1e-12, 1e-9 * float(a.abs().max()))
     if float(a.max() - a.min()) <= slack:
@@ -240,6 +241,7 @@ def _normable(column: _Column) -> _Column:
 
 
 def _lost_or_new(column: _Column) -> _Column:
+    """Return a column without values on one side as a category with the values present and missing."""
     if column.reference.notna().any() and column.current.notna().any():
         return column
     present = [values.notna().map({True: "present", False: "missing"}) for values in (column.reference, column.current)]
@@ -270,9 +272,9 @@ def _evidently(
         from evidently import DataDefinition, Dataset, Report
         from evidently.metrics import ValueDrift
 
-    asked = [(column, name) for column in columns for name in (wanted if column.name == PREDICTION else [statistic])]
+    pairs = [(column, name) for column in columns for name in (wanted if column.name == PREDICTION else [statistic])]
     # One metric per column and method: two statistics of a category may use the same method.
-    methods = dict.fromkeys((column.name, column.method(name)) for column, name in asked)
+    methods = dict.fromkeys((column.name, column.method(name)) for column, name in pairs)
     metrics = [ValueDrift(column=name, method=method, threshold=threshold) for name, method in methods]
     definition = DataDefinition(
         numerical_columns=[column.name for column in columns if column.kind == "number"],
@@ -287,7 +289,7 @@ def _evidently(
         snapshot = Report(metrics, include_tests=True).run(current, reference)
     found = {(m["config"]["column"], m["config"]["method"]): float(m["value"]) for m in snapshot.dict()["metrics"]}
     distances: dict[str, dict[str, float]] = {}
-    for column, name in asked:
+    for column, name in pairs:
         value = found[column.name, column.method(name)]
         distances.setdefault(column.name, {})[name] = _distance(project, column, column.method(name), value)
     return distances, snapshot.get_html_str(as_iframe=False)

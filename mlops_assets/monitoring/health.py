@@ -1,4 +1,4 @@
-"""Summarises how the scoring service did in one window: availability, errors, latency, memory."""
+"""Summarises the health of the scoring service in one window: availability, errors, latency, memory."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ def service_health(
     """Summarise the requests and events of a window.
 
     Args:
-        requests: frame (status, latency_ms, role), one line per request recorded by the service; `status` is the
-            HTTP status, 0 or missing where there was none. Lines of the role shadow are ignored.
+        requests: frame (status, latency_ms, role), one row per request recorded by the service; `status` is the
+            HTTP status, 0 or missing where there was none. Rows of the role shadow are ignored.
         due: events of the window that are due, counted from the rows of the source.
         answered: those of them that have a prediction, late ones included.
-        late: answered after their deadline.
+        late: those of them whose prediction was made after the deadline.
         missed: events that are missed for good.
         lost: events that were scored, and are neither answered nor missed nor waiting.
         memory_mb: resident memory of the service in MB; None when it was not measured.
@@ -47,12 +47,12 @@ def service_health(
             f"{due} events are due, and {answered} are answered (late: {late}), {missed} missed and {lost} lost",
             "each due event counts once; look for events that are counted twice",
         )
-    asked = requests[requests["role"] != "shadow"]
-    status = asked["status"].fillna(0)
-    latency = asked.loc[(status >= 200) & (status < 300), "latency_ms"].dropna().astype(float)
+    served = requests[requests["role"] != "shadow"]
+    status = served["status"].fillna(0)
+    latency = served.loc[(status >= 200) & (status < 300), "latency_ms"].dropna().astype(float)
     p50, p95, p99 = (None if latency.empty else round(float(latency.quantile(q)), 3) for q in (0.5, 0.95, 0.99))
     return HealthSummary(
-        requests=len(asked),
+        requests=len(served),
         errors=int(((status >= 500) | (status < 100)).sum()),
         availability=answered / due if due else None,
         late=late,

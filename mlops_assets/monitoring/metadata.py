@@ -126,10 +126,10 @@ def performance(each: Observation, report: PerformanceReport) -> dict[str, Any]:
         "predictions without label": report.unlabelled,
     }
     if len(report.rows):
-        forecast = predictions_against_labels(
+        chart = predictions_against_labels(
             report.rows, unit=spec.problem.target, zone=spec.data.time_zone, measured=usual_before(each)
         )
-        metadata["predictions and labels"] = picture(forecast, "predictions and labels")
+        metadata["predictions and labels"] = picture(chart, "predictions and labels")
     if not report.summary.pending:
         metadata["loss per window"] = picture(
             error_curve(each.context.timeline, each.context.ledger_view()), "loss per window"
@@ -188,7 +188,7 @@ def health_numbers(summary: HealthSummary) -> dict[str, Any]:
 def health(each: Observation, summary: HealthSummary) -> dict[str, Any]:
     """Return the numbers of a health report, a chart of the requests, and a chart of the live features."""
     spec, predictions = each.context.spec, each.predictions()
-    service = service_over_time(
+    request_chart = service_over_time(
         each.requests(),
         step=max(spec.data.every, timedelta(hours=1)),
         limit_ms=spec.serving.latency.total_seconds() * 1000,
@@ -196,11 +196,11 @@ def health(each: Observation, summary: HealthSummary) -> dict[str, Any]:
     )
     features = pd.DataFrame(list(predictions["features"])).assign(event_time=predictions["event_time"].to_numpy())
     names = [*spec.features.known, *features.columns.drop("event_time").difference(spec.features.known)]
-    given = live_features(features, names, zone=spec.data.time_zone)
+    feature_chart = live_features(features, names, zone=spec.data.time_zone)
     return {
         **health_numbers(summary),
-        "requests over time": picture(service, "latency, throughput and errors"),
-        "live features": picture(given, "live features"),
+        "requests over time": picture(request_chart, "latency, throughput and errors"),
+        "live features": picture(feature_chart, "live features"),
     }
 
 
@@ -236,8 +236,8 @@ def signal_rows(each: Observation) -> list[Any]:
     if present is None:
         return []
     windows = window_evidence(each.context.timeline, view, present, each.window)
-    facts = loop_state(each.context.timeline, view, present, new_rows=each.new_rows())
-    return list(signal_table(each.context.spec.retraining, windows, facts, each.now))
+    state = loop_state(each.context.timeline, view, present, new_rows=each.new_rows())
+    return list(signal_table(each.context.spec.retraining, windows, state, each.now))
 
 
 def decision(each: Observation, found: Decision | None) -> dict[str, Any]:
@@ -254,9 +254,7 @@ def decision(each: Observation, found: Decision | None) -> dict[str, Any]:
     metadata: dict[str, Any] = {
         **decision_numbers(found),
         "decision id": found.id,
-        "model version": each.view.versions[each.view.deployment_period.version].version
-        if each.view.deployment_period
-        else "none",
+        "model version": each.view.deployment_period.version if each.view.deployment_period else "none",
         "stage": each.stage,
     }
     if signals:

@@ -38,7 +38,7 @@ class Observation:
     """One window, with the data that its reports read now.
 
     Args:
-        project context: the project's resources.
+        context: the project with its resources.
         window: the window.
     """
 
@@ -64,15 +64,15 @@ class Observation:
             NotReady: no version served then.
         """
         self.context.timeline.require_readable(self.window, self.now)
-        deployment_period = self.view.deployment_period_at(self.window.end)
-        if deployment_period is None:
+        period = self.view.deployment_period_at(self.window.end)
+        if period is None:
             raise NotReady(
                 self.context.spec.name,
                 f"window {self.window.id}",
                 "no champion served in it",
                 f"run the job {self.context.spec.name}_bootstrap, then move the clock past this window",
             )
-        return deployment_period
+        return period
 
     @property
     def version(self) -> VersionTrained:
@@ -97,7 +97,7 @@ class Observation:
         """Compare the current window of the deployment period with the reference window of its version."""
         spec = self.context.spec
         start, since = self.window.start, self.window.end - spec.monitoring.current
-        live = self._of_deployment_period(min(start, since))
+        live = self._period_predictions(min(start, since))
         predictions = live[live["event_time"] >= pd.Timestamp(since)].reset_index(drop=True)
         report = drift_report(
             pd.read_parquet(self.context.versions.path(self.version.version) / "reference.parquet").drop(
@@ -110,8 +110,8 @@ class Observation:
             classes=spec.classes,
             project=spec.name,
         )
-        here = int((live["event_time"] >= pd.Timestamp(start)).sum())
-        report = replace(report, summary=report.summary.model_copy(update={"window_rows": here}))
+        window_rows = int((live["event_time"] >= pd.Timestamp(start)).sum())
+        report = replace(report, summary=report.summary.model_copy(update={"window_rows": window_rows}))
         self._record("drift", report.summary, self._prediction_versions(predictions))
         return report
 
@@ -120,8 +120,8 @@ class Observation:
         spec, timeline = self.context.spec, self.context.timeline
         inputs = self._label_versions()
         series = self.context.labels(inputs)
-        predictions = self.context.telemetry.predictions(
-            spec.name, self.counted.start, self.window.end, roles=("champion", "shadow")
+        period_predictions = self.context.telemetry.predictions(
+            spec.name, self.counted_period.start, self.window.end, roles=("champion", "shadow")
         )
         report = performance_report(
             spec=spec,
@@ -136,8 +136,8 @@ class Observation:
             ),
             labels=series,
             series=series,
-            deployment_period=self.counted,
-            performance_so_far=predictions_frame(spec.classes, predictions),
+            deployment_period=self.counted_period,
+            period_predictions=predictions_frame(spec.classes, period_predictions),
             shadow_version=self.view.shadow_of(self.deployment_period, spec.serving.shadow),
             promised_gain=self._promised_gain(),
             known_until=self.version.as_of,
@@ -146,7 +146,7 @@ class Observation:
         return report
 
     def health(self) -> HealthSummary:
-        """Report how the service did in this window of the project's time.
+        """Report the health of the service in this window of the project's time.
 
         Raises:
             Refused: the window has not ended.
@@ -174,7 +174,7 @@ class Observation:
         _ = self.deployment_period
 
     def _account(self, answered: set[str]) -> EventAccount:
-        """Return which events of the window were due, by its published rows, and what became of each."""
+        """Return the due events of the window by state. Which events are due follows from its published rows."""
         rows = self.context.published_rows(self.window)
         due = due_events(self.context.timeline, rows, self.view.first_as_of, self.window.end)
         missed = {
@@ -213,13 +213,13 @@ class Observation:
         return decision
 
     def _require_reports(self) -> None:
-        deployment_period = self.deployment_period
+        period = self.deployment_period
         absent = self.view.missing_reports(self.window.id, self.stage)
         if absent:
             raise NotReady(
                 self.context.spec.name,
                 f"decision on window {self.window.id}",
-                f"deployment period {deployment_period.number} has no report of {', '.join(absent)} on it",
+                f"deployment period {period.number} has no report of {', '.join(absent)} on it",
                 "materialize drift_report, performance_report and service_health of this window first",
             )
 
@@ -240,11 +240,11 @@ class Observation:
     # What reports read
 
     def predictions(self) -> pd.DataFrame:
-        """Return the champion's predictions of the window, by whichever version."""
+        """Return the champion's predictions for the window's events, of all versions."""
         return self.context.telemetry.predictions(self.context.spec.name, self.window.start, self.window.end)
 
     def requests(self) -> pd.DataFrame:
-        """Return the request log of the window, with `latency_ms` per row, so that large requests are not slow ones.
+        """Return the request log of the window, with `latency_ms` per row, so that large requests do not count as slow.
 
         Requests at the very end of the window count in the next one, so that each counts once.
         """
@@ -252,23 +252,20 @@ class Observation:
         return requests.assign(latency_ms=requests["latency_ms"] / requests["rows"].clip(lower=1))
 
     @property
-    def counted(self) -> DeploymentPeriod:
+    def counted_period(self) -> DeploymentPeriod:
         """The deployment period, extended to all predictions of its version if it is the version's first one.
 
         By the wall clock a training takes a while, and the new version predicts the events that fall due meanwhile.
         """
         present = self.deployment_period
-        first = next(
-            deployment_period
-            for deployment_period in self.view.deployment_periods
-            if deployment_period.version == present.version
-        )
+        first = next(period for period in self.view.deployment_periods if period.version == present.version)
         if first.number != present.number:
             return present
         return present.model_copy(update={"start": min(present.start, self.version.as_of)})
 
-    def _of_deployment_period(self, since: datetime) -> pd.DataFrame:
-        begun = self.counted.start
+    def _period_predictions(self, since: datetime) -> pd.DataFrame:
+        """Return the predictions of the period's version for events since a moment that were due within the period."""
+        begun = self.counted_period.start
         predictions = self.context.telemetry.predictions(self.context.spec.name, max(since, begun), self.window.end)
         due_within = predictions["due"] >= begun
         return predictions[(predictions["version"] == self.deployment_period.version) & due_within].reset_index(

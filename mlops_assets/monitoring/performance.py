@@ -13,7 +13,6 @@ from mlops_assets.evaluation.baselines import baseline_predictions
 from mlops_assets.evaluation.metrics import Predicted, is_defined, predicted_loss
 from mlops_assets.ledger.facts import DeploymentPeriod, Stage
 from mlops_assets.ledger.summaries import PerformanceSummary
-from mlops_assets.spec.problem import Metric
 from mlops_assets.spec.project import ProjectSpec
 from mlops_assets.timeline import Timeline, Window
 
@@ -60,15 +59,15 @@ class _Joined:
         return len(self.rows)
 
     def take(self, mask: np.ndarray) -> _Joined:
-        forecasts = (each.take(mask) for each in (self.champion, self.shadow, self.baseline))
-        return _Joined(self.rows[mask].reset_index(drop=True), *forecasts)
+        parts = (each.take(mask) for each in (self.champion, self.shadow, self.baseline))
+        return _Joined(self.rows[mask].reset_index(drop=True), *parts)
 
     def comparable(self) -> _Joined:
         """Return the events that each of the three predicted; one that predicted no event at all is not considered."""
         mask = np.ones(len(self), dtype=bool)
-        for forecast in (self.champion, self.shadow, self.baseline):
-            if forecast.present.any():
-                mask &= forecast.present
+        for predicted in (self.champion, self.shadow, self.baseline):
+            if predicted.present.any():
+                mask &= predicted.present
         return self.take(mask)
 
 
@@ -82,7 +81,7 @@ def performance_report(
     labels: pd.DataFrame,
     series: pd.DataFrame,
     deployment_period: DeploymentPeriod,
-    performance_so_far: pd.DataFrame,
+    period_predictions: pd.DataFrame,
     shadow_version: int | None,
     promised_gain: float | None,
     known_until: datetime,
@@ -106,7 +105,7 @@ def performance_report(
         labels: frame (event_time, entity?, target), of published windows only.
         series: the same kind of frame, reaching back as far as the baseline needs.
         deployment_period: the deployment period at the window's end.
-        performance_so_far: predictions of the deployment period so far; used if its promotion expected a gain.
+        period_predictions: predictions of the deployment period so far; used if its promotion expected a gain.
         shadow_version: the version that predicts in shadow; None for none.
         promised_gain: 1 - candidate / shadow on the hold-out of the promotion; None for none.
         known_until: `as_of` of the deployment period's version, for the `majority` baseline.
@@ -117,22 +116,22 @@ def performance_report(
         return PerformanceReport(empty)
     served = _between(predictions, window.start, window.end)
     joined = _join(spec, timeline, served, labels, series, shadow_version, known_until)
-    same, of_deployment_period = joined.comparable(), joined.take(_in_deployment_period(joined.rows, deployment_period))
-    enough = len(of_deployment_period) >= spec.monitoring.min_rows
+    same, of_period = joined.comparable(), joined.take(_in_period(joined.rows, deployment_period))
+    enough = len(of_period) >= spec.monitoring.min_rows
     summary = PerformanceSummary(
         pending=False,
         labels_at=known,
         metric=spec.problem.metric,
         rows=len(joined),
-        deployment_period_rows=len(of_deployment_period),
+        deployment_period_rows=len(of_period),
         served=_loss(spec, same.rows, same.champion),
-        deployment_period=_loss(spec, of_deployment_period.rows, of_deployment_period.champion) if enough else None,
+        deployment_period=_loss(spec, of_period.rows, of_period.champion) if enough else None,
         shadow=_loss(spec, same.rows, same.shadow),
         baseline=_loss(spec, same.rows, same.baseline),
         promised_gain=promised_gain,
     )
     if promised_gain is not None:
-        so_far = performance_so_far[performance_so_far["event_time"] < pd.Timestamp(window.end)]
+        so_far = period_predictions[period_predictions["event_time"] < pd.Timestamp(window.end)]
         gain = _realised_gain(
             spec, _join(spec, timeline, so_far, labels, series, shadow_version, known_until), deployment_period
         )
@@ -159,19 +158,19 @@ def compare_losses(
         timeline: its time.
         predictions: predictions as in `performance_report`.
         labels: frame (event_time, entity?, target).
-        series: the same kind of frame, back to where the baseline looks.
+        series: the same kind of frame, reaching back as far as the baseline needs.
         first_version: the first champion, which predicted in shadow, or as champion after a rollback.
         since: events due at or after it count.
-        known_until: for the `majority` baseline.
+        known_until: the time until which the `majority` baseline counts labels.
 
     Returns:
         The comparison; None while no labelled event was predicted by all three.
     """
     due = predictions[predictions["due"] >= pd.Timestamp(since)]
     joined = _join(spec, timeline, due, labels, series, first_version, known_until)
-    forecasts = (joined.champion, joined.shadow, joined.baseline)
-    same = joined.take(np.all([forecast.present for forecast in forecasts], axis=0))
-    losses = [_loss(spec, same.rows, forecast) for forecast in (same.champion, same.shadow, same.baseline)]
+    compared = (joined.champion, joined.shadow, joined.baseline)
+    same = joined.take(np.all([predicted.present for predicted in compared], axis=0))
+    losses = [_loss(spec, same.rows, predicted) for predicted in (same.champion, same.shadow, same.baseline)]
     served, first, baseline = losses
     if served is None or first is None or baseline is None:
         return None
@@ -185,11 +184,11 @@ def _between(predictions: pd.DataFrame, start: datetime, end: datetime) -> pd.Da
     ]
 
 
-def _in_deployment_period(rows: pd.DataFrame, deployment_period: DeploymentPeriod) -> np.ndarray:
+def _in_period(rows: pd.DataFrame, period: DeploymentPeriod) -> np.ndarray:
     """Return which rows a deployment period's version predicted within it; a version may have several periods."""
-    mask = (rows["version"] == deployment_period.version) & (rows["due"] >= pd.Timestamp(deployment_period.start))
-    if deployment_period.end is not None:
-        mask &= rows["due"] < pd.Timestamp(deployment_period.end)
+    mask = (rows["version"] == period.version) & (rows["due"] >= pd.Timestamp(period.start))
+    if period.end is not None:
+        mask &= rows["due"] < pd.Timestamp(period.end)
     return mask.to_numpy(dtype=bool)
 
 
@@ -226,24 +225,20 @@ def _predicted(spec: ProjectSpec, rows: pd.DataFrame) -> Predicted:
     return Predicted(np.array(value, dtype=object), probabilities)
 
 
-def _loss(spec: ProjectSpec, rows: pd.DataFrame, forecast: Predicted) -> float | None:
+def _loss(spec: ProjectSpec, rows: pd.DataFrame, predicted: Predicted) -> float | None:
     """Return the loss; None without rows, where predictions are missing, or with too few classes for the metric."""
-    labels, metric = rows["label"].to_numpy(), _metric(spec)
-    if not forecast.present.all() or not is_defined(metric, labels, spec.classes):
+    labels, metric = rows["label"].to_numpy(), spec.problem.metric
+    if not predicted.present.all() or not is_defined(metric, labels, spec.classes):
         return None
-    return predicted_loss(metric, labels, forecast, spec.classes)
+    return predicted_loss(metric, labels, predicted, spec.classes)
 
 
-def _metric(spec: ProjectSpec) -> Metric:
-    return spec.problem.metric
-
-
-def _realised_gain(spec: ProjectSpec, so_far: _Joined, deployment_period: DeploymentPeriod) -> float | None:
+def _realised_gain(spec: ProjectSpec, so_far: _Joined, period: DeploymentPeriod) -> float | None:
     """Return 1 - loss / loss of the shadow, over all events of the period that both predicted.
 
     It is None for fewer events than `monitoring.min_rows`.
     """
-    both = so_far.take(_in_deployment_period(so_far.rows, deployment_period) & so_far.shadow.present)
+    both = so_far.take(_in_period(so_far.rows, period) & so_far.shadow.present)
     if len(both) < spec.monitoring.min_rows:
         return None
     served, shadow = _loss(spec, both.rows, both.champion), _loss(spec, both.rows, both.shadow)

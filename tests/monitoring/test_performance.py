@@ -64,7 +64,7 @@ class Case:
             "deployment_period": DeploymentPeriod(
                 number=2, version=2, start=START + 20 * DAY, end=None, cause="retraining", promotion="p"
             ),
-            "performance_so_far": given,
+            "period_predictions": given,
             "shadow_version": 1,
             "promised_gain": None,
             "known_until": START + 20 * DAY,
@@ -183,10 +183,10 @@ def test_realised_gain_covers_the_period_so_far(case: Case) -> None:
     history = [case.answers(error, window=day) for error, day in zip((2, 3, 4, 900), days, strict=True)]
     history += [case.answers(12, version=1, role="shadow", window=day) for day in days]
     so_far = pd.concat(history, ignore_index=True)
-    summary = case.report(*history, promised_gain=0.3, performance_so_far=so_far).summary
+    summary = case.report(*history, promised_gain=0.3, period_predictions=so_far).summary
     assert summary.realised_gain == pytest.approx(1 - 3 / 12)  # the day after the window is not looked at
     assert summary.promised_gain == 0.3
-    assert case.report(*history, performance_so_far=so_far).summary.realised_gain is None
+    assert case.report(*history, period_predictions=so_far).summary.realised_gain is None
 
 
 def test_entities_are_compared_separately(make_spec: Any) -> None:
