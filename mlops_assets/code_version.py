@@ -100,8 +100,8 @@ class Module:
 
 
 @dataclass
-class Found:
-    """What an asset's code was found to consist of.
+class AssetCode:
+    """The code that computes an asset.
 
     Attributes:
         parts: source text by name of the module or, for the asset's own module, of the definition.
@@ -131,9 +131,9 @@ class SourceReader:
         """Return the code version of a function; see `code_version`."""
         return self.find(module, function, modules).digest()
 
-    def find(self, module: str, function: str, modules: Sequence[str] = ()) -> Found:
+    def find(self, module: str, function: str, modules: Sequence[str] = ()) -> AssetCode:
         """Return the code that a function consists of, without what `NOT_COMPUTING` names."""
-        found = Found()
+        found = AssetCode()
         own = self._module(module)
         used = list(modules)
         if own is not None:
@@ -153,7 +153,7 @@ class SourceReader:
                 used += read.imports
         return found
 
-    def _of_definition(self, module: Module, function: str, found: Found) -> list[str]:
+    def _of_definition(self, module: Module, function: str, found: AssetCode) -> list[str]:
         """Add a definition, and those of the same module that it uses, to `found`; return the modules they import."""
         bindings = {
             bound: self._targets(module.package, node, alias)
@@ -236,7 +236,7 @@ class SourceReader:
 def _file_of_root(name: str) -> Path | None:
     try:
         spec = importlib.util.find_spec(name)
-    except ValueError:  # a module that was made without a spec
+    except ValueError:  # the module's `__spec__` is None, as that of `__main__` may be
         return None
     if spec is None or spec.origin is None or not spec.origin.endswith(".py"):
         return None

@@ -190,7 +190,7 @@ class Telemetry(Protocol):
         """Return the request log of start <= project time < end."""
 
     def health(self, start: datetime, end: datetime) -> ServiceHealth:
-        """Return how the service did in start <= project time < end."""
+        """Return the number of requests and errors of start <= project time < end, with latencies and memory."""
 
     def predicted_events(self, project: str) -> set[str]:
         """Return the ids of all events that have a prediction by a champion."""
@@ -200,7 +200,7 @@ class Telemetry(Protocol):
 
 
 class LoggedPredictions(Protocol):
-    """The prediction log of the service, its first write."""
+    """The prediction log, into which the service writes each prediction before it returns it."""
 
     def predicted_ids(self, ids: Iterable[str]) -> set[str]:
         """Return the ids of those events that have a prediction by a champion."""
@@ -352,7 +352,7 @@ class ProjectContext(Protocol):
         """Return the files of one run's training."""
 
     def training_request(self, run: RunIdentity) -> TrainingRequest:
-        """Return the training request of a run: who asked, and which attempt it is."""
+        """Return the training request of a run: who requested the training, and which attempt it is."""
 
     def key(self, window: Window) -> str:
         """Return Dagster's partition key of a window."""

@@ -41,7 +41,7 @@ def write_text(path: Path, text: str) -> None:
 
 @contextmanager
 def creating_folder(path: Path) -> Iterator[Path]:
-    """Yield a temporary folder beside `path`; it is renamed to `path` when the block ends without an error.
+    """Yield a temporary folder, which is renamed to `path` when the block ends without an error.
 
     Args:
         path: the folder to create; it must not exist.

@@ -124,8 +124,8 @@ def _op_jobs(blueprint: Blueprint, loop: dict[str, str]) -> list[dg.JobDefinitio
         project_context = platform.of(spec)
         version = roll_back(project_context, config.to, context.run_id).version
         for asset in ("champion", "endpoint"):
-            fact = dg.AssetMaterialization(blueprint.key(asset), metadata={"version": version, "cause": "rollback"})
-            context.log_event(fact)
+            key = blueprint.key(asset)
+            context.log_event(dg.AssetMaterialization(key, metadata={"version": version, "cause": "rollback"}))
 
     @dg.op(name=f"{name}_collect_data", description="Calls the project's data.collect function for a COLLECT decision.")
     @names_project(name)

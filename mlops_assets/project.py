@@ -44,7 +44,7 @@ def open_project(project: str | Path, *, home: str | Path | None = None) -> Proj
         home: the state folder; by default the one of the settings (`MLOPS_ASSETS_HOME`).
 
     Returns:
-        The project. What it shows is read when it is asked for, so it stays up to date while the loop runs.
+        The project. Each method reads the present state, so the results stay up to date while the loop runs.
 
     Raises:
         SpecError: there is no such project, or its YAML is not valid.
@@ -257,7 +257,7 @@ class PredictionTable:
         """Return a chart of the champion's predictions and the labels.
 
         Args:
-            days: the newest so many days are drawn.
+            days: how many days are drawn, the newest ones.
         """
         from mlops_assets.charts.predictions import predictions_against_labels
 

@@ -30,7 +30,7 @@ def picture(png: bytes, alt: str) -> dg.MarkdownMetadataValue:
 
 
 def rounded(value: float, digits: int = 4) -> float:
-    """Return a number with so many significant digits. It stays a number, so that the UI plots it over time."""
+    """Return a number with `digits` significant digits. It stays a number, so that the UI plots it over time."""
     return float(f"{value:.{digits}g}")
 
 

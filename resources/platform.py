@@ -55,7 +55,7 @@ class Platform(dg.ConfigurableResource):  # type: ignore[type-arg]
 
     @property
     def settings(self) -> Settings:
-        """The settings with these addresses; those that are no fields here come from the environment."""
+        """The settings with these addresses. Settings that are not fields of this class come from the environment."""
         return Settings(home=self.home, **{name: getattr(self, name) for name in (*ADDRESSES, *PATHS)})
 
     def of(self, spec: ProjectSpec) -> ProjectResources:

@@ -158,7 +158,7 @@ class ProjectResources:
         return RunArtifacts(self.folder / "trainings", self.spec.name, run_id)
 
     def training_request(self, run: RunIdentity) -> TrainingRequest:
-        """Return who asked for a run's training, and which attempt it is."""
+        """Return who requested a run's training, and which attempt it is."""
         return identify_training_request(self.ledger_view(), run.run_id, run.job, run.tags, self.spec.name)
 
     def key(self, window: Window) -> str:

@@ -2,7 +2,8 @@
 
 On one machine Dagster starts each run in a process of its own and writes that process's id into the run's event log.
 Its default launcher never looks at the process again: after a power failure, a reboot or a kill, the run stays STARTED
-for ever. This launcher answers Dagster's run monitoring, which then records the run as failed and frees what it held.
+for ever. This launcher reports to Dagster's run monitoring whether the process still runs. Run monitoring then records
+the run as failed and frees what it held.
 """
 
 from __future__ import annotations
@@ -26,7 +27,8 @@ LOCAL = {"localhost", "127.0.0.1", "::1"}
 ANSWER_WITHIN = 10
 """Seconds within which a code location's server answers."""
 STARTED_WITHIN = 2.0
-"""Seconds by which a process may seem to have begun after it wrote its id: two clocks of the system are compared."""
+"""Tolerance in seconds: a process's start may seem later than the time at which it wrote its id, because the two times
+come from different clocks of the system."""
 
 
 class ProcessRunLauncher(DefaultRunLauncher):
@@ -40,8 +42,8 @@ class ProcessRunLauncher(DefaultRunLauncher):
     def check_run_worker_health(self, run: dg.DagsterRun) -> CheckRunHealthResult:
         """Return whether the process of a started run still runs.
 
-        The process is looked up by its id where the code location's server is on this machine. Elsewhere that server is
-        asked: it started the process, and the process ends with it.
+        The process is looked up by its id if the code location's server is on this machine. Otherwise that server is
+        queried: it started the process, and the process ends with it.
 
         Args:
             run: a run in status STARTED.
@@ -60,7 +62,7 @@ class ProcessRunLauncher(DefaultRunLauncher):
         if _runs(pid, at, run.run_id):
             return CheckRunHealthResult(WorkerStatus.RUNNING, run_worker_id=str(pid))
         since = datetime.fromtimestamp(at, UTC).isoformat(timespec="seconds")
-        # the process that asks is Dagster's daemon
+        # this code runs in Dagster's daemon
         restarted = psutil.Process().create_time() > at
         reason = DAGSTER_STOPPED if restarted else "it was killed, perhaps because memory ran out"
         return CheckRunHealthResult(

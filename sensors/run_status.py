@@ -29,7 +29,7 @@ MLFLOW_STATUS = {
     dg.DagsterRunStatus.CANCELED: "KILLED",
 }
 NEW_RUNS, RETRIED_RUNS = 50, 20
-"""Most runs that one tick looks at: runs that ended since, and runs that earlier ticks could not record."""
+"""How many runs one tick records at most: runs that ended since the last tick, and runs that are recorded late."""
 
 
 class Cursor(BaseModel):
@@ -159,16 +159,16 @@ def record_end_of_training(project_context: ProjectContext, run: dg.DagsterRun, 
     started = next((fact for fact in view.started_trainings if fact.run_id == run.run_id), None)
     verdict = next((fact for fact in view.verdicts if fact.run_id == run.run_id), None)
     if verdict is not None:
-        as_of, ended = verdict.as_of, _judged(request, verdict)
+        as_of, ended = verdict.as_of, _end_with_verdict(request, verdict)
     elif request.by == "hand" or run.status == dg.DagsterRunStatus.SUCCESS:
         return
     else:
         as_of = started.at if started is not None else project_context.now()
-        ended = _unjudged(project_context, view, request, as_of, interrupted=interrupted)
+        ended = _end_without_verdict(project_context, view, request, as_of, interrupted=interrupted)
     project_context.ledger.append(project_context.spec.name, *([] if started else [request.started(as_of)]), ended)
 
 
-def _judged(request: TrainingRequest, verdict: GateVerdict) -> TrainingEnded:
+def _end_with_verdict(request: TrainingRequest, verdict: GateVerdict) -> TrainingEnded:
     """Return the end of a training whose verdict is in the ledger, but whose run stopped before it recorded its end."""
     reason = f"{verdict.verdict}, recorded after its run had ended early"
     ended = request.ended("JUDGED", verdict.as_of, reason=reason)
@@ -176,7 +176,7 @@ def _judged(request: TrainingRequest, verdict: GateVerdict) -> TrainingEnded:
     return ended.model_copy(update={"consumes": request.by != "bootstrap"})
 
 
-def _unjudged(
+def _end_without_verdict(
     project_context: ProjectContext, view: LedgerView, request: TrainingRequest, as_of: datetime, *, interrupted: bool
 ) -> TrainingEnded:
     """Return the end of a training without a verdict."""

@@ -133,7 +133,7 @@ def bootstrapped(home: Path) -> None:
 
 
 def retrain_decided(home: Path) -> None:
-    """Play six days on, until the policy decides RETRAIN. No run has been launched for the decision."""
+    """Play six more days, until the policy decides RETRAIN. No run has been launched for the decision."""
     with running_harness(home) as harness:
         while harness.context.now() < RETRAIN_AT:
             harness.context.clock.move(harness.context.now() + timedelta(days=1))
@@ -151,7 +151,7 @@ STATES: dict[str, tuple[str | None, Callable[[Path], None]]] = {
     "retrain_decided": ("bootstrapped", retrain_decided),
     "evaluated": ("retrain_decided", evaluated),
 }
-"""Each state: the state that it goes on from, and what brings the project there."""
+"""By name of a state: the state that it starts from, and the function that brings the project into it."""
 
 VERSION_1 = VersionTrained(
     at=TRAINED,

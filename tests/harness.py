@@ -43,7 +43,7 @@ class Harness:
         self.repository = self.definitions.get_repository_def()
         self.runs: list[tuple[str, bool]] = []
         self.longest_wait = timedelta(0)
-        """How long `run_until_idle` waits for the pause after a failed run to end."""
+        """How long `run_until_idle` waits at most while sensors pause after a failed run."""
         self.run_keys: set[str] = set()
         self._cursor: str | None = None
 
@@ -146,7 +146,7 @@ class Harness:
         raise AssertionError("the loop does not become idle")
 
     def on_unreachable(self, error: Unreachable) -> None:
-        """A server that a test takes away is waited for."""
+        """Log the error. The request is sent again until the server that the test stopped is back."""
         log_unreachable(error)
 
     def advance(self, windows: int | None = None, until: datetime | None = None) -> list[datetime]:

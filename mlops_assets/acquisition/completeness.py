@@ -1,4 +1,4 @@
-"""Finds the rows that a window lacks: gaps on the grid, and the usual number of rows. Gaps are never filled."""
+"""Finds the rows that a window lacks: gaps on the grid, and fewer rows than usual. Gaps are never filled."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pandas as pd
 from mlops_assets.prediction.schema import ENTITY, EVENT_TIME
 from mlops_assets.timeline import Timeline, Window, as_datetime64, iso
 
-USUAL = 0.5
+LEAST_SHARE_OF_USUAL = 0.5
 """A window with less than this share of the usual number of rows fails the check `volume`."""
 
 
@@ -44,7 +44,8 @@ class Volume:
     @property
     def passed(self) -> bool:
         """Whether there are at least half as many rows as usual; for the first window, as expected."""
-        return self.rows > 0 and self.rows >= USUAL * (self.expected if self.usual is None else self.usual)
+        usual = self.expected if self.usual is None else self.usual
+        return self.rows > 0 and self.rows >= LEAST_SHARE_OF_USUAL * usual
 
 
 def gaps(frame: pd.DataFrame, timeline: Timeline, window: Window) -> list[Gap]:

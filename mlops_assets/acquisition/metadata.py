@@ -16,7 +16,7 @@ from mlops_assets.ui_metadata import table
 
 
 def publication(found: PublishResult) -> dict[str, Any]:
-    """Return what became of one window."""
+    """Return the state of one window, its counts and its gaps."""
     metadata: dict[str, Any] = {
         "state": "quarantined" if found.quarantined else "published",
         "rows": found.rows,
@@ -60,13 +60,13 @@ def checks(found: Sequence[PublishResult]) -> Iterator[dg.AssetCheckResult]:
         metadata={"quarantined": dg.MetadataValue.json(reasons), "failing rows": failing_rows(bad)} if bad else {},
     )
     warn = dg.AssetCheckSeverity.WARN
-    thin = {f.window.id: f"{f.rows} of {f.volume.expected}" for f in found if not f.volume.passed}
+    too_few = {f.window.id: f"{f.rows} of {f.volume.expected}" for f in found if not f.volume.passed}
     yield dg.AssetCheckResult(
-        check_name="volume", passed=not thin, severity=warn, metadata={"too few rows": _per_window(thin)}
+        check_name="volume", passed=not too_few, severity=warn, metadata={"too few rows": _per_window(too_few)}
     )
-    double = {f.window.id: f.duplicates for f in found if f.duplicates}
+    duplicates = {f.window.id: f.duplicates for f in found if f.duplicates}
     yield dg.AssetCheckResult(
-        check_name="duplicates", passed=not double, severity=warn, metadata={"duplicates": _per_window(double)}
+        check_name="duplicates", passed=not duplicates, severity=warn, metadata={"duplicates": _per_window(duplicates)}
     )
     missing = {f.window.id: sum(gap.steps for gap in f.gaps) for f in found if f.gaps}
     yield dg.AssetCheckResult(
@@ -75,7 +75,7 @@ def checks(found: Sequence[PublishResult]) -> Iterator[dg.AssetCheckResult]:
 
 
 def labels(found: PublishResult | None, timeline: Timeline, window: Window) -> dict[str, Any]:
-    """Return what became of the labels of one window; None: they are not available yet."""
+    """Return the state of the labels of one window, and their counts; `found` is None while they are not available."""
     if found is None:
         return {"state": "pending", "labels available at": iso(timeline.labels_at(window)), "rows": 0}
     return publication(found)

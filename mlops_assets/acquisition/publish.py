@@ -18,8 +18,8 @@ from mlops_assets.timeline import Timeline, Window, iso
 if TYPE_CHECKING:
     from mlops_assets.context import Lake
 
-USUAL_OVER = 8
-"""Number of previous windows whose rows give the usual number."""
+PREVIOUS_WINDOWS = 8
+"""Number of previous windows from which the usual number of rows is computed."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class PublishResult:
     reasons: list[str]
     """Why the rows are in quarantine; empty when they were published."""
     audit: Audit | None
-    """None when the rows are not a series; `bad_rows` has them then."""
+    """The result of the audit; None when the rows are not a series. The rows are then in `bad_rows`."""
     bad_rows: pd.DataFrame
     """The rows at fault as the source returned them, when they are not a series."""
     duplicates: int
@@ -80,7 +80,7 @@ def publish_labels(
             timeline.project,
             f"labels of window {window.id}",
             f"they are known from {iso(timeline.labels_at(window))} on, and the project's time is {iso(now)}",
-            "move the clock (mlops-assets replay, or the job *_clock_advance), or ask for an earlier window",
+            "move the clock (mlops-assets replay, or the job *_clock_advance), or choose an earlier window",
         )
     return _publish(source, lake, timeline, window, "labels", [source.spec.problem.target])
 
@@ -150,7 +150,7 @@ def _quarantined(
 
 def _earlier(lake: Lake, timeline: Timeline, window: Window, table: Literal["raw_data", "labels"]) -> list[int]:
     """Return the number of rows of each of the previous windows that are published."""
-    span = USUAL_OVER * max(window.end - window.start, timedelta(hours=1)) * 1.2
-    windows = timeline.windows(window.start - span, window.start)[-USUAL_OVER:]
+    span = PREVIOUS_WINDOWS * max(window.end - window.start, timedelta(hours=1)) * 1.2
+    windows = timeline.windows(window.start - span, window.start)[-PREVIOUS_WINDOWS:]
     counts = (lake.row_count(timeline.project, table, earlier.id) for earlier in windows)
     return [count for count in counts if count is not None]

@@ -24,7 +24,7 @@ def start_training(
 
     Raises:
         WorkOutstanding: windows or labels that are due are not published; for a snapshot by hand, also predictions.
-        Refused: a person asks, and there are too few rows that the champion was not trained on.
+        Refused: a person requested the training, and there are too few rows that the champion was not trained on.
     """
     view, now = context.ledger_view(), context.now()
     if training_request.decision is not None and view.is_closed(training_request.decision):

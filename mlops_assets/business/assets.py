@@ -27,7 +27,7 @@ def assets(blueprint: Blueprint) -> list[dg.AssetsDefinition]:
         """What the project predicts, for whom, and when it counts as a success.
 
         Shows the target, the metric, the baseline to beat, the validation, the lead time, the conditions for a
-        retraining and the assumptions, in words.
+        retraining and the assumptions.
         """
         text = business_case(spec)
         return dg.MaterializeResult(

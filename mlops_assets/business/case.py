@@ -45,15 +45,18 @@ def assumptions(spec: ProjectSpec) -> list[str]:
 
 
 def describe_policy(policy: Policy) -> str:
-    """Return a retraining policy in words."""
+    """Return a retraining policy as text, such as `the share of drifted columns exceeds 0.5 in a window`."""
     if isinstance(policy, AnyPolicy | AllPolicy):
         return (" or " if policy.type == "any" else " and ").join(
             f"({describe_policy(member)})" for member in policy.of
         )
     if isinstance(policy, PerformancePolicy):
-        limit = f"{policy.ratio:g} times" if policy.ratio is not None else f"by {policy.worse_by:g}"
-        against = f"its first {policy.first} live windows" if policy.against == "first_live_windows" else "its hold-out"
-        return f"the mean loss of the last {policy.last} windows exceeds {limit} the loss of {against}"
+        recent = "loss of the last window" if policy.last == 1 else f"mean loss of the last {policy.last} windows"
+        first = "first live window" if policy.first == 1 else f"first {policy.first} live windows"
+        reference = f"the loss of the model's {first if policy.against == 'first_live_windows' else 'hold-out'}"
+        if policy.ratio is not None:
+            return f"the {recent} exceeds {policy.ratio:g} times {reference}"
+        return f"the {recent} exceeds {reference} by {policy.worse_by:g}"
     if isinstance(policy, DriftPolicy):
         what = f"the prediction drift ({policy.statistic})" if policy.statistic else "the share of drifted columns"
         windows = "a window" if policy.for_ == 1 else f"{policy.for_} consecutive windows"

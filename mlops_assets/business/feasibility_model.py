@@ -86,28 +86,28 @@ def window_statistics(inputs: Inputs) -> npt.NDArray[np.float64]:
 
 def _quick_model(training_data: TrainingData, timeline: Timeline) -> Predicted:
     matrix, rows, classes = window_statistics(training_data.inputs), training_data.split, timeline.spec.classes
-    answers = [_boosted(matrix, training_data.target, fold.fit, fold.predict, classes) for fold in rows.folds]
-    shares = [answer.probabilities for answer in answers if answer.probabilities is not None]
-    return Predicted(np.concatenate([answer.value for answer in answers]), np.concatenate(shares) if shares else None)
+    parts = [_boosted(matrix, training_data.target, fold.fit, fold.predict, classes) for fold in rows.folds]
+    shares = [part.probabilities for part in parts if part.probabilities is not None]
+    return Predicted(np.concatenate([part.value for part in parts]), np.concatenate(shares) if shares else None)
 
 
 def _boosted(
-    matrix: npt.NDArray[np.float64], target: Target, fit: Mask, answer: Mask, classes: Sequence[str]
+    matrix: npt.NDArray[np.float64], target: Target, fit: Mask, predict: Mask, classes: Sequence[str]
 ) -> Predicted:
     """Return the predictions of boosted trees, with class probabilities (rows, classes) for a classification."""
     from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
 
-    # scikit-learn refuses a column without any value, as that of a sensor that was installed later
+    # scikit-learn refuses a column without any value, such as that of a sensor that was installed later
     matrix = np.where(np.isnan(matrix[fit]).all(axis=0), 0.0, matrix)
     fixed = {"random_state": 0, "max_iter": 100, "early_stopping": False}
     if not classes:
-        return Predicted(HistGradientBoostingRegressor(**fixed).fit(matrix[fit], target[fit]).predict(matrix[answer]))
+        return Predicted(HistGradientBoostingRegressor(**fixed).fit(matrix[fit], target[fit]).predict(matrix[predict]))
     known = target[fit].astype(str)
     if len(set(known)) == 1:
-        shares = pd.DataFrame({known[0]: np.ones(int(answer.sum()))})
+        shares = pd.DataFrame({known[0]: np.ones(int(predict.sum()))})
     else:
         model = HistGradientBoostingClassifier(**fixed).fit(matrix[fit], known)
-        shares = pd.DataFrame(model.predict_proba(matrix[answer]), columns=model.classes_)
+        shares = pd.DataFrame(model.predict_proba(matrix[predict]), columns=model.classes_)
     probabilities = shares.reindex(columns=list(classes), fill_value=0.0).to_numpy()
     labels = most_probable({str(name): shares[name].to_numpy() for name in shares.columns})
     return Predicted(labels, probabilities)

@@ -15,7 +15,7 @@ from mlops_assets.ui_metadata import picture
 
 def feasibility(spec: ProjectSpec, found: Evaluation, holdout: pd.DataFrame, labelled: LabelledRows) -> dict[str, Any]:
     """Return the losses of the quick model and the baseline, the rows behind them, and a chart of the hold-out."""
-    forecast = predictions_against_labels(holdout, title=f"{spec.name}: a quick model on the hold-out")
+    chart = predictions_against_labels(holdout, title=f"{spec.name}: a quick model on the hold-out")
     return {
         f"model {spec.problem.metric} as loss": found.candidate_loss,
         f"baseline {spec.problem.metric} as loss": found.baseline_loss,
@@ -24,5 +24,5 @@ def feasibility(spec: ProjectSpec, found: Evaluation, holdout: pd.DataFrame, lab
         "labelled rows": len(labelled.rows),
         "rows left out (bad values)": labelled.dropped,
         "forced": found.forced,
-        "forecast": picture(forecast, "predictions of a quick model and labels"),
+        "predictions and labels": picture(chart, "predictions of a quick model and labels"),
     }

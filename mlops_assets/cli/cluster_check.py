@@ -189,13 +189,13 @@ def _probe(image: str, pull_secrets: list[str]) -> dict[str, Any]:
 
 
 def _may(client: Any, api: Any, namespace: str, verb: str, group: str, kind: str) -> bool:
-    asked = client.V1SelfSubjectAccessReview(
+    request = client.V1SelfSubjectAccessReview(
         spec=client.V1SelfSubjectAccessReviewSpec(
             resource_attributes=client.V1ResourceAttributes(namespace=namespace, verb=verb, group=group, resource=kind)
         )
     )
-    answer = client.AuthorizationV1Api(api).create_self_subject_access_review(asked, _request_timeout=WITHIN)
-    return bool(answer.status.allowed)
+    response = client.AuthorizationV1Api(api).create_self_subject_access_review(request, _request_timeout=WITHIN)
+    return bool(response.status.allowed)
 
 
 UNSEEN = object()

@@ -39,10 +39,10 @@ def webserver(settings: Settings, host: str, port: int, code: str | None) -> Par
         try:
             with httpx.Client(base_url=url, timeout=5.0, trust_env=False) as client:
                 client.get("/server_info").raise_for_status()
-                answer = client.post("/graphql", json={"query": LOADED}).raise_for_status().json()
+                response = client.post("/graphql", json={"query": LOADED}).raise_for_status().json()
         except httpx.HTTPError as error:
             return f"the webserver does not answer at {url}: {error!r}"
-        entries = answer["data"]["workspaceOrError"].get("locationEntries", [])
+        entries = response["data"]["workspaceOrError"].get("locationEntries", [])
         loaded = [(entry["locationOrLoadError"] or {}).get("__typename") for entry in entries]
         return None if loaded and set(loaded) == {"RepositoryLocation"} else "a code location is not loaded"
 
@@ -79,10 +79,10 @@ def code_location(settings: Settings, host: str, port: int) -> Part:
         import grpc
         from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-        asked = health_pb2.HealthCheckRequest(service="DagsterApi")
+        request = health_pb2.HealthCheckRequest(service="DagsterApi")
         with grpc.insecure_channel(f"{_reachable(host)}:{port}") as channel:
             try:
-                found = health_pb2_grpc.HealthStub(channel).Check(asked, timeout=5.0).status
+                found = health_pb2_grpc.HealthStub(channel).Check(request, timeout=5.0).status
             except grpc.RpcError as error:
                 return f"its gRPC health service does not answer: {error.code()}"
         return None if found == health_pb2.HealthCheckResponse.SERVING else f"its gRPC health is {found}"

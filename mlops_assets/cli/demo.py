@@ -109,8 +109,8 @@ class Demo:
         as_of = first_retrained_as_of(view)
         if as_of is None:
             return ["no retrained version was deployed"]
-        deployment_period = next(r for r in view.deployment_periods if r.cause == "retraining")
-        training = view.versions[deployment_period.version].training
+        period = next(period for period in view.deployment_periods if period.cause == "retraining")
+        training = view.versions[period.version].training
         started = next(f for f in view.started_trainings if f.training == training)
         decision = view.decision(started.decision) if started.decision else None
         if decision is None or decision.by != "policy" or not decision.evidence or _only_age(decision.evidence):

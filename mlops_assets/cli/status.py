@@ -33,7 +33,7 @@ class ChampionStatus(TypedDict):
 
 
 class EndpointStatus(TypedDict):
-    """The scoring service, as it answers now."""
+    """The present state of the scoring service."""
 
     url: str | None
     model_version: int | None
@@ -50,7 +50,7 @@ class WindowsStatus(TypedDict):
 
 
 class EventsStatus(TypedDict):
-    """How many events were due since the first promotion, and what became of them.
+    """How many events were due since the first promotion, by state.
 
     `due` = `answered` + `missed` + `waiting` + `lost`. Which events are due comes from the source and the timeline.
     """

@@ -52,7 +52,7 @@ def assets(blueprint: Blueprint) -> list[dg.AssetsDefinition]:
         if result.evaluation.verdict == "PROMOTE":
             remaining = score_remaining_events(project_context, version.as_of)
             if remaining is not None:
-                context.log.log(logging.INFO if remaining.answered else logging.WARNING, remaining.text)
+                context.log.log(logging.INFO if remaining.predicted else logging.WARNING, remaining.text)
         outcome = pass_gate(project_context, training_request, version, result)
         context.log.info("%s: %s", outcome.verdict.verdict, " ".join(outcome.verdict.reasons))
         return dg.MaterializeResult(metadata=metadata.champion(spec, outcome, project_context.ledger_view()))
@@ -100,7 +100,7 @@ def assets(blueprint: Blueprint) -> list[dg.AssetsDefinition]:
         ],
     )
     def predictions(context: dg.AssetExecutionContext, platform: Platform) -> Results:
-        """The window's predictions, as the service logged them, and what became of each due event.
+        """The window's predictions, as the service logged them, and the state of each due event.
 
         Shows how many events of the window were due, answered, late, missed (with the reasons) and lost. A lost event
         was scored, but has no prediction in the log.

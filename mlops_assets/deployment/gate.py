@@ -69,7 +69,7 @@ def pass_gate(
 
     Args:
         context: the project.
-        training_request: who asked for the training, or for the evaluation by hand.
+        training_request: who requested the training, or the evaluation by hand.
         version: the candidate.
         result: its evaluation.
 
@@ -140,6 +140,6 @@ def _verdict(
 
 
 def _ended(training_request: TrainingRequest, version: VersionTrained, verdict: GateVerdict) -> TrainingEnded:
-    # an evaluation by hand is a person's: like any other it clears active triggers and starts the cooldown
+    # an evaluation by hand, too, clears active triggers and starts the cooldown
     ended = training_request.ended("JUDGED", version.as_of, reason=f"{verdict.verdict}: {' '.join(verdict.reasons)}")
     return ended.model_copy(update={"consumes": training_request.by != "bootstrap"})

@@ -62,7 +62,7 @@ def endpoint(project_context: ProjectContext, version: int | None) -> dict[str, 
 
 
 def predictions(project_context: ProjectContext, found: WindowPredictions) -> dict[str, Any]:
-    """Return what became of a window's events, and which versions predicted them."""
+    """Return the counts of a window's events by state, and the versions that predicted them."""
     account = found.account
     versions = sorted(set(found.predictions["version"])) if len(found.predictions) else []
     return {

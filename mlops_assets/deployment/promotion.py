@@ -110,7 +110,7 @@ class Promoter:
             return f"promotion of version {step.version} completed"
 
     def reconcile(self) -> int | None:
-        """Bring the service to the state that the ledger names: champion and shadow, and no standby that nobody needs.
+        """Load the champion and the shadow that the ledger names, and unload a standby that no promotion needs.
 
         Returns:
             The version that serves; None when no version was ever promoted.
@@ -164,7 +164,8 @@ class Promoter:
         return LedgerError(
             self.context.spec.name,
             f"alias {CHAMPION}",
-            f"it points to version {found}, and by the ledger version {previous} serves: the alias was moved by hand",
+            f"it points to version {found}, but the champion in the ledger is version {previous}: the alias was moved "
+            "by hand",
             f"point it to version {previous} again, then promote again",
         )
 

@@ -197,7 +197,7 @@ class Scorer:
         tally.late += sum(moment > self.timeline.prediction_deadline(request.due) for request in requests)
 
     def _require_champion(self) -> None:
-        """Require that the champion refused the row: inputs cut for one version may be invalid for another.
+        """Require that it was the champion that refused a row. Another version may need other inputs.
 
         Raises:
             EndpointError: another version serves.
@@ -207,7 +207,7 @@ class Scorer:
             raise EndpointError(
                 self.timeline.project,
                 "score",
-                f"version {serving} serves, and by the ledger version {self.champion.version} should",
+                f"version {serving} serves, but the champion in the ledger is version {self.champion.version}",
                 "materialize endpoint, or wait for the sensor endpoint_health to do it",
             )
 

@@ -51,11 +51,11 @@ class RemainingEvents(NamedTuple):
 
     Attributes:
         text: a sentence for people.
-        answered: whether the predictions were made.
+        predicted: whether the predictions were made.
     """
 
     text: str
-    answered: bool
+    predicted: bool
 
 
 def score_remaining_events(context: ProjectContext, as_of: datetime) -> RemainingEvents | None:
@@ -75,10 +75,10 @@ def score_remaining_events(context: ProjectContext, as_of: datetime) -> Remainin
     if view.deployment_period is None or view.scored_through is None or view.scored_through >= as_of:
         return None
     try:
-        return RemainingEvents(score_due(context, as_of), answered=True)
+        return RemainingEvents(score_due(context, as_of), predicted=True)
     except EndpointError as error:
         text = f"events due before the next version's data were taken have no prediction: {error}"
-        return RemainingEvents(text, answered=False)
+        return RemainingEvents(text, predicted=False)
 
 
 def check_served_predictions(context: ProjectContext, version: int | None) -> tuple[bool, str]:

@@ -18,7 +18,7 @@ from mlops_assets.timeline import Window, iso
 
 @dataclass(frozen=True)
 class WindowPredictions:
-    """What became of a window's events.
+    """The predictions of a window, and the states of its events.
 
     Attributes:
         window: the window.
@@ -26,7 +26,7 @@ class WindowPredictions:
         shadow: how many predictions the shadow made.
         late: how many predictions were made after due + `serving.every`.
         missed: reason by event id, of the events that are missed for good.
-        account: which events were due, and what became of each.
+        account: the due events by state.
         data_version: md5 of the predictions as published in the lake.
     """
 
@@ -43,12 +43,12 @@ def window_predictions(context: ProjectContext, window: Window) -> WindowPredict
     """Read a window's predictions, close the account of its events, and publish the predictions in the lake.
 
     A published row that the scorer never saw, since it was absent from the source while it could be predicted, is
-    recorded as missed.
+    recorded as missed. A window in which a champion served may have no due event: with a horizon longer than a window,
+    all events of the first one were due before.
 
     Raises:
-        Refused: for a window of the future, or when somebody published other predictions of it meanwhile.
-        NotReady: when no champion has served in it. A window in which one did may still hold no event of its own: with
-            a horizon longer than a window all of the first one's were due before.
+        Refused: for a window of the future, or when another writer published predictions of it meanwhile.
+        NotReady: when no champion has served in it.
     """
     timeline, view, now = context.timeline, context.ledger_view(), context.now()
     timeline.require_readable(window, now)
@@ -87,8 +87,8 @@ def _absent(
 ) -> list[EventMissed]:
     """Return as missed those events whose rows were absent from the source while they could be predicted.
 
-    Events of a span of ticks in which the scorer answered more events than the log holds are left as they are: their
-    rows were there, and their predictions were lost.
+    Events are left out if the scorer counted more predictions in their span of ticks than the log holds: their rows
+    were there, and their predictions were lost.
 
     Args:
         context: the project.

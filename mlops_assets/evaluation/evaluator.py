@@ -66,7 +66,7 @@ class Evaluator:
     """Compares predictions over the rows for which the baseline has a prediction.
 
     Args:
-        spec: the project: metric, margin, success criterion and least number of rows.
+        spec: the project: metric, margin, success criterion and minimum number of rows.
         event_times: (n,) datetime64[ns], UTC, of the unseen rows.
         labels: (n,) their labels.
         baseline: (n,) the baseline's predictions; rows without one are left out for all.

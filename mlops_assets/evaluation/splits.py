@@ -67,13 +67,13 @@ class Split:
 def unseen_from(timeline: Timeline, champion_as_of: datetime) -> datetime:
     """Return the first event time that the champion has not been trained on: that of events due at or after `as_of`.
 
-    Every count of unseen rows uses it: the check before a training that a person asks for, and the hold-out.
+    Every count of unseen rows uses it: the check before a training that a person requests, and the hold-out.
     """
     return champion_as_of + timeline.horizon
 
 
 def too_few_unseen_rows(spec: ProjectSpec, rows: int) -> str | None:
-    """Return why a candidate cannot be evaluated on so many unseen rows; None when there are enough."""
+    """Return why a candidate cannot be evaluated on this number of unseen rows; None when there are enough."""
     if rows >= spec.promotion.min_rows:
         return None
     return f"Too few unseen labelled rows: {rows} of at least {spec.promotion.min_rows}"

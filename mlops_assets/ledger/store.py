@@ -1,4 +1,4 @@
-"""The ledger: an append-only store of facts, and the source of truth about a project's loop.
+"""The ledger: an append-only store of facts, which is authoritative for a project's loop.
 
 It is one table with one row per fact. `(project, kind, key)` is unique, so a fact that is written twice is stored once,
 and every writer can be killed and run again. Readers get a `LedgerView`, which is immutable.

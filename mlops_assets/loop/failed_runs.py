@@ -12,7 +12,7 @@ from mlops_assets.ledger.database import PERMANENT_FAILURES
 
 LOOP_TAG, WORK_TAG = "mlops/loop", "mlops/work"
 DAGSTER_STOPPED = "Dagster or the machine was stopped while the run was in progress"
-"""Part of the message with which a run is marked as failed that was lost with Dagster itself."""
+"""Part of the failure message of a run whose process ended because Dagster itself was stopped."""
 
 
 def failed_runs(instance: dg.DagsterInstance, project: str, key: str) -> list[dg.DagsterRun]:
@@ -31,7 +31,7 @@ def was_interrupted(instance: dg.DagsterInstance, run: dg.DagsterRun) -> bool:
 
 
 def counts_as_failure(instance: dg.DagsterInstance, run: dg.DagsterRun) -> bool:
-    """Return whether a failed run failed by its own work: no server was away, and the machine was not stopped."""
+    """Return whether a failed run failed by its own work: all servers answered, and the machine was not stopped."""
     return not (lost_a_server(instance, run) or was_lost(instance, run))
 
 

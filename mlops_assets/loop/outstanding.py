@@ -1,4 +1,4 @@
-"""The work of a project's loop that is outstanding at a moment. Pure.
+"""The work of a project's loop that is outstanding at a moment. All functions are pure.
 
 Sensors launch its first item, a replay waits until it is empty, and a training refuses to begin while earlier work is
 outstanding. The loop is idle when nothing is outstanding and no run is active.

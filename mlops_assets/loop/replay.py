@@ -31,7 +31,7 @@ ACTIVE = [
     dg.DagsterRunStatus.CANCELING,
 ]
 MAX_FAILED_RUNS = 4
-"""A replay stops after so many failed runs of the same work. The sensors go on trying, but a person should look."""
+"""Number of failed runs of the same work after which a replay stops. The sensors still retry the work."""
 POLL_SECONDS = 0.3
 """Seconds between two checks whether the loop is idle."""
 HEARTBEAT_WITHIN = timedelta(seconds=90)
@@ -69,8 +69,8 @@ def advance(
     Args:
         project_context: the project and its resources.
         loop: runs the work.
-        windows: stop when so many further windows have ended.
-        until: stop at this time; the clock is moved there.
+        windows: stop when this number of further windows has ended; None: no limit.
+        until: stop at this time; the clock is moved there. None: no limit.
 
     Raises:
         Refused: the clock is a wall clock, it would be moved backwards, or another replay moves it now.
@@ -85,20 +85,20 @@ def advance(
         ) from error
     with held:
         now = wait_for_server(project_context.now, loop.on_unreachable)
-        _idle_at(now if until is None else min(until, now), project_context, loop)
+        _move_to(now if until is None else min(until, now), project_context, loop)
         passed = 0
         while windows is None or passed < windows:
             moment = timeline.next_moment(now)
             if moment is None or (until is not None and moment > until):
                 break
-            now = _idle_at(moment, project_context, loop)
+            now = _move_to(moment, project_context, loop)
             yield moment
             passed += any(timeline.readable_at(window) == moment for window in timeline.ended_windows(moment)[-1:])
         if until is not None and until > now:
-            yield _idle_at(until, project_context, loop)
+            yield _move_to(until, project_context, loop)
 
 
-def _idle_at(moment: datetime, project_context: ProjectContext, loop: Loop) -> datetime:
+def _move_to(moment: datetime, project_context: ProjectContext, loop: Loop) -> datetime:
     """Move the clock to a moment, wait until the loop is idle, and return the moment."""
     wait_for_server(lambda: project_context.clock.move(moment), loop.on_unreachable)
     wait_for_server(loop.run_until_idle, loop.on_unreachable)
@@ -121,7 +121,7 @@ class DagsterLoop:
     watch: Callable[[list[Work]], None] = lambda work: None
     report_unreachable: OnUnreachable = log_unreachable
     counted_runs: dict[str, bool] = field(default_factory=dict, init=False)
-    """By id of a failed run, whether a server did not answer. This is read once: it does not change."""
+    """By id of a failed run, whether it counts as a failure. This is read once per run, because it does not change."""
     begun: datetime = field(default_factory=lambda: datetime.now(UTC), init=False)
     last_unreachable: datetime = field(default=datetime.fromtimestamp(0, UTC), init=False)
     """When a request last found no server."""
@@ -169,10 +169,10 @@ class DagsterLoop:
 
     def _require_progress(self, work: Work) -> None:
         failed = failed_runs(self.instance, self.context.spec.name, work.key)
-        if not failed or not self._ended_since(failed[0]):
+        if not failed or not self._ended_in_this_replay(failed[0]):
             # the cause may have been repaired before this replay began: the sensors' next attempt shows it
             return
-        if sum(self._counts(run) for run in failed) >= MAX_FAILED_RUNS:
+        if sum(self._counts_as_failure(run) for run in failed) >= MAX_FAILED_RUNS:
             raise ReplayStopped(
                 self.context.spec.name,
                 f"run {failed[0].run_id}",
@@ -180,11 +180,11 @@ class DagsterLoop:
                 "look at the run in the UI and repair the cause, then start the replay again",
             )
 
-    def _ended_since(self, run: dg.DagsterRun) -> bool:
+    def _ended_in_this_replay(self, run: dg.DagsterRun) -> bool:
         record = self.instance.get_run_record_by_id(run.run_id)
         return record is not None and record.update_timestamp >= self.begun
 
-    def _counts(self, run: dg.DagsterRun) -> bool:
+    def _counts_as_failure(self, run: dg.DagsterRun) -> bool:
         if run.run_id not in self.counted_runs:
             self.counted_runs[run.run_id] = counts_as_failure(self.instance, run)
         return self.counted_runs[run.run_id]

@@ -55,7 +55,7 @@ class TrainingRun:
     Attributes:
         context: the project with its resources.
         artifacts: the files that the run's assets hand on.
-        training_request: who asked for the training, and which attempt it is.
+        training_request: who requested the training, and which attempt it is.
     """
 
     context: ProjectContext
@@ -127,7 +127,7 @@ class TrainingRun:
     def train(self, dagster_run_id: str) -> tuple[VersionTrained, Candidate]:
         """Train a candidate and register it as a model version with the alias `challenger`.
 
-        To be called within an MLflow run.
+        It logs into the active MLflow run.
 
         Raises:
             NotReady: when the training set was made from another dataset or hold-out.
@@ -244,11 +244,11 @@ class TrainingRun:
         if rows and predicted.issuperset(session.holdout.ids):
             return
         no_rows = "there are no labelled rows that the champion was not trained on"
-        others = f"it has no predictions for some of the {rows} unseen rows of {self.snapshot.tag}"
+        unpredicted = f"it has no predictions for some of the {rows} unseen rows of {self.snapshot.tag}"
         raise Refused(
             self.context.spec.name,
             f"version {version.version}",
-            others if rows else no_rows,
+            unpredicted if rows else no_rows,
             "materialize the assets from dataset to candidate_model again when more windows are labelled",
         )
 

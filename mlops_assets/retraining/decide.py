@@ -1,4 +1,4 @@
-"""Decide from the evidence: RETRAIN, WAIT or COLLECT. Pure: the same arguments give the same decision and id."""
+"""Decide from the evidence: RETRAIN, WAIT or COLLECT. The same arguments always give the same decision and id."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def _outcome(
 def person_decision(
     project: str, deployment_period: int, request: str, evidence: Sequence[Evidence], now: datetime
 ) -> Decision:
-    """Return the RETRAIN that a person asks for. Its verdict consumes all active evidence.
+    """Return the RETRAIN decision that a person requests. Its verdict consumes all active evidence.
 
     Args:
         project: the project's name.
@@ -97,7 +97,7 @@ def person_decision(
         window=None,
         stage=None,
         at=now,
-        reason=f"a person asked for it. {_triggers(evidence) if evidence else 'No active trigger'}.",
+        reason=f"requested by a person. {_triggers(evidence) if evidence else 'No active trigger'}.",
         evidence=list(evidence),
         by="person",
     )

@@ -1,4 +1,4 @@
-"""The evidence of a deployment period: breaches of the policy's conditions. Pure.
+"""The evidence of a deployment period: breaches of the policy's conditions. All functions are pure.
 
 Evidence stays active until a training with a verdict, or with a final failure, consumes it. Each condition is evaluated
 on every prefix of the period's windows, oldest first, and the first prefix in breach gives the evidence. So evidence
@@ -36,8 +36,8 @@ class WindowEvidence(FrozenModel):
     end: AwareDatetime
     stage: Stage
     too_few_rows: bool
-    """The period's version made fewer than `monitoring.min_rows` predictions in the window. Such a window neither
-    continues nor ends a breach."""
+    """Whether the period's version made fewer than `monitoring.min_rows` predictions in the window. Such a window
+    neither continues nor ends a breach."""
     rows: int
     """Number of labelled predictions of the period's version."""
     loss: Loss | None
@@ -64,7 +64,7 @@ class DeploymentPeriodFacts(FrozenModel):
 
 
 class LoopState(FrozenModel):
-    """What a policy is told about the loop, besides the reports."""
+    """The state of the loop that a policy depends on, in addition to the reports."""
 
     project: str
     deployment_period: DeploymentPeriodFacts

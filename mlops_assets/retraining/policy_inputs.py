@@ -1,4 +1,4 @@
-"""The inputs of a policy, read from the ledger: evidence of a deployment period, and the loop's state. Pure."""
+"""The inputs of a policy, read from a ledger view: the evidence of a deployment period, and the state of the loop."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def _of_window(timeline: Timeline, view: LedgerView, period: DeploymentPeriod, w
 
 
 def loop_state(timeline: Timeline, view: LedgerView, period: DeploymentPeriod, *, new_rows: int) -> LoopState:
-    """Return what a policy is told about the loop, besides the reports.
+    """Return the state of the loop that a policy depends on, in addition to the reports.
 
     Args:
         timeline: the project's time.

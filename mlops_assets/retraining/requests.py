@@ -1,4 +1,4 @@
-"""Requests for trainings: who asked, which attempt it is, and the facts about their start and end."""
+"""Training requests: who requested a training, which attempt it is, and the facts about its start and end."""
 
 from __future__ import annotations
 
@@ -59,13 +59,13 @@ class RunIdentity:
 
 @dataclass(frozen=True)
 class TrainingRequest:
-    """Who asked for a training, and which attempt it is. It is the same in every asset of the training's run.
+    """Who requested a training, and which attempt it is. It is the same in every asset of the training's run.
 
     Attributes:
         training: `<decision or cause>:<attempt>`.
         decision: id of the decision behind it, if there is one.
         attempt: counted from 1.
-        by: who asked.
+        by: who requested the training.
         run_id: id of the Dagster run.
         force: a person wants the training although the feasibility model or the success criterion is against it.
     """
@@ -167,7 +167,7 @@ def active_evidence(timeline: Timeline, view: LedgerView, now: datetime) -> list
 
 
 def request_retraining(ledger: Ledger, timeline: Timeline, request: str, now: datetime) -> Decision:
-    """Record that a person asks for a retraining, and return the decision.
+    """Record that a person requests a retraining, and return the decision.
 
     Args:
         ledger: the store of facts.
@@ -177,10 +177,10 @@ def request_retraining(ledger: Ledger, timeline: Timeline, request: str, now: da
         now: the project's time.
     """
     view = ledger.view(timeline.project)
-    deployment_period = view.deployment_period
+    period = view.deployment_period
     decision = person_decision(
         timeline.project,
-        deployment_period.number if deployment_period else 0,
+        period.number if period else 0,
         request,
         active_evidence(timeline, view, now),
         now,

@@ -1,9 +1,9 @@
-"""When the training of a RETRAIN decision is tried again. Pure, and the only place of this rule.
+"""When the training of a RETRAIN decision is tried again. No other module decides this; all functions are pure.
 
 A training that ends without a verdict has either failed or was interrupted. It was interrupted when a server did not
 answer, the machine was stopped, or other work fell due before it began. Then it is tried again without a limit: an
 outage must not use up attempts. A failed training of the policy is tried again until `retraining.attempts` of them have
-failed; one that a person asked for is not tried again. Pauses are wall time. They begin with `retraining.pause` and
+failed; one that a person requested is not tried again. Pauses are wall time. They begin with `retraining.pause` and
 double.
 """
 
@@ -75,7 +75,7 @@ def end_without_verdict(
     Args:
         view: the project's ledger, without this end.
         decision_id: the decision behind the training; None without one.
-        by: who asked for the training.
+        by: who requested the training.
         policy: the project's `retraining`.
         interrupted: whether the attempt was interrupted.
     """

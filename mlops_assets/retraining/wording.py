@@ -1,4 +1,4 @@
-"""The texts of conditions, breaches and numbers in decisions. Pure."""
+"""The texts of conditions, breaches and numbers in decisions."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def subject(leaf: Leaf) -> str:
 
 
 def compared(leaf: Leaf, value: float, limit: float) -> str:
-    """Return a condition's value beside its limit, as in `prediction drift (psi) 0.192, limit 0.2`.
+    """Return a condition's value and its limit, as in `prediction drift (psi) 0.192, limit 0.2`.
 
     Args:
         leaf: the condition.
@@ -64,12 +64,12 @@ def drift_breach(leaf: DriftPolicy, value: float) -> str:
 
 
 def number(value: float, digits: int = 3) -> str:
-    """Return a number with so many significant digits, without an exponent for large numbers."""
+    """Return a number with `digits` significant digits, without an exponent for large numbers."""
     return f"{value:.0f}" if abs(value) >= 10**digits else f"{value:.{digits}g}"
 
 
 def distinct(value: float, limit: float) -> tuple[str, str]:
-    """Return two numbers with as many digits as make their texts differ; equal numbers with three digits."""
+    """Return two numbers with enough digits for their texts to differ; equal numbers with three digits."""
     for digits in range(3, 17):
         texts = number(value, digits), number(limit, digits)
         if texts[0] != texts[1]:

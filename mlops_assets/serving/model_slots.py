@@ -1,6 +1,6 @@
 """The versions that a service holds in its slots champion, standby and shadow, and the lock under which they compute.
 
-A version that is replaced finishes the requests it has begun, and is released then. One thread computes at a time: the
+A version that is replaced finishes the requests it has begun, and is then released. One thread computes at a time: the
 work is Python and numpy, which gains nothing from more threads. A request for a few rows must not wait for a batch, so
 a batch releases the lock after every few rows.
 """
@@ -99,7 +99,7 @@ class ModelSlots:
     """The versions that a service holds.
 
     Args:
-        project: the project; versions of others do not load.
+        project: the project; versions of other projects do not load.
         register: returns the number of a version's feature set (`PredictionLog.feature_set`).
     """
 
@@ -142,7 +142,7 @@ class ModelSlots:
             loaded.predictor.close()
 
     def _put(self, slot: Slot, loaded: Loaded | None) -> None:
-        """Put a version into a slot; the version that was there is released when nobody uses it any more."""
+        """Put a version into a slot; the version that was there is released when no request uses it any more."""
         with self._lock:
             old, self._slots[slot] = self._slots[slot], loaded
             if old is None:
@@ -175,7 +175,7 @@ class ModelSlots:
             raise
 
     def serve(self, version: int, folder: Path) -> None:
-        """Load a version into the slot champion at once. For the start of the service, when nobody is served yet."""
+        """Load a version directly into the slot champion. It is called when the service starts, before any request."""
         with self._changing:
             self._put("champion", self._load(version, folder))
 

@@ -11,7 +11,7 @@ from mlops_assets.resources.telemetry.prediction_log import PredictionLog
 from mlops_assets.serving.metrics import resident_memory
 
 WRITE_EVERY = 0.5
-"""Seconds between two writes; so many seconds of the log are lost when the service is killed."""
+"""Seconds between two writes. When the service is killed, the log of at most this time is lost."""
 
 log = logging.getLogger("mlops_assets.serving.request_log")
 

@@ -26,7 +26,8 @@ T = TypeVar("T")
 Headers = dict[bytes, bytes]
 
 STOP_WITHIN = 8.0
-"""Seconds from SIGTERM to the end. What requests in flight leave of them is used for the shadow's backlog."""
+"""Seconds from SIGTERM to the end. Requests in flight are finished first, then as much of the shadow's backlog as the
+remaining time allows."""
 
 log = logging.getLogger("mlops_assets.serving.service")
 
@@ -108,7 +109,7 @@ class Service:
             Whether it has the token of the scorer, which is also that of the admin API.
 
         Raises:
-            RequestError: 401 without a token where one is required, 403 with a wrong scorer's token.
+            RequestError: 401 without a token where one is required, 403 with a wrong token of the scorer.
         """
         token = headers.get(b"x-scorer-token")
         if token is not None:

@@ -28,7 +28,7 @@ CHUNK = 16
 WAIT_FOR_REQUESTS = 0.05
 """Longest wait of a chunk for requests in flight, in seconds: under constant load the shadow is slow, but continues."""
 CHECK_EVERY = 30.0
-"""Seconds after which it looks for work even if nobody has woken it."""
+"""Seconds after which the thread looks for work although `wake` was not called."""
 
 log = logging.getLogger("mlops_assets.serving.shadow")
 
@@ -90,7 +90,7 @@ class ShadowScoring:
             timeout: seconds to wait at most.
 
         Returns:
-            The backlog; 0 unless the time was up.
+            The backlog; 0 unless the timeout was reached.
         """
         deadline = time.monotonic() + timeout
         self.wake()
@@ -165,5 +165,5 @@ class ShadowScoring:
 
 
 def _inputs_of(inputs: Mapping[str, Any], schema: InputSchema) -> dict[str, Any]:
-    """Return those of the champion's inputs that a schema has; reading them reports the missing ones."""
+    """Return those of the champion's inputs that a schema has. `from_records` raises an error for missing ones."""
     return {name: inputs[name] for name in schema.fields if name in inputs}

@@ -227,8 +227,8 @@ class ProjectSource:
             raise BadRowsError(
                 self.spec.name, self._place(start, end), problem.found, problem.remedy, problem.kind, raw
             )
-        # The change counts twice: the function was asked for that much more, and naive times may lie in the other one
-        # of the two hours with the same name.
+        # The change counts twice: the span of the call was widened by it, and naive times may lie in the other one of
+        # the two hours with the same name.
         return raw, series_of(raw, self.spec, self.timeline, wanted, (start - 2 * before, end + 2 * after))
 
     @property
@@ -238,8 +238,9 @@ class ProjectSource:
     def _clock_change(self, moment: datetime) -> timedelta:
         """Return by how much the zone's clock changes within a day of a moment; zero on most days.
 
-        A function that selects by naive local time cannot tell the two hours apart that have the same name when clocks
-        go back. So near a change it is asked for that much more, and rows outside the span are cut off afterwards.
+        When clocks go back, two hours have the same name, and a function that selects by naive local time cannot tell
+        them apart. So near a change the span of the call is widened by the change, and rows outside the span are
+        removed afterwards.
         """
         yesterday, tomorrow = ((moment + day).astimezone(self.timeline.zone.info).utcoffset() for day in (-DAY, DAY))
         return abs((tomorrow or timedelta()) - (yesterday or timedelta()))

@@ -1,6 +1,6 @@
 """Validates rows against a project's `data.columns` with pandera: types, missing values, ranges and categories.
 
-Every function is told which columns to look at: a row that asks for a prediction holds less than a published one.
+Every function takes the columns to validate: the row of an event to predict has fewer columns than a published row.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""`serving`: when predictions are requested, and what the scoring service does beside them."""
+"""`serving`: when predictions are requested, and which further work the scoring service does."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ ShadowChoice = Literal["none", "first", "previous"]
 
 
 class ServingSpec(SpecModel):
-    """When predictions are requested, and what the scoring service does beside them."""
+    """When predictions are requested, and which further work the scoring service does."""
 
     every: Duration
     """How often the scorer requests the predictions that are due; it also does so at the end of each window. At most

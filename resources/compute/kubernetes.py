@@ -88,8 +88,8 @@ class Cluster:
                 )
             except NotFoundError:
                 return None
-            answer: Object = found.to_dict()
-            return answer
+            content: Object = found.to_dict()
+            return content
 
     def delete(self, wanted: Object) -> None:
         """Delete an object and the objects that it owns. An absent object is no error.

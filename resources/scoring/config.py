@@ -186,7 +186,7 @@ def scorer_token(folder: Path) -> str:
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(descriptor, "w") as file:
             file.write(secrets.token_urlsafe(32))
-        # unlike a renaming, a link fails when another process was first: then that process's token is valid
+        # unlike renaming, linking fails when another process was first; then that process's token is valid
         with contextlib.suppress(FileExistsError):
             os.link(temporary, path)
         temporary.unlink()

@@ -1,4 +1,4 @@
-"""Which versions a project's scoring service starts with: the one place that decides it."""
+"""Decides which versions a project's scoring service starts with. No other module decides this."""
 
 from __future__ import annotations
 

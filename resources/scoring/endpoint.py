@@ -1,4 +1,4 @@
-"""The client of a project's scoring service, wherever the service runs: start, switch, ask and stop it."""
+"""The client of a project's scoring service: it starts, calls, switches and stops it, wherever the service runs."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ RESPOND_WITHIN = httpx.Timeout(120.0, connect=5.0)
 
 @cache
 def _trusted() -> ssl.SSLContext:
-    """Return the certificate authorities. Reading them takes 36 ms, longer than most requests: once per process."""
+    """Return the trusted certificate authorities, read once per process: that takes longer than most requests."""
     return httpx.create_ssl_context(trust_env=False)
 
 
@@ -200,7 +200,7 @@ class Endpoint(ABC):
             timeout: seconds to wait at most.
 
         Returns:
-            How many events are left; 0 unless the time was up.
+            The number of events left; 0 unless the timeout was reached.
         """
         found = self._call("POST", f"/admin/drain?timeout={timeout}", timeout=timeout + 30.0)
         return DrainResult.model_validate(found).backlog

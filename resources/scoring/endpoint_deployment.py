@@ -3,7 +3,8 @@
 The manifests come from outside (the Helm chart), with images, secrets and volumes. This module fills in the project's
 name, its resources and a digest of its settings, and applies them by server-side apply, which also undoes changes and
 deletions by others.
-A pod asks the ledger which versions it serves (`mlops-assets serve endpoint`); promotions call the pod that runs.
+
+A pod reads from the ledger which versions it serves (`mlops-assets serve endpoint`); promotions call the running pod.
 """
 
 from __future__ import annotations
@@ -111,7 +112,7 @@ class EndpointDeployment(Endpoint):
         """Apply Deployment and Service, and return when all pods are ready and the service responds.
 
         Args:
-            serve: not used: the pod asks the ledger which version serves.
+            serve: not used: the pod reads from the ledger which version serves.
             shadow: not used, for the same reason.
             within: seconds to wait at most.
 

@@ -1,4 +1,4 @@
-"""A project's scoring service as a process of this machine: it is started once, found again, and ended."""
+"""A project's scoring service as a process of this machine, which later processes find by its recorded process id."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ SERVICE = "mlops_assets.serving.app"
 CHILDREN: dict[int, subprocess.Popen[bytes]] = {}
 """Services that this process started, by pid. They may outlive it; until then it must collect their exit status."""
 END_WITHIN = 12.0
-"""Seconds that a service may take to end by itself: its own limit and a little more. Then it is killed."""
+"""Seconds that a service may take to end by itself, which is longer than its own limit. Then it is killed."""
 CHECK_EVERY = 0.05
 """Seconds between two checks whether a service that was started responds."""
 LOG_TAIL = 2000

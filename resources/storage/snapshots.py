@@ -281,8 +281,8 @@ class Snapshots:
     def _why_unreachable(self) -> str | None:
         """Return why the remote bucket does not answer now; None when it answers, refuses, or is a folder.
 
-        DVC's own errors do not tell: of the remote's failures it reports only their number. So the bucket is asked
-        after DVC has failed. A bucket that answers again by then counts as a failure without a known reason.
+        DVC's own errors do not name the cause: DVC reports only the number of failures of the remote. So the bucket is
+        requested again after DVC has failed. If it answers by then, the failure has no known reason.
         """
         if not self.remote.startswith("gs://"):
             return None

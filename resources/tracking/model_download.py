@@ -66,8 +66,8 @@ class ModelArtifacts:
 
     def _root(self, client: httpx.Client, version: int) -> str:
         """Return the path of a version's model among the server's artifacts."""
-        asked = {"name": self.project, "version": str(version)}
-        source = str(_json(client, "mlflow/model-versions/get", **asked)["model_version"]["source"])
+        identity = {"name": self.project, "version": str(version)}
+        source = str(_json(client, "mlflow/model-versions/get", **identity)["model_version"]["source"])
         if source.startswith("models:/"):
             model = _json(client, f"mlflow/logged-models/{source.removeprefix('models:/')}")["model"]
             source = str(model["info"]["artifact_uri"])

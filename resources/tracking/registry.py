@@ -44,7 +44,7 @@ class Registry:
         """Yield an `MlflowClient`, and set the process's tracking and registry URIs.
 
         Args:
-            place: what is asked for, for the errors' messages.
+            place: what is requested, for the messages of errors.
 
         Raises:
             RegistryError: MLflow refuses a request of the block.

@@ -58,7 +58,7 @@ def test_alias_moved_by_hand_stops_the_promotion_before_any_change(states: State
         view = harness.context.ledger_view()
 
         assert not found.success
-        assert "alias champion: it points to version None, and by the ledger version 1 serves" in failures(found)
+        assert "it points to version None, but the champion in the ledger is version 1" in failures(found)
         assert view.open_promotion is None and len(view.of(PromotionStep)) == 2
         assert harness.context.endpoint.serving() == 1
         assert [end.outcome for end in view.ended_trainings if end.run_id == RUN] == ["FAILED"]
@@ -81,9 +81,7 @@ def test_evaluation_by_hand_killed_after_its_verdict_starts_the_cooldown(
         assert by_hand(harness, "endpoint").success
         view = harness.context.ledger_view()
 
-        assert [
-            (deployment_period.version, deployment_period.cause) for deployment_period in view.deployment_periods
-        ] == [(1, "bootstrap"), (2, "hand")]
+        assert [(period.version, period.cause) for period in view.deployment_periods] == [(1, "bootstrap"), (2, "hand")]
         ends = [end for end in view.of(TrainingEnded) if end.by == "hand"]
         assert [(end.outcome, end.consumes) for end in ends] == [("JUDGED", True)]
         assert view.cooldown_from == harness.context.now()

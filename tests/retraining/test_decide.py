@@ -198,8 +198,8 @@ def test_persons_request_is_a_retrain_with_all_active_evidence():
     decision = person_decision("bike_demand", 2, "anna 1", [evidence(deployment_period=2)], START)
     assert (decision.outcome, decision.by, decision.window, decision.stage) == ("RETRAIN", "person", None, None)
     assert decision.evidence == [evidence(deployment_period=2)]
-    assert decision.reason == "a person asked for it. Active trigger: it was worse."
-    assert person_decision("bike_demand", 2, "anna 2", [], START).reason == "a person asked for it. No active trigger."
+    assert decision.reason == "requested by a person. Active trigger: it was worse."
+    assert person_decision("bike_demand", 2, "anna 2", [], START).reason == "requested by a person. No active trigger."
 
 
 def test_same_request_twice_gives_the_same_id():

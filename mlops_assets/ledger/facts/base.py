@@ -11,7 +11,7 @@ from mlops_assets.ledger.frozen import FrozenModel
 Stage = Literal["ended", "labelled"]
 """How far a window is: its rows can be read, or its labels are known too."""
 RequestedBy = Literal["policy", "person", "bootstrap", "hand"]
-"""Who asked for a training; `hand`: a person materialized assets in the UI."""
+"""Who requested a training; `hand`: a person materialized assets in the UI."""
 
 
 class Fact(FrozenModel):
