@@ -1,4 +1,4 @@
-# The project's verbs. The first call installs what it needs; later calls reuse it.
+# The project's commands. The first call installs what it needs; later calls reuse it.
 PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
@@ -33,7 +33,7 @@ live: setup
 test: setup
 	$(BIN)/pytest -n 2 --dist loadgroup --cov --cov-report=term:skip-covered
 
-# A verdict within two minutes: no test that starts a JVM, a server or a Dagster run.
+# A first result within two minutes: no test that starts a JVM, a server or a Dagster run.
 test-fast: setup
 	$(BIN)/pytest -n 2 --dist loadgroup -m "not slow"
 

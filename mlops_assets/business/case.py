@@ -61,7 +61,7 @@ def describe_policy(policy: Policy) -> str:
         what = f"the prediction drift ({policy.statistic})" if policy.statistic else "the share of drifted columns"
         windows = "a window" if policy.for_ == 1 else f"{policy.for_} consecutive windows"
         return f"{what} exceeds {policy.threshold:g} in {windows}"
-    return f"the training data of the model are {format_duration(policy.max)} old"
+    return f"the training data of the model are at least {format_duration(policy.max)} old"
 
 
 def _baseline(spec: ProjectSpec) -> str:

@@ -32,7 +32,7 @@ log = logging.getLogger("mlops_assets.serve")
 
 
 def become_endpoint(spec: ProjectSpec, settings: Settings, host: str, port: int) -> NoReturn:
-    """Replace this process by the project's scoring service, with its champion and its shadow.
+    """Replace this process with the project's scoring service, with its champion and its shadow.
 
     When ledger or registry do not answer, the versions that were served last are used. Without those this process waits
     for the servers, and its probes say so.

@@ -314,7 +314,7 @@ def render(name: str, facts: ProjectStatus) -> RenderableType:
 def _events_line(events: EventsStatus) -> str:
     line = f"{events['due']} due, {events['answered']} answered ({events['late']} late), {events['missed']} missed"
     line += f", {events['waiting']} waiting" if events["waiting"] else ""
-    line += f", {events['lost']} LOST (scored, and no prediction in the log)" if events["lost"] else ""
+    line += f", {events['lost']} LOST (scored, but no prediction is in the log)" if events["lost"] else ""
     return f"{line}; {events['note']}" if events["note"] else line
 
 

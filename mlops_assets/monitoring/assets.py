@@ -64,7 +64,7 @@ def assets(blueprint: Blueprint) -> list[dg.AssetsDefinition]:
         """How accurate the served predictions are, once labels are available.
 
         Shows the loss of the served version, of the shadow and of the baseline over the same events, and the gain of
-        the last promotion over the shadow: promised on the hold-out, and realised since. The report is pending until
+        the last promotion over the shadow: expected on the hold-out, and actual since then. It is pending until
         labels are available.
         """
         reports = [(each, each.performance()) for each in observed(context, platform)]

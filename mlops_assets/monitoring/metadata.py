@@ -106,8 +106,8 @@ def performance_numbers(report: PerformanceReport) -> dict[str, Any]:
                 "deployment period loss": s.deployment_period,
                 "shadow loss": s.shadow,
                 "baseline loss": s.baseline,
-                "realised gain": s.realised_gain,
-                "promised gain": s.promised_gain,
+                "actual gain": s.realised_gain,
+                "expected gain": s.promised_gain,
             }
         ),
     }

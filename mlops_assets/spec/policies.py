@@ -73,7 +73,8 @@ class AgePolicy(SpecModel):
     type: Literal["age"]
     """The kind of condition."""
     max: Duration
-    """Triggers when now - `as_of` of the serving version >= max."""
+    """Triggers when this time has passed since `as_of` of the serving version, or of a later training with a verdict
+    or final failure."""
 
     @property
     def signal(self) -> str:

@@ -25,11 +25,12 @@ class RetrainingSpec(SpecModel):
     when: Policy
     """The policy: which conditions trigger a retraining."""
     cooldown: Duration
-    """Minimum project time between the last training with a verdict and the next training of the policy."""
+    """Minimum project time from the last training with a verdict, final failure or rollback to the policy's next
+    training."""
     min_new_rows: int = Field(default=300, ge=0)
     """Minimum number of labelled rows since the champion's training. With fewer the decision is COLLECT."""
     warm_up: Duration = timedelta(0)
-    """How long after a promotion the policy does not retrain."""
+    """How long after a promotion or a rollback the policy does not retrain."""
     attempts: int = Field(default=3, ge=1)
     """How often a failing training is tried for one decision. Attempts that lost a server are not counted."""
     pause: Duration = timedelta(seconds=30)
