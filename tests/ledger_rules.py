@@ -185,11 +185,11 @@ class LedgerRules:
 
     def test_one_of_many_concurrent_takers_gets_the_lease(self, url: str) -> None:
         database = Ledger(url).database
-        told: list[LeaseConflict | None] = []
+        conflicts: list[LeaseConflict | None] = []
 
         def take(number: int) -> None:
             together.wait()
-            told.append(Lease(database, "example").take(LeaseHolder(str(number), f"at {number}")))
+            conflicts.append(Lease(database, "example").take(LeaseHolder(str(number), f"at {number}")))
 
         together = threading.Barrier(6)
         takers = [threading.Thread(target=take, args=(number,)) for number in range(6)]
@@ -197,9 +197,9 @@ class LedgerRules:
             each.start()
         for each in takers:
             each.join(60)
-        others = [each for each in told if each is not None]
-        assert (len(told), len(others)) == (6, 5)
-        assert len({each.place for each in others}) == 1
+        refused = [conflict for conflict in conflicts if conflict is not None]
+        assert (len(conflicts), len(refused)) == (6, 5)
+        assert len({conflict.place for conflict in refused}) == 1
 
     def test_lease_belongs_to_its_holder_while_it_is_renewed(self, url: str) -> None:
         lease = Lease(Ledger(url).database, "example")

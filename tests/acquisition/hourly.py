@@ -1,3 +1,5 @@
+"""A small hourly project, and rows as its source returns them."""
+
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -21,7 +23,7 @@ COLUMNS: dict[str, Any] = {
 
 
 def small_spec(**parts: Any) -> ProjectSpec:
-    """An hourly project with windows of a day, answered 6 h ahead; keywords are merged into whole parts."""
+    """Return an hourly project with windows of a day and a horizon of 6 h; keywords are merged into its parts."""
     given: dict[str, Any] = {
         "name": "small",
         "problem": {
@@ -53,7 +55,7 @@ def small_spec(**parts: Any) -> ProjectSpec:
 
 
 def hourly(start: datetime, end: datetime, **columns: Any) -> pd.DataFrame:
-    """A sound answer of a source: an aware row an hour, y counting the hours since 2011."""
+    """Return valid rows of a source: one per hour with an aware time, where y is the number of hours since 2011."""
     when = pd.date_range(pd.Timestamp(start).ceil("h"), end, freq="h", inclusive="left")
     y = ((when - pd.Timestamp("2011-01-01", tz="UTC")) // pd.Timedelta("1h")).to_numpy(dtype=np.float64)
     return pd.DataFrame({"when": when, "x": 50.0, "day": when.dayofweek, "y": y, "secret": 1.0}).assign(**columns)

@@ -194,11 +194,11 @@ def test_deleted_deployment_is_recreated(installed: Installed, served: Client) -
     before = {run["runId"] for run in installed.dagster.runs(f"{PROJECT}_heal")}
     kubectl("delete", "deployment", ENDPOINT, "--wait", "--cascade=foreground")
 
-    def healed() -> bool:
+    def repaired() -> bool:
         runs = installed.dagster.runs(f"{PROJECT}_heal", statuses=["SUCCESS"])
         return any(run["runId"] not in before for run in runs)
 
-    until(healed, "the run that healed it, launched by its sensor", 180)
+    until(repaired, "the repair, launched by the sensor", 180)
     assert serving(served) == 1
     served.failed.clear()
 

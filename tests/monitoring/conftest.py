@@ -12,7 +12,7 @@ MakeSpec = Callable[..., ProjectSpec]
 
 @pytest.fixture
 def make_spec() -> MakeSpec:
-    """Builds a small hourly project, answered a day ahead, with windows of a day; keywords replace whole parts."""
+    """Return a function that builds a small hourly project with windows of a day and a horizon of a day."""
 
     def make(task: str = "regression", **parts: Any) -> ProjectSpec:
         classes = {"dtype": "category", "isin": ["UP", "DOWN"]}

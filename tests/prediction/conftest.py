@@ -32,7 +32,7 @@ def fitted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Fitte
     matrix[::17, 0] = np.nan
     matrix[::23, 1] = np.nan
     frame = to_frame(DEFINITIONS, matrix)
-    # every level in training but hail and snow, which the model is asked about all the same
+    # the training rows have all levels except hail and snow, and rows to predict have these too
     frame["sky"] = frame["sky"].where(frame["sky"].isin(["clear", "rain"])).cat.remove_unused_categories()
     signal = np.nan_to_num(matrix[:, 0]) + 2 * (sky == 0) + 0.3 * matrix[:, 3]
     frame["y"] = signal

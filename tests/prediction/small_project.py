@@ -14,7 +14,7 @@ from mlops_assets.spec import ProjectSpec
 
 
 def project(**changes: Any) -> ProjectSpec:
-    """An hourly count, answered a day ahead, with every type of known column; keywords replace whole parts."""
+    """Return an hourly project with a horizon of a day and every type of known column; keywords replace whole parts."""
     given: dict[str, Any] = {
         "name": "rentals",
         "problem": {
@@ -51,7 +51,7 @@ def project(**changes: Any) -> ProjectSpec:
 
 
 def rows(hours: int, start: str = "2011-01-01") -> pd.DataFrame:
-    """Seeded hourly rows of `project`; `cnt` counts up, so that a value says where it comes from."""
+    """Return seeded hourly rows of `project`. `cnt` is the row's number, so that a past value names its row."""
     random = np.random.default_rng(3)
     times = pd.date_range(start, periods=hours, freq="h", tz="UTC").as_unit("ns")
     return pd.DataFrame(
@@ -69,7 +69,7 @@ def rows(hours: int, start: str = "2011-01-01") -> pd.DataFrame:
 
 @cache
 def bike_windows(count: int, steps: int = 168) -> np.ndarray[Any, np.dtype[np.float64]]:
-    """Windows of the bike data, (count, steps), spread over its two years."""
+    """Return windows of the bike data, (count, steps), spread over its two years."""
     series = pd.read_csv(Path(bike_demand.__file__).parent / "bike_hour.csv.xz")["cnt"].to_numpy(dtype=np.float64)
     starts = np.linspace(0, len(series) - steps, count).astype(np.int64)
     return np.array([series[start : start + steps] for start in starts])

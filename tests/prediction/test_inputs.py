@@ -1,3 +1,5 @@
+"""Inputs of a prediction: how they are cut from published rows, sent as a request, and read back."""
+
 from __future__ import annotations
 
 import json
@@ -34,21 +36,21 @@ def same(one: Inputs, other: Inputs) -> bool:
     )
 
 
-def test_a_window_ends_at_the_newest_value_whose_hour_was_over_when_the_answer_was_due() -> None:
+def test_feature_window_ends_at_the_newest_value_known_when_due() -> None:
     frame = rows(200)
     inputs = cut(project(), frame.iloc[[100]], frame)
     # due 24 h before hour 100; the value stamped 76 covers [76, 77) and is not known yet
     assert inputs.history["cnt"][0].tolist() == list(range(52, 76))
 
 
-def test_a_value_stamped_at_its_end_is_known_at_its_stamp() -> None:
+def test_value_stamped_at_its_end_is_known_at_its_timestamp() -> None:
     spec = project()
     spec = project(data={**spec.data.model_dump(mode="json", exclude_none=True), "stamp": "end"})
     frame = rows(200)
     assert cut(spec, frame.iloc[[100]], frame).history["cnt"][0, -1] == 76
 
 
-def test_a_late_label_is_not_in_the_target_s_history_and_other_columns_are() -> None:
+def test_past_labels_are_limited_by_the_label_delay_and_other_columns_are_not() -> None:
     spec = project(
         labels={"delay": "24h"},
         features={"known": ["hour"], "history": {"columns": ["cnt", "hum"], "length": "24h"}},
@@ -58,7 +60,7 @@ def test_a_late_label_is_not_in_the_target_s_history_and_other_columns_are() -> 
     assert (history["cnt"][0, -1], history["hum"][0, -1]) == (51, 75)
 
 
-def test_changing_what_is_not_known_yet_changes_no_input() -> None:
+def test_values_not_known_yet_change_no_input() -> None:
     frame = rows(400)
     events = frame.iloc[[150, 200]].reset_index(drop=True)
     planted = frame.copy()
@@ -69,7 +71,7 @@ def test_changing_what_is_not_known_yet_changes_no_input() -> None:
     assert not same(cut(project(), events, frame), cut(project(), events, planted))
 
 
-def test_a_value_between_two_grid_points_is_never_taken_before_it_is_known() -> None:
+def test_value_between_two_grid_points_is_not_used_before_it_is_known() -> None:
     frame = rows(200)
     moved = frame.assign(
         event_time=frame["event_time"].where(frame.index != 75, frame["event_time"] + pd.Timedelta("30min"))
@@ -78,14 +80,14 @@ def test_a_value_between_two_grid_points_is_never_taken_before_it_is_known() -> 
     assert np.isnan(history[-1]) and history[-2] == 74
 
 
-def test_gaps_and_the_time_before_the_history_are_missing() -> None:
+def test_gaps_and_the_time_before_the_first_row_are_missing() -> None:
     frame = rows(200)
     history = cut(project(), frame.iloc[[30, 100]], frame.drop(index=[60, 61])).history["cnt"]
     assert np.isnan(history[0]).tolist() == [True] * 18 + [False] * 6
     assert np.flatnonzero(np.isnan(history[1])).tolist() == [8, 9]
 
 
-def test_history_never_crosses_entities() -> None:
+def test_past_values_are_of_the_same_entity() -> None:
     spec = project()
     spec = project(data={**spec.data.model_dump(mode="json", exclude_none=True), "entity": "dock"})
     north, south = rows(200).assign(dock="north"), rows(200).assign(dock="south", cnt=np.arange(200) + 1000)
@@ -98,7 +100,7 @@ def test_history_never_crosses_entities() -> None:
     assert np.isnan(inputs.history["cnt"][2]).all()
 
 
-def test_a_class_is_its_index_in_the_history_and_a_foreign_one_is_refused() -> None:
+def test_past_class_is_its_index_and_an_unknown_class_is_refused() -> None:
     spec = project(
         problem={
             **project().problem.model_dump(mode="json", exclude_none=True),
@@ -119,25 +121,25 @@ def test_a_class_is_its_index_in_the_history_and_a_foreign_one_is_refused() -> N
         cut(spec, frame.iloc[[99]], frame.assign(move="SIDEWAYS"))
 
 
-def test_a_level_is_the_same_however_it_is_written() -> None:
+def test_category_name_does_not_depend_on_the_type_of_a_value() -> None:
     assert {category_name(value) for value in (3, 3.0, "3", np.int64(3), np.float64(3))} == {"3"}
     assert {category_name(value) for value in (None, np.nan, pd.NA, pd.NaT)} == {None}
 
 
-def test_a_column_that_is_absent_is_named() -> None:
+def test_absent_column_is_named() -> None:
     frame = rows(100)
     with pytest.raises(InputError, match="series: cnt"):
         cut(project(), frame, frame.drop(columns="cnt"))
 
 
-def test_two_years_of_hours_are_cut_within_a_second() -> None:
+def test_inputs_of_two_years_of_hours_are_cut_within_a_second() -> None:
     frame = rows(17_520)
     start = time.perf_counter()
     cut(project(), frame, frame)
     assert time.perf_counter() - start < 1
 
 
-def test_what_is_sent_arrives_to_the_bit() -> None:
+def test_inputs_survive_a_request_bit_by_bit() -> None:
     frame = rows(300)
     frame["cnt"] = np.random.default_rng(0).random(300)
     schema = InputSchema.of(project())
@@ -147,7 +149,7 @@ def test_what_is_sent_arrives_to_the_bit() -> None:
     assert same(inputs, Inputs.concat([inputs.take(np.arange(100)), inputs.take(np.arange(300) >= 100)]))
 
 
-def test_numpy_arrays_are_taken_too_and_their_nan_is_missing() -> None:
+def test_numpy_arrays_are_accepted_and_their_nan_is_missing() -> None:
     schema = InputSchema.of(project())
     record = valid_record() | {"cnt": np.array([np.nan, *range(23)])}
     assert np.isnan(from_records([record], schema).history["cnt"][0, 0])
@@ -155,7 +157,7 @@ def test_numpy_arrays_are_taken_too_and_their_nan_is_missing() -> None:
     assert same(whole, from_records([record | {"cnt": list(range(24))}], schema))
 
 
-def test_a_column_that_is_known_and_has_a_history_is_sent_as_two_fields() -> None:
+def test_known_column_with_past_values_is_sent_as_two_fields() -> None:
     spec = project(features={"known": ["temp"], "history": {"columns": ["temp"], "length": "2h"}})
     frame = rows(100)
     schema = InputSchema.of(spec)
@@ -206,7 +208,7 @@ BAD: list[tuple[str, Any, str]] = [
 @pytest.mark.parametrize(
     ("field", "value", "found"), BAD, ids=[f"{field}-{number}" for number, (field, *_) in enumerate(BAD)]
 )
-def test_a_bad_value_is_refused_by_the_name_of_its_field_and_row(field: str, value: Any, found: str) -> None:
+def test_bad_value_is_refused_with_its_field_and_row(field: str, value: Any, found: str) -> None:
     schema, good = InputSchema.of(project()), valid_record()
     with pytest.raises(InputError, match=found) as caught:
         from_records([good, good | {field: value}], schema)
@@ -214,7 +216,7 @@ def test_a_bad_value_is_refused_by_the_name_of_its_field_and_row(field: str, val
     assert caught.value.row == 1
 
 
-def test_a_row_must_hold_exactly_the_fields_of_the_schema() -> None:
+def test_row_must_have_exactly_the_fields_of_the_schema() -> None:
     schema, good = InputSchema.of(project()), valid_record()
     with pytest.raises(InputError, match="'hum' is missing") as caught:
         from_records([{name: value for name, value in good.items() if name != "hum"}], schema)
@@ -223,12 +225,12 @@ def test_a_row_must_hold_exactly_the_fields_of_the_schema() -> None:
         from_records([good | {"casual": 3}], schema)
 
 
-def test_null_is_taken_where_a_column_may_be_null() -> None:
+def test_null_is_accepted_in_nullable_columns() -> None:
     inputs = from_records([valid_record() | {"hum": None, "sky": None}], InputSchema.of(project()))
     assert np.isnan(inputs.known["hum"][0]) and inputs.known["sky"][0] is None
 
 
-def test_an_entity_must_be_named() -> None:
+def test_row_of_a_project_with_entities_must_name_its_entity() -> None:
     schema = InputSchema.of(project()).model_copy(update={"entity": True})
     assert from_records([valid_record() | {"entity": "north"}], schema).entity == ["north"]
     for value in ("", None, 1.5):
@@ -238,7 +240,7 @@ def test_an_entity_must_be_named() -> None:
 
 
 def with_columns(**columns: Any) -> Any:
-    """The project with some columns declared otherwise, or (None) no longer."""
+    """Return the project with some columns declared differently, or not at all (None)."""
     data = project().data.model_dump(mode="json", exclude_none=True)
     declared = {name: column for name, column in (data["columns"] | columns).items() if column is not None}
     features = project().features.model_dump(mode="json", exclude_none=True)
@@ -247,7 +249,7 @@ def with_columns(**columns: Any) -> Any:
 
 
 @pytest.mark.parametrize(
-    ("columns", "lost"),
+    ("columns", "undeclared"),
     [
         ({}, []),
         ({"wind": {"dtype": "float"}}, []),
@@ -258,26 +260,25 @@ def with_columns(**columns: Any) -> Any:
         ({"sky": None, "temp": None}, ["temp", "sky"]),
     ],
 )
-def test_a_version_is_out_of_reach_where_a_column_of_it_is_gone_or_of_another_type(
-    columns: dict[str, Any], lost: list[str]
+def test_removed_columns_and_columns_of_another_type_are_undeclared_inputs(
+    columns: dict[str, Any], undeclared: list[str]
 ) -> None:
-    assert InputSchema.of(project()).undeclared_inputs(with_columns(**columns)) == lost
+    assert InputSchema.of(project()).undeclared_inputs(with_columns(**columns)) == undeclared
 
 
-def test_two_schemas_ask_alike_whatever_series_they_have_seen() -> None:
+def test_schemas_of_different_entities_accept_the_same_requests() -> None:
     schema = InputSchema.of(project())
     assert schema.accepts_requests_of(schema.model_copy(update={"entities": ["a"]}))
     assert not schema.accepts_requests_of(schema.model_copy(update={"steps": 48}))
     assert not schema.accepts_requests_of(InputSchema.of(with_columns(temp={"dtype": "float", "nullable": True})))
 
 
-def test_a_class_that_a_version_has_never_heard_of_is_missing_in_the_past_that_it_is_told() -> None:
+def test_class_unknown_to_a_version_is_missing_in_its_past_values() -> None:
     schema = InputSchema.of(project()).model_copy(
         update={"task": "classification", "classes": ["up", "down"], "target": "cnt"}
     )
     frame = rows(200).assign(cnt=["up", "down", "sideways", "up"] * 50)
-    told = cut_inputs(Timeline(project()), schema, frame.iloc[[100]], without_unknown_classes(schema, frame)).history[
-        "cnt"
-    ][0]
-    assert np.isnan(told).sum() == len(told) / 4
-    assert set(told[~np.isnan(told)]) == {0.0, 1.0}
+    inputs = cut_inputs(Timeline(project()), schema, frame.iloc[[100]], without_unknown_classes(schema, frame))
+    past_values = inputs.history["cnt"][0]
+    assert np.isnan(past_values).sum() == len(past_values) / 4
+    assert set(past_values[~np.isnan(past_values)]) == {0.0, 1.0}

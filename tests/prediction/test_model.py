@@ -131,8 +131,8 @@ def test_missing_boolean_is_missing_in_the_stock_server(sent: bool | None, seen:
     frame = infer_and_parse_data(body, signature(nullable).inputs)
     found = frame["open"].tolist()[0]
     assert (None if found != found else found) == seen
-    told = [{"event_time": record["event_time"], "open": seen, "shut": True}]
-    assert from_records(told, nullable).known["open"].tolist() == pytest.approx(
+    received = [{"event_time": record["event_time"], "open": seen, "shut": True}]
+    assert from_records(received, nullable).known["open"].tolist() == pytest.approx(
         from_records([record], nullable).known["open"].tolist(), nan_ok=True
     )
     assert str(input_example(nullable, [record])["open"].dtype) == "float64"

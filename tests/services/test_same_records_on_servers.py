@@ -156,7 +156,7 @@ def killed_before_request(play: ProjectReplay, moment: datetime) -> Iterator[lis
 
 
 def kill_endpoint(play: ProjectReplay) -> int:
-    """End the service as the kernel would; the process that it was."""
+    """Kill the service's process, and return its process id."""
     endpoint = play.context.endpoint
     assert isinstance(endpoint, EndpointProcess)
     record = endpoint.record()

@@ -121,14 +121,14 @@ def test_unsupported_content_type_is_an_error(
 def test_body_over_the_limit_is_an_error(rentals: dict[int, Version], start: Start) -> None:
     client = start(rentals[1], max_body_mb=0.01)
     headers = {"Content-Type": "application/json"}
-    told = client.post("/invocations", content=b" " * 20_000, headers=headers)
+    with_length = client.post("/invocations", content=b" " * 20_000, headers=headers)
 
     async def pieces() -> Any:
         for _ in range(20):
             yield b" " * 1000
 
-    untold = client.post("/invocations", content=pieces(), headers=headers)
-    assert (told.status_code, untold.status_code) == (413, 413)
+    without_length = client.post("/invocations", content=pieces(), headers=headers)
+    assert (with_length.status_code, without_length.status_code) == (413, 413)
     assert client.ask(rentals[1].records[:1]).status_code == 200
 
 
@@ -154,7 +154,7 @@ BAD_PARQUET = {
         413,
     ),
     "a time that no calendar has": (parquet(event_time=BEYOND), 400),
-    "a zone that nobody knows": (parquet(event_time=NOWHERE), 400),
+    "an unknown zone": (parquet(event_time=NOWHERE), 400),
     "no Parquet": (b"PAR1", 400),
 }
 

@@ -125,11 +125,11 @@ def test_prediction_after_the_deadline_is_late(rentals: dict[int, Version], star
 def test_logged_predictions_equal_a_recomputation_exactly(versions: Versions, start: Start, kind: str) -> None:
     version = versions[kind][1]
     client = start(version)
-    told = score(client, version, version.records[:40]).json()["predictions"]
+    returned = score(client, version, version.records[:40]).json()["predictions"]
     log = recorded(client, "champion")
     predictor = Predictor.load(version.folder)
     again = predictor.predict(from_records(list(log["inputs"]), version.schema))
-    assert log["prediction"].tolist() == list(again.value) == [row["prediction"] for row in told]
+    assert log["prediction"].tolist() == list(again.value) == [row["prediction"] for row in returned]
     features = log["features"].tolist()
     for column, name in enumerate(predictor.definitions.names):
         if name in predictor.definitions.levels:

@@ -158,8 +158,8 @@ def test_shadow_predicts_nothing_due_before_its_snapshot(
 ) -> None:
     client, version = start(rentals[1]), rentals[1]
     score(client, version, version.records[:5])
-    snapped = later(rentals[2], due_of(version, version.records[:4])[3], tmp_path)
-    client.admin("shadow", version=2, folder=str(snapped))
+    bundle = later(rentals[2], due_of(version, version.records[:4])[3], tmp_path)
+    client.admin("shadow", version=2, folder=str(bundle))
     assert client.admin("drain").json()["written"] == 2
     assert recorded(client, "shadow")["event_id"].tolist() == recorded(client, "champion")["event_id"].tolist()[3:]
 

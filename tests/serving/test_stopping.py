@@ -51,7 +51,7 @@ class Scoring(threading.Thread):
         super().__init__()
         url, token = handle.url, handle._headers(client=False)
         self.url, self.headers, self.version, self.rows, self.together = url, token, version, rows, together
-        self.told: dict[str, float] = {}
+        self.received: dict[str, float] = {}
         self.refused: list[int] = []
 
     def run(self) -> None:
@@ -62,13 +62,13 @@ class Scoring(threading.Thread):
                 due = [timeline.due(parse(record["event_time"])).isoformat() for record in records]
                 body = {"inputs": records, "due": due, "now": due}
                 try:
-                    answer = client.post(f"{self.url}/invocations", json=body, headers=self.headers)
+                    response = client.post(f"{self.url}/invocations", json=body, headers=self.headers)
                 except httpx.TransportError:
                     return
-                if answer.is_success:
-                    self.told |= {each["event_id"]: each["prediction"] for each in answer.json()["predictions"]}
+                if response.is_success:
+                    self.received |= {each["event_id"]: each["prediction"] for each in response.json()["predictions"]}
                 else:
-                    self.refused.append(answer.status_code)
+                    self.refused.append(response.status_code)
 
 
 def logged(state: Path) -> dict[str, Any]:
@@ -82,19 +82,19 @@ def test_stop_under_load_loses_no_sent_prediction(
 ) -> None:
     rows = len(rentals[1].records)
     halves = [range(rows // 2), range(rows // 2, rows)]
-    asking = [Scoring(service, rentals[1], half, together) for half, together in zip(halves, (1, 3), strict=True)]
-    for each in asking:
-        each.start()
-    while not all(each.told for each in asking):
+    clients = [Scoring(service, rentals[1], half, together) for half, together in zip(halves, (1, 3), strict=True)]
+    for client in clients:
+        client.start()
+    while not all(client.received for client in clients):
         time.sleep(0.01)
     took = end(service)
-    for each in asking:
-        each.join(60)
-    told = asking[0].told | asking[1].told
+    for client in clients:
+        client.join(60)
+    received = clients[0].received | clients[1].received
     assert took < STOP_WITHIN
-    assert 0 < len(told) < rows, "it was to be ended in the midst"
-    assert [each.refused for each in asking] == [[], []]
-    assert told.items() <= logged(tmp_path).items()
+    assert 0 < len(received) < rows, "the service must end while requests are sent"
+    assert [client.refused for client in clients] == [[], []]
+    assert received.items() <= logged(tmp_path).items()
 
 
 def test_long_work_does_not_delay_the_stop(
@@ -102,29 +102,29 @@ def test_long_work_does_not_delay_the_stop(
 ) -> None:
     """Batches that take longer than the time to stop are left, and the log stays valid."""
     body = json.dumps({"inputs": rentals[1].records[:1] * 40_000})
-    answers: list[httpx.Response] = []
+    responses: list[httpx.Response] = []
 
-    def ask() -> None:
+    def request() -> None:
         headers = {"Content-Type": "application/json"}
-        answers.append(
+        responses.append(
             httpx.post(f"{service.url}/invocations", content=body, headers=headers, timeout=60, trust_env=False)
         )
 
     record = service.record()
     assert record is not None
-    process, asking = psutil.Process(record.pid), [threading.Thread(target=ask) for _ in range(8)]
+    process, threads = psutil.Process(record.pid), [threading.Thread(target=request) for _ in range(8)]
     idle = process.cpu_times().user
-    for each in asking:
-        each.start()
+    for thread in threads:
+        thread.start()
     while process.cpu_times().user < idle + 0.5:  # it computes
         time.sleep(0.01)
     took = end(service)
-    for each in asking:
-        each.join(60)
+    for thread in threads:
+        thread.join(60)
     assert took < STOP_WITHIN
-    assert len(answers) == len(asking)
-    left = [answer for answer in answers if not answer.is_success]
-    assert {(answer.status_code, answer.json()["error"]["field"]) for answer in left} == {(503, "service")}
+    assert len(responses) == len(threads)
+    left = [response for response in responses if not response.is_success]
+    assert {(response.status_code, response.json()["error"]["field"]) for response in left} == {(503, "service")}
     assert logged(tmp_path) == {}
     assert service.start(serve=ref(rentals[1], 1)).pid
 
