@@ -96,10 +96,8 @@ def assets(blueprint: Blueprint) -> list[dg.AssetsDefinition]:
 
 def training_run(project_context: ProjectContext, context: dg.AssetExecutionContext) -> TrainingRun:
     """Return the training that belongs to the asset's Dagster run."""
-    facts = RunIdentity.of(context.run)
-    return TrainingRun(
-        project_context, project_context.run_artifacts(context.run.run_id), project_context.training_request(facts)
-    )
+    training_request = project_context.training_request(RunIdentity.of(context.run))
+    return TrainingRun(project_context, project_context.run_artifacts(context.run.run_id), training_request)
 
 
 def resolve_version(project_context: ProjectContext, run: TrainingRun, version: int | None) -> VersionTrained:

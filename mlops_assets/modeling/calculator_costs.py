@@ -1,6 +1,6 @@
 """Computing time of tsfresh's calculators, from a table that was measured once.
 
-A table, since the same rows must always give the same features.
+The times are not measured during a training, because the same rows must always give the same features.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class CostTable(BaseModel):
     steps: list[int]
     """Measured window lengths. Between them costs are interpolated; beyond the last they grow in proportion."""
     simple: dict[str, list[float]]
-    """Microseconds per window length, by tsfresh's name without the column, of calculators that are no combiners."""
+    """Microseconds per window length, by tsfresh's name without the column, of calculators that are not combiners."""
     combiners: dict[str, CombinerCost]
 
     def microseconds(self, suffix: str, steps: int, *, first: bool) -> float:

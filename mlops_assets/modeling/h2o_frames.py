@@ -1,10 +1,10 @@
 """Upload pandas frames to H2O without rounding.
 
-H2O reads doubles from text, and from Parquet too, by a decimal mantissa and exponent. Measured on window statistics,
-the last bit of one value in ten is wrong (CSV), or up to four units of it in seven of ten (Parquet, where 43.5 becomes
-43.50000000000001). Next to a tree's split, the service would then take another branch for the same row. Integers are
-read exactly. So a double is uploaded as its binary mantissa and exponent, both integers, and H2O multiplies them, which
-is exact.
+H2O reads doubles by a decimal mantissa and exponent, from CSV and from Parquet. Measured on window statistics, one
+value in ten differs in its last bit with CSV. With Parquet seven values in ten differ, by up to four units of the last
+bit: 43.5 becomes 43.50000000000001. Next to a tree's split, the service would then take another branch for the same
+row. Integers are read exactly. So a double is uploaded as its binary mantissa and exponent, both integers, and H2O
+multiplies them, which is exact.
 """
 
 from __future__ import annotations

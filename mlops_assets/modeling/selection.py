@@ -152,29 +152,28 @@ def _select(
     candidates = list(_candidates(features, sample.inputs))
     slow = [feature for feature in candidates if costs.microseconds(feature.suffix, steps, first=True) > SLOW * budget]
     quick = [feature for feature in candidates if feature not in set(slow)]
-    values, thin = sample.compute(quick), sample.every_third_row()
-    thin_values = thin.compute(slow)
+    values, slow_values = sample.compute(quick), sample.every_third_row().compute(slow)
     p_values: dict[str, float] = {}
     for part in unexplained:
         for name, p_value in [
             *relevance_p_values(values, part, "regression", select.fdr).items(),
-            *relevance_p_values(thin_values, part[::SLOW_STEP], "regression", select.fdr).items(),
+            *relevance_p_values(slow_values, part[::SLOW_STEP], "regression", select.fdr).items(),
         ]:
             p_values[name] = min(p_value, p_values.get(name, 1.0))
     relevant_features = RelevantFeatures(
         [feature for feature in candidates if feature.name in p_values],
         p_values,
-        pd.concat([values.iloc[::SLOW_STEP].reset_index(drop=True), thin_values], axis=1),
+        pd.concat([values.iloc[::SLOW_STEP].reset_index(drop=True), slow_values], axis=1),
         costs,
         steps,
     )
     within = relevant_features.choose(select.most, budget)
-    free = relevant_features.choose(select.most, math.inf)
+    unlimited = relevant_features.choose(select.most, math.inf)
     loss = None
-    if within.keys() != free.keys():
-        dear = sample.compute([feature for feature in {**within, **free} if feature in set(slow)])
-        loss = _budget_loss(sample, known, pd.concat([values, dear], axis=1), within, free)
-    return _definitions(known, p_values, within, free, loss)
+    if within.keys() != unlimited.keys():
+        chosen_slow = sample.compute([feature for feature in {**within, **unlimited} if feature in set(slow)])
+        loss = _budget_loss(sample, known, pd.concat([values, chosen_slow], axis=1), within, unlimited)
+    return _definitions(known, p_values, within, unlimited, loss)
 
 
 def sample_rows(inputs: Inputs, size: int) -> npt.NDArray[np.int64]:
@@ -258,7 +257,7 @@ def _definitions(
     known: FeatureDefinitions,
     p_values: dict[str, float],
     within: dict[Feature, float],
-    free: dict[Feature, float],
+    unlimited: dict[Feature, float],
     loss: BudgetLoss | None,
 ) -> FeatureDefinitions:
     calculators: dict[str, list[str]] = {}
@@ -273,7 +272,7 @@ def _definitions(
         p_values=p_values,
         rejected_for_cost=[
             Rejected(name=feature.name, p_value=p_values[feature.name], cost=round(cost, 1))
-            for feature, cost in free.items()
+            for feature, cost in unlimited.items()
             if feature not in within
         ],
         budget_loss=loss,
@@ -285,7 +284,7 @@ def _budget_loss(
     known: FeatureDefinitions,
     values: pd.DataFrame,
     within: dict[Feature, float],
-    free: dict[Feature, float],
+    unlimited: dict[Feature, float],
 ) -> BudgetLoss:
     own = compute(known, sample.inputs)
     cut = int(len(sample.target) * FIT_SHARE)
@@ -299,7 +298,7 @@ def _budget_loss(
     return BudgetLoss(
         measure=f"{measure} of boosted trees on the newest {newest} of {rows} sampled rows",
         within=loss(within),
-        without=loss(free),
+        without=loss(unlimited),
     )
 
 

@@ -1,4 +1,4 @@
-"""The path `/invocations` of the service's OpenAPI document, from models that are built after the champion's inputs."""
+"""The path `/invocations` of the service's OpenAPI document, from models that are built from the champion's inputs."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ FORMS_WITHOUT_ARRAYS = (*FORMS, "instances")
 SCORER_KEYS = ("due", "now")
 
 PARQUET_ROWS, PARQUET_VALUES = 100_000, 4_000_000
-"""Largest number of rows and values in Parquet, about those of the largest JSON: a few bytes may hold any number."""
+"""Largest number of rows and values in Parquet, about those of the largest JSON: a small file may hold any number."""
 
 Record = dict[str, Any]
 
@@ -83,7 +83,7 @@ def read_body(body: bytes, content_type: str | None, schema: InputSchema, scorer
         scorer: whether the request has the scorer's token.
 
     Raises:
-        RequestError: the body has no form that is understood.
+        RequestError: the body is in none of the supported forms.
     """
     mime = _mime(content_type, [JSON, PARQUET] if schema.history else [JSON, PARQUET, CSV])
     if mime != JSON:
