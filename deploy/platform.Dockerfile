@@ -2,12 +2,12 @@
 #   docker build --file deploy/platform.Dockerfile --tag mlops-assets/platform .
 FROM python:3.11-slim-bookworm AS packages
 ENV UV_COMPILE_BYTECODE=1 UV_LINK_MODE=copy VIRTUAL_ENV=/opt/venv PATH=/opt/venv/bin:$PATH
-# uv stands beside the environment, which is copied whole
+# uv is installed outside the environment, which is copied as a whole
 RUN python3 -m venv /opt/venv && python3 -m venv /opt/uv && /opt/uv/bin/pip install --no-cache-dir uv==0.13.9
 COPY deploy/platform.lock /tmp/
 RUN /opt/uv/bin/uv pip install --no-cache --require-hashes --requirements /tmp/platform.lock
 
-# Our own code last: a change of it leaves the packages' layer alone.
+# Our own code comes last, so that a change of it keeps the layer of the packages.
 FROM packages AS project
 RUN /opt/uv/bin/uv pip install --no-cache setuptools==84.2.1
 COPY . /srv/mlops-assets

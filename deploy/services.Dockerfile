@@ -2,13 +2,13 @@
 #   docker build --file deploy/services.Dockerfile --tag mlops-assets/services .
 FROM python:3.11-slim-bookworm AS packages
 ENV UV_COMPILE_BYTECODE=1 UV_LINK_MODE=copy VIRTUAL_ENV=/opt/venv PATH=/opt/venv/bin:$PATH
-# uv stands beside the environment, which is copied whole
+# uv is installed outside the environment, which is copied as a whole
 RUN python3 -m venv --without-pip /opt/venv && python3 -m venv /opt/uv && /opt/uv/bin/pip install --no-cache-dir uv==0.13.9
 COPY deploy/services.lock /tmp/
-# the lock holds all that is needed, and leaves out what deploy/endpoint-overrides.txt does
+# the lock has all that is needed, without the packages of deploy/endpoint-overrides.txt
 RUN /opt/uv/bin/uv pip install --no-cache --no-deps --require-hashes --requirements /tmp/services.lock
 
-# Our own code last: a change of it leaves the packages' layer alone.
+# Our own code comes last, so that a change of it keeps the layer of the packages.
 FROM packages AS project
 RUN /opt/uv/bin/uv pip install --no-cache setuptools==84.2.1
 COPY setup.py dg.toml pyproject.toml README.md LICENSE definitions.py /srv/mlops-assets/

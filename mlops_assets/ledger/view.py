@@ -165,7 +165,7 @@ class LedgerView:
         return before[-1] if before else None
 
     def shadow_for(self, choice: ShadowChoice) -> int | None:
-        """Return the version that should predict in the shadow now; None without one, or when it is the champion."""
+        """Return the version that should predict in shadow now; None without one, or when it is the champion."""
         if self.deployment_period is None:
             return None
         version = self.shadow_of(self.deployment_period, choice)

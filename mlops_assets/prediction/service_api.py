@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Slot = Literal["champion", "standby", "shadow"]
-"""What a loaded version is used for: it serves, it waits to be switched to, or it predicts in the shadow."""
+"""What a loaded version is used for: it serves, it waits to be switched to, or it predicts in shadow."""
 
 
 class _RequestBody(BaseModel):

@@ -161,19 +161,19 @@ def _add_actions(app: FastAPI, service: Service) -> None:
 
     @app.post("/admin/switch", **switch_options)
     def switch(wanted: Version) -> SwitchResult:
-        """Let the standby serve; requests in flight finish with the version before."""
+        """Make the standby serve; requests in flight finish with the previous version."""
         previous = service.slots.switch(wanted.version)
         service.save_served_versions()
         return SwitchResult(version=wanted.version, previous=previous)
 
     @app.post("/admin/unload", **options)
     def unload() -> UnloadResult:
-        """Release the standby."""
+        """Unload the standby."""
         return UnloadResult(version=service.slots.unload())
 
     @app.post("/admin/shadow", **options)
     def shadow(wanted: ShadowBundle) -> ShadowResult:
-        """Let a version predict in the shadow from now on, and for the events that were due since its `as_of`."""
+        """Make a version predict in shadow from now on, and also the events that were due since its `as_of`."""
         service.slots.shadow(wanted.version, wanted.folder)
         service.save_served_versions()
         service.shadow.wake()

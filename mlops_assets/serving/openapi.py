@@ -20,7 +20,7 @@ SCORER = APIKeyHeader(
     name="X-Scorer-Token", scheme_name="scorer", auto_error=False, description="The token of the scorer."
 )
 ERRORS: dict[int, str] = {
-    400: "the body is not understood",
+    400: "the body cannot be read",
     401: "a token is required",
     403: "the token is wrong",
     409: "the request contradicts the state of the service",

@@ -94,6 +94,8 @@ function that is named must be importable.
   `stamp: end`), because a newer value is not known when a prediction is due; it is a multiple of `every`.
 - `serving.every` is longer than 0, and at most `data.horizon` unless that is 0.
 - `features.history.length` is a multiple of `data.every`, at least two steps.
+- Each of `features.history.lags` is a multiple of `data.every` and within the feature window, and its value is known
+  when a prediction is due: it is at least `horizon` + `every` + `arrival_delay` + `labels.delay`.
 - The `clock.start` of a replay is after `data.start`, and not after `data.end`.
 - `data.training_window`, if it is a length, is longer than twice the hold-out, and at least the hold-out plus
   `baseline.season`.
