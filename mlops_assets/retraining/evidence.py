@@ -75,7 +75,7 @@ class LoopState(FrozenModel):
     rollback, in any deployment period."""
     trainings: list[AwareDatetime]
     """`as_of` of each training that counts against the budget; failed ones count."""
-    standing: list[Evidence]
+    recorded: list[Evidence]
     """Evidence that earlier decisions recorded and that is not consumed, oldest first."""
     in_progress: str | None
     """Id of the RETRAIN that acts on the active evidence; None without one."""
@@ -224,7 +224,7 @@ class Signals:
     def _active(self) -> dict[Leaf, Evidence]:
         found: dict[Leaf, Evidence] = {}
         for leaf, name in self.names.items():
-            recorded = [evidence for evidence in self.state.standing if self._is_active(evidence, name)]
+            recorded = [evidence for evidence in self.state.recorded if self._is_active(evidence, name)]
             evidence = recorded[0] if recorded else self._breach(leaf)
             if evidence is not None:
                 found[leaf] = evidence

@@ -73,7 +73,7 @@ def loop_state(timeline: Timeline, view: LedgerView, period: DeploymentPeriod, *
     consumed = view.consumed_through(period)
     decisions = [d for d in view.decisions if d.deployment_period == period.number]
     fresh = [d for d in decisions if consumed is None or d.at > consumed]
-    standing = {e.identity: e for decision in fresh for e in decision.evidence}
+    recorded = {e.identity: e for decision in fresh for e in decision.evidence}
     # a RETRAIN of an earlier period may still be open: a person's request without evidence stays open over a rollback
     open_retrains = [d for d in decisions if d.outcome == "RETRAIN" and not view.is_closed(d.id)]
     return LoopState(
@@ -82,7 +82,7 @@ def loop_state(timeline: Timeline, view: LedgerView, period: DeploymentPeriod, *
         consumed_through=consumed,
         cooldown_from=view.cooldown_from,
         trainings=_trainings_in_budget(view),
-        standing=list(standing.values()),
+        recorded=list(recorded.values()),
         in_progress=open_retrains[0].id if open_retrains else None,
         collected=[d.id for d in decisions if d.outcome == "COLLECT"],
         new_rows=new_rows,

@@ -76,7 +76,7 @@ def loop_state(deployment_period: dict[str, Any] | None = None, **changes: Any) 
         "consumed_through": None,
         "cooldown_from": None,
         "trainings": [],
-        "standing": [],
+        "recorded": [],
         "in_progress": None,
         "collected": [],
         "new_rows": 1000,
@@ -142,8 +142,8 @@ class Loop:
         self.windows = [w for w in self.windows if w.window != item.window] + [item]
         decision = decided(self.spec, self.windows, self.state)
         self.steps.append((self.state, decision))
-        known = {e.identity: e for e in [*decision.evidence, *self.state.standing]}
-        changes: dict[str, Any] = {"standing": list(known.values()), "new_rows": self.new_rows}
+        known = {e.identity: e for e in [*decision.evidence, *self.state.recorded]}
+        changes: dict[str, Any] = {"recorded": list(known.values()), "new_rows": self.new_rows}
         if decision.outcome == "COLLECT":
             changes["collected"] = [*self.state.collected, decision.id]
         if decision.outcome == "RETRAIN":
@@ -159,6 +159,6 @@ class Loop:
                 "consumed_through": as_of,
                 "cooldown_from": as_of,
                 "trainings": [*self.state.trainings, as_of],
-                "standing": [],
+                "recorded": [],
             }
         )

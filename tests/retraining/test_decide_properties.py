@@ -200,7 +200,7 @@ def test_later_healthy_windows_do_not_remove_evidence(spec, windows, healthy):
 @given(policies, deployment_periods())
 def test_evidence_is_found_again_without_earlier_decisions(spec, windows):
     known, decision = played(spec, windows, lag=99)[-1]
-    forgetful = known.model_copy(update={"standing": []})
+    forgetful = known.model_copy(update={"recorded": []})
     assert ids(find_evidence(spec, windows, forgetful, decision.at)) == ids(decision.evidence)
 
 
@@ -225,7 +225,7 @@ def test_late_labels_never_rename_recorded_evidence(spec, windows, data):
         for index, item in enumerate(windows)
     ]
     before = found(spec, ended)
-    after_labels = found(spec, windows, loop_state(standing=before))
+    after_labels = found(spec, windows, loop_state(recorded=before))
     assert ids(before) <= ids(after_labels)
     assert len({item.signal for item in after_labels}) == len(after_labels)
 

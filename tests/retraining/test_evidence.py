@@ -194,7 +194,7 @@ def test_past_breach_is_found_again_without_recorded_evidence():
 
 def test_recorded_evidence_takes_precedence_over_a_new_breach():
     recorded = evidence(index=2)
-    assert found(policy(PERFORMANCE), losing(40, 44, 50, 70), loop_state(standing=[recorded])) == [recorded]
+    assert found(policy(PERFORMANCE), losing(40, 44, 50, 70), loop_state(recorded=[recorded])) == [recorded]
 
 
 def test_late_labels_do_not_rename_evidence():
@@ -202,24 +202,24 @@ def test_late_labels_do_not_rename_evidence():
     ended.append(window(4, None, stage="ended", prediction_drift={"psi": 0.3}))
     before = found(policy(PERFORMANCE, PSI), ended)
     labelled = [*losing(40, 44, 50), *(window(i, 70, prediction_drift={"psi": 0.3}) for i in (3, 4))]
-    later = found(policy(PERFORMANCE, PSI), labelled, loop_state(standing=before))
+    later = found(policy(PERFORMANCE, PSI), labelled, loop_state(recorded=before))
     assert ids(before) == [f"1:drift:prediction:psi:{week(3)}"]
     assert set(ids(before)) < set(ids(later))
 
 
 def test_evidence_of_an_earlier_deployment_period_is_not_active():
     assert not found(
-        policy(PERFORMANCE), losing(40, 40), loop_state({"number": 2}, standing=[evidence(deployment_period=1)])
+        policy(PERFORMANCE), losing(40, 40), loop_state({"number": 2}, recorded=[evidence(deployment_period=1)])
     )
 
 
 def test_evidence_recorded_during_its_training_is_consumed_by_it():
-    late = loop_state(standing=[evidence(index=3)], consumed_through=after(4))
+    late = loop_state(recorded=[evidence(index=3)], consumed_through=after(4))
     assert not found(policy(PERFORMANCE), losing(40, 44, 50, 70, 40), late)
 
 
 def test_evidence_of_a_removed_signal_is_not_active():
-    assert not found(policy(AGE), losing(40, 40), loop_state(standing=[evidence()]))
+    assert not found(policy(AGE), losing(40, 40), loop_state(recorded=[evidence()]))
 
 
 # Any and all
@@ -258,7 +258,7 @@ def test_two_conditions_with_one_signal_have_separate_evidence():
         "performance:first_live_windows",
         "performance:first_live_windows#2",
     ]
-    assert not found(spec, losing(40, 50), loop_state(standing=[evidence(index=1)]))
+    assert not found(spec, losing(40, 50), loop_state(recorded=[evidence(index=1)]))
     assert len(found(spec, losing(40, 50, 90))) == 2
 
 
