@@ -12,10 +12,10 @@ import tenacity
 from mlops_assets.errors import Unreachable
 
 FIRST_PAUSE, LONGEST_PAUSE = timedelta(seconds=0.2), timedelta(seconds=60)
-"""Between two requests to a server that does not answer."""
+"""The first and the longest pause between two requests to a server that does not answer."""
 T = TypeVar("T")
 OnUnreachable = Callable[[Unreachable], None]
-"""Is called with the error of each request that found no server."""
+"""A function that is called with the error of each request that found no server."""
 
 
 def pause_after(failures: int, first: timedelta, longest: timedelta) -> timedelta:

@@ -1,6 +1,6 @@
 """The settings: where each part of the platform is. Environment variables `MLOPS_ASSETS_*` override the defaults.
 
-Secrets that another library reads itself are no settings: libpq reads a database's password (`PGPASSWORD` or
+Secrets that another library reads itself are not settings: libpq reads a database's password (`PGPASSWORD` or
 `PGPASSFILE`), Google's clients use the application default credentials, and MLflow reads `MLFLOW_TRACKING_USERNAME` and
 `MLFLOW_TRACKING_PASSWORD`. Therefore addresses hold no secret and can be shown in the UI.
 """
@@ -130,5 +130,5 @@ class Settings(BaseSettings):
         return self.home / "pids"
 
     def project_folder(self, project: str) -> Path:
-        """Local state of one project."""
+        """Return the folder of a project's local state."""
         return self.home / "projects" / project

@@ -60,10 +60,10 @@ def print_error(error: PlatformError) -> None:
     errors.print(f"  -> {escape(error.remedy)}", highlight=False)
 
 
-def print_json(facts: Any) -> None:
-    """Print facts as JSON for other tools; missing numbers are null."""
+def print_json(content: Any) -> None:
+    """Print JSON for other tools; missing numbers are null."""
     # JSON has no NaN: orjson writes null
-    sys.stdout.write(orjson.dumps(facts, option=orjson.OPT_INDENT_2 | orjson.OPT_SERIALIZE_NUMPY).decode() + "\n")
+    sys.stdout.write(orjson.dumps(content, option=orjson.OPT_INDENT_2 | orjson.OPT_SERIALIZE_NUMPY).decode() + "\n")
 
 
 @app.command()
@@ -307,7 +307,7 @@ def down() -> None:
     with translate_errors():
         settings = repository_settings()
         ended = end_recorded(settings.pids)
-        # a project that was renamed, or whose YAML is broken by now, has a service all the same
+        # a project that was renamed, or whose YAML is not valid any more, may still have a running service
         projects = served_specs(settings.home.absolute())
         try:
             projects |= specs(settings)

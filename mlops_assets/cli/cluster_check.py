@@ -78,7 +78,7 @@ def check_cluster(
         server = client.VersionApi(api).get_code(_request_timeout=WITHIN).git_version
         yield Finding(f"context {chosen}: Kubernetes {server} answers")
         core = client.CoreV1Api(api)
-        if _ask(lambda: core.read_namespace(namespace, _request_timeout=WITHIN)) is None:
+        if _result_of(lambda: core.read_namespace(namespace, _request_timeout=WITHIN)) is None:
             yield Finding(f"there is no namespace {namespace}", f"kubectl create namespace {namespace}")
             return
         yield from _in_namespace(client, api, core, namespace, secret)
@@ -151,14 +151,14 @@ def _pull(core: Any, namespace: str, image: str, pull_secrets: list[str]) -> Fin
                     return Finding(f"image {image}: a node has pulled it")
                 waiting = container.state.waiting
                 if waiting is not None and waiting.reason in NOT_PULLED:
-                    said = f"image {image}: no node can pull it ({waiting.reason}: {waiting.message})"
+                    found = f"image {image}: no node can pull it ({waiting.reason}: {waiting.message})"
                     return Finding(
-                        said, "make sure that the registry has the tag, and that `imagePullSecrets` give access"
+                        found, "make sure that the registry has the tag, and that `imagePullSecrets` give access"
                     )
     finally:
         core.delete_namespaced_pod(name, namespace, grace_period_seconds=0, _request_timeout=WITHIN)
-    said = f"image {image}: no node has pulled it within {PULLED_WITHIN} s"
-    return Finding(said, "check the nodes and their connection to the registry", stops=False)
+    found = f"image {image}: no node has pulled it within {PULLED_WITHIN} s"
+    return Finding(found, "check the nodes and their connection to the registry", stops=False)
 
 
 def _probe(image: str, pull_secrets: list[str]) -> dict[str, Any]:
@@ -202,12 +202,12 @@ UNSEEN = object()
 """Stands for an object that may exist but may not be read."""
 
 
-def _ask(question: Callable[[], Any]) -> Any:
+def _result_of(request: Callable[[], Any]) -> Any:
     """Return the result of a request; None for an object that does not exist, UNSEEN for one that may not be read."""
     from kubernetes.client.exceptions import ApiException
 
     try:
-        return question()
+        return request()
     except ApiException as error:
         if error.status == 404:
             return None
@@ -216,7 +216,7 @@ def _ask(question: Callable[[], Any]) -> Any:
         raise
 
 
-def _seen(question: Callable[[], Any]) -> Any:
+def _seen(request: Callable[[], Any]) -> Any:
     """Return the result of a request; None for an object that does not exist or may not be read."""
-    found = _ask(question)
+    found = _result_of(request)
     return None if found is UNSEEN else found

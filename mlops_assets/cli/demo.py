@@ -78,15 +78,15 @@ class Demo:
         return 1 if problems else 0
 
     def _weeks(self, instance: dg.DagsterInstance) -> None:
-        turned: int | None = None
+        effect_begun: int | None = None
         for week in range(1, self.most + 1):
             with self._phase(f"week {week}", quiet=True):
                 play(self.context, instance, self.console, 1, None)
             view = self.context.ledger_view()
-            if turned is None and self._has_effect_to_show(view):
-                turned = week
+            if effect_begun is None and self._has_effect_to_show(view):
+                effect_begun = week
                 self.console.print(self._promotion_line(view), highlight=False)
-            if turned is not None and week >= turned + EFFECT_WINDOWS:
+            if effect_begun is not None and week >= effect_begun + EFFECT_WINDOWS:
                 return
 
     def _has_effect_to_show(self, view: LedgerView) -> bool:
@@ -104,7 +104,7 @@ class Demo:
     # Results
 
     def _problems(self, instance: dg.DagsterInstance) -> list[str]:
-        """Return what the demonstration did not show: a retraining that the policy started and that paid off."""
+        """Return why the demonstration failed; empty if the policy started a retraining that lowered the loss."""
         view, found = self.context.ledger_view(), []
         as_of = first_retrained_as_of(view)
         if as_of is None:

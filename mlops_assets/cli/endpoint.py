@@ -25,8 +25,8 @@ from mlops_assets.resources.tracking.versions import BundleSource, Versions
 from mlops_assets.spec import ProjectSpec
 from mlops_assets.waiting import wait_for_server
 
-UNREACHABLE = (LedgerError, RegistryError, OSError)
-"""Ledger or registry does not say which version to serve. The service then starts with what it served last."""
+UNAVAILABLE = (LedgerError, RegistryError, OSError)
+"""Errors after which the version to serve is not known. The service then starts with the versions it served last."""
 
 log = logging.getLogger("mlops_assets.serve")
 
@@ -49,10 +49,11 @@ def become_endpoint(spec: ProjectSpec, settings: Settings, host: str, port: int)
     os.execv(sys.executable, service_command(path))
 
 
-def _configured_later(first: Unreachable, ask: Callable[[], Path], host: str, port: int) -> Path:
+def _configured_later(first: Unreachable, write_config: Callable[[], Path], host: str, port: int) -> Path:
+    """Wait for the servers, write the configuration, and return its path; meanwhile the probes report the error."""
     problem = [str(first)]
 
-    def away(error: Unreachable) -> None:
+    def report(error: Unreachable) -> None:
         problem[0] = str(error)
         log.warning(str(error))
 
@@ -60,7 +61,7 @@ def _configured_later(first: Unreachable, ask: Callable[[], Path], host: str, po
     # the first process of a container gets only signals that it handles; the service sets its own handlers
     signal.signal(signal.SIGTERM, lambda *_: os._exit(128 + signal.SIGTERM))
     with Probes(host, port, lambda: problem[0], CollectorRegistry()):
-        return wait_for_server(ask, away)
+        return wait_for_server(write_config, report)
 
 
 def configure(spec: ProjectSpec, settings: Settings, host: str, port: int) -> Path:
@@ -71,7 +72,7 @@ def configure(spec: ProjectSpec, settings: Settings, host: str, port: int) -> Pa
         ledger = Ledger(settings.ledger)
         folder = settings.project_folder(spec.name).absolute() / "versions"
         serve, shadow = deployed_versions(spec, ledger, Versions(folder, _origin(spec, settings), ledger))
-    except UNREACHABLE as error:
+    except UNAVAILABLE as error:
         serve, shadow = last_served(path)
         if serve is None:
             raise

@@ -55,9 +55,9 @@ def render(event_id: str, found: dict[str, Any]) -> Table:
     table.add_row(
         "prediction", f"{found['prediction']} for {found['event_time']}, due {found['due']} (window {found['window']})"
     )
-    strongest = list(found["features"].items())
-    shown = ", ".join(f"{name}={_short(value)}" for name, value in strongest[:8])
-    table.add_row("features", f"{shown}{' ...' if len(strongest) > 8 else ''} ({len(strongest)} in all)")
+    features = list(found["features"].items())
+    shown = ", ".join(f"{name}={_short(value)}" for name, value in features[:8])
+    table.add_row("features", f"{shown}{' ...' if len(features) > 8 else ''} ({len(features)} in all)")
     table.add_row(
         "model version",
         f"{found['model_version']}, trained as of {found['trained_as_of']}, through {found['trained_through']}",

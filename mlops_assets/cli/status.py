@@ -98,7 +98,7 @@ class LossStatus(TypedDict):
 
 
 class ProjectStatus(TypedDict):
-    """What is true of one project now. Times are ISO 8601 in UTC."""
+    """The present state of one project. Times are ISO 8601 in UTC."""
 
     now: str
     champion: ChampionStatus | None
@@ -112,7 +112,7 @@ class ProjectStatus(TypedDict):
 
 
 def project_status(context: ProjectContext) -> ProjectStatus:
-    """Return what is true of one project now."""
+    """Return the present state of one project."""
     view = context.ledger_view()
     return ProjectStatus(
         now=iso(context.now()),

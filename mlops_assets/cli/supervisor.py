@@ -66,7 +66,7 @@ class Supervisor:
         self.started = time.time()
         self._child: subprocess.Popen[bytes] | None = None
         self._stopping_since: float | None = None
-        self._end, self._waits = threading.Event(), "it has not been started yet"
+        self._end, self._waiting_for = threading.Event(), "it has not been started yet"
         self._probed: tuple[float, str | None] = (0.0, "it has not been probed yet")
         self._probing = threading.Lock()
         self.registry = CollectorRegistry()
@@ -87,7 +87,7 @@ class Supervisor:
     def missing(self) -> str | None:
         """Return what the child waits for; None when it is ready."""
         if self._child is None:
-            return self._waits
+            return self._waiting_for
         if not self.alive:
             return "the process has ended"
         if self._stopping_since is not None:
@@ -143,7 +143,7 @@ class Supervisor:
             self._child.terminate()
 
     def _log_wait(self, error: Unreachable) -> None:
-        self._waits = str(error)
+        self._waiting_for = str(error)
         log.warning(str(error))
 
     def _wait(self, child: subprocess.Popen[bytes]) -> int:
@@ -159,7 +159,7 @@ class Supervisor:
 
 
 def _copy(part: str, output: IO[bytes] | None) -> None:
-    """Copy the child's output, line by line; lines that are no JSON objects are logged as such."""
+    """Copy the child's output, line by line; a line that is not a JSON object becomes the message of a log record."""
     own = logging.getLogger(f"mlops_assets.serve.{part}")
     for line in output or ():
         text = line.decode(errors="replace").rstrip()

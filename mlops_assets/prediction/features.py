@@ -78,9 +78,9 @@ class FeatureDefinitions(BaseModel):
 
     @model_validator(mode="after")
     def _names_are_unique(self) -> FeatureDefinitions:
-        doubles = [name for name, count in Counter(self.names).items() if count > 1]
-        if doubles:
-            raise ValueError(f"features {doubles} have the same name as others")
+        repeated = [name for name, count in Counter(self.names).items() if count > 1]
+        if repeated:
+            raise ValueError(f"features {repeated} have the same name as others")
         return self
 
     @property

@@ -165,12 +165,12 @@ def _series_values(schema: InputSchema, column: str, series: pd.DataFrame) -> Fl
     if column != schema.target or schema.task == "regression":
         return _as_floats(schema, column, series[column])
     names = [category_name(value) for value in series[column]]
-    foreign = sorted({name for name in names if name is not None} - set(schema.classes))
-    if foreign:
+    unknown = sorted({name for name in names if name is not None} - set(schema.classes))
+    if unknown:
         raise InputError(
             schema.project,
             column,
-            f"{foreign} are not classes; the classes are {schema.classes}",
+            f"{unknown} are not classes; the classes are {schema.classes}",
             "set these values to null",
         )
     index = {name: float(number) for number, name in enumerate(schema.classes)}
@@ -252,8 +252,8 @@ def from_records(records: Sequence[Mapping[str, Any]], schema: InputSchema) -> I
 
 def _raise_wrong_fields(record: Mapping[str, Any], fields: list[str], schema: InputSchema, number: int) -> None:
     absent = [name for name in fields if name not in record]
-    foreign = sorted(str(name) for name in record if name not in fields)
-    field, found = (absent[0], "is missing") if absent else (foreign[0], "is not an input of this model")
+    unknown = sorted(str(name) for name in record if name not in fields)
+    field, found = (absent[0], "is missing") if absent else (unknown[0], "is not an input of this model")
     raise input_error(schema, field, number, f"{field!r} {found}", f"send exactly {', '.join(fields)}")
 
 

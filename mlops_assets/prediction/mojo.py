@@ -62,9 +62,9 @@ class Mojo:
         self._lock = threading.Lock()
         # a MOJO has no columns that were constant in training, and lists the target after its features
         names = [str(name) for name in self._java.getNames()[: self._java.nfeatures()]]
-        foreign = [name for name in names if name not in definitions.names]
-        if foreign:
-            raise self._error(f"it needs columns {foreign}; the features are {definitions.names}")
+        unknown = [name for name in names if name not in definitions.names]
+        if unknown:
+            raise self._error(f"it needs columns {unknown}; the features are {definitions.names}")
         self._columns = np.array([definitions.names.index(name) for name in names], dtype=np.int64)
         self._codes = self._category_codes(names, definitions)
         self._classes = list(classes)
@@ -95,9 +95,9 @@ class Mojo:
         if not self._classes:
             return []
         domain = [str(name) for name in self._java.getDomainValues(self._java.getResponseIdx())]
-        foreign = sorted(set(domain) - set(self._classes))
-        if foreign:
-            raise self._error(f"its classes {foreign} are not among the project's {self._classes}")
+        unknown = sorted(set(domain) - set(self._classes))
+        if unknown:
+            raise self._error(f"its classes {unknown} are not among the project's {self._classes}")
         return [1 + domain.index(name) if name in domain else None for name in self._classes]
 
     def predict(self, matrix: FeatureMatrix) -> ModelOutput:

@@ -123,7 +123,7 @@ class DrainResult(_ResponseBody):
     """The result of `/admin/drain`."""
 
     backlog: int
-    """Events without a prediction by the shadow; 0 unless the time was up."""
+    """Events without a prediction by the shadow; 0 unless the timeout was reached."""
     written: int
     """Predictions by shadows since the service started."""
     failed: int

@@ -1,8 +1,8 @@
 """The MLflow signature of a version: the form of a request to our service and to `mlflow models serve`.
 
-Two of MLflow's types are not used. `event_time` is a string, since a datetime column refuses times with a
-zone. Feature windows are arrays of any type, since an array of doubles refuses windows that hold only whole numbers and
-accepts arrays of the wrong length; the model checks them itself (`from_records`).
+Two of MLflow's types are not used. `event_time` is a string, since a datetime column refuses times with a zone. Feature
+windows are arrays of any type, since an array of doubles refuses windows that hold only whole numbers and accepts
+arrays of the wrong length; the model checks them itself (`from_records`).
 """
 
 from __future__ import annotations

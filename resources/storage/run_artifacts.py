@@ -51,9 +51,9 @@ class RunArtifacts:
         Raises:
             NotReady: there is none.
         """
-        mine = self.folder / self.run_id / name
-        if mine.exists():
-            return mine
+        own = self.folder / self.run_id / name
+        if own.exists():
+            return own
         found = sorted(self.folder.glob(f"*/{name}"), key=lambda path: (path.stat().st_mtime_ns, str(path)))
         if not found:
             raise NotReady(self.project, name, "no run has written it yet", f"materialize {asset} first")

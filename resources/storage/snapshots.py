@@ -290,7 +290,7 @@ class Snapshots:
             object_store_at(self.remote).find("files")
         except LakeUnreachable as error:
             return error.found
-        except (LakeError, ValueError, IndexError):  # it refuses, or the name is not valid: DVC's own message says it
+        except (LakeError, ValueError, IndexError):  # it refuses, or the name is not valid: DVC's error says so
             return None
         return None
 

@@ -5,8 +5,8 @@ first; only readers that want to see the copy wait for InfluxDB. Points are writ
 position is stored after them. A forwarder that was killed writes some points a second time, which changes nothing.
 
 A failure that may pass is retried with exponential back-off. A permanent refusal (a wrong token) ends the process with
-a message. A field with another type than InfluxDB has pauses only its own log, until somebody resolves the conflict;
-the process's log, `/readyz` and `/metrics` report it.
+a message. If a field has another type in InfluxDB, only the log of that field is paused, until the conflict is
+resolved; the process's log, `/readyz` and `/metrics` report it.
 """
 
 from __future__ import annotations

@@ -38,7 +38,7 @@ SLICE = timedelta(days=7)
 WAIT_WITHIN = 120.0
 """Seconds that a reader waits for the forwarder to write what the service had logged before."""
 WAIT_INTERVAL = 0.05
-"""Seconds between two looks at the forwarder's backlog."""
+"""Seconds between two checks of the forwarder's backlog."""
 TRIES = 6
 PAUSE = tenacity.wait_exponential(multiplier=0.2, max=10)
 
@@ -298,7 +298,7 @@ class InfluxPredictions:
                 self.project,
                 self.server.place,
                 f"it has no feature set {name}",
-                "delete forwarded.sqlite beside the prediction log, so that the forwarder writes it again",
+                "delete forwarded.sqlite next to the prediction log, so that the forwarder writes it again",
             )
         return FeatureSet(str(found[0]["_value"]))
 

@@ -204,12 +204,12 @@ class PredictionLog:
         """
         durable = any(prediction.role == "champion" for prediction in predictions)
         rows = [to_row(prediction) for prediction in predictions]
-        standing: set[str] = set()
+        existing: set[str] = set()
         with self._transaction(self._synced if durable else self._unsynced) as connection:
             for row in rows:
                 if connection.execute(INSERT, row).rowcount == 0:
-                    standing.add(row[0])
-        return standing
+                    existing.add(row[0])
+        return existing
 
     def record_requests(self, lines: Sequence[RequestLine], rss: int | None) -> None:
         """Write lines of the request log.
