@@ -53,7 +53,7 @@ def execute(url: str, *statements: str) -> None:
 
 
 def silent(url: str, seconds: int) -> None:
-    """Let time pass in which no holder renews its lease."""
+    """Set the last renewal of the lease back, as if no holder had renewed it for this time."""
     execute(url, f"UPDATE leases SET renewed = renewed - {seconds}")
 
 
@@ -216,7 +216,7 @@ class LedgerRules:
         assert lease.conflict(THERE) is not None
         assert Lease(Ledger(url).database, "other").take(THERE) is None
 
-    def test_expired_lease_is_taken_over_and_former_holder_is_told(self, url: str) -> None:
+    def test_expired_lease_is_taken_over_and_former_holder_gets_a_conflict(self, url: str) -> None:
         lease = Lease(Ledger(url).database, "example")
         assert lease.take(HERE) is None
         silent(url, LEASE_SECONDS + 1)

@@ -89,7 +89,7 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Package
 
 
 def changed(package: Package, before: tuple[str, str]) -> tuple[bool, bool]:
-    """Which of `average` and `total` have another version than before."""
+    """Return whether `average` and whether `total` has another version than before."""
     after = package.versions()
     return after[0] != before[0], after[1] != before[1]
 
@@ -160,7 +160,7 @@ def test_a_module_named_beside_the_function_counts(package: Package) -> None:
 
 
 def versions(spec: ProjectSpec) -> dict[str, str]:
-    """The code versions that Dagster gets, by the asset's name."""
+    """Return the code versions that Dagster gets, by the asset's name."""
     definitions = [each for each in definitions_of(spec).assets or [] if isinstance(each, dg.AssetsDefinition)]
     found = [spec for each in definitions for spec in each.specs if spec.code_version is not None]
     return {spec.key.path[-1]: str(spec.code_version) for spec in found}

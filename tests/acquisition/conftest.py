@@ -13,7 +13,7 @@ from mlops_assets.timeline import Timeline
 
 @pytest.fixture
 def make_source(monkeypatch: pytest.MonkeyPatch) -> MakeSource:
-    """Builds a source around a function; keywords change the spec."""
+    """Return a function that builds a source around a `read` function; keywords change the spec."""
 
     def make(read: Read = hourly, **parts: Any) -> ProjectSource:
         module = ModuleType("planted_source")

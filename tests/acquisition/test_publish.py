@@ -25,7 +25,7 @@ def lake(tmp_path: Path) -> Lake:
 
 
 class Changing:
-    """A source whose rows change between one reading and the next."""
+    """A source whose rows change from one call to the next."""
 
     def __init__(self) -> None:
         self.columns: dict[str, Any] = {}

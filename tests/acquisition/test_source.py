@@ -154,13 +154,13 @@ def test_classification_target_is_read_as_text(make_source: MakeSource) -> None:
 
 
 def naive(first: str, last: str) -> pd.DataFrame:
-    """An hour's rows of a file with naive local times; a doubled hour is one row, an absent one is there."""
+    """Return one row per naive local hour: an hour that occurs twice has one row, and a skipped hour has one too."""
     when = pd.date_range(first, last, freq="h")
     return pd.DataFrame({"when": when, "x": 1.0, "day": 0, "y": 1.0, "secret": 1.0})
 
 
 def local_file(rows: pd.DataFrame, zone: str = "America/New_York") -> Any:
-    """A source that selects by naive local time, as who has a file of local times does."""
+    """Return a source function over a file of naive local times, which selects by them."""
 
     def read(start: datetime, end: datetime) -> pd.DataFrame:
         first, last = (pd.Timestamp(bound).tz_convert(zone).tz_localize(None) for bound in (start, end))

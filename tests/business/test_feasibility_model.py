@@ -13,7 +13,7 @@ NULLABLE = {"dtype": "float", "nullable": True}
 
 
 def labelled() -> pd.DataFrame:
-    """Twenty days of the sea."""
+    """Return twenty days of labelled rows of the example project."""
     frame = read(START, TRAINED).rename(columns={"timestamp": "event_time"})
     return frame.astype({"event_time": "datetime64[ns, UTC]"})
 

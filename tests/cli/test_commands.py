@@ -30,7 +30,7 @@ NOTHING_YET = {"metric": "mae", "served": None, "first_model": None, "baseline":
 
 @pytest.fixture(scope="module")
 def retrained(states: States, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A retraining has been promoted, and a day has been answered since; the service runs."""
+    """Return a state in which a retrained version was promoted and has predicted a day; the service runs."""
     home = states.copy("evaluated", tmp_path_factory.mktemp("retrained") / "home")
     with running_harness(home) as harness:
         succeeded(retrain(harness, ["champion", "endpoint"]))
@@ -41,8 +41,8 @@ def retrained(states: States, tmp_path_factory: pytest.TempPathFactory) -> Itera
 
 
 @pytest.fixture
-def asked(states: States, tmp_path: Path) -> Path:
-    """The policy says RETRAIN; no service runs."""
+def retrain_decided(states: States, tmp_path: Path) -> Path:
+    """Return a state in which the policy decided RETRAIN; no service runs."""
     return states.copy("retrain_decided", tmp_path / "home")
 
 
@@ -69,7 +69,7 @@ def context(home: Path) -> ProjectResources:
 
 
 def shape(value: Any) -> Any:
-    """The names of all fields, below each other; of a list, those of its members."""
+    """Return the names of all fields as nested dicts; for a list, those of its last member."""
     if isinstance(value, dict):
         return {name: shape(part) for name, part in value.items()}
     if isinstance(value, list):
@@ -112,8 +112,8 @@ def test_status_json_has_the_documented_fields(command: Any, retrained: Path) ->
     assert loss["windows"] == 1 and 0 < loss["served"] < loss["first_model"]
 
 
-def test_losses_are_null_before_the_first_retraining(command: Any, asked: Path) -> None:
-    facts = json.loads(command(asked, "status", "example", "--json").stdout)["projects"]["example"]
+def test_losses_are_null_before_the_first_retraining(command: Any, retrain_decided: Path) -> None:
+    facts = json.loads(command(retrain_decided, "status", "example", "--json").stdout)["projects"]["example"]
 
     assert facts["loss"] == NOTHING_YET
     assert facts["endpoint"] == {"url": None, "model_version": None, "dataset": None, "ready": False}
@@ -146,10 +146,10 @@ def test_unknown_project_is_named_with_the_known_ones(command: Any, tmp_path: Pa
         assert "sea: " in found.stderr and "no such project; there are ['example']" in " ".join(found.stderr.split())
 
 
-def test_retrain_records_a_decision_of_a_person_with_the_active_evidence(command: Any, asked: Path) -> None:
-    policys = context(asked).ledger_view().decisions[-1]
-    said = json.loads(command(asked, "retrain", "example", "--json").stdout)
-    decision = context(asked).ledger_view().decisions[-1]
+def test_retrain_records_a_decision_of_a_person_with_the_active_evidence(command: Any, retrain_decided: Path) -> None:
+    policys = context(retrain_decided).ledger_view().decisions[-1]
+    said = json.loads(command(retrain_decided, "retrain", "example", "--json").stdout)
+    decision = context(retrain_decided).ledger_view().decisions[-1]
 
     assert decision.id == said["decision"] != policys.id
     assert (decision.by, decision.outcome, decision.window) == ("person", "RETRAIN", None)
@@ -187,15 +187,15 @@ def test_replay_without_the_daemon_names_what_to_start(command: Any, retrained: 
     assert context(retrained).now() == before + timedelta(days=1)
 
 
-def test_last_hold_or_release_counts(command: Any, asked: Path) -> None:
+def test_last_hold_or_release_counts(command: Any, retrain_decided: Path) -> None:
     for words, held in (
         (["hold", "example"], True),
         (["hold", "example", "--release"], False),
         (["hold", "example"], True),
     ):
-        assert command(asked, *words).exit_code == 0
-        assert context(asked).ledger_view().held is held
-    assert [fact.held for fact in context(asked).ledger_view().of(RetrainingHeld)] == [True, False, True]
+        assert command(retrain_decided, *words).exit_code == 0
+        assert context(retrain_decided).ledger_view().held is held
+    assert [fact.held for fact in context(retrain_decided).ledger_view().of(RetrainingHeld)] == [True, False, True]
 
 
 def test_provenance_leads_from_a_prediction_to_the_decision(command: Any, retrained: Path) -> None:
@@ -248,8 +248,10 @@ def test_rollback_restores_the_previous_champion_and_the_policy_keeps_it(
             assert "cooldown" in decision.reason
 
 
-def test_down_ends_recorded_processes_only_even_with_invalid_yaml(command: Any, asked: Path, repository: Path) -> None:
-    with running_harness(asked) as harness:
+def test_down_ends_recorded_processes_only_even_with_invalid_yaml(
+    command: Any, retrain_decided: Path, repository: Path
+) -> None:
+    with running_harness(retrain_decided) as harness:
         endpoint = harness.context.endpoint
         assert isinstance(endpoint, EndpointProcess)
         service = endpoint.record()
@@ -257,7 +259,7 @@ def test_down_ends_recorded_processes_only_even_with_invalid_yaml(command: Any, 
         sleep = [sys.executable, "-c", "import time; time.sleep(600)"]
         ours, others = subprocess.Popen(sleep), subprocess.Popen(sleep)
         try:
-            pids = asked / "pids"
+            pids = retrain_decided / "pids"
             pids.mkdir(exist_ok=True)
             for process, late in ((ours, 0.0), (others, -5000.0)):
                 # The second record is of a process that is long gone; its id belongs to somebody else now.
@@ -269,14 +271,14 @@ def test_down_ends_recorded_processes_only_even_with_invalid_yaml(command: Any, 
             for path in unreadable:
                 path.touch()
             (repository / "team" / "example" / "defs.yaml").write_text("type: [")
-            said = command(asked, "down")
+            said = command(retrain_decided, "down")
 
             assert said.exit_code == 0
             assert not any(path.exists() for path in unreadable)
             assert not psutil.pid_exists(ours.pid) and others.poll() is None
             assert "sleeper 0.0" in said.stdout and "sleeper -5000" not in said.stdout
             assert "endpoint of example" in said.stdout and not psutil.pid_exists(service.pid)
-            assert "nothing was running" in command(asked, "down").stdout
+            assert "nothing was running" in command(retrain_decided, "down").stdout
         finally:
             for process in (ours, others):
                 process.kill()

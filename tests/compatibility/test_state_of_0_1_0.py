@@ -36,7 +36,7 @@ Row = tuple[str, str, str, str]
 
 
 def unpack(home: Path) -> None:
-    """Unpack the state and put H2O's scoring library, which the archive leaves out, back beside each MOJO."""
+    """Unpack the state, and copy H2O's scoring library, which the archive leaves out, next to each MOJO."""
     with tarfile.open(ARCHIVE) as archive:
         archive.extractall(home, filter="data")
     jar = home.with_name("h2o-genmodel.jar")
@@ -56,7 +56,7 @@ def stored_facts(home: Path) -> list[Row]:
 
 
 def keys_by_kind(facts: list[Row]) -> dict[str, set[str]]:
-    """The keys of the stored bodies, as dotted paths, by kind and report. Windows and columns as keys are left out."""
+    """Return the keys of the stored bodies as dotted paths, by kind and report, without windows and columns as keys."""
     found: dict[str, set[str]] = {}
     for kind, _, _, text in facts:
         body = json.loads(text)

@@ -18,7 +18,7 @@ DAY = timedelta(days=1)
 
 
 def copy_of(home: Path) -> Path:
-    """Copy a state folder as a person does who wants to try something on it."""
+    """Copy a state folder, as a person does to try something on the copy."""
     return Path(shutil.copytree(home, home.with_name("copy"), ignore=shutil.ignore_patterns("*.lock")))
 
 

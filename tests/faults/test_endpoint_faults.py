@@ -39,7 +39,7 @@ def record_of(harness: Harness) -> ServiceProcess:
 
 
 def kill(harness: Harness) -> int:
-    """Kill the service, as the kernel does when memory runs out."""
+    """Kill the service, as the operating system does when memory runs out."""
     record = record_of(harness)
     process = psutil.Process(record.pid)
     process.kill()
@@ -133,7 +133,7 @@ def test_endpoint_that_cannot_start_blocks_no_retraining(harness: Harness, monke
 
 
 def test_services_started_at_once_get_different_ports(tmp_path: Path) -> None:
-    """Each asks for its previous port, which the other one has been given meanwhile."""
+    """Each service prefers its previous port, which the other one uses now."""
     first = _bind(ServiceConfig(spec=example_project(), state=tmp_path))
     port = first.getsockname()[1]
     second = _bind(ServiceConfig(spec=example_project(), state=tmp_path, port=port))

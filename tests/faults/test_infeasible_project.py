@@ -20,7 +20,7 @@ NOISE: dict[str, Any] = {
 
 @pytest.fixture
 def no_jvm(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The projects that a JVM was started for."""
+    """Return the list of projects for which a JVM was started."""
     started: list[str] = []
     command = h2o._JVM._command
 

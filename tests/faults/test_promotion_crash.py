@@ -23,7 +23,7 @@ Arrow = tuple[type, str, Callable[..., bool]]
 
 
 def writes(kind: type, step: str | None = None) -> Callable[..., bool]:
-    """Return whether a call of `Ledger.append` writes such a fact."""
+    """Return whether a call of `Ledger.append` writes a fact of this kind."""
 
     def does(ledger: Ledger, project: str, *facts: Any) -> bool:
         return any(isinstance(fact, kind) and (step is None or getattr(fact, "step", None) == step) for fact in facts)
@@ -66,7 +66,7 @@ def heal(harness: Harness) -> None:
 
 
 def served_version(harness: Harness) -> int:
-    """Return the version that answers a client's request."""
+    """Return the version that predicts for a client's request."""
     view = harness.context.ledger_view()
     assert view.deployment_period is not None
     golden = (harness.context.versions.path(view.deployment_period.version) / "golden.json").read_text()

@@ -71,7 +71,7 @@ def test_no_sensor_launches_a_run_while_one_of_the_loop_is_active(states: States
 
 
 def test_second_of_two_retrainings_at_once_is_skipped(states: States, tmp_path: Path) -> None:
-    """A person requests a training while the policy's own one waits; the person's runs first."""
+    """A person requests a training while the policy's training waits; the person's training runs first."""
     with running_harness(states.copy("evaluated", tmp_path / "home")) as harness:
         project_context = harness.context
         (policys,) = [d for d in project_context.ledger_view().decisions if d.outcome == "RETRAIN"]

@@ -23,7 +23,7 @@ def url(tmp_path: Path) -> str:
 
 
 class TestOnSqlite(LedgerRules):
-    """The embedded default."""
+    """The rules for a ledger on SQLite, the default."""
 
 
 def test_newest_migration_is_the_required_schema() -> None:

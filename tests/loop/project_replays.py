@@ -75,7 +75,7 @@ class ProjectReplay:
         return found.typed
 
     def advance(self, windows: int | None = None, until: datetime | None = None) -> list[datetime]:
-        """Play on, and return the times that were visited. Every run must succeed."""
+        """Advance the clock, and return the times at which it stopped. Every run must succeed."""
         moments = self.harness.advance(windows=windows, until=until)
         self.require_success()
         return moments

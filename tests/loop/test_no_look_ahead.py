@@ -114,7 +114,7 @@ def peeking(noise: bool) -> ProjectSpec:
 
 
 def scored(trained: Path, home: Path) -> list[str]:
-    """Return how predictions of the first half day differ between the source and one that is noise from then on."""
+    """Return the differences of the first half day's predictions between the source and one that is noise afterwards."""
     found = []
     for noise in (False, True):
         copy = home / str(noise)

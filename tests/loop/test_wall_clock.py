@@ -23,7 +23,7 @@ pytestmark = [pytest.mark.xdist_group("wall_clock"), pytest.mark.timeout(600)]
 
 
 def read(start: datetime, end: datetime) -> pd.DataFrame:
-    """Return what a live source has now: `x` up to half a minute ahead, and `y` of steps that ended."""
+    """Return the rows that a live source has now: `x` up to half a minute ahead, and `y` of steps that ended."""
     now = pd.Timestamp(datetime.now(UTC))
     times = pd.date_range(BEGUN, min(pd.Timestamp(end), now + 3 * STEP), freq=STEP, inclusive="left")
     times = times[times >= pd.Timestamp(start)]

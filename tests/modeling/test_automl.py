@@ -109,7 +109,7 @@ def fitted(name: str, algorithm: Algorithm) -> Fitted:
 
 
 def by_h2o(model_id: str, rows: pd.DataFrame, task: str) -> np.ndarray[Any, Any]:
-    """What a model that AutoML left in the cluster says."""
+    """Return the predictions of a model that AutoML left in the cluster."""
     import h2o
 
     with uploaded(rows) as frame:

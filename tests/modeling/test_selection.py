@@ -39,7 +39,7 @@ def spec(calculators: Any = QUICK, **select: Any) -> FeaturesSpec:
 
 
 def asked(count: int = 400, seed: int = 0) -> Inputs:
-    """Windows whose level and spread wander, independently of each other."""
+    """Return windows whose level and spread change independently of each other."""
     random = np.random.default_rng(seed)
     level, spread = random.normal(10, 3, (count, 1)), random.uniform(1, 4, (count, 1))
     windows = level + spread * random.normal(size=(count, STEPS))

@@ -42,7 +42,7 @@ def report(
 
 @pytest.fixture(scope="module")
 def moved() -> DriftReport:
-    """`a` moved by half its spread, `b` and `weather` stayed, predictions doubled."""
+    """Return rows in which `a` moved by half its spread and predictions doubled; `b` and `weather` are unchanged."""
     current = rows(seed=1)
     return report(
         rows(), current.assign(a=current["a"] + 0.5, prediction=current["prediction"] * 2), ["psi", "hellinger"]

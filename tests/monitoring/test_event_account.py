@@ -18,7 +18,7 @@ AS_OF = datetime(2011, 3, 1, tzinfo=UTC)
 
 
 def rows(*hours: float, **columns: Any) -> pd.DataFrame:
-    """Rows of the source, in hours after `AS_OF`."""
+    """Return rows of the source at these hours after `AS_OF`."""
     times = pd.DatetimeIndex([AS_OF + hour * HOUR for hour in hours]).as_unit("ns")
     return pd.DataFrame({"event_time": times, **columns})
 
@@ -45,7 +45,7 @@ def view(*facts: AnyFact) -> LedgerView:
 
 
 def test_events_are_due_one_horizon_before_their_rows(make_spec: Any) -> None:
-    """Also where the horizon is longer than a window: the first window then holds no event that counts."""
+    """This holds for a horizon longer than a window too: the first window then has no due event."""
     timeline = Timeline(make_spec(data={"horizon": "30h"}))
     found = due_events(timeline, rows(0, 29, 30, 31, 48, 78.5), AS_OF, AS_OF + 48 * HOUR)
     assert [(event.event_id, event.due) for event in found] == [

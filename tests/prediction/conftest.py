@@ -24,7 +24,7 @@ DEFINITIONS = FeatureDefinitions(known=["a", "sky", "constant", "b"], levels={"s
 
 @pytest.fixture(scope="session")
 def fitted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Fitted]]:
-    """Each algorithm on a regression, and boosted trees on three classes (`classes`); trained in one JVM."""
+    """Return a model of each algorithm for a regression, and of boosted trees for three classes (`classes`)."""
     folder = tmp_path_factory.mktemp("h2o")
     random = np.random.default_rng(1)
     sky = random.integers(0, 3, 300).astype(np.float64)

@@ -11,7 +11,7 @@ from mlops_assets.prediction.features import FeatureMatrix
 
 @dataclass(frozen=True)
 class Fitted:
-    """A model that H2O fitted: its files, and what the cluster itself answers to `matrix`."""
+    """A model that H2O fitted: its files, and the cluster's own predictions for `matrix`."""
 
     mojo: Path
     jar: Path

@@ -58,7 +58,7 @@ def asked(windows: np.ndarray[Any, Any]) -> Inputs:
 
 
 def gappy(count: int) -> np.ndarray[Any, Any]:
-    """Real windows, some with missing values at their beginning, middle and end, one empty, one constant."""
+    """Return windows of real data: some lack values at the beginning, middle or end, one is empty, one is constant."""
     windows = bike_windows(count).copy()
     windows[3, :5] = windows[4, 100:] = windows[5, 50:60] = np.nan
     windows[6], windows[7] = np.nan, 12.0

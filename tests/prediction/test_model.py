@@ -38,7 +38,7 @@ def asked(made: Fitted) -> Inputs:
 def saved(
     fitted: dict[str, Fitted], tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[tuple[Any, Predictor, Inputs]]:
-    """A version saved as MLflow saves it and loaded as MLflow loads it; the predictor of the same bundle; rows."""
+    """Return a version that MLflow saved and loaded, the predictor of the same bundle, and rows."""
     import mlflow
 
     folder = tmp_path_factory.mktemp("model")
@@ -57,7 +57,7 @@ def saved(
 
 
 def invoke(model: Any, body: dict[str, Any]) -> Any:
-    """What stock `mlflow models serve` does with the body of a request."""
+    """Return what MLflow's own server returns for the body of a request."""
     from mlflow.pyfunc.scoring_server import invocations
 
     return invocations(json.dumps(body), "application/json", model, model.metadata.get_input_schema())
@@ -122,7 +122,7 @@ def test_signature_of_a_classification_has_a_probability_per_class() -> None:
 
 @pytest.mark.parametrize(("sent", "seen"), [(None, None), (True, 1.0), (False, 0.0)])
 def test_missing_boolean_is_missing_in_the_stock_server(sent: bool | None, seen: float | None) -> None:
-    """MLflow takes null in a boolean column for false."""
+    """MLflow would read null in a boolean column as false."""
     from mlflow.pyfunc.scoring_server import infer_and_parse_data
 
     nullable = schema_of().model_copy(update={"known": {"open": "bool", "shut": "bool"}, "nullable": ["open"]})

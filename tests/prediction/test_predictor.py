@@ -194,7 +194,7 @@ def test_unknown_entity_is_predicted_without_past_values(fitted: dict[str, Fitte
 
 
 def rename_column(mojo: Path, target: Path, old: str, new: str) -> Path:
-    """A MOJO whose list of columns has another name for one of them."""
+    """Give a column of a MOJO another name."""
     import zipfile
 
     with zipfile.ZipFile(mojo) as source, zipfile.ZipFile(target, "w") as sink:

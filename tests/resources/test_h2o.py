@@ -117,7 +117,7 @@ def test_jvm_killed_during_automl_raises_training_error(tmp_path: Path) -> None:
 
 @pytest.fixture
 def other(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
-    """Another Python process with a cluster over the same state folder."""
+    """Return another Python process with a cluster on the same state folder."""
     command = [sys.executable, "-c", OTHER_PROCESS, str(tmp_path)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         yield process

@@ -28,7 +28,7 @@ def week(index: int) -> str:
 
 
 def after(count: int) -> datetime:
-    """Return the time at which so many windows have ended."""
+    """Return the time at which this number of windows has ended."""
     return START + count * WEEK
 
 

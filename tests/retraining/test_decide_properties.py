@@ -89,7 +89,7 @@ readings = st.tuples(st.floats(20, 120), st.floats(0, 0.4), st.floats(0, 1), st.
 
 @st.composite
 def deployment_periods(draw, at_most=16):
-    """Windows of a deployment period: some with too few rows (whatever their numbers are), some without labels."""
+    """Generate the windows of a deployment period: some have too few rows, some have no labels."""
     drawn = draw(st.lists(readings, min_size=1, max_size=at_most))
     return [
         window(

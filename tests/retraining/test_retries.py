@@ -17,7 +17,7 @@ WALL_TIME = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 def view_of(*outcomes: TrainingOutcome) -> LedgerView:
-    """Return a ledger view in which the attempts of decision `d` ended so, a minute apart."""
+    """Return a ledger view in which the attempts of decision `d` ended with these outcomes, a minute apart."""
     ends = (
         TrainingEnded(
             at=AS_OF,

@@ -41,7 +41,7 @@ pytestmark = pytest.mark.timeout(1200)
 
 
 def turning() -> ProjectSpec:
-    """Return a project that retrains once: its target depends otherwise on its inputs from the fourth window on."""
+    """Return a project that retrains once: from the fourth window on its target depends differently on its inputs."""
     policy = {
         "when": {"type": "performance", "ratio": 1.5, "first": 2, "last": 2},
         "cooldown": "4d",

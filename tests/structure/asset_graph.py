@@ -23,7 +23,7 @@ PROJECT = ROOT / "mlops_assets" / "projects" / "bike_demand" / "defs.yaml"
 
 
 def shipped_spec() -> ProjectSpec:
-    """Return the shipped project of which the snapshot is."""
+    """Return the shipped project whose graph is in the snapshot."""
     return ProjectSpec.model_validate(yaml.safe_load(PROJECT.read_text())["attributes"])
 
 
@@ -35,7 +35,7 @@ def definitions() -> dg.Definitions:
 
 
 def graph_text() -> str:
-    """Return the text: assets with edges, groups, partitions and checks; jobs with assets; sensors with targets."""
+    """Return the graph as text: assets with edges, groups, partitions and checks; jobs; sensors with their targets."""
     built = definitions()
     lines = [*_assets(built), "", *_gap(built), "", *_jobs(built), "", *_sensors(built)]
     return "\n".join(lines) + "\n"

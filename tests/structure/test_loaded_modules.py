@@ -28,7 +28,7 @@ def loaded_by(code: str) -> set[str]:
 
 
 def plain_modules() -> list[str]:
-    """Return the names of the core's modules and of those of the phases that do not meet Dagster."""
+    """Return the names of the core's modules, and of the modules of the phases that do not use Dagster."""
     names = [module.name for module in modules()]
     core = [name for name in names if below(name, CORE) and name != LOADED_BY_MLFLOW and ".migrations" not in name]
     phases = [name for name in names if below(name, PHASES) and name.rpartition(".")[2] not in {"assets", "metadata"}]

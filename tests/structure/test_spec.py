@@ -71,7 +71,7 @@ def owner(node: ast.expr) -> str:
 
 
 def reads() -> set[tuple[str, str]]:
-    """(holder, attribute) of every attribute that the platform reads, the spec's own code aside."""
+    """Return (owner, attribute) of every attribute that the platform reads outside the spec's own code."""
     outside = [module for module in modules() if not below(module.name, {"mlops_assets.spec"})]
     nodes = (node for module in outside for node in ast.walk(module.tree) if isinstance(node, ast.Attribute))
     return {(owner(node.value), node.attr) for node in nodes if isinstance(node.ctx, ast.Load)}
