@@ -45,7 +45,7 @@ def test_valid_window_is_published_without_its_target(make_source: MakeSource, l
 
 def test_future_window_is_refused_without_calling_the_source(make_source: MakeSource, lake: Lake) -> None:
     def read(start: datetime, end: datetime) -> pd.DataFrame:
-        pytest.fail("asked")
+        pytest.fail("the source was called")
 
     source = make_source(read, data={"arrival_delay": "2h"}, labels={"delay": "1d"})
     window = source.timeline.window(WINDOW)

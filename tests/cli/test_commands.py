@@ -148,10 +148,10 @@ def test_unknown_project_is_named_with_the_known_ones(command: Any, tmp_path: Pa
 
 def test_retrain_records_a_decision_of_a_person_with_the_active_evidence(command: Any, retrain_decided: Path) -> None:
     policys = context(retrain_decided).ledger_view().decisions[-1]
-    said = json.loads(command(retrain_decided, "retrain", "example", "--json").stdout)
+    output = json.loads(command(retrain_decided, "retrain", "example", "--json").stdout)
     decision = context(retrain_decided).ledger_view().decisions[-1]
 
-    assert decision.id == said["decision"] != policys.id
+    assert decision.id == output["decision"] != policys.id
     assert (decision.by, decision.outcome, decision.window) == ("person", "RETRAIN", None)
     assert [e.identity for e in decision.evidence] == [e.identity for e in policys.evidence]
 
@@ -233,8 +233,8 @@ def test_rollback_restores_the_previous_champion_and_the_policy_keeps_it(
         refused = command(home, "rollback", "example", "--to", "9")
         assert refused.exit_code == 1 and "former champions are [1]" in " ".join(refused.stderr.split())
 
-        said = json.loads(command(home, "rollback", "example", "--json").stdout)
-        assert (said["version"], said["previous"]) == (1, 2)
+        output = json.loads(command(home, "rollback", "example", "--json").stdout)
+        assert (output["version"], output["previous"]) == (1, 2)
         view = harness.context.ledger_view()
         assert (view.deployment_periods[-1].version, view.deployment_periods[-1].cause) == (1, "rollback")
         assert harness.context.endpoint.serving() == 1 and harness.context.registry.alias("champion") == 1
@@ -271,13 +271,13 @@ def test_down_ends_recorded_processes_only_even_with_invalid_yaml(
             for path in unreadable:
                 path.touch()
             (repository / "team" / "example" / "defs.yaml").write_text("type: [")
-            said = command(retrain_decided, "down")
+            output = command(retrain_decided, "down")
 
-            assert said.exit_code == 0
+            assert output.exit_code == 0
             assert not any(path.exists() for path in unreadable)
             assert not psutil.pid_exists(ours.pid) and others.poll() is None
-            assert "sleeper 0.0" in said.stdout and "sleeper -5000" not in said.stdout
-            assert "endpoint of example" in said.stdout and not psutil.pid_exists(service.pid)
+            assert "sleeper 0.0" in output.stdout and "sleeper -5000" not in output.stdout
+            assert "endpoint of example" in output.stdout and not psutil.pid_exists(service.pid)
             assert "nothing was running" in command(retrain_decided, "down").stdout
         finally:
             for process in (ours, others):

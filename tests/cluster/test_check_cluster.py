@@ -20,14 +20,14 @@ def check(*arguments: str) -> str:
 
 
 def test_check_of_a_working_installation_finds_nothing(installed: Installed) -> None:
-    said = check("--image", IMAGE)
-    assert "NO" not in said and "??" not in said
-    assert said.count("ok  ") == 4
+    output = check("--image", IMAGE)
+    assert "NO" not in output and "??" not in output
+    assert output.count("ok  ") == 4
 
 
 def test_wrong_context_is_reported_with_the_existing_ones(installed: Installed) -> None:
-    said = check("--context", "nowhere")
-    assert "NO  there is no context 'nowhere'" in said and "choose one of mlops-assets" in said
+    output = check("--context", "nowhere")
+    assert "NO  there is no context 'nowhere'" in output and "choose one of mlops-assets" in output
 
 
 def test_missing_namespace_or_secret_is_reported(installed: Installed) -> None:
@@ -36,9 +36,9 @@ def test_missing_namespace_or_secret_is_reported(installed: Installed) -> None:
 
 
 def test_image_that_cannot_be_pulled_is_reported_and_trial_pod_removed(installed: Installed) -> None:
-    said = check("--image", IMAGE, "--image", ABSENT)
-    assert f"ok  image {IMAGE}: a node holds it" in said
-    assert f"NO  image {ABSENT}: no node can pull it (ErrImagePull" in said
+    output = check("--image", IMAGE, "--image", ABSENT)
+    assert f"ok  image {IMAGE}: a node holds it" in output
+    assert f"NO  image {ABSENT}: no node can pull it (ErrImagePull" in output
     assert not [pod for pod in objects("pods") if pod["metadata"]["name"].startswith("check-image-")]
 
 
@@ -58,9 +58,9 @@ def test_missing_rights_are_reported(installed: Installed, tmp_path: Path) -> No
     token = kubectl("create", "token", f"{RELEASE}-services").strip()
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("KUBECONFIG", str(kubeconfig(tmp_path, token=token)))
-        said = check()
-    assert f"NO  namespace {NAMESPACE}: you may not create configmaps" in said
-    assert "ask for the role `admin`" in said
+        output = check()
+    assert f"NO  namespace {NAMESPACE}: you may not create configmaps" in output
+    assert "ask for the role `admin`" in output
 
 
 def kubeconfig(folder: Path, server: str | None = None, token: str | None = None) -> Path:

@@ -249,7 +249,7 @@ def test_helm_test_succeeds(installed: Installed) -> None:
 
 
 @pytest.mark.parametrize(
-    ("values", "said"),
+    ("values", "message"),
     [
         ("bucket.nmae=x", "additional properties 'nmae' not allowed"),
         ("postgresql.enabled=false", "/postgresql/postgresqlHost"),
@@ -257,9 +257,9 @@ def test_helm_test_succeeds(installed: Installed) -> None:
         ("codeLocation.resources.limits.memory=lots", "/codeLocation/resources/limits/memory"),
     ],
 )
-def test_invalid_values_are_refused_by_name(installed: Installed, values: str, said: str) -> None:
+def test_invalid_values_are_refused_by_name(installed: Installed, values: str, message: str) -> None:
     revision = json.loads(helm("status", RELEASE, "-o", "json"))["version"]
-    assert said in helm("upgrade", RELEASE, str(CHART), "-f", str(TRIAL), "--set", values, check=False)
+    assert message in helm("upgrade", RELEASE, str(CHART), "-f", str(TRIAL), "--set", values, check=False)
     assert json.loads(helm("status", RELEASE, "-o", "json"))["version"] == revision
 
 

@@ -133,17 +133,15 @@ def panel(dashboard: dict[str, Any], title: str) -> dict[str, Any]:
 
 
 def test_regression_has_an_error_band_and_classification_a_state_timeline() -> None:
-    forecast = panel(DASHBOARDS["rentals"], "Predictions and labels")
-    names = {
-        p["value"] for o in forecast["fieldConfig"]["overrides"] for p in o["properties"] if p["id"] == "displayName"
-    }
+    chart = panel(DASHBOARDS["rentals"], "Predictions and labels")
+    names = {p["value"] for o in chart["fieldConfig"]["overrides"] for p in o["properties"] if p["id"] == "displayName"}
     to = [
         p["value"]
-        for o in forecast["fieldConfig"]["overrides"]
+        for o in chart["fieldConfig"]["overrides"]
         for p in o["properties"]
         if p["id"].endswith("fillBelowTo")
     ]
-    assert forecast["type"] == "timeseries"
+    assert chart["type"] == "timeseries"
     assert {"served", "label", "shadow model", *to} <= names
     assert len(to) == 1
     states = panel(DASHBOARDS["prices"], "Predicted classes and labels")
@@ -162,8 +160,8 @@ def test_projects_with_several_series_have_a_variable_for_them() -> None:
     chosen = {name: [each["name"] for each in d["templating"]["list"]] for name, d in DASHBOARDS.items()}
     assert chosen["prices"] == ["feature", "entity"]
     assert chosen["rentals"] == ["feature"]
-    truth = panel(DASHBOARDS["prices"], "Predicted classes and labels")["targets"][0]["query"]
-    assert "${entity:regex}" in truth
+    labels_query = panel(DASHBOARDS["prices"], "Predicted classes and labels")["targets"][0]["query"]
+    assert "${entity:regex}" in labels_query
 
 
 def test_replay_opens_on_its_whole_range_and_others_on_the_last_week() -> None:

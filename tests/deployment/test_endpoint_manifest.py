@@ -63,18 +63,18 @@ def test_pods_are_replaced_only_when_yaml_changes(tmp_path: Path, manifest: Path
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         (None, "the file does not exist"),
         ("", "a Deployment and a Service were expected, not nothing"),
         ("kind: Service\nmetadata: {name: a}", "a Deployment and a Service were expected, not Service"),
     ],
 )
-def test_invalid_manifest_error_names_the_setting(tmp_path: Path, text: str | None, said: str) -> None:
+def test_invalid_manifest_error_names_the_setting(tmp_path: Path, text: str | None, message: str) -> None:
     path = tmp_path / "endpoint.yaml"
     if text is not None:
         path.write_text(text)
-    with pytest.raises(EndpointError, match=f"{said}.*MLOPS_ASSETS_ENDPOINT_MANIFEST"):
+    with pytest.raises(EndpointError, match=f"{message}.*MLOPS_ASSETS_ENDPOINT_MANIFEST"):
         EndpointDeployment(example_project(), tmp_path, path)
 
 

@@ -220,24 +220,24 @@ def test_stop_ends_only_the_recorded_process(endpoint: MakeEndpoint, tmp_path: P
     handle = endpoint()
     words = "import time; print('here', flush=True); time.sleep(60)"
     command = [sys.executable, "-c", words, "mlops_assets.serving.app"]
-    stranger = subprocess.Popen(command, stdout=subprocess.PIPE)
+    other = subprocess.Popen(command, stdout=subprocess.PIPE)
     try:
         # a process that was just started has no command line yet
-        assert stranger.stdout is not None and stranger.stdout.readline() == b"here\n"
-        started = psutil.Process(stranger.pid).create_time()
+        assert other.stdout is not None and other.stdout.readline() == b"here\n"
+        started = psutil.Process(other.pid).create_time()
         path = tmp_path / "rentals" / "endpoint" / PROCESS
-        record = ServiceProcess(pid=stranger.pid, started=started - 100, host="127.0.0.1", port=1, settings="")
+        record = ServiceProcess(pid=other.pid, started=started - 100, host="127.0.0.1", port=1, settings="")
         write_text(path, record.model_dump_json())
         assert handle.record() is None
         assert handle.stop() is False
-        assert stranger.poll() is None
+        assert other.poll() is None
         # same pid and same start time
         write_text(path, record.model_copy(update={"started": started}).model_dump_json())
         assert handle.stop() is True
-        stranger.wait(5)
+        other.wait(5)
     finally:
-        stranger.kill()
-        stranger.communicate()
+        other.kill()
+        other.communicate()
 
 
 def test_invalid_process_record_error_names_the_file(endpoint: MakeEndpoint, tmp_path: Path) -> None:

@@ -240,16 +240,16 @@ def test_contradiction_is_one_error_that_names_its_fields(mistake: str) -> None:
         ProjectSpec.model_validate(changed(*changes))
 
     (error,) = caught.value.errors()
-    said = f"{'.'.join(str(part) for part in error['loc'])} {error['msg']}"
+    message = f"{'.'.join(str(part) for part in error['loc'])} {error['msg']}"
     for each in words:
-        assert each in said
+        assert each in message
 
 
 def test_several_contradictions_are_named_at_once() -> None:
     with pytest.raises(ValidationError) as caught:
         ProjectSpec.model_validate(changed(("serving.every", "8h"), ("retraining.cooldown", "3d")))
-    said = " ".join(error["msg"] for error in caught.value.errors())
-    assert "serving.every (8h)" in said and "retraining.cooldown (3d)" in said
+    message = " ".join(error["msg"] for error in caught.value.errors())
+    assert "serving.every (8h)" in message and "retraining.cooldown (3d)" in message
 
 
 def test_values_at_their_limit_are_valid() -> None:
@@ -337,9 +337,9 @@ def test_dg_check_yaml_names_the_line_of_a_mistake(project: Path) -> None:
     line = 1 + next(i for i, row in enumerate(text.splitlines()) if "evry" in row)
     found = dg_command(project, "check", "yaml", "--no-validate-requirements")
 
-    said = found.stdout + found.stderr
+    message = found.stdout + found.stderr
     assert found.returncode != 0
-    assert f"defs.yaml:{line}" in said and "evry" in said
+    assert f"defs.yaml:{line}" in message and "evry" in message
 
 
 def test_dg_scaffold_writes_a_valid_project(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -83,11 +83,11 @@ def test_endpoint_killed_during_a_request_loses_and_repeats_no_prediction(
 ) -> None:
     monkeypatch.setattr(scorer, "BATCH", 4)
     monkeypatch.setattr(run_requests, "PAUSE", timedelta(0))
-    invoke, asked = EndpointProcess.invoke, []
+    invoke, sizes = EndpointProcess.invoke, []
 
     def killed_at_the_third(self: EndpointProcess, records: Any, due: Any, now: Any) -> Any:
-        asked.append(len(records))
-        if len(asked) == 3:
+        sizes.append(len(records))
+        if len(sizes) == 3:
             kill(harness)
         return invoke(self, records, due, now)
 
@@ -97,7 +97,7 @@ def test_endpoint_killed_during_a_request_loses_and_repeats_no_prediction(
 
     assert ("score", False) in harness.runs and ("heal", True) in harness.runs
     assert account(harness) == (25, 25, 0)
-    assert sum(asked) == 25 + asked[2]  # only the request that died was sent twice
+    assert sum(sizes) == 25 + sizes[2]  # only the request that died was sent twice
 
 
 def test_endpoint_that_cannot_start_blocks_no_retraining(harness: Harness, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -59,9 +59,9 @@ def test_mlflow_models_serve_predicts_exactly_as_the_endpoint(states: States, tm
         ours = harness.context.endpoint.ask(rows)
         with stock(harness.context.settings.mlflow_uri, "models:/example/1", tmp_path / "stock.log") as url:
             body = {"dataframe_records": rows}
-            said = httpx.post(f"{url}/invocations", json=body, timeout=60.0, trust_env=False)
+            response = httpx.post(f"{url}/invocations", json=body, timeout=60.0, trust_env=False)
 
-        assert said.status_code == 200, said.text
-        theirs = [row["prediction"] for row in said.json()["predictions"]]
+        assert response.status_code == 200, response.text
+        theirs = [row["prediction"] for row in response.json()["predictions"]]
         assert theirs == [row["prediction"] for row in ours] == list(answers["prediction"].iloc[::7][:20])
         assert len(set(theirs)) > 10

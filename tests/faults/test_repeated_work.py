@@ -160,8 +160,8 @@ def test_run_that_cannot_be_recorded_is_retried_and_blocks_no_other(
         with monkeypatch.context() as patch:
             patch.setattr("mlops_assets.sensors.run_status.record_end_of_training", refuses_the_first)
             for _ in range(2):
-                said = harness.tick_run_status()
-                assert first.run_id in said and "an unexpected fact" in said and second.run_id not in said
+                message = harness.tick_run_status()
+                assert first.run_id in message and "an unexpected fact" in message and second.run_id not in message
                 assert [end.run_id for end in attempts_without_verdict(harness.context.ledger_view(), decision.id)] == [
                     second.run_id
                 ]

@@ -147,14 +147,14 @@ def test_replay_stops_when_no_daemon_runs(project_context: ProjectResources, ins
 
 def without_storage(monkeypatch: pytest.MonkeyPatch, kind: str, times: int) -> None:
     """Let the first calls of Dagster's storage fail, with the errors of psycopg2 and dagster-postgres."""
-    asked, left = dg.DagsterInstance.get_runs, [times]
+    original, left = dg.DagsterInstance.get_runs, [times]
 
     def get_runs(instance: dg.DagsterInstance, *args: Any, **kwargs: Any) -> Any:
         if left[0]:
             left[0] -= 1
             gone = sa.exc.OperationalError("SELECT 1", {}, psycopg2.OperationalError(kind))
             raise DagsterPostgresException("too many retries for DB connection") from gone
-        return asked(instance, *args, **kwargs)
+        return original(instance, *args, **kwargs)
 
     monkeypatch.setattr(dg.DagsterInstance, "get_runs", get_runs)
 

@@ -114,7 +114,7 @@ def peeking(noise: bool) -> ProjectSpec:
 
 
 def scored(trained: Path, home: Path) -> list[str]:
-    """Return the differences of the first half day's predictions between the source and one that is noise afterwards."""
+    """Return the differences of the first half day's predictions if the source is noise after it."""
     found = []
     for noise in (False, True):
         copy = home / str(noise)

@@ -113,8 +113,8 @@ def by_h2o(model_id: str, rows: pd.DataFrame, task: str) -> np.ndarray[Any, Any]
     import h2o
 
     with uploaded(rows) as frame:
-        said = automl._downloaded(h2o.get_model(model_id).predict(frame).get_frame_data())
-    return said["predict"].to_numpy() if task == "regression" else said.iloc[:, 1:].to_numpy()
+        predicted = automl._downloaded(h2o.get_model(model_id).predict(frame).get_frame_data())
+    return predicted["predict"].to_numpy() if task == "regression" else predicted.iloc[:, 1:].to_numpy()
 
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
@@ -200,8 +200,12 @@ def test_mojo_predicts_like_the_cluster(cluster: None, name: str, algorithm: Alg
     model = Mojo(
         fitted(name, algorithm).download(tmp_path), genmodel_jar(tmp_path, project="hourly"), definitions, classes
     )
-    said = model.predict(matrix)
-    found = said.value if said.probabilities is None else np.column_stack([said.probabilities[c] for c in classes])
+    predicted = model.predict(matrix)
+    found = (
+        predicted.value
+        if predicted.probabilities is None
+        else np.column_stack([predicted.probabilities[c] for c in classes])
+    )
     np.testing.assert_allclose(found.astype(float), np.asarray(expected), rtol=1e-12)
 
 

@@ -38,7 +38,7 @@ def spec(calculators: Any = QUICK, **select: Any) -> FeaturesSpec:
     )
 
 
-def asked(count: int = 400, seed: int = 0) -> Inputs:
+def random_inputs(count: int = 400, seed: int = 0) -> Inputs:
     """Return windows whose level and spread change independently of each other."""
     random = np.random.default_rng(seed)
     level, spread = random.normal(10, 3, (count, 1)), random.uniform(1, 4, (count, 1))
@@ -52,7 +52,7 @@ def level_of(inputs: Inputs) -> np.ndarray[Any, Any]:
 
 
 def test_relevant_features_are_selected_and_others_are_not() -> None:
-    inputs = asked()
+    inputs = random_inputs()
     found = select_features(spec(), inputs, level_of(inputs), "regression")
     assert found.known == ["temp"]
     assert "mean" in found.calculators["load"] or "sum_values" in found.calculators["load"]
@@ -61,7 +61,7 @@ def test_relevant_features_are_selected_and_others_are_not() -> None:
 
 
 def test_redundant_feature_is_not_selected() -> None:
-    inputs = asked()
+    inputs = random_inputs()
     chosen = select_features(spec(), inputs, level_of(inputs), "regression").calculators["load"]
     # the sum is 48 times the mean, and the transform's zeroth coefficient its absolute value
     assert len({"mean", "sum_values", 'fft_coefficient__attr_"abs"__coeff_0'} & set(chosen)) == 1
@@ -70,7 +70,7 @@ def test_redundant_feature_is_not_selected() -> None:
 def test_selection_does_not_depend_on_clock_or_random_state(monkeypatch: pytest.MonkeyPatch) -> None:
     import time
 
-    inputs = asked()
+    inputs = random_inputs()
     state = np.random.get_state()[1].tolist()  # type: ignore[union-attr, index]
     first = select_features(spec(), inputs, level_of(inputs), "regression")
     monkeypatch.setattr(time, "perf_counter", lambda: 0.0)
@@ -79,7 +79,7 @@ def test_selection_does_not_depend_on_clock_or_random_state(monkeypatch: pytest.
 
 
 def test_selection_respects_number_and_budget() -> None:
-    inputs = asked()
+    inputs = random_inputs()
     target = level_of(inputs)
     assert len(select_features(spec(most=2), inputs, target, "regression").costs) == 2
     for budget in (20, 60, 1000):
@@ -90,7 +90,7 @@ def test_selection_respects_number_and_budget() -> None:
 
 
 def test_slow_feature_is_rejected_and_the_loss_of_the_budget_is_reported() -> None:
-    inputs = asked()
+    inputs = random_inputs()
     calculators = {
         "count_above": [{"t": 10.0}],
         "ar_coefficient": [{"coeff": 0, "k": 10}],
@@ -112,7 +112,7 @@ def test_slow_feature_is_rejected_and_the_loss_of_the_budget_is_reported() -> No
 
 
 def test_first_feature_of_a_combiner_is_charged_with_its_call() -> None:
-    inputs = asked()
+    inputs = random_inputs()
     target = np.abs(np.fft.rfft(inputs.history["load"]))[:, [1, 2, 3]].sum(axis=1)
     found = select_features(spec(), inputs, target, "regression")
     costs = sorted(cost for name, cost in found.costs.items() if "fft_coefficient" in name)
@@ -124,7 +124,7 @@ def test_first_feature_of_a_combiner_is_charged_with_its_call() -> None:
 
 @pytest.mark.parametrize("classes", [["UP", "DOWN"], ["UP", "DOWN", "STILL"]])
 def test_features_that_separate_classes_are_selected(classes: list[str]) -> None:
-    inputs = asked()
+    inputs = random_inputs()
     ranks = np.argsort(np.argsort(level_of(inputs))) * len(classes) // len(inputs)
     target = np.array(classes, dtype=object)[ranks]
     found = select_features(spec(most=2), inputs, target, "classification")
@@ -137,7 +137,7 @@ def test_feature_missing_in_more_than_a_fifth_of_the_rows_is_not_selected() -> N
     calculators = {"autocorrelation": [{"lag": 1}]}
     definitions = FeatureDefinitions(calculators={"load": ["autocorrelation__lag_1"]})
     for missing, wanted in ((0.15, definitions.calculators), (0.3, {})):
-        inputs = asked()
+        inputs = random_inputs()
         inputs.history["load"][:: round(1 / missing)] = 10.0  # constant: it has no autocorrelation
         target = np.nan_to_num(compute(definitions, inputs)[:, 0])
         assert select_features(spec(calculators), inputs, target, "regression").calculators == wanted
@@ -151,7 +151,7 @@ def test_without_history_only_known_columns_are_features() -> None:
 
 
 def test_no_feature_at_all_raises_training_error() -> None:
-    inputs = asked()
+    inputs = random_inputs()
     bare = spec().model_copy(update={"known": []})
     with pytest.raises(TrainingError, match="no history feature is relevant"):
         select_features(bare, inputs, np.random.default_rng(5).normal(size=len(inputs)), "regression")
@@ -159,20 +159,20 @@ def test_no_feature_at_all_raises_training_error() -> None:
 
 @pytest.mark.parametrize("calculators", [{"average": None}, {"linear_trend_timewise": [{"attr": "slope"}]}])
 def test_unknown_calculator_raises_training_error(calculators: dict[str, Any]) -> None:
-    inputs = asked(60)
+    inputs = random_inputs(60)
     with pytest.raises(TrainingError, match=next(iter(calculators))):
         select_features(spec(calculators), inputs, level_of(inputs), "regression")
 
 
 def test_sample_is_spread_over_time_and_hours_of_the_day() -> None:
-    inputs = asked(30 + 24 * 100)
+    inputs = random_inputs(30 + 24 * 100)
     inputs.history["load"][:30] = np.nan
     rows = sample_rows(inputs, 100)
     assert len(rows) == 100
     assert rows.min() >= 30
     assert np.abs(np.diff(rows) - 24).max() <= 24
     assert len(set((rows % 24).tolist())) > 15
-    assert sample_rows(asked(60), 100).tolist() == list(range(60))
+    assert sample_rows(random_inputs(60), 100).tolist() == list(range(60))
 
 
 def test_every_calculator_has_a_cost_that_grows_with_the_window() -> None:
@@ -199,7 +199,7 @@ def test_every_calculator_has_a_cost_that_grows_with_the_window() -> None:
 
 
 def test_all_features_of_the_efficient_setting_can_be_named_and_computed() -> None:
-    inputs = asked(60)
+    inputs = random_inputs(60)
     features = spec("efficient", sample=30, budget="100ms")
     assert features.select.budget == timedelta(milliseconds=100)
     found = select_features(features, inputs, level_of(inputs), "regression")

@@ -134,8 +134,13 @@ def test_each_statistic_detects_moved_numbers_and_categories(statistic: str) -> 
 
 def test_categories_use_jensenshannon_instead_of_wasserstein() -> None:
     current = rows(seed=1, weather="snow")
-    asked = {name: report(rows(), current, drift={"statistic": name}) for name in ("wasserstein", "jensenshannon")}
-    assert asked["wasserstein"].summary.columns["weather"] == asked["jensenshannon"].summary.columns["weather"]
+    by_statistic = {
+        name: report(rows(), current, drift={"statistic": name}) for name in ("wasserstein", "jensenshannon")
+    }
+    assert (
+        by_statistic["wasserstein"].summary.columns["weather"]
+        == by_statistic["jensenshannon"].summary.columns["weather"]
+    )
 
 
 @pytest.mark.parametrize("statistic", ["wasserstein", "psi", "jensenshannon", "hellinger"])

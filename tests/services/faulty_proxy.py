@@ -32,8 +32,8 @@ class FaultyProxy:
         """Let the next requests of a method fail whose path or head of the body contains a text."""
         left = [times]
 
-        def decide(asked: str, what: str) -> Fate:
-            if left[0] and asked == method and part in what:
+        def decide(requested: str, what: str) -> Fate:
+            if left[0] and requested == method and part in what:
                 left[0] -= 1
                 return fate
             return "pass"

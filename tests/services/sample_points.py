@@ -31,8 +31,8 @@ def _service(spec: ProjectSpec, start: datetime) -> Iterator[Point]:
     for step in range(STEPS):
         time = start + step * spec.data.every
         status = "500" if step == 7 else "422" if step == 8 else "200"
-        asked = {"latency_ms": 2.0 + step % 5, "rows": 1, "rss": 300 * 2**20, "record": "{}"}
-        yield "request", {"role": "champion", "status": status}, asked, time
+        request_fields = {"latency_ms": 2.0 + step % 5, "rows": 1, "rss": 300 * 2**20, "record": "{}"}
+        yield "request", {"role": "champion", "status": status}, request_fields, time
         for entity in entities:
             for role in ("champion", "shadow"):
                 tags = {"role": role, **MODEL, "dataset_version": "abc", **entity}
@@ -82,8 +82,8 @@ def _loop(spec: ProjectSpec, start: datetime) -> Iterator[Point]:
     yield "decision", {"outcome": "WAIT", "by": "policy"}, decided | {"id": "d0"}, later - timedelta(hours=1)
     yield "training", {"outcome": "JUDGED", "by": "policy"}, {"training": "d1:1", "reason": "judged"}, later
     sides = {"champion_loss": 5.0, "candidate_loss": 4.0, "baseline_loss": 9.0, "rows": 300}
-    judged = {"version": 2, "champion": 1, **sides, "reason": "better by 20 %"}
-    yield "verdict", {"verdict": "PROMOTE", "by": "policy"}, judged, later
+    verdict_fields = {"version": 2, "champion": 1, **sides, "reason": "better by 20 %"}
+    yield "verdict", {"verdict": "PROMOTE", "by": "policy"}, verdict_fields, later
     for number, step in enumerate(("PROMOTING", "PROMOTED")):
         moment = later + timedelta(microseconds=number)
         served = {"version": 2, "previous": 1, "reason": "better"}

@@ -74,21 +74,21 @@ def rows(client: Any, query: str, start: datetime, stop: datetime, period: timed
 def test_every_query_of_a_project_dashboard_returns_rows(influx: Any, name: str) -> None:
     spec: ProjectSpec = ALL[name]
     start = Timeline(spec).start
-    asked = flux_queries(project_dashboard(spec))
-    assert len(asked) > 25
+    queries = flux_queries(project_dashboard(spec))
+    assert len(queries) > 25
     found = {
         (title, number): rows(influx, query, start, start + timedelta(days=30), spec.data.every)
-        for number, (title, query) in enumerate(asked)
+        for number, (title, query) in enumerate(queries)
     }
     assert not [title for (title, _), records in found.items() if not records]
 
 
 def test_every_query_of_the_overview_returns_rows_of_each_project(influx: Any) -> None:
     now, shown = datetime.now(UTC), list(ALL.values())
-    asked = flux_queries(overview_dashboard(shown))
+    queries = flux_queries(overview_dashboard(shown))
     found = [
         (title, rows(influx, query, now - timedelta(hours=6), now + timedelta(minutes=1), timedelta(minutes=1)))
-        for title, query in asked
+        for title, query in queries
     ]
     assert not [title for title, records in found if not records]
     assert [records[0]["value"] for title, records in found if title == "Served version"] == [2] * len(shown)
@@ -101,13 +101,18 @@ def test_queries_work_for_a_project_without_losses_and_windows(influx: Any) -> N
     start = Timeline(spec).start
     young: list[Point] = [
         ("promotion", {"step": "PROMOTED", "cause": "bootstrap"}, {"version": 1, "reason": ""}, start),
-        ("decision", {"outcome": "RETRAIN", "by": "person"}, {"id": "d", "reason": "asked", "signals": ""}, start),
+        (
+            "decision",
+            {"outcome": "RETRAIN", "by": "person"},
+            {"id": "d", "reason": "requested", "signals": ""},
+            start,
+        ),
         ("verdict", {"verdict": "PROMOTE", "by": "bootstrap"}, {"version": 1, "reason": "forced"}, start),
         ("training", {"outcome": "FAILED", "by": "person"}, {"training": "t"}, start),
     ]
     write(influx, [(name, {"project": "young", **tags}, values, at) for name, tags, values, at in young])
-    asked = flux_queries(project_dashboard(spec))
-    found = {title: rows(influx, query, start, start + timedelta(days=2), spec.data.every) for title, query in asked}
+    queries = flux_queries(project_dashboard(spec))
+    found = {title: rows(influx, query, start, start + timedelta(days=2), spec.data.every) for title, query in queries}
     assert [row.get("previous") for row in found["Promotions and rollbacks"]] == [None]
     assert [row.get("window") for row in found["Decisions of the policy"]] == [None]
     assert [row.get("champion") for row in found["Verdicts of the gate"]] == [None]
@@ -117,13 +122,13 @@ def test_queries_work_for_a_project_without_losses_and_windows(influx: Any) -> N
 def test_error_band_is_the_newest_loss_around_the_prediction(influx: Any) -> None:
     spec = ALL["rentals"]
     start = Timeline(spec).start
-    asked = [query for title, query in flux_queries(project_dashboard(spec)) if title.startswith("Predictions and")]
+    queries = [query for title, query in flux_queries(project_dashboard(spec)) if title.startswith("Predictions and")]
     end = start + STEPS * spec.data.every
-    lower, upper, _, truth, served = (
-        [r["_value"] for r in rows(influx, q, start, end, spec.data.every)] for q in asked
+    lower, upper, _, labels, served = (
+        [r["_value"] for r in rows(influx, q, start, end, spec.data.every)] for q in queries
     )
     assert served == [11.0 + step for step in range(STEPS)]
-    assert truth == [10.0 + step for step in range(STEPS)]
+    assert labels == [10.0 + step for step in range(STEPS)]
     assert [a - b for a, b in zip(upper, served, strict=True)] == [5.0] * STEPS
     assert [a - b for a, b in zip(lower, served, strict=True)] == [-5.0] * STEPS
 
@@ -131,16 +136,16 @@ def test_error_band_is_the_newest_loss_around_the_prediction(influx: Any) -> Non
 def test_error_band_is_empty_without_a_loss(influx: Any) -> None:
     spec = ALL["rentals"]
     start = Timeline(spec).start
-    asked = flux_queries(project_dashboard(spec.model_copy(update={"name": "unknown"})))
-    assert not rows(influx, asked[0][1], start, start + timedelta(days=1), spec.data.every)
+    queries = flux_queries(project_dashboard(spec.model_copy(update={"name": "unknown"})))
+    assert not rows(influx, queries[0][1], start, start + timedelta(days=1), spec.data.every)
 
 
 def test_4xx_and_5xx_responses_are_counted_separately(influx: Any) -> None:
     spec = ALL["rentals"]
     start = Timeline(spec).start
-    asked = [query for title, query in flux_queries(project_dashboard(spec)) if title == "Errors"]
+    queries = [query for title, query in flux_queries(project_dashboard(spec)) if title == "Errors"]
     failed, refused = (
-        [r["_value"] for r in rows(influx, q, start, start + timedelta(days=2), spec.data.every)] for q in asked
+        [r["_value"] for r in rows(influx, q, start, start + timedelta(days=2), spec.data.every)] for q in queries
     )
     assert (sum(failed), sum(refused), len(failed)) == (1, 1, STEPS)
     assert failed[7] == refused[8] == 1
@@ -149,6 +154,6 @@ def test_4xx_and_5xx_responses_are_counted_separately(influx: Any) -> None:
 def test_labelled_report_replaces_the_ended_one(influx: Any) -> None:
     spec = ALL["rentals"]
     start = Timeline(spec).start
-    asked = [query for title, query in flux_queries(project_dashboard(spec)) if title.startswith("Share of drifted")]
-    found = rows(influx, asked[0], start, start + timedelta(days=2), spec.data.every)
+    queries = [query for title, query in flux_queries(project_dashboard(spec)) if title.startswith("Share of drifted")]
+    found = rows(influx, queries[0], start, start + timedelta(days=2), spec.data.every)
     assert [row["_value"] for row in found] == [0.5, 0.5]

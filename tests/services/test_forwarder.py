@@ -99,9 +99,9 @@ def test_wrong_token_ends_forwarder_and_is_not_logged(influx: Influx, tmp_path: 
     found = ForwarderProcess(tmp_path, wrong)
     found.start()
     assert found.process is not None and found.process.wait(20) == 1
-    said = found.log.read_text()
-    assert "refuses the token" in said and "MLOPS_ASSETS_INFLUX_TOKEN" in said
-    assert "another-secret" not in said
+    log_text = found.log.read_text()
+    assert "refuses the token" in log_text and "MLOPS_ASSETS_INFLUX_TOKEN" in log_text
+    assert "another-secret" not in log_text
 
 
 def test_missing_bucket_ends_forwarder_with_a_message(influx: Influx, tmp_path: Path) -> None:

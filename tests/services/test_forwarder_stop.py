@@ -22,8 +22,8 @@ def test_forwarder_with_a_hanging_request_ends_10_s_after_sigterm(tmp_path: Path
         }
         command = [sys.executable, "-m", "mlops_assets.resources.telemetry.forwarder", "--port", str(port)]
         with subprocess.Popen(command, env={**os.environ, **environment}) as forwarder:
-            asked, _ = silent.accept()
-            with asked:
+            connection, _ = silent.accept()
+            with connection:
                 forwarder.send_signal(signal.SIGTERM)
                 # the timeout of its requests is longer
                 assert forwarder.wait(10) == 0

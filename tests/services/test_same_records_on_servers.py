@@ -145,10 +145,10 @@ def killed_before_request(play: ProjectReplay, moment: datetime) -> Iterator[lis
     killed: list[int] = []
     invoke = Endpoint.invoke
 
-    def after_the_end(endpoint: Endpoint, *asked: Any) -> list[dict[str, Any]]:
-        if not killed and asked[-1] == moment:
+    def after_the_end(endpoint: Endpoint, *arguments: Any) -> list[dict[str, Any]]:
+        if not killed and arguments[-1] == moment:
             killed.append(kill_endpoint(play))
-        return invoke(endpoint, *asked)
+        return invoke(endpoint, *arguments)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Endpoint, "invoke", after_the_end)
@@ -208,15 +208,15 @@ def test_every_dashboard_query_returns_rows_of_the_loop(on_servers: ProjectRepla
     project_context, settings = on_servers.context, Settings()
     assert settings.influx_token is not None
     token, now = settings.influx_token.get_secret_value(), datetime.now(UTC)
-    asked = [
+    queries = [
         (title, query, at(0), at(WINDOWS), project_context.timeline.every)
         for title, query in flux_queries(project_dashboard(project_context.spec))
     ]
-    asked += [
+    queries += [
         (title, query, now - timedelta(hours=6), now + timedelta(minutes=1), timedelta(minutes=1))
         for title, query in flux_queries(overview_dashboard([project_context.spec]))
     ]
     with InfluxDBClient(str(settings.influx_url), token, org=settings.influx_org, timeout=60_000) as client:
-        found = [(title, rows(client, query, start, stop, period)) for title, query, start, stop, period in asked]
+        found = [(title, rows(client, query, start, stop, period)) for title, query, start, stop, period in queries]
     # this replay has no missed event and no quarantined window; test_dashboards.py queries hand-written ones
     assert {title for title, records in found if not records} == {"Missed events", "Windows in quarantine"}

@@ -130,10 +130,10 @@ def test_dagster_processes_start_separately_and_end_on_sigterm(start: Starter) -
     assert 'mlops_part_ready{part="daemon"} 1.0' in metrics
     assert 'mlops_part_start_time_seconds{part="daemon"}' in metrics
     assert daemon.ask("/other").status_code == 404
-    asked = httpx.post(
+    response = httpx.post(
         f"http://127.0.0.1:{ui}/graphql", json={"query": "{version}"}, timeout=10, trust_env=False
     ).raise_for_status()
-    assert asked.json()["data"]["version"]
+    assert response.json()["data"]["version"]
     for each in (daemon, webserver, location):
         assert each.end() == 0
         assert not each.killed
@@ -233,10 +233,10 @@ def test_sigterm_ends_a_process_that_waits_for_a_server(start: Starter, tmp_path
 
 
 def test_probe_runs_at_most_once_per_second() -> None:
-    asked: list[float] = []
+    probed_at: list[float] = []
 
     def probe(started: float) -> str:
-        asked.append(started)
+        probed_at.append(started)
         return "not yet"
 
     supervisor = Supervisor(Part("waiting", [], Path.cwd(), {}, probe))
@@ -244,7 +244,7 @@ def test_probe_runs_at_most_once_per_second() -> None:
     try:
         found = [supervisor.missing() for _ in range(50)]
         assert set(found) == {"not yet"}
-        assert len(asked) == 1
+        assert len(probed_at) == 1
     finally:
         supervisor._child.kill()
         supervisor._child.wait()

@@ -69,9 +69,9 @@ def test_wrong_password_ends_the_daemon_with_a_message(own: Postgres, tmp_path: 
     environment = {**own.environment(), "MLOPS_ASSETS_HOME": str(tmp_path / "state"), "PGPASSWORD": "another-password"}
     with served(tmp_path / "log", environment, "daemon", "--health-port", str(free_port())) as process:
         assert process.wait(60) == 1
-    said = (tmp_path / "log").read_text()
-    assert "PGPASSFILE" in said and "authentication failed" in said
-    assert "another-password" not in said
+    log_text = (tmp_path / "log").read_text()
+    assert "PGPASSFILE" in log_text and "authentication failed" in log_text
+    assert "another-password" not in log_text
 
 
 def test_endpoint_waits_for_its_servers_and_logs_it(own: Postgres, tmp_path: Path) -> None:

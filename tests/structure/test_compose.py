@@ -52,11 +52,11 @@ def test_settings_of_the_code_location_are_valid(monkeypatch: pytest.MonkeyPatch
 
 
 def test_every_variable_is_in_the_example_file() -> None:
-    asked = set(re.findall(r"\$\{(\w+)", TEXT))
-    assert asked == set(EXAMPLE)
+    used = set(re.findall(r"\$\{(\w+)", TEXT))
+    assert used == set(EXAMPLE)
     # what has no sensible value must be given: an empty one stops the start
     given = {name for name, value in EXAMPLE.items() if value}
-    assert all(f"${{{name}:?}}" in TEXT for name in asked - given)
+    assert all(f"${{{name}:?}}" in TEXT for name in used - given)
 
 
 def test_no_secret_is_in_the_files() -> None:
