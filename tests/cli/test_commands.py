@@ -200,20 +200,20 @@ def test_last_hold_or_release_counts(command: Any, retrain_decided: Path) -> Non
 
 def test_provenance_leads_from_a_prediction_to_the_decision(command: Any, retrained: Path) -> None:
     here = context(retrained)
-    answers = here.telemetry.predictions("example", example_project.RETRAIN_AT, here.now(), roles=("champion",))
-    answer = answers[answers["version"] == 2].iloc[0]
-    found = json.loads(command(retrained, "provenance", "example", answer["event_id"], "--json").stdout)
+    predictions = here.telemetry.predictions("example", example_project.RETRAIN_AT, here.now(), roles=("champion",))
+    prediction = predictions[predictions["version"] == 2].iloc[0]
+    found = json.loads(command(retrained, "provenance", "example", prediction["event_id"], "--json").stdout)
     view = here.ledger_view()
     version, decision = view.versions[2], view.decisions[5]
 
-    assert found["prediction"] == answer["prediction"] and found["features"] == answer["features"]
+    assert found["prediction"] == prediction["prediction"] and found["features"] == prediction["features"]
     assert (found["model_version"], found["mlflow_run"]) == (2, version.mlflow_run)
     assert (found["dataset_md5"], found["git_tag"]) == (version.dataset, version.dataset_tag)
     assert set(found["raw_windows"]) <= set(view.published) and len(found["raw_windows"]) == 8
     assert found["decision"]["id"] == decision.id and found["decision"]["reason"] == decision.reason
     assert found["training"] == f"{decision.id}:1"
 
-    shown = command(retrained, "provenance", "example", answer["event_id"]).stdout
+    shown = command(retrained, "provenance", "example", prediction["event_id"]).stdout
     for step in ("prediction", "features", "model version", "MLflow run", "dataset", "raw windows", "decision"):
         assert step in shown
 

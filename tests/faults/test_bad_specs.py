@@ -62,11 +62,11 @@ WRONG: dict[str, tuple[list[Change], list[str]]] = {
         [("problem.baseline.season", "1530min")],
         ["problem.baseline.season", "must be a multiple of data.every (1h)"],
     ),
-    "answers asked for too seldom": (
+    "serving interval longer than the horizon": (
         [("serving.every", "8h")],
         ["serving.every (8h) is longer than data.horizon (6h)"],
     ),
-    "answers asked for never": ([("serving.every", "0h")], ["serving.every must be longer than 0"]),
+    "serving interval of zero": ([("serving.every", "0h")], ["serving.every must be longer than 0"]),
     "a cooldown that leaves nothing unseen": (
         [("retraining.cooldown", "3d")],
         ["retraining.cooldown (3d)", "hold-out + horizon + every + arrival_delay + labels.delay + one window (79h)"],

@@ -51,10 +51,10 @@ def stock(uri: str, model: str, log: Path) -> Iterator[str]:
 
 def test_mlflow_models_serve_predicts_exactly_as_the_endpoint(states: States, tmp_path: Path) -> None:
     with running_harness(states.copy("retrain_decided", tmp_path / "home")) as harness:
-        answers = harness.context.telemetry.predictions(
+        predictions = harness.context.telemetry.predictions(
             "example", START, START + timedelta(days=40), roles=("champion",)
         )
-        rows = list(answers["inputs"].iloc[::7][:20])
+        rows = list(predictions["inputs"].iloc[::7][:20])
         assert len(rows) == 20
         ours = harness.context.endpoint.ask(rows)
         with stock(harness.context.settings.mlflow_uri, "models:/example/1", tmp_path / "stock.log") as url:
@@ -63,5 +63,5 @@ def test_mlflow_models_serve_predicts_exactly_as_the_endpoint(states: States, tm
 
         assert response.status_code == 200, response.text
         theirs = [row["prediction"] for row in response.json()["predictions"]]
-        assert theirs == [row["prediction"] for row in ours] == list(answers["prediction"].iloc[::7][:20])
+        assert theirs == [row["prediction"] for row in ours] == list(predictions["prediction"].iloc[::7][:20])
         assert len(set(theirs)) > 10

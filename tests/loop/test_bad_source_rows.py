@@ -183,8 +183,8 @@ def test_later_repair_changes_training_data_only(faulty: FaultyReplay) -> None:
         "event_time"
     )
     assert abs(rows["x"][pd.Timestamp(BAD)]) < 10
-    answers = project_context.telemetry.predictions("seeded", simulated_projects.at(1), simulated_projects.at(2))
-    assert pd.Timestamp(BAD) not in set(answers["event_time"])
+    predictions = project_context.telemetry.predictions("seeded", simulated_projects.at(1), simulated_projects.at(2))
+    assert pd.Timestamp(BAD) not in set(predictions["event_time"])
 
 
 def test_event_without_a_row_at_its_due_time_is_missed(faulty: FaultyReplay) -> None:
@@ -196,17 +196,19 @@ def test_event_without_a_row_at_its_due_time_is_missed(faulty: FaultyReplay) -> 
 
 def test_invalid_past_value_is_null_in_later_inputs(faulty: FaultyReplay) -> None:
     """The absent row is a missing past value in the inputs of the next day."""
-    answers = faulty.play.context.telemetry.predictions("seeded", GAP, GAP + simulated_projects.DAY)
-    after = answers[answers["event_time"] > GAP + 2 * simulated_projects.HOUR]
+    predictions = faulty.play.context.telemetry.predictions("seeded", GAP, GAP + simulated_projects.DAY)
+    after = predictions[predictions["event_time"] > GAP + 2 * simulated_projects.HOUR]
     assert len(after) > 20
     assert {sum(value is None for value in inputs["y"]) for inputs in after["inputs"]} == {1}
 
 
 def test_due_events_are_predicted_or_missed(faulty: FaultyReplay) -> None:
     health = [faulty.play.health(number) for number in range(5)]
-    answers = faulty.play.context.telemetry.predictions("seeded", simulated_projects.at(0), simulated_projects.at(5))
+    predictions = faulty.play.context.telemetry.predictions(
+        "seeded", simulated_projects.at(0), simulated_projects.at(5)
+    )
     # the first hour was due before the training; every other hour is an event
-    assert len(answers) + len(faulty.corrected.missed) == 5 * 24 - 1
+    assert len(predictions) + len(faulty.corrected.missed) == 5 * 24 - 1
     assert [found.missed for found in health] == [0, 1, 0, 0, 0]
     assert health[1].availability == pytest.approx(23 / 24)
 
@@ -250,5 +252,7 @@ def test_old_report_made_again_has_the_same_summary(faulty: FaultyReplay) -> Non
 
 
 def test_old_window_made_again_adds_no_prediction(faulty: FaultyReplay) -> None:
-    answers = faulty.play.context.telemetry.predictions("seeded", simulated_projects.at(0), simulated_projects.at(5))
-    assert answers["event_id"].is_unique
+    predictions = faulty.play.context.telemetry.predictions(
+        "seeded", simulated_projects.at(0), simulated_projects.at(5)
+    )
+    assert predictions["event_id"].is_unique

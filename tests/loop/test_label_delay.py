@@ -65,7 +65,7 @@ def test_windows_played_at_once_or_one_by_one_give_the_same_records(
 
 def test_compared_records_include_all_results_of_the_loop(at_once: ProjectReplay) -> None:
     found = canonical_records.canonical(at_once.context)
-    assert {answer["role"] for answer in found["predictions"]} == {"champion", "shadow"}
+    assert {prediction["role"] for prediction in found["predictions"]} == {"champion", "shadow"}
     counts = {name: len(found[name]) for name in ("reports", "decisions", "verdicts", "datasets", "published")}
     stages = 2 * WINDOWS - 1
     # drift and health do not depend on labels: when these arrive, only the performance report is made again

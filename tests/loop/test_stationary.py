@@ -36,12 +36,14 @@ def test_every_decision_of_a_stationary_project_is_wait_without_evidence(steady:
 
 def test_every_due_event_is_predicted_once_and_on_time(steady: ProjectReplay) -> None:
     hours = 24 * WINDOWS
-    answers = steady.context.telemetry.predictions("seeded", simulated_projects.at(0), simulated_projects.at(WINDOWS))
+    predictions = steady.context.telemetry.predictions(
+        "seeded", simulated_projects.at(0), simulated_projects.at(WINDOWS)
+    )
     # the first hour was due before the snapshot of the first model
-    assert list(answers["event_time"]) == [
+    assert list(predictions["event_time"]) == [
         simulated_projects.at(0) + simulated_projects.HOUR * hour for hour in range(1, hours)
     ]
-    assert not answers["late"].any()
+    assert not predictions["late"].any()
     assert steady.view.missed == {}
 
 

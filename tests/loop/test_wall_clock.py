@@ -85,24 +85,24 @@ def alive(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ProjectReplay]:
 def test_each_event_is_predicted_once_and_not_before_it_is_due(alive: ProjectReplay) -> None:
     history, context = alive.view, alive.context
     assert history.first_as_of is not None and history.scored_through is not None
-    answers = context.telemetry.predictions(
+    predictions = context.telemetry.predictions(
         "living", BEGUN, datetime.now(UTC) + timedelta(hours=1), roles=("champion",)
     )
     ticks = pd.date_range(BEGUN, history.scored_through.astimezone(UTC), freq=STEP)
     wanted = [moment for moment in ticks if moment >= pd.Timestamp(history.first_as_of)]
-    assert list(answers["due"]) == wanted
+    assert list(predictions["due"]) == wanted
     assert len(wanted) >= TICKS
     assert not history.missed
-    assert (answers["event_time"] - answers["due"] == HORIZON).all()
-    assert (answers["answered_at"] >= answers["due"]).all()
-    assert (answers["now"] >= answers["due"]).all()
+    assert (predictions["event_time"] - predictions["due"] == HORIZON).all()
+    assert (predictions["answered_at"] >= predictions["due"]).all()
+    assert (predictions["now"] >= predictions["due"]).all()
 
 
 def test_prediction_uses_past_values_up_to_its_due_time(alive: ProjectReplay) -> None:
-    answers = alive.context.telemetry.predictions(
+    predictions = alive.context.telemetry.predictions(
         "living", BEGUN, datetime.now(UTC) + timedelta(hours=1), roles=("champion",)
     )
-    for row in answers.to_dict("records"):
+    for row in predictions.to_dict("records"):
         number = (row["due"] - pd.Timestamp(BEGUN)) // STEP - 1
         inputs = json.loads(row["inputs"]) if isinstance(row["inputs"], str) else row["inputs"]
         (history,) = [value for name, value in inputs.items() if name not in ("event_time", "x")]

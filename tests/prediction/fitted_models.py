@@ -16,4 +16,4 @@ class Fitted:
     mojo: Path
     jar: Path
     matrix: FeatureMatrix
-    answers: Any
+    predictions: Any

@@ -76,9 +76,9 @@ def test_scoring_server_accepts_records_split_and_inputs(saved: tuple[Any, Predi
     fields = list(records[0])
     split = {"columns": fields, "data": [list(record.values()) for record in records]}
     for body in ({"dataframe_records": records}, {"dataframe_split": split}, {"inputs": records}):
-        answer = invoke(model, body)
-        assert answer.status == 200, answer.response
-        found = [row["prediction"] for row in json.load(io.StringIO(answer.response))["predictions"]]
+        result = invoke(model, body)
+        assert result.status == 200, result.response
+        found = [row["prediction"] for row in json.load(io.StringIO(result.response))["predictions"]]
         assert found == predictor.predict(few).value.tolist()
 
 
@@ -109,8 +109,8 @@ def test_null_is_accepted_in_nullable_columns(saved: tuple[Any, Predictor, Input
     model, predictor, inputs = saved
     gap = int(np.flatnonzero(np.isnan(inputs.known["a"]))[0])
     few = inputs.take([gap])
-    answer = invoke(model, {"dataframe_records": to_records(few, schema())})
-    assert json.loads(answer.response)["predictions"][0]["prediction"] == predictor.predict(few).value[0]
+    result = invoke(model, {"dataframe_records": to_records(few, schema())})
+    assert json.loads(result.response)["predictions"][0]["prediction"] == predictor.predict(few).value[0]
 
 
 def test_signature_of_a_classification_has_a_probability_per_class() -> None:

@@ -27,7 +27,7 @@ def test_mojo_predicts_like_the_cluster(fitted: dict[str, Fitted], algorithm: st
     mojo = Mojo(made.mojo, made.jar, DEFINITIONS)
     found = mojo.predict(made.matrix)
     assert found.probabilities is None
-    np.testing.assert_allclose(found.value, made.answers, rtol=1e-9, atol=1e-9)
+    np.testing.assert_allclose(found.value, made.predictions, rtol=1e-9, atol=1e-9)
     alone = [mojo.predict(made.matrix[[row]]).value[0] for row in range(len(made.matrix))]
     assert found.value.tolist() == alone
     mojo.close()
@@ -39,7 +39,7 @@ def test_probabilities_equal_the_clusters_in_the_projects_order(fitted: dict[str
     assert found.probabilities is not None
     assert list(found.probabilities) == CLASSES
     for name in CLASSES:
-        np.testing.assert_allclose(found.probabilities[name], made.answers[name], rtol=1e-9, atol=1e-9)
+        np.testing.assert_allclose(found.probabilities[name], made.predictions[name], rtol=1e-9, atol=1e-9)
     shares = np.column_stack([found.probabilities[name] for name in CLASSES])
     assert found.value.tolist() == [CLASSES[position] for position in shares.argmax(axis=1)]
     assert set(found.value) == set(CLASSES)

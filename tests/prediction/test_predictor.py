@@ -90,7 +90,7 @@ def test_loaded_bundle_has_its_manifest_and_reproduces_its_predictions(
     assert (predictor.manifest.as_of, predictor.manifest.dataset_tag) == (LINEAGE.as_of, "rentals-1")
     predictor.check_reference_predictions()
     found = predictor.predict(rows_of(made))
-    np.testing.assert_allclose(found.value, made.answers, rtol=1e-9, atol=1e-9)
+    np.testing.assert_allclose(found.value, made.predictions, rtol=1e-9, atol=1e-9)
     assert np.array_equal(found.features, made.matrix, equal_nan=True)
     assert len(json.loads((tmp_path / "bundle" / REFERENCE_PREDICTIONS).read_text())["records"]) == 5
 

@@ -74,9 +74,9 @@ def fill(log: PredictionLog, project: str, hours: int, *, text: bool = False) ->
     """Write predictions of all roles, and requests of all kinds."""
     given = predictions(log, project, 0, hours, text=text)
     log.record(given)
-    log.record([replace(answer, role="shadow", version=1) for answer in given])
+    log.record([replace(each, role="shadow", version=1) for each in given])
     for _ in range(2):  # there may be many requests for the same event
-        log.record([replace(answer, role="ad_hoc", due=None, entity="north") for answer in given[:5]])
+        log.record([replace(each, role="ad_hoc", due=None, entity="north") for each in given[:5]])
     lines = [
         RequestLine(T0, T0 + number * HOUR / 4, 200 if number % 5 else 422, 1.5 + number, "champion", 3)
         for number in range(4 * hours)

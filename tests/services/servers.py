@@ -149,9 +149,9 @@ class Influx(Server):
     def post(self, path: str, body: dict[str, object]) -> dict[str, object]:
         """Send a POST request as the administrator, and return the response."""
         headers = {"Authorization": f"Token {self.admin_token}"} if path != "/api/v2/setup" else {}
-        answer = httpx.post(self.url + path, json=body, headers=headers, timeout=30)
-        answer.raise_for_status()
-        made: dict[str, object] = answer.json()
+        response = httpx.post(self.url + path, json=body, headers=headers, timeout=30)
+        response.raise_for_status()
+        made: dict[str, object] = response.json()
         return made
 
     def environment(self) -> dict[str, str]:
@@ -216,9 +216,9 @@ class Gcs(Server):
 
     def _ask(self, method: str, where: str, **what: object) -> httpx.Response:
         address = where if where.startswith("http") else self.url + where
-        answer = httpx.request(method, address, timeout=60, **what)  # type: ignore[arg-type]
-        answer.raise_for_status()
-        return answer
+        response = httpx.request(method, address, timeout=60, **what)  # type: ignore[arg-type]
+        response.raise_for_status()
+        return response
 
     def environment(self) -> dict[str, str]:
         return {

@@ -67,7 +67,7 @@ def test_predictions_of_all_versions_for_an_event_are_found(
     both: tuple[PredictionLog, InfluxPredictions, str],
 ) -> None:
     log, read, project = both
-    ids = [answer.event_id for answer in predictions(log, project, 0, 2)]
+    ids = [prediction.event_id for prediction in predictions(log, project, 0, 2)]
     here, there = log.predictions_for_events(ids), read.predictions_for_events(ids)
     assert sorted(here["role"]) == ["ad_hoc"] * 4 + ["champion"] * 2 + ["shadow"] * 2
     require_same(here, there)

@@ -47,13 +47,13 @@ class Running:
         while time.monotonic() < deadline:
             assert self.process.poll() is None, self.log.read_text()[-3000:]
             try:
-                answer = self.ask("/readyz")
+                response = self.ask("/readyz")
             except httpx.TransportError:
                 time.sleep(0.2)
                 continue
-            if answer.is_success:
+            if response.is_success:
                 return
-            found = answer.text
+            found = response.text
             time.sleep(0.2)
         pytest.fail(f"not ready: {found}\n{self.log.read_text()[-3000:]}")
 

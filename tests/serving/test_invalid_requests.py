@@ -53,12 +53,12 @@ def test_invalid_row_error_names_field_and_row(
 ) -> None:
     client, good = start(rentals[1]), rentals[1].records[0]
     body = json.dumps({"dataframe_records": [good, change(good)]})
-    answer = client.post("/invocations", content=body, headers={"Content-Type": "application/json"})
-    error = answer.json()["error"]
+    response = client.post("/invocations", content=body, headers={"Content-Type": "application/json"})
+    error = response.json()["error"]
     # an integer of 400 digits is invalid for the JSON parser, so the error names no field
     expected = (field, 1) if "0" * 400 not in body else ("body", None)
     assert (error["field"], error["row"]) == expected
-    assert 400 <= answer.status_code < 500
+    assert 400 <= response.status_code < 500
     assert recorded(client, "ad_hoc", "champion").empty
 
 
@@ -93,8 +93,8 @@ BAD_BODIES: list[tuple[bytes, str]] = [
 @pytest.mark.parametrize(("body", "field"), BAD_BODIES)
 def test_unknown_body_form_is_an_error(rentals: dict[int, Version], start: Start, body: bytes, field: str) -> None:
     client = start(rentals[1])
-    answer = client.post("/invocations", content=body, headers={"Content-Type": "application/json"})
-    assert (answer.status_code, answer.json()["error"]["field"]) == (400, field)
+    response = client.post("/invocations", content=body, headers={"Content-Type": "application/json"})
+    assert (response.status_code, response.json()["error"]["field"]) == (400, field)
 
 
 def test_invalid_json_in_unused_parts_is_an_error(rentals: dict[int, Version], start: Start) -> None:
@@ -102,8 +102,8 @@ def test_invalid_json_in_unused_parts_is_an_error(rentals: dict[int, Version], s
     unread = {"dataframe_split": {"columns": list(good), "data": [list(good.values())], "index": [math.nan]}}
     torn = {"inputs": [{**good, "sky": "NaN \ud800"}]}
     for body in (unread, torn):
-        answer = client.post("/invocations", content=json.dumps(body), headers={"Content-Type": "application/json"})
-        assert (answer.status_code, answer.json()["error"]["field"]) == (400, "body")
+        response = client.post("/invocations", content=json.dumps(body), headers={"Content-Type": "application/json"})
+        assert (response.status_code, response.json()["error"]["field"]) == (400, "body")
     assert recorded(client, "ad_hoc").empty
 
 
@@ -114,8 +114,8 @@ def test_unsupported_content_type_is_an_error(
     rentals: dict[int, Version], start: Start, content_type: str | None
 ) -> None:
     headers = {} if content_type is None else {"Content-Type": content_type}
-    answer = start(rentals[1]).post("/invocations", content=b"{}", headers=headers)
-    assert (answer.status_code, answer.json()["error"]["field"]) == (415, "Content-Type")
+    response = start(rentals[1]).post("/invocations", content=b"{}", headers=headers)
+    assert (response.status_code, response.json()["error"]["field"]) == (415, "Content-Type")
 
 
 def test_body_over_the_limit_is_an_error(rentals: dict[int, Version], start: Start) -> None:
@@ -135,9 +135,9 @@ def test_body_over_the_limit_is_an_error(rentals: dict[int, Version], start: Sta
 @pytest.mark.parametrize("text", ["load\n1,2\n", "load,load\n1,1\n", 'load\n"1\n', "", "\xe4", "load,peak\nx,true\n"])
 def test_invalid_csv_is_an_error(prices: dict[int, Version], start: Start, text: str) -> None:
     headers = {"Content-Type": "text/csv"}
-    answer = start(prices[1]).post("/invocations", content=text.encode("latin-1"), headers=headers)
-    assert answer.status_code in (400, 422)
-    assert answer.json()["error"]["field"]
+    response = start(prices[1]).post("/invocations", content=text.encode("latin-1"), headers=headers)
+    assert response.status_code in (400, 422)
+    assert response.json()["error"]["field"]
 
 
 def parquet(**columns: Any) -> bytes:
@@ -163,8 +163,8 @@ BAD_PARQUET = {
 def test_invalid_parquet_is_an_error_before_decompression(rentals: dict[int, Version], start: Start, kind: str) -> None:
     body, status = BAD_PARQUET[kind]
     headers = {"Content-Type": "application/vnd.apache.parquet"}
-    answer = start(rentals[1]).post("/invocations", content=body, headers=headers)
-    assert (answer.status_code, answer.json()["error"]["field"]) == (status, "body")
+    response = start(rentals[1]).post("/invocations", content=body, headers=headers)
+    assert (response.status_code, response.json()["error"]["field"]) == (status, "body")
 
 
 @pytest.mark.parametrize(
@@ -173,9 +173,9 @@ def test_invalid_parquet_is_an_error_before_decompression(rentals: dict[int, Ver
     ids=["half a character", "a name of four hundred digits"],
 )
 def test_unencodable_input_gets_an_error_message(rentals: dict[int, Version], start: Start, body: bytes) -> None:
-    answer = start(rentals[1]).post("/invocations", content=body, headers={"Content-Type": "application/json"})
-    assert 400 <= answer.status_code < 500
-    assert answer.json()["error"]["message"]
+    response = start(rentals[1]).post("/invocations", content=body, headers={"Content-Type": "application/json"})
+    assert 400 <= response.status_code < 500
+    assert response.json()["error"]["message"]
 
 
 scalars = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8) | st.just(10**300)
@@ -208,17 +208,17 @@ def test_random_bodies_get_4xx_and_never_500_or_nan(versions: Versions, tmp_path
         def throw(body: Any, scorer: bool) -> None:
             content = json.dumps(body).encode()
             headers = {"Content-Type": "application/json", **(client.scorer if scorer else {})}
-            answer = client.post("/invocations", content=content, headers=headers)
-            assert answer.status_code == 200 or 400 <= answer.status_code < 500
-            if answer.status_code == 200:
-                found = answer.json()["predictions"][0]["prediction"]
+            response = client.post("/invocations", content=content, headers=headers)
+            assert response.status_code == 200 or 400 <= response.status_code < 500
+            if response.status_code == 200:
+                found = response.json()["predictions"][0]["prediction"]
                 assert isinstance(found, str) or math.isfinite(found)
             else:
-                assert answer.json()["error"]["message"]
+                assert response.json()["error"]["message"]
 
         throw()
         # truncated bodies as well
         content = json.dumps({"inputs": version.records[:1]}).encode()
         for end in range(0, len(content), 37):
-            answer = client.post("/invocations", content=content[:end], headers={"Content-Type": "application/json"})
-            assert answer.status_code == 400
+            response = client.post("/invocations", content=content[:end], headers={"Content-Type": "application/json"})
+            assert response.status_code == 400

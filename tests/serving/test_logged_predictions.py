@@ -23,8 +23,8 @@ def test_first_prediction_of_an_event_stays_after_a_switch(rentals: dict[int, Ve
     client.admin("load", version=2, folder=str(rentals[2].folder))
     client.admin("switch", version=2)
     again = score(client, version, version.records[:3]).json()["predictions"]
-    assert [answer["stored"] for answer in first] == [False, False]
-    assert again[:2] == [{**answer, "stored": True} for answer in first]
+    assert [row["stored"] for row in first] == [False, False]
+    assert again[:2] == [{**row, "stored": True} for row in first]
     assert (again[2]["model_version"], again[2]["stored"]) == (2, False)
     assert recorded(client, "champion")["version"].tolist() == [1, 1, 2]
 
@@ -37,7 +37,7 @@ def test_stored_prediction_is_returned_by_a_version_that_may_not_predict(
     client.admin("load", version=2, folder=str(later(rentals[2], due_of(version, version.records[:4])[3], tmp_path)))
     client.admin("switch", version=2)
     again = score(client, version, version.records[:2])
-    assert again.json()["predictions"] == [{**answer, "stored": True} for answer in first]
+    assert again.json()["predictions"] == [{**row, "stored": True} for row in first]
     assert score(client, version, version.records[:3]).status_code == 409
 
 
@@ -52,8 +52,8 @@ def test_row_without_finite_prediction_is_an_error(
         return Predictions(values, right.probabilities, right.features, right.known_entity)
 
     monkeypatch.setattr(Predictor, "predict", overflowing)
-    answer = client.ask(rentals[1].records[:3])
-    assert (answer.status_code, answer.json()["error"]["row"]) == (422, 1)
+    response = client.ask(rentals[1].records[:3])
+    assert (response.status_code, response.json()["error"]["row"]) == (422, 1)
     assert score(client, rentals[1], rentals[1].records[:3]).status_code == 422
     assert recorded(client, "ad_hoc", "champion").empty
 
@@ -85,14 +85,14 @@ def test_wrong_due_time_is_an_error(rentals: dict[int, Version], start: Start) -
     client, version = start(rentals[1]), rentals[1]
     due = iso(due_of(version, version.records[:1])[0] + HOUR)
     body = {"inputs": version.records[:1], "due": [due], "now": [due]}
-    answer = client.post("/invocations", json=body, headers=client.scorer)
-    assert (answer.status_code, answer.json()["error"]["field"]) == (422, "due")
+    response = client.post("/invocations", json=body, headers=client.scorer)
+    assert (response.status_code, response.json()["error"]["field"]) == (422, "due")
 
 
 def test_same_event_twice_in_a_request_is_an_error(rentals: dict[int, Version], start: Start) -> None:
     client, version = start(rentals[1]), rentals[1]
-    answer = score(client, version, [version.records[0], version.records[1], version.records[0]])
-    assert (answer.status_code, answer.json()["error"]["row"]) == (422, 2)
+    response = score(client, version, [version.records[0], version.records[1], version.records[0]])
+    assert (response.status_code, response.json()["error"]["row"]) == (422, 2)
     assert recorded(client, "champion").empty
 
 
@@ -109,9 +109,9 @@ def test_same_event_twice_in_a_request_is_an_error(rentals: dict[int, Version], 
 )
 def test_times_of_the_scorer_are_checked(rentals: dict[int, Version], start: Start, extra: dict[str, Any]) -> None:
     client = start(rentals[1])
-    answer = client.post("/invocations", json={"inputs": rentals[1].records[:1], **extra}, headers=client.scorer)
-    assert answer.status_code in (400, 422)
-    assert answer.json()["error"]["field"] in ("due", "now")
+    response = client.post("/invocations", json={"inputs": rentals[1].records[:1], **extra}, headers=client.scorer)
+    assert response.status_code in (400, 422)
+    assert response.json()["error"]["field"] in ("due", "now")
 
 
 def test_prediction_after_the_deadline_is_late(rentals: dict[int, Version], start: Start) -> None:
@@ -151,10 +151,10 @@ def test_prediction_that_cannot_be_logged_is_not_sent(
 
     with monkeypatch.context() as patched:
         patched.setattr(client.service.telemetry, "record", full)
-        for answer in (score(client, version, version.records[:1]), client.ask(version.records[:1])):
-            assert answer.status_code == 500
-            assert "prediction" not in answer.text
-            assert answer.json()["error"]["message"].split()[-1] in {
+        for response in (score(client, version, version.records[:1]), client.ask(version.records[:1])):
+            assert response.status_code == 500
+            assert "prediction" not in response.text
+            assert response.json()["error"]["message"].split()[-1] in {
                 getattr(r, "request_id", None) for r in caplog.records
             }
     assert score(client, version, version.records[:1]).json()["predictions"][0]["stored"] is False

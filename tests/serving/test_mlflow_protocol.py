@@ -67,15 +67,15 @@ def test_served_versions_are_saved_for_the_next_start(
 
 
 def test_version_is_that_of_mlflow(rentals: dict[int, Version], start: Start) -> None:
-    answer = start(rentals[1]).get("/version")
-    assert (answer.text, answer.status_code) == (importlib.metadata.version("mlflow"), 200)
+    response = start(rentals[1]).get("/version")
+    assert (response.text, response.status_code) == (importlib.metadata.version("mlflow"), 200)
 
 
 def test_all_input_forms_give_the_same_predictions(rentals: dict[int, Version], start: Start) -> None:
     client, records = start(rentals[1]), rentals[1].records[:3]
     columns = list(reversed(records[0]))
     split = {"columns": columns, "data": [[record[name] for name in columns] for record in records], "index": [0, 1, 2]}
-    answers = [
+    responses = [
         client.ask(records),
         client.ask(records, form="inputs"),
         client.ask(split, form="dataframe_split"),
@@ -86,8 +86,8 @@ def test_all_input_forms_give_the_same_predictions(rentals: dict[int, Version], 
             headers={"Content-Type": "application/json; charset=UTF-8"},
         ),
     ]
-    assert [answer.status_code for answer in answers] == [200] * len(answers)
-    assert all(answer.json() == answers[0].json() for answer in answers)
+    assert [response.status_code for response in responses] == [200] * len(responses)
+    assert all(response.json() == responses[0].json() for response in responses)
 
 
 def test_csv_is_accepted_without_array_columns(
@@ -105,11 +105,11 @@ def test_csv_is_accepted_without_array_columns(
 def test_response_has_prediction_version_dataset_and_event(prices: dict[int, Version], start: Start) -> None:
     version = prices[1]
     records = [*version.records[:2], {**version.records[0], "entity": "never seen"}]
-    answers = start(version).ask(records).json()["predictions"]
+    returned = start(version).ask(records).json()["predictions"]
     predictor = Predictor.load(version.folder)
     expected = predictor.predict(from_records(records, version.schema))
     assert expected.probabilities is not None
-    assert answers == [
+    assert returned == [
         {
             "prediction": expected.value[row],
             "probability_UP": expected.probabilities["UP"][row],

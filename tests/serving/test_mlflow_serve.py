@@ -100,9 +100,9 @@ def test_service_predicts_like_mlflow_serve(
     if theirs.status_code != 200:
         assert 400 <= ours.status_code < 500
         return
-    answers = ours.json()["predictions"]
+    served = ours.json()["predictions"]
     expected = theirs.json()["predictions"]
-    assert [{name: answer[name] for name in row} for answer, row in zip(answers, expected, strict=True)] == expected
+    assert [{name: found[name] for name in row} for found, row in zip(served, expected, strict=True)] == expected
 
 
 @pytest.mark.parametrize("path", ["/ping", "/health", "/version"])
@@ -122,5 +122,5 @@ def test_parquet_with_too_many_or_no_rows_is_an_error(versions: Versions, start:
     content = path.read_bytes()
     assert client.post("/invocations", content=content, headers=headers).status_code == 413
     for torn in (b"", b"PAR1", content[:50], content[:-20] + b"\0" * 20):
-        answer = client.post("/invocations", content=torn, headers=headers)
-        assert (answer.status_code, answer.json()["error"]["field"]) == (400, "body")
+        response = client.post("/invocations", content=torn, headers=headers)
+        assert (response.status_code, response.json()["error"]["field"]) == (400, "body")

@@ -37,10 +37,10 @@ def test_switch_takes_effect_with_the_next_request(rentals: dict[int, Version], 
     assert client.admin("load", version=2, folder=str(rentals[2].folder)).json()["place"] == "standby"
     assert client.ask(records).json()["predictions"][0]["model_version"] == 1
     assert client.admin("switch", version=2).json() == {"version": 2, "previous": 1}
-    answer = client.ask(records).json()["predictions"][0]
+    predicted = client.ask(records).json()["predictions"][0]
     predictor = Predictor.load(rentals[2].folder)
-    assert answer["prediction"] == predictor.predict(from_records(records, rentals[2].schema)).value[0]
-    assert answer["model_version"] == 2
+    assert predicted["prediction"] == predictor.predict(from_records(records, rentals[2].schema)).value[0]
+    assert predicted["model_version"] == 2
     predictor.close()
 
 
@@ -75,9 +75,9 @@ def test_damaged_or_foreign_bundle_does_not_load(
         file.seek(200)
         file.write(b"\0\0\0\0")
     for folder in (damaged, prices[1].folder, tmp_path / "nowhere"):
-        answer = client.admin("load", version=2, folder=str(folder))
-        assert answer.status_code == 422
-        assert answer.json()["error"]["message"]
+        response = client.admin("load", version=2, folder=str(folder))
+        assert response.status_code == 422
+        assert response.json()["error"]["message"]
         assert client.admin("shadow", version=2, folder=str(folder)).status_code == 422
     assert client.service.slots.at("standby") is None
     assert client.ask(rentals[1].records[:1]).json()["predictions"][0]["model_version"] == 1
@@ -120,9 +120,9 @@ def test_replaced_version_finishes_requests_and_is_released(rentals: dict[int, V
 def test_admin_api_checks_its_requests(rentals: dict[int, Version], start: Start, body: dict[str, Any]) -> None:
     client = start(rentals[1])
     for path in ("load", "shadow"):
-        answer = client.admin(path, **body)
-        assert answer.status_code == 422
-        assert set(answer.json()["error"]) == {"field", "message", "row"}
+        response = client.admin(path, **body)
+        assert response.status_code == 422
+        assert set(response.json()["error"]) == {"field", "message", "row"}
     assert client.get("/nowhere").json()["error"]["message"] == "Not Found"
     assert client.get("/invocations").status_code == 405
 
@@ -185,8 +185,8 @@ def test_drain_returns_the_backlog_when_time_is_up(
     client.admin("shadow", version=2, folder=str(rentals[2].folder))
     score(client, version, version.records[:3])
     began = time.monotonic()
-    answer = client.post("/admin/drain?timeout=0.2", headers=client.scorer)
-    assert answer.json()["backlog"] == 3
+    response = client.post("/admin/drain?timeout=0.2", headers=client.scorer)
+    assert response.json()["backlog"] == 3
     assert 0.2 <= time.monotonic() - began < 5
     monkeypatch.undo()
 

@@ -19,8 +19,8 @@ def test_client_token_is_required_when_one_is_set(rentals: dict[int, Version], s
     secret.write_text("open sesame\n")
     client, records = start(rentals[1], client_token_file=secret), rentals[1].records[:1]
     for headers in ({}, {"Authorization": "Bearer wrong"}, {"Authorization": "open sesame"}):
-        answer = client.ask(records, headers=headers)
-        assert (answer.status_code, answer.headers["www-authenticate"]) == (401, "Bearer")
+        response = client.ask(records, headers=headers)
+        assert (response.status_code, response.headers["www-authenticate"]) == (401, "Bearer")
         assert client.get("/status", headers=headers).status_code == 401
         assert client.get("/metrics", headers=headers).status_code == 401
     right = {"Authorization": "Bearer open sesame"}
