@@ -32,8 +32,8 @@ def bar_chart(
         first_reach: the value of the first bar is written to the right of this position, for an interval drawn on it.
     """
     shown = max(len(names), 2)
-    card = ChartFigure(title, 1.3 + pitch * shown, caption=caption, dated=False)
-    axes, rows = card.axes[0], np.arange(len(names))
+    figure = ChartFigure(title, 1.3 + pitch * shown, caption=caption, dated=False)
+    axes, rows = figure.axes[0], np.arange(len(names))
     axes.barh(rows, values, color=colours, height=0.68)
     behind = {"facecolor": BACKGROUND, "edgecolor": "none", "pad": 0.8}
     for row, value in enumerate(values):
@@ -45,7 +45,7 @@ def bar_chart(
     axes.set_xlim(0, 1.12 * max([*values, first_reach, 1e-12]))
     axes.grid(axis="y", visible=False)
     axes.grid(axis="x", color=GRID, linewidth=0.8)
-    return card
+    return figure
 
 
 def _shortened(name: str, most: int = 46) -> str:

@@ -36,7 +36,7 @@ def drift_over_time(
         zone: time zone of the axis.
 
     Returns:
-        a PNG.
+        A PNG.
     """
     if table.empty:
         return ChartFigure(title, 2.2).show_no_data()
@@ -77,7 +77,7 @@ def drifted_columns(
         most: largest number of bars.
 
     Returns:
-        a PNG.
+        A PNG.
     """
     ranked = sorted(scores.items(), key=lambda item: (-item[1], item[0]))
     drifted = sum(value >= threshold for _, value in ranked)

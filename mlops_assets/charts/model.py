@@ -18,7 +18,7 @@ def leaderboard(table: pd.DataFrame, *, metric: Metric, title: str = "Models tha
         title: what the chart shows.
 
     Returns:
-        a PNG.
+        A PNG.
     """
     name, ranked = table.columns[:2]
     caption = f"ranked by {metric_name(ranked)}"
@@ -39,7 +39,7 @@ def variable_importance(table: pd.DataFrame, *, title: str = "Most important fea
         most: largest number of bars.
 
     Returns:
-        a PNG.
+        A PNG.
     """
     shown, rest = table.head(most), table.iloc[most:]
     caption = "share of the total variable importance, in %"

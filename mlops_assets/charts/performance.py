@@ -37,7 +37,7 @@ def error_over_time(
         zone: time zone of the axis.
 
     Returns:
-        a PNG.
+        A PNG.
     """
     if table.empty:
         return ChartFigure(title, 2.2).show_no_data()
@@ -77,7 +77,7 @@ def loss_comparison(
         unit: the target's unit.
 
     Returns:
-        a PNG.
+        A PNG.
     """
     roles = [role for role in ("candidate", "champion", "baseline") if role in losses]
     values = [metric_value(metric, losses[role]) for role in roles]

@@ -32,7 +32,7 @@ def predictions_against_labels(
         measured: metric and loss of earlier predictions, for an error band around the served ones; numbers only.
 
     Returns:
-        a PNG.
+        A PNG.
     """
     order = ("label", "champion", "candidate", "shadow", "baseline")
     roles = [role for role in order if role == "label" or (role in frame and frame[role].notna().any())]

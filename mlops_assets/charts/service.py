@@ -28,7 +28,7 @@ def service_over_time(
         zone: time zone of the axis.
 
     Returns:
-        a PNG.
+        A PNG.
     """
     if requests.empty:
         return ChartFigure(title, 2.2).show_no_data()
@@ -74,7 +74,7 @@ def live_features(
         zone: time zone of the axis.
 
     Returns:
-        a PNG.
+        A PNG.
     """
     numeric = [name for name in names if name in frame and pd.api.types.is_numeric_dtype(frame[name])]
     shown = numeric[:MAX_FEATURES]

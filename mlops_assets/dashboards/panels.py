@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from string import ascii_uppercase
 from typing import TYPE_CHECKING, Any, cast
 
-from mlops_assets.charts.style import ALARM, BLUE, GREEN, GREY, ORANGE, ROSE, SKY, YELLOW
+from mlops_assets.charts.style import ALARM, CLASS_COLOURS
 
 if TYPE_CHECKING:
     from grafana_foundation_sdk.builders.dashboard import ThresholdsConfig as ThresholdsBuilder
@@ -25,7 +25,6 @@ DATA_SOURCE = "mlops-influxdb"
 """The uid of the data source, which provisioning creates."""
 TEXT_COLOUR = "text"
 """Grafana's name of the text colour, which can be read on a dark and on a light page."""
-CLASS_COLOURS = [SKY, ORANGE, GREEN, ROSE, YELLOW, BLUE, ALARM, GREY]
 GRID = 24
 """Width of a dashboard, in columns."""
 HEIGHT = 8

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from mlops_assets.charts.style import ALARM, BLUE, GREEN, GREY, ORANGE, SKY
+from mlops_assets.charts.style import ALARM, BLUE, CLASS_COLOURS, GREEN, GREY, ORANGE, SKY
 from mlops_assets.dashboards import panels
 from mlops_assets.dashboards.flux import (
     BEGINNING,
@@ -86,7 +86,7 @@ def predictions(spec: ProjectSpec) -> list[Panel | RowPanel]:
     """Return the panels of predictions, labels and features."""
     known = spec.features.known
     shown: list[Panel | RowPanel] = []
-    shown += [forecast(spec)] if spec.problem.task == "regression" else [classes(spec), probabilities(spec)]
+    shown += [numeric_predictions(spec)] if spec.problem.task == "regression" else [classes(spec), probabilities(spec)]
     seen = read("feature", spec.name, tag("role", "champion"), "r._field =~ /^${feature:regex}$/", _entity(spec))
     lines = [Line(per_period(renamed(numbers(seen), _field="feature"), "mean", ["feature"]), _labelled("feature"))]
     note = "features that the champion received; choose others under `feature` above"
@@ -106,7 +106,7 @@ def predictions(spec: ProjectSpec) -> list[Panel | RowPanel]:
     return shown
 
 
-def forecast(spec: ProjectSpec) -> Panel:
+def numeric_predictions(spec: ProjectSpec) -> Panel:
     """Return the panel of predicted numbers and labels over time, with the error band."""
     served, shadow = (_predicted(spec, role, "prediction", "mean") for role in ("champion", "shadow"))
     loss = newest(read("performance", spec.name, LABELLED, fields("served"), since=BEGINNING))
@@ -146,7 +146,7 @@ def classes(spec: ProjectSpec) -> Panel:
 def probabilities(spec: ProjectSpec) -> Panel:
     """Return the panel of the predicted probability of each class."""
     lines = [
-        Line(_predicted(spec, "champion", f"probability_{name}", "mean"), name, panels.CLASS_COLOURS[n % 8])
+        Line(_predicted(spec, "champion", f"probability_{name}", "mean"), name, CLASS_COLOURS[n % 8])
         for n, name in enumerate(spec.classes)
     ]
     return panels.curves("Probability of each class", lines, unit="percentunit", interval=_every(spec), least=0)
@@ -253,9 +253,9 @@ def decisions(spec: ProjectSpec) -> list[Panel | RowPanel]:
 def service(spec: ProjectSpec) -> list[Panel | RowPanel]:
     """Return the panels of the service's requests and memory, and of the forwarder's backlog."""
     not_shadow = 'r.role != "shadow"'
-    answered = read("request", spec.name, fields("latency_ms"), not_shadow, "r.status =~ /^2/")
+    successful = read("request", spec.name, fields("latency_ms"), not_shadow, "r.status =~ /^2/")
     latency = [
-        Line(per_period(answered, f"(column, tables=<-) => tables |> quantile(q: {q}, column: column)"), name, colour)
+        Line(per_period(successful, f"(column, tables=<-) => tables |> quantile(q: {q}, column: column)"), name, colour)
         for q, name, colour in (("0.5", "p50", BLUE), ("0.95", "p95", ORANGE))
     ]
     rows = read("request", spec.name, fields("rows"), not_shadow)

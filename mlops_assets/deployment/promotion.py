@@ -215,7 +215,7 @@ def roll_back(context: ProjectContext, to: int | None, request: str) -> Promotio
     Args:
         context: the project.
         to: the version; None: the previous champion.
-        request: id of the request; the same request again completes what was begun.
+        request: id of the request; the same request again completes a rollback that was begun.
 
     Raises:
         NotReady: there is no such former champion.

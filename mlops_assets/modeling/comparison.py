@@ -60,7 +60,7 @@ def evaluate(
         force: promote a first model although it misses the success criterion.
 
     Returns:
-        the evaluation, and a frame (event_time, label, candidate, champion if there is one, baseline) for the chart.
+        The evaluation, and a frame (event_time, label, candidate, champion if there is one, baseline) for the chart.
     """
     spec = timeline.spec
     stored = candidate.set_index("event_id").loc[holdout.ids].reset_index()

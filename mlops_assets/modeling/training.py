@@ -185,7 +185,7 @@ class TrainingRun:
         """Compare a version's stored hold-out predictions with the champion's and the baseline's.
 
         Returns:
-            the evaluation, and a frame (event_time, label, candidate, champion if there is one, baseline) for charts.
+            The evaluation, and a frame (event_time, label, candidate, champion if there is one, baseline) for charts.
 
         Raises:
             Refused: when there are no unseen rows, or the version has no prediction for some of them.

@@ -32,7 +32,7 @@ class MonitoringSpec(SpecModel):
     """Length of the newest part of the training set that is kept as the version's reference window. A shorter training
     set is kept whole."""
     current: Duration = timedelta(days=28)
-    """Length of the current window: the newest predictions of the deployment period that a drift report looks at."""
+    """Length of the current window: the newest predictions of the deployment period that a drift report compares."""
     min_rows: int = Field(default=100, ge=1)
     """With fewer predictions of the deployment period a report says `too young`. Drift needs at least 10."""
     sample: int = Field(default=5000, ge=100)

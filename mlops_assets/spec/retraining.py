@@ -32,7 +32,7 @@ class RetrainingSpec(SpecModel):
     warm_up: Duration = timedelta(0)
     """How long after a promotion or a rollback the policy does not retrain."""
     attempts: int = Field(default=3, ge=1)
-    """How often a failing training is tried for one decision. Attempts that lost a server are not counted."""
+    """How often a failing training is tried for one decision. Interrupted attempts are not counted."""
     pause: Duration = timedelta(seconds=30)
     """Wall time before the second attempt. It doubles with each further one, up to five minutes."""
     budget: BudgetSpec = BudgetSpec(runs=12, per=timedelta(days=365))

@@ -79,5 +79,5 @@ attributes:
 
 
 def example_yaml(name: str, package: str = "mlops_assets.projects") -> str:
-    """A valid `defs.yaml` for a new project of that name."""
+    """Return a valid `defs.yaml` for a new project of that name."""
     return EXAMPLE_YAML.substitute(name=name, package=package)
