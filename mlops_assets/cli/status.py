@@ -250,18 +250,20 @@ def _loss(context: ProjectContext, view: LedgerView) -> LossStatus:
     return LossStatus(metric=metric, **found)
 
 
-def live_loss(context: ProjectContext, view: LedgerView, since: datetime | None = None) -> LossComparison | None:
+def live_loss(context: ProjectContext, view: LedgerView) -> LossComparison | None:
     """Return the losses of the served model, the first model and the baseline over the same events.
+
+    Events count that were due at or after `as_of` of the first retrained version.
 
     Args:
         context: the project.
         view: its ledger.
-        since: events due at or after it count; by default `as_of` of the first retrained version.
 
     Returns:
-        None before a retrained version was promoted, or while no labelled event has a prediction of all three.
+        The losses; None before a retrained version was promoted, or while no labelled event has a prediction of all
+        three.
     """
-    since = since or first_retrained_as_of(view)
+    since = first_retrained_as_of(view)
     if since is None or view.first_version is None or view.deployment_period is None:
         return None
     labels = context.labels({window: fact.data_version for window, fact in view.labelled.items()})

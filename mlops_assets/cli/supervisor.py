@@ -135,7 +135,7 @@ class Supervisor:
         log.info(f"{self.part.name} ended", extra={"status": status})
         return status
 
-    def _pass_on(self, signum: int, _: FrameType | None) -> None:
+    def _pass_on(self, _signum: int, _frame: FrameType | None) -> None:
         if self._stopping_since is None:
             self._stopping_since = time.monotonic()
         self._end.set()

@@ -108,9 +108,7 @@ def assets(blueprint: Blueprint) -> list[dg.AssetsDefinition]:
         project_context = platform.of(spec)
         found = [window_predictions(project_context, window) for window in blueprint.windows_of(context)]
         for each in found:
-            context.add_asset_metadata(
-                metadata.predictions(project_context, each), partition_key=project_context.key(each.window)
-            )
+            context.add_asset_metadata(metadata.predictions(each), partition_key=project_context.key(each.window))
         yield dg.MaterializeResult(metadata=metadata.counts(found))
         yield dg.AssetCheckResult(
             check_name="complete",

@@ -61,7 +61,7 @@ def endpoint(project_context: ProjectContext, version: int | None) -> dict[str, 
     }
 
 
-def predictions(project_context: ProjectContext, found: WindowPredictions) -> dict[str, Any]:
+def predictions(found: WindowPredictions) -> dict[str, Any]:
     """Return the counts of a window's events by state, and the versions that predicted them."""
     account = found.account
     versions = sorted(set(found.predictions["version"])) if len(found.predictions) else []

@@ -78,7 +78,7 @@ def assets(blueprint: Blueprint) -> list[dg.AssetsDefinition]:
             project_context.ledger.append(
                 spec.name, run.training_request.ended("TRAINED", version.as_of, reason="trained by hand")
             )
-        return dg.MaterializeResult(metadata=metadata.candidate(spec, version, candidate, project_context))
+        return dg.MaterializeResult(metadata=metadata.candidate(spec, version, candidate))
 
     @blueprint.asset("modeling", "evaluation", deps=["candidate_model"], kinds={"mlflow"})
     def evaluation(

@@ -10,7 +10,6 @@ import pandas as pd
 from mlops_assets.charts.model import leaderboard, variable_importance
 from mlops_assets.charts.performance import loss_comparison
 from mlops_assets.charts.predictions import predictions_against_labels
-from mlops_assets.context import ProjectContext
 from mlops_assets.evaluation.evaluator import Evaluation
 from mlops_assets.ledger.facts import VersionTrained
 from mlops_assets.modeling.candidate import Candidate
@@ -64,9 +63,7 @@ def training_set(facts: TrainingSetFacts, session: TrainingSession) -> dict[str,
     }
 
 
-def candidate(
-    spec: ProjectSpec, version: VersionTrained, trained: Candidate, project_context: ProjectContext
-) -> dict[str, Any]:
+def candidate(spec: ProjectSpec, version: VersionTrained, trained: Candidate) -> dict[str, Any]:
     """Return the version, its data and recipe, the models that AutoML tried, and the variable importance."""
     problem = spec.problem
     return {

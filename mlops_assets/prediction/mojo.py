@@ -159,7 +159,7 @@ def _start_jvm() -> None:
 
 @cache
 def _genmodel(digest: str, jar: Path) -> Any:
-    """Return the jar's `MojoModel` class. Each H2O version gets its own class loader; equal jars share one."""
+    """Return a jar's `MojoModel` class, from a class loader of its own. A jar with another digest is loaded again."""
     import jpype
 
     _start_jvm()
