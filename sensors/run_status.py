@@ -117,7 +117,7 @@ class RecordingFailures:
             text = f"the end of {run.job_name} ({run.run_id}) cannot be recorded"
             if run.run_id not in self.before:
                 self.context.log.exception(text)
-            # a run's first error is kept: the ledger's comes before MLflow's
+            # the first error of a run is kept: that of the ledger, if MLflow fails too
             self.errors.setdefault(run.run_id, f"{text}: {error}")
 
     @property
@@ -172,7 +172,7 @@ def _end_with_verdict(request: TrainingRequest, verdict: GateVerdict) -> Trainin
     """Return the end of a training whose verdict is in the ledger, but whose run stopped before it recorded its end."""
     reason = f"{verdict.verdict}, recorded after its run had ended early"
     ended = request.ended("JUDGED", verdict.as_of, reason=reason)
-    # the same rule as at the gate: an evaluation by hand clears active triggers too
+    # as at the gate, an evaluation by hand clears active triggers too
     return ended.model_copy(update={"consumes": request.by != "bootstrap"})
 
 

@@ -70,7 +70,7 @@ def check_cluster(
         yield Finding(f"there is no context {chosen!r}", f"choose one of {', '.join(names)}")
         return
     settings = client.Configuration()
-    # a cluster that does not answer is a result: no retries
+    # no retries, because a cluster that does not answer is a result of the check
     settings.retries = False
     config.load_kube_config(context=chosen, client_configuration=settings)
     api = client.ApiClient(settings)

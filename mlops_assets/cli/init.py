@@ -53,7 +53,7 @@ def init_repository(folder: Path, project: str) -> list[Path]:
     if package == "mlops_assets":
         raise Refused("-", str(folder), "this is the name of the platform's own package", "choose another name")
     if not re.fullmatch(r"[a-z][a-z0-9_]*", project):
-        raise Refused("-", project, "this is no name of a project", "use lower-case letters, digits and underscores")
+        raise Refused("-", project, "it is not a valid project name", "use lower-case letters, digits and underscores")
     names = {
         "package": package,
         "project": project,

@@ -71,7 +71,7 @@ def _make_tables(home: Path, state: Path) -> None:
     """Create the tables of an SQLite storage in one process alone.
 
     Of two processes that open an empty storage at the same time, the second may find a table without a schema version.
-    It then takes the storage for an old one and stores a second version, and no process can open it any more.
+    It then treats the storage as an old one and stores a second version, and no process can open it any more.
     PostgreSQL's storage has no such step.
     """
     state.mkdir(parents=True, exist_ok=True)

@@ -62,7 +62,7 @@ class Started:
                 if httpx.get(f"{self.url}{path}", timeout=2.0, trust_env=False).is_success:
                     return
             except httpx.TransportError:
-                # Not listening yet: that is what is waited for.
+                # it does not listen yet
                 time.sleep(0.2)
         tail = self.log.read_text(errors="replace")[-2000:]
         raise PlatformError("-", self.name, f"it does not answer at {self.url}{path}: {tail}", f"see {self.log}")

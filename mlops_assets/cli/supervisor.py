@@ -154,7 +154,7 @@ class Supervisor:
                 status = child.wait()
                 break
             time.sleep(LOOK_EVERY)
-        # the convention of shells
+        # by the convention of shells, a signal gives 128 + its number
         return status if status >= 0 else 128 - status
 
 

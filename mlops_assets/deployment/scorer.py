@@ -55,7 +55,7 @@ class Scorer:
     Args:
         context: the project. Its source, endpoint and prediction log are used.
         champion: the version that serves. It may predict only events that were due at or after its `as_of`.
-        schema: the inputs of that version, whatever `defs.yaml` says now.
+        schema: the inputs of that version, which may differ from those of the present `defs.yaml`.
     """
 
     context: ProjectContext

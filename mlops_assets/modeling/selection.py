@@ -215,7 +215,7 @@ def _settings(features: FeaturesSpec) -> dict[str, list[dict[str, Any]] | None]:
         "efficient": settings.EfficientFCParameters,
         "comprehensive": settings.ComprehensiveFCParameters,
     }[features.calculators]()
-    # it needs time stamps, and equals linear_trend on a regular grid
+    # it needs timestamps, and equals linear_trend on a regular grid
     return {name: value for name, value in named.items() if name != "linear_trend_timewise"}
 
 

@@ -297,7 +297,7 @@ def _evidently(
 
 def _distance(project: str, column: _Column, method: str, value: float) -> float:
     if np.isnan(value) and method == "jensenshannon":
-        return 0.0  # equal shares: rounding made the sum under the root slightly negative
+        return 0.0  # equal shares: rounding made the sum under the square root slightly negative
     if not np.isfinite(value):
         raise ModelError(project, f"drift of {column.name}", f"{method} is {value}", "look at the values of the column")
     return round(value, DIGITS)

@@ -234,7 +234,7 @@ def _compute_windows(calls: tuple[Call, ...], windows: Floats, block: FeatureMat
         for row in np.flatnonzero(~np.isnan(filled[:, -1])) if filled.size else ():
             result = block[row]
             for call in calls:
-                # the same aligned memory for each window, so that vectorised sums take the same path in every process
+                # copied into the same aligned memory, so that vectorised sums are the same in every process
                 window[:] = filled[row]
                 _apply(call, window, result)
     block[~np.isfinite(block)] = np.nan
@@ -248,7 +248,7 @@ def _apply(call: Call, window: Floats, result: Floats) -> None:
         for key, value in call.function(window, param=call.parameters):
             result[call.positions[key]] = value
     except (ArithmeticError, ValueError, IndexError, np.linalg.LinAlgError):
-        # not computable for this window, in training and in service: missing, like a NaN result
+        # it cannot be computed for this window, neither in training nor in the service, so it is missing
         for position in call.positions.values():
             result[position] = np.nan
 

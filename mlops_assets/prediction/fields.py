@@ -50,7 +50,7 @@ def read_event_time(value: Any, schema: InputSchema, row: int) -> np.datetime64:
         moment = datetime.fromisoformat(value) if isinstance(value, str) else value
         if moment.tzinfo is None:
             raise ValueError("it has no zone")
-        # numpy wraps around silently outside of what 64 bits of nanoseconds hold
+        # outside the range of 64-bit nanoseconds numpy wraps around silently
         if not 1678 <= moment.year <= 2261:
             raise ValueError("its year is not within 1678 to 2261")
         return np.datetime64(moment.astimezone(UTC).replace(tzinfo=None), "ns")

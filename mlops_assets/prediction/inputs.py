@@ -48,7 +48,7 @@ class Inputs:
     def take(self, index: npt.ArrayLike) -> Inputs:
         """Return the rows at the positions `index`, or where the mask `index` is true."""
         chosen = np.asarray(index)
-        # an empty list is an array of floats to numpy
+        # numpy converts an empty list into an array of floats
         chosen = np.flatnonzero(chosen) if chosen.dtype == bool else chosen.astype(np.int64)
         return Inputs(
             self.event_time[chosen],

@@ -69,7 +69,7 @@ def _invocations(schema: InputSchema, example: dict[str, Any]) -> APIRoute:
         responses=error_responses(*ERRORS),
         dependencies=[Security(CLIENT), Security(SCORER)],
         openapi_extra={
-            # a token is not required everywhere
+            # a token is required only if the service is configured with one
             "security": [{}],
             "requestBody": {"content": {"application/json": {"example": {"dataframe_records": [example]}}}},
         },

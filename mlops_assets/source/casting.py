@@ -50,7 +50,7 @@ def cast_with_gaps(
 
 
 def cast_values(column: pd.Series, dtype: str, *, nullable: bool) -> tuple[pd.Series, Mask]:
-    """Return the values in a declared type, and which of them could not be cast and are missing therefore.
+    """Return the values in a declared type, and which of them could not be cast; these are missing.
 
     Args:
         column: the values as they came.
@@ -72,7 +72,7 @@ def _numbers(column: pd.Series) -> tuple[pd.Series, Mask]:
     if column.dtype.kind in "iuf":  # numpy's own numbers need no conversion
         return column, np.zeros(len(column), dtype=bool)
     absent = column.isna().to_numpy()
-    if column.dtype == object:  # a string is not a number, also when it spells one
+    if column.dtype == object:  # a string is not a number, not even "3"
         column = column.where(np.array([not isinstance(value, str) for value in column], dtype=bool))
     numbers = pd.to_numeric(column, errors="coerce")
     return numbers, numbers.isna().to_numpy() & ~absent

@@ -78,7 +78,7 @@ def failing_cells(schema: DataFrameSchema, frame: pd.DataFrame) -> list[Cell]:
     """Return every value of a frame with a range index that a schema refuses, with the check that it fails."""
     try:
         with warnings.catch_warnings():
-            # pandera puts the reports of all columns together, and pandas announces another dtype for empty ones
+            # pandera concatenates the reports of all columns, and pandas warns about the dtype of empty ones
             warnings.filterwarnings("ignore", message=".*concatenation with empty", category=FutureWarning)
             schema.validate(frame, lazy=True)
     except SchemaErrors as error:

@@ -114,7 +114,7 @@ def _parsed(column: pd.Series) -> tuple[pd.DatetimeIndex, bool]:
         return pd.DatetimeIndex(column).tz_convert("UTC").as_unit("ns"), True
     if pd.api.types.is_datetime64_dtype(column.dtype):
         return pd.DatetimeIndex(column).as_unit("ns"), False
-    # A number is not taken for a time: its unit and its origin are not known.
+    # A number is not accepted as a time: its unit and its origin are not known.
     values = [_time(value) for value in column]
     aware = next((value.tzinfo is not None for value in values if value is not None), False)
     same = [value if value is not None and (value.tzinfo is not None) == aware else None for value in values]

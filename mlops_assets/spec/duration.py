@@ -50,7 +50,7 @@ def parse_local(value: Any) -> datetime:
     """Read a date or a naive time, which is local in ``data.time_zone``.
 
     Raises:
-        ValueError: when it is no date, or carries a zone of its own.
+        ValueError: when it is not a date, or has a zone of its own.
     """
     if isinstance(value, str):
         value = datetime.fromisoformat(value)

@@ -55,7 +55,7 @@ def _line_of(node: yaml.Node, place: Sequence[int | str]) -> int:
     for part in place:
         if isinstance(node, yaml.MappingNode):
             entry = next(((key, value) for key, value in node.value if key.value == part), None)
-            if entry is None:  # a field that is missing, or the kind of a union that pydantic puts into the place
+            if entry is None:  # a missing field, or the type of a union's member, which pydantic adds to the path
                 continue
             line, node = entry[0].start_mark.line + 1, entry[1]
         elif isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):

@@ -10,7 +10,7 @@ from mlops_assets.spec.duration import Duration, SpecModel
 from mlops_assets.spec.policies import DriftStatistic
 
 MINIMUM_DRIFT_ROWS = 10
-"""A distribution of fewer rows means nothing, whatever a project allows."""
+"""Minimum number of rows of a drift report, also when `min_rows` is smaller: fewer rows give no distribution."""
 
 
 class DriftSpec(SpecModel):

@@ -65,7 +65,7 @@ class RecordedProcess(ProcessIdentity):
 
 
 def folder_identity(folder: Path) -> str:
-    """Return what identifies a folder whatever its path is: its device and inode."""
+    """Return device and inode of a folder, which identify it independently of its path."""
     found = folder.stat()
     return f"{found.st_dev}:{found.st_ino}"
 

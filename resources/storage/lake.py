@@ -85,7 +85,7 @@ class Lake:
         data = self.objects.read_all([staged]).get(staged)
         target = _path(project, table, window, f"{version}.parquet")
         if data is None:
-            # another writer published the same rows first, or this is a repetition
+            # another writer published the same rows first, or this call repeats an earlier one
             rows = len(self.read_window(project, table, window, version))
         else:
             rows = len(from_parquet(data))
