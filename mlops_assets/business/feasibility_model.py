@@ -87,8 +87,10 @@ def window_statistics(inputs: Inputs) -> npt.NDArray[np.float64]:
 def _quick_model(training_data: TrainingData, timeline: Timeline) -> Predicted:
     matrix, rows, classes = window_statistics(training_data.inputs), training_data.split, timeline.spec.classes
     parts = [_boosted(matrix, training_data.target, fold.fit, fold.predict, classes) for fold in rows.folds]
-    shares = [part.probabilities for part in parts if part.probabilities is not None]
-    return Predicted(np.concatenate([part.value for part in parts]), np.concatenate(shares) if shares else None)
+    probabilities = [part.probabilities for part in parts if part.probabilities is not None]
+    return Predicted(
+        np.concatenate([part.value for part in parts]), np.concatenate(probabilities) if probabilities else None
+    )
 
 
 def _boosted(
@@ -104,10 +106,10 @@ def _boosted(
         return Predicted(HistGradientBoostingRegressor(**fixed).fit(matrix[fit], target[fit]).predict(matrix[predict]))
     known = target[fit].astype(str)
     if len(set(known)) == 1:
-        shares = pd.DataFrame({known[0]: np.ones(int(predict.sum()))})
+        by_class = pd.DataFrame({known[0]: np.ones(int(predict.sum()))})
     else:
         model = HistGradientBoostingClassifier(**fixed).fit(matrix[fit], known)
-        shares = pd.DataFrame(model.predict_proba(matrix[predict]), columns=model.classes_)
-    probabilities = shares.reindex(columns=list(classes), fill_value=0.0).to_numpy()
-    labels = most_probable({str(name): shares[name].to_numpy() for name in shares.columns})
+        by_class = pd.DataFrame(model.predict_proba(matrix[predict]), columns=model.classes_)
+    probabilities = by_class.reindex(columns=list(classes), fill_value=0.0).to_numpy()
+    labels = most_probable({str(name): by_class[name].to_numpy() for name in by_class.columns})
     return Predicted(labels, probabilities)

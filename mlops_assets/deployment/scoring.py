@@ -94,7 +94,7 @@ def check_served_predictions(context: ProjectContext, version: int | None) -> tu
         if prediction["model_version"] != version:
             return False, f"reference row {row} was predicted by version {prediction['model_version']}, not {version}"
         classes = reference.probabilities[row] if reference.probabilities else {}
-        shares = {name: prediction.get(f"probability_{name}", float("nan")) for name in classes}
-        if (difference := reference.difference(row, prediction["prediction"], shares or None)) is not None:
+        probabilities = {name: prediction.get(f"probability_{name}", float("nan")) for name in classes}
+        if (difference := reference.difference(row, prediction["prediction"], probabilities or None)) is not None:
             return False, f"reference row {row}: version {version} {difference}"
     return True, f"version {version} reproduces its {len(served)} reference predictions"

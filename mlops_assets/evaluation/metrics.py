@@ -95,9 +95,9 @@ def row_losses(
         return np.asarray(labels.astype(str) != predicted.value.astype(str), dtype=np.float64)
     if metric == "log_loss" and predicted.probabilities is not None:
         column = pd.Index(classes or []).get_indexer(pd.Index(labels.astype(str)))
-        shares = predicted.probabilities / predicted.probabilities.sum(axis=1, keepdims=True)
+        probabilities = predicted.probabilities / predicted.probabilities.sum(axis=1, keepdims=True)
         eps = np.finfo(float).eps
-        return np.asarray(-np.log(np.clip(shares[np.arange(len(labels)), column], eps, 1 - eps)))
+        return np.asarray(-np.log(np.clip(probabilities[np.arange(len(labels)), column], eps, 1 - eps)))
     return None
 
 

@@ -32,7 +32,7 @@ def was_interrupted(instance: dg.DagsterInstance, run: dg.DagsterRun) -> bool:
 
 def counts_as_failure(instance: dg.DagsterInstance, run: dg.DagsterRun) -> bool:
     """Return whether a failed run failed by its own work: all servers answered, and the machine was not stopped."""
-    return not (lost_a_server(instance, run) or was_lost(instance, run))
+    return not (server_was_unreachable(instance, run) or was_lost(instance, run))
 
 
 def was_lost(instance: dg.DagsterInstance, run: dg.DagsterRun) -> bool:
@@ -46,7 +46,7 @@ def was_lost(instance: dg.DagsterInstance, run: dg.DagsterRun) -> bool:
     return False
 
 
-def lost_a_server(instance: dg.DagsterInstance, run: dg.DagsterRun) -> bool:
+def server_was_unreachable(instance: dg.DagsterInstance, run: dg.DagsterRun) -> bool:
     """Return whether a run failed because a server did not answer.
 
     Dagster stores errors as text, so the class is recognized by its name. Dagster's own storage is a server too. A run

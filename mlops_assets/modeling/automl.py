@@ -209,8 +209,8 @@ class Fitted:
                 return found["predict"].to_numpy(dtype=np.float64)
             # H2O names the columns of numeric classes p0, p1, ...; their order is that of its domain
             domain = self._model._model_json["output"]["domains"][-1]
-        shares = found.iloc[:, 1:].set_axis([str(name) for name in domain], axis="columns")
-        return shares.reindex(columns=self._classes, fill_value=0.0)
+        probabilities = found.iloc[:, 1:].set_axis([str(name) for name in domain], axis="columns")
+        return probabilities.reindex(columns=self._classes, fill_value=0.0)
 
     def download(self, folder: Path) -> Path:
         """Write the model as `mojo.zip` into a folder, which is created if necessary, and return the path.

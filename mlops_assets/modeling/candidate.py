@@ -147,12 +147,14 @@ def _h2o_target(spec: ProjectSpec, target: Target) -> pd.Series:
 def _predict(spec: ProjectSpec, fitted: Fitted, rows: pd.DataFrame) -> Predicted:
     found = fitted.predict(rows)
     if isinstance(found, pd.DataFrame):
-        shares = found[spec.classes].to_numpy(dtype=np.float64)
-        return Predicted(most_probable(dict(zip(spec.classes, shares.T, strict=True))), shares)
+        probabilities = found[spec.classes].to_numpy(dtype=np.float64)
+        return Predicted(most_probable(dict(zip(spec.classes, probabilities.T, strict=True))), probabilities)
     return Predicted(np.asarray(found, dtype=np.float64))
 
 
 def _concatenate(parts: list[Predicted]) -> Predicted:
     """Return the predictions of consecutive folds as one."""
-    shares = [part.probabilities for part in parts if part.probabilities is not None]
-    return Predicted(np.concatenate([part.value for part in parts]), np.concatenate(shares) if shares else None)
+    probabilities = [part.probabilities for part in parts if part.probabilities is not None]
+    return Predicted(
+        np.concatenate([part.value for part in parts]), np.concatenate(probabilities) if probabilities else None
+    )

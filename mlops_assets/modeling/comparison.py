@@ -104,22 +104,22 @@ def version_predictions(
         own = {str(row["event_id"]): row for row in logged.to_dict("records")}  # type: ignore[misc]
     missing = np.array([identity not in own for identity in holdout.ids])
     value = np.empty(len(holdout), dtype=np.float64 if spec.problem.task == "regression" else object)
-    shares = np.full((len(holdout), len(spec.classes)), np.nan) if spec.classes else None
+    probabilities = np.full((len(holdout), len(spec.classes)), np.nan) if spec.classes else None
     for position in np.flatnonzero(~missing):
         row = own[holdout.ids[position]]
         value[position] = row["prediction"]
-        if shares is not None:
-            shares[position] = [row["probabilities"].get(name, 0.0) for name in spec.classes]
+        if probabilities is not None:
+            probabilities[position] = [row["probabilities"].get(name, 0.0) for name in spec.classes]
     if missing.any():
         model = compared.load()
         output = model.predict(_inputs_for(model.schema, timeline, dataset, holdout).take(missing))
         model.close()
         value[missing] = output.value
-        if shares is not None and output.probabilities is not None:
+        if probabilities is not None and output.probabilities is not None:
             # a class that was declared after the version was trained is not in its output
             zeros = np.zeros(int(missing.sum()))
-            shares[missing] = np.column_stack([output.probabilities.get(name, zeros) for name in spec.classes])
-    return Predicted(value, shares), int(missing.sum())
+            probabilities[missing] = np.column_stack([output.probabilities.get(name, zeros) for name in spec.classes])
+    return Predicted(value, probabilities), int(missing.sum())
 
 
 def _inputs_for(schema: InputSchema, timeline: Timeline, dataset: pd.DataFrame, holdout: Holdout) -> Inputs:

@@ -150,5 +150,5 @@ def predicted_in(
     """Return the predictions that a frame's columns hold (see `holdout_frame`)."""
     names = [f"{prefix}_{name}" for name in spec.classes]
     value = frame[column].to_numpy(dtype=np.float64 if spec.problem.task == "regression" else object)
-    shares = frame[names].to_numpy(dtype=np.float64) if names and all(name in frame for name in names) else None
-    return Predicted(value, shares)
+    probabilities = frame[names].to_numpy(dtype=np.float64) if names and all(name in frame for name in names) else None
+    return Predicted(value, probabilities)

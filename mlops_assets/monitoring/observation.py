@@ -316,8 +316,8 @@ def feature_frame(predictions: pd.DataFrame) -> pd.DataFrame:
     """Return one row per prediction: the features that the service computed, and the prediction."""
     frame = pd.DataFrame(list(predictions["features"]))
     frame["prediction"] = predictions["prediction"].to_numpy()
-    shares = pd.DataFrame([p or {} for p in predictions["probabilities"]])
-    return pd.concat([frame, shares.add_prefix("probability_")], axis=1)
+    probabilities = pd.DataFrame([p or {} for p in predictions["probabilities"]])
+    return pd.concat([frame, probabilities.add_prefix("probability_")], axis=1)
 
 
 def predictions_frame(classes: list[str], predictions: pd.DataFrame) -> pd.DataFrame:

@@ -107,4 +107,4 @@ def _reference_predictions(
         raise ModelError(
             schema.project, "reference predictions", f"the model predicts {values}, not finite numbers", "train again"
         )
-    return ReferencePredictions(records=records, predictions=values, probabilities=found.class_shares())
+    return ReferencePredictions(records=records, predictions=values, probabilities=found.probabilities_by_row())

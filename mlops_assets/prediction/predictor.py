@@ -50,7 +50,7 @@ class Predictions:
         columns = {f"probability_{name}": values for name, values in (self.probabilities or {}).items()}
         return pd.DataFrame({"prediction": self.value, **columns})
 
-    def class_shares(self) -> list[dict[str, float]] | None:
+    def probabilities_by_row(self) -> list[dict[str, float]] | None:
         """Return the probabilities per row and class; None for regression."""
         if self.probabilities is None:
             return None
@@ -124,9 +124,9 @@ class Predictor:
         """
         reference = read_reference_predictions(self.folder)
         found = self.predict(from_records(reference.records, self.schema))
-        shares = found.class_shares()
+        probabilities = found.probabilities_by_row()
         for row, value in enumerate(found.value.tolist()):
-            difference = reference.difference(row, value, None if shares is None else shares[row])
+            difference = reference.difference(row, value, None if probabilities is None else probabilities[row])
             if difference is not None:
                 raise ModelError(
                     self.schema.project,

@@ -135,9 +135,9 @@ def _columns_disagree(spec: ProjectSpec) -> Iterator[str]:
     if not used:
         yield "features names neither known nor history columns: a model would have no inputs"
     if spec.problem.task == "classification":
-        shares = {f"probability_{name}" for name in spec.classes} & set(columns)
-        if shares:
-            yield f"data.columns names {sorted(shares)}, the names of class probabilities in predictions; rename them"
+        taken = {f"probability_{name}" for name in spec.classes} & set(columns)
+        if taken:
+            yield f"data.columns names {sorted(taken)}, the names of class probabilities in predictions; rename them"
         if len(columns[target].isin or []) < 2:
             yield f"data.columns.{target}.isin must list the classes of a classification target"
         twice = sorted({name for name in spec.classes if spec.classes.count(name) > 1})

@@ -27,7 +27,7 @@ from mlops_assets.cli.instance import instance_of
 from mlops_assets.errors import DagsterError, DagsterUnreachable, LedgerUnreachable, Refused, Unreachable
 from mlops_assets.loop import replay
 from mlops_assets.loop.dagster_storage import translate_storage_errors
-from mlops_assets.loop.failed_runs import lost_a_server
+from mlops_assets.loop.failed_runs import server_was_unreachable
 from mlops_assets.loop.outstanding import Work, outstanding
 from mlops_assets.loop.replay import MAX_FAILED_RUNS, DagsterLoop, ReplayStopped, advance
 from mlops_assets.resources.clock import Clock
@@ -204,7 +204,7 @@ def test_broken_connection_is_an_outage_with_every_driver(kind: type[sa.exc.DBAP
         raise broken
 
 
-def test_run_that_lost_dagsters_storage_lost_a_server(alive: dg.DagsterInstance) -> None:
+def test_run_without_dagsters_storage_had_an_unreachable_server(alive: dg.DagsterInstance) -> None:
     @dg.op
     def lose() -> None:
         raise sa.exc.OperationalError("SELECT 1", {}, psycopg2.OperationalError("server closed the connection"))
@@ -220,7 +220,7 @@ def test_run_that_lost_dagsters_storage_lost_a_server(alive: dg.DagsterInstance)
     found = []
     for op in (lose, fail, refused):
         result = op_job(op).execute_in_process(instance=alive, raise_on_error=False)
-        found.append(lost_a_server(alive, result.dagster_run))
+        found.append(server_was_unreachable(alive, result.dagster_run))
     assert found == [True, False, False]
 
 
