@@ -21,7 +21,6 @@ def drift_over_time(
     statistic: str,
     threshold: float | None = None,
     promotions: Sequence[tuple[datetime, str]] = (),
-    title: str = "Drift per window",
     zone: str = "UTC",
 ) -> bytes:
     """Draw the share of drifted columns and the drift of the predictions per window, each with its threshold.
@@ -32,12 +31,12 @@ def drift_over_time(
         statistic: name of the predictions' distance.
         threshold: of the predictions' distance; None if no policy uses it.
         promotions: time of each promotion, which changes the reference, and its text, for example ``v2``.
-        title: what the chart shows.
         zone: time zone of the axis.
 
     Returns:
         A PNG.
     """
+    title = "Drift per window"
     if table.empty:
         return ChartFigure(title, 2.2).show_no_data()
     caption = "live rows compared with the champion's training data; orange: at or above the threshold"
@@ -64,16 +63,13 @@ def drift_over_time(
     return figure.png(above=0.42 if promoted else 0.28, between=0.3)
 
 
-def drifted_columns(
-    scores: Mapping[str, float], *, threshold: float, statistic: str, title: str = "Drifted columns", most: int = 20
-) -> bytes:
+def drifted_columns(scores: Mapping[str, float], *, threshold: float, statistic: str, most: int = 20) -> bytes:
     """Draw the distance of each column from the reference, the largest first, with the threshold.
 
     Args:
         scores: distance by column.
         threshold: distance from which a column counts as drifted.
         statistic: name of the distance.
-        title: what the chart shows.
         most: largest number of bars.
 
     Returns:
@@ -87,7 +83,7 @@ def drifted_columns(
     far = bool(shown) and shown[0][1] > 20 * threshold
     caption += "; logarithmic scale beyond the threshold" if far else ""
     colours = [ALARM if value >= threshold else CALM for _, value in shown]
-    figure = bar_chart(title, caption, [name for name, _ in shown], [value for _, value in shown], colours)
+    figure = bar_chart("Drifted columns", caption, [name for name, _ in shown], [value for _, value in shown], colours)
     axes = figure.axes[0]
     if far:
         axes.set_xscale("symlog", linthresh=threshold)

@@ -9,13 +9,12 @@ from mlops_assets.charts.style import CALM, ROLES, metric_name
 from mlops_assets.spec.problem import Metric
 
 
-def leaderboard(table: pd.DataFrame, *, metric: Metric, title: str = "Models that AutoML tried") -> bytes:
+def leaderboard(table: pd.DataFrame, *, metric: Metric) -> bytes:
     """Draw the metric of each model that AutoML tried, on later rows than it was fitted on; the best is marked.
 
     Args:
         table: H2O's leaderboard, best first: its first column is the model's name, its second the ranking metric.
         metric: the project's metric; the caption says so if models were ranked by another one.
-        title: what the chart shows.
 
     Returns:
         A PNG.
@@ -26,16 +25,19 @@ def leaderboard(table: pd.DataFrame, *, metric: Metric, title: str = "Models tha
         caption += f", in place of {metric_name(metric)}"
     colours = [ROLES["candidate"][1], *[CALM] * (len(table) - 1)][: len(table)]
     return bar_chart(
-        title, f"{caption}; the first model is the candidate", list(table[name]), list(table[ranked]), colours
+        "Models that AutoML tried",
+        f"{caption}; the first model is the candidate",
+        list(table[name]),
+        list(table[ranked]),
+        colours,
     ).png()
 
 
-def variable_importance(table: pd.DataFrame, *, title: str = "Most important features", most: int = 15) -> bytes:
+def variable_importance(table: pd.DataFrame, *, most: int = 15) -> bytes:
     """Draw the importance of each variable.
 
     Args:
         table: H2O's variable importance, greatest first: variable, percentage (0 to 1; the sum is 1).
-        title: what the chart shows.
         most: largest number of bars.
 
     Returns:
@@ -45,4 +47,6 @@ def variable_importance(table: pd.DataFrame, *, title: str = "Most important fea
     caption = "share of the total variable importance, in %"
     caption += f"; {len(rest)} more have {100 * float(rest['percentage'].sum()):.0f} % together" if len(rest) else ""
     shares = [100 * float(value) for value in shown["percentage"]]
-    return bar_chart(title, caption, list(shown["variable"]), shares, [ROLES["champion"][1]] * len(shown)).png()
+    return bar_chart(
+        "Most important features", caption, list(shown["variable"]), shares, [ROLES["champion"][1]] * len(shown)
+    ).png()

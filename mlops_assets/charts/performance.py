@@ -21,7 +21,6 @@ def error_over_time(
     metric: Metric,
     promotions: Sequence[tuple[datetime, str]] = (),
     retrains: Sequence[datetime] = (),
-    title: str = "Error per window",
     unit: str = "",
     zone: str = "UTC",
 ) -> bytes:
@@ -32,13 +31,13 @@ def error_over_time(
         metric: the metric of the losses; its own value is shown.
         promotions: time of each promotion, and its text, for example ``v2``.
         retrains: starts of the windows whose decision was RETRAIN.
-        title: what the chart shows.
         unit: the target's unit.
         zone: time zone of the axis.
 
     Returns:
         A PNG.
     """
+    title = "Error per window"
     if table.empty:
         return ChartFigure(title, 2.2).show_no_data()
     figure = ChartFigure(title, 3.7, caption=_metric_caption(metric))
@@ -63,7 +62,6 @@ def loss_comparison(
     *,
     metric: Metric,
     interval: tuple[float, float] | None = None,
-    title: str = "Candidate, champion and baseline on the same unseen rows",
     unit: str = "",
 ) -> bytes:
     """Draw the losses of an evaluation as bars.
@@ -73,7 +71,6 @@ def loss_comparison(
         metric: the metric of the losses; its own value is shown.
         interval: 95 % interval of champion loss - candidate loss; it is drawn on the candidate's bar as the champion's
             loss minus the interval.
-        title: what the chart shows.
         unit: the target's unit.
 
     Returns:
@@ -87,7 +84,15 @@ def loss_comparison(
         ends = sorted(metric_value(metric, losses["champion"] - end) for end in interval)
     names = ["champion" if role == "champion" else ROLES[role][0] for role in roles]
     colours = [ROLES[role][1] for role in roles]
-    figure = bar_chart(title, caption, names, values, colours, pitch=0.4, first_reach=max(ends, default=0.0))
+    figure = bar_chart(
+        "Candidate, champion and baseline on the same unseen rows",
+        caption,
+        names,
+        values,
+        colours,
+        pitch=0.4,
+        first_reach=max(ends, default=0.0),
+    )
     if ends:
         figure.axes[0].plot(ends, [0, 0], color=TEXT, linewidth=1.6, marker="|", markersize=9, zorder=5)
     return figure.png()

@@ -15,21 +15,19 @@ MAX_FEATURES = 6
 """Largest number of panels."""
 
 
-def service_over_time(
-    requests: pd.DataFrame, *, step: timedelta, limit_ms: float, title: str = "Scoring service", zone: str = "UTC"
-) -> bytes:
+def service_over_time(requests: pd.DataFrame, *, step: timedelta, limit_ms: float, zone: str = "UTC") -> bytes:
     """Draw latency, predicted rows and errors of the scoring service over time.
 
     Args:
         requests: one row per request: now (the project's time, UTC), status (HTTP), latency_ms (per row), rows.
         step: requests of each step are summarised.
         limit_ms: limit of the 95th percentile of latency.
-        title: what the chart shows.
         zone: time zone of the axis.
 
     Returns:
         A PNG.
     """
+    title = "Scoring service"
     if requests.empty:
         return ChartFigure(title, 2.2).show_no_data()
     table = requests.assign(at=local_times(requests["now"], zone).dt.floor(pd.Timedelta(step)))
@@ -62,20 +60,18 @@ def service_over_time(
     return figure.png(above=0.28, between=0.5)
 
 
-def live_features(
-    frame: pd.DataFrame, names: Sequence[str], *, title: str = "Live features", zone: str = "UTC"
-) -> bytes:
+def live_features(frame: pd.DataFrame, names: Sequence[str], *, zone: str = "UTC") -> bytes:
     """Draw the features of served predictions over time, a panel per feature.
 
     Args:
         frame: event_time (UTC) and features; of several entities the mean is drawn.
         names: features in order of importance; the first six numeric ones are drawn.
-        title: what the chart shows.
         zone: time zone of the axis.
 
     Returns:
         A PNG.
     """
+    title = "Live features"
     numeric = [name for name in names if name in frame and pd.api.types.is_numeric_dtype(frame[name])]
     shown = numeric[:MAX_FEATURES]
     if frame.empty or not shown:
