@@ -37,7 +37,7 @@ def error_over_time(
     Returns:
         A PNG.
     """
-    title = "Error per window"
+    title = "Metric per window"
     if table.empty:
         return ChartFigure(title, 2.2).show_no_data()
     figure = ChartFigure(title, 3.7, caption=_metric_caption(metric))
