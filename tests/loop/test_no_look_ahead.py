@@ -138,7 +138,7 @@ def test_planted_look_ahead_is_detected(
     monkeypatch.setattr(Timeline, "delay_of", lambda self, column: real(self, column) - steps * self.every)
     found = scored(trained, tmp_path)
     # predictions due within `steps` hours before the noise used hours that had not ended
-    assert [line.split(":")[0] for line in found] == [f"answers {number}" for number in range(13 - steps, 13)]
+    assert [line.split(":")[0] for line in found] == [f"predictions {number}" for number in range(13 - steps, 13)]
 
 
 @pytest.mark.xdist_group("seeded")
