@@ -283,6 +283,7 @@ def test_no_frames_are_left_in_the_cluster(cluster: None) -> None:
     assert frames() == before
 
 
+@pytest.mark.usefixtures("cluster")
 def test_scoring_library_is_written_once_and_atomically(tmp_path: Path) -> None:
     written = genmodel_jar(tmp_path, project="hourly").stat()
     assert written.st_size > 1_000_000

@@ -8,6 +8,8 @@ import sys
 import pytest
 from source_code import ROOT, below, modules
 
+pytestmark = pytest.mark.slow  # each test imports the package in an interpreter of its own
+
 PHASES = {f"mlops_assets.{phase}" for phase in ("business", "acquisition", "modeling", "deployment", "monitoring")}
 CORE = {
     f"mlops_assets.{name}"
