@@ -153,7 +153,7 @@ def test_libraries_are_found_by_the_name_of_their_package() -> None:
         assert reader._version(package) == importlib.metadata.version(distribution)
 
 
-def test_a_module_named_beside_the_function_counts(package: Package) -> None:
+def test_module_named_in_addition_to_the_function_counts(package: Package) -> None:
     reader = SourceReader()
     alone = reader.version("sample_package.assets", "total")
     assert reader.version("sample_package.assets", "total", ["sample_package.late"]) != alone

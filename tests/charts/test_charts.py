@@ -99,7 +99,7 @@ def verdict() -> bytes:
     return loss_comparison(losses, metric="mae", interval=(7.2, 16.1), unit="rentals per hour")
 
 
-def asked(days: int = 7) -> pd.DataFrame:
+def request_log(days: int = 7) -> pd.DataFrame:
     times = pd.date_range(START, periods=24 * days, freq="1h")
     statuses = np.where(np.arange(len(times)) % 29 == 5, 500, np.where(np.arange(len(times)) % 31 == 7, 422, 200))
     return pd.DataFrame({"now": times, "status": statuses, "latency_ms": RNG.gamma(3, 1, len(times)), "rows": 3})
@@ -107,7 +107,7 @@ def asked(days: int = 7) -> pd.DataFrame:
 
 @cache
 def service() -> bytes:
-    return service_over_time(asked(), step=timedelta(hours=1), limit_ms=50)
+    return service_over_time(request_log(), step=timedelta(hours=1), limit_ms=50)
 
 
 @cache
@@ -200,8 +200,8 @@ def test_the_error_band_is_as_wide_as_the_loss() -> None:
 
 
 def test_failed_requests_have_the_alarm_colour() -> None:
-    good = asked().assign(status=200)
-    calm, failing = (service_over_time(each, step=timedelta(hours=1), limit_ms=50) for each in (good, asked()))
+    good = request_log().assign(status=200)
+    calm, failing = (service_over_time(each, step=timedelta(hours=1), limit_ms=50) for each in (good, request_log()))
     assert pixels(failing, ALARM, slack=40) > pixels(calm, ALARM, slack=40) + 40
 
 
@@ -293,7 +293,7 @@ def test_charts_of_no_rows_or_one_row_can_be_drawn(rows: int) -> None:
         predictions_against_labels(empty),
         predictions_against_labels(empty.assign(label="UP", champion="DOWN")),
         predictions_against_labels(empty, measured=("mae", 5.0)),
-        service_over_time(asked(1)[:rows], step=timedelta(hours=1), limit_ms=50),
+        service_over_time(request_log(1)[:rows], step=timedelta(hours=1), limit_ms=50),
         live_features(empty, ["champion"]),
         error_over_time(one, metric="mae", promotions=[(START, "v1")], retrains=[START]),
         drift_over_time(one, share=0.5, statistic="psi", promotions=[(START, "v1")]),

@@ -1,4 +1,4 @@
-"""`mlops-assets init`: a repository that runs, alone and beside another one in the same Dagster."""
+"""`mlops-assets init`: a repository that runs, alone and with another one in the same Dagster."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def test_dg_scaffold_writes_a_project_into_the_repository(tmp_path: Path) -> Non
     assert checked.returncode == 0, checked.stdout + checked.stderr
 
 
-def test_two_repositories_run_beside_each_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_two_repositories_run_on_one_state_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """One Dagster loads both as code locations, on one state folder, each with its own projects."""
     locations: list[dict[str, Any]] = []
     for name, project in (("heat", "heat_demand"), ("power", "power_demand")):

@@ -82,10 +82,10 @@ class Dagster:
 
     def ask(self, query: str, **variables: Any) -> dict[str, Any]:
         """Send a query, and return its data."""
-        asked = {"query": query, "variables": variables}
-        answer = httpx.post(self.url, json=asked, timeout=60, trust_env=False).raise_for_status().json()
-        assert "errors" not in answer, answer
-        found: dict[str, Any] = answer["data"]
+        body = {"query": query, "variables": variables}
+        response = httpx.post(self.url, json=body, timeout=60, trust_env=False).raise_for_status().json()
+        assert "errors" not in response, response
+        found: dict[str, Any] = response["data"]
         return found
 
     def launch(self, job: str, config: dict[str, Any] | None = None, **tags: str) -> str:

@@ -87,12 +87,12 @@ def test_first_model_serves_and_each_training_step_was_a_job(
     assert serving(served) == 1
     run = installed.dagster.runs(f"{PROJECT}_bootstrap")[0]["runId"]
     pods = objects("pods", f"dagster/run-id={run},app.kubernetes.io/component=step_worker")
-    asked = {
+    requests = {
         pod["metadata"]["labels"]["dagster/op"]: pod["spec"]["containers"][0]["resources"]["requests"] for pod in pods
     }
-    assert f"{PROJECT}__candidate_model" in asked
-    assert asked[f"{PROJECT}__candidate_model"] == {"cpu": "500m", "memory": "3Gi"}
-    assert asked[f"{PROJECT}__evaluation"] != asked[f"{PROJECT}__candidate_model"]
+    assert f"{PROJECT}__candidate_model" in requests
+    assert requests[f"{PROJECT}__candidate_model"] == {"cpu": "500m", "memory": "3Gi"}
+    assert requests[f"{PROJECT}__evaluation"] != requests[f"{PROJECT}__candidate_model"]
 
 
 def test_runs_without_training_have_one_pod(installed: Installed, served: Client, measured: dict[str, object]) -> None:
@@ -235,8 +235,8 @@ def test_each_event_has_its_prediction_in_the_log(installed: Installed, ledger: 
     found = history(ledger)
     with PredictionLog(telemetry_path(STATE / "projects", PROJECT)) as log:
         counts = log.counts(PROJECT)
-    asked = sum(fact.answered for fact in found.of(Scored))
-    assert counts["answered"] == asked > 0 and not found.missed
+    predicted = sum(fact.answered for fact in found.of(Scored))
+    assert counts["answered"] == predicted > 0 and not found.missed
 
 
 def test_all_runs_have_ended(installed: Installed, served: Client) -> None:

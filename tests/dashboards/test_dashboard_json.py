@@ -87,9 +87,9 @@ def test_queries_use_only_measurements_that_the_forwarder_writes(name: str) -> N
             fields = set(re.findall(r'r\._field == "([^"]+)"', part))
             of_project = {f"probability_{value}" for value in spec.classes} if measurement == "answer" else set()
             assert fields <= {*known.fields, *of_project}, (title, fields)
-            asked = set(re.findall(r"r\.(\w+)", part)) - {"_value", "_time", "_field", "_measurement", "project"}
-            assert asked <= {*known.tags, *fields}, (title, asked)
-            if "entity" in asked:
+            columns = set(re.findall(r"r\.(\w+)", part)) - {"_value", "_time", "_field", "_measurement", "project"}
+            assert columns <= {*known.tags, *fields}, (title, columns)
+            if "entity" in columns:
                 assert spec.data.entity
 
 
@@ -175,8 +175,8 @@ def test_replay_opens_on_its_whole_range_and_others_on_the_last_week() -> None:
 def test_query_gets_time_range_and_variables() -> None:
     start = datetime(2011, 1, 1, tzinfo=UTC)
     query = 'import "types"\nfrom(bucket: v.defaultBucket) |> filter(fn: (r) => r._field =~ /^${feature:regex}$/)'
-    asked = with_range(query, start, start + timedelta(days=1), timedelta(hours=1), "mine", {"feature": "(a|b)"})
-    assert asked.splitlines() == [
+    filled = with_range(query, start, start + timedelta(days=1), timedelta(hours=1), "mine", {"feature": "(a|b)"})
+    assert filled.splitlines() == [
         'import "types"',
         "option v = {timeRangeStart: 2011-01-01T00:00:00Z, timeRangeStop: 2011-01-02T00:00:00Z, "
         'windowPeriod: 3600s, defaultBucket: "mine"}',

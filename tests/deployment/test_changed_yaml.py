@@ -52,8 +52,8 @@ def test_champion_keeps_its_inputs_until_successor_is_promoted(states: States, t
         answers = context.telemetry.predictions(
             "example", RETRAIN_AT, RETRAIN_AT + 2 * DAY, roles=("champion",)
         ).to_dict("records")
-        asked = {(row["version"], "pressure" in row["inputs"], len(row["inputs"]["level"])) for row in answers}
-        assert asked == {(1, False, 24), (2, True, 48)}
+        inputs = {(row["version"], "pressure" in row["inputs"], len(row["inputs"]["level"])) for row in answers}
+        assert inputs == {(1, False, 24), (2, True, 48)}
         windows = [context.timeline.window_at(RETRAIN_AT + n * DAY).id for n in range(2)]
         assert [context.ledger_view().missing_reports(window, "labelled") for window in windows] == [[], []]
 

@@ -1,4 +1,4 @@
-"""An endpoint's manifests: what is put into them, and what is refused before the cluster is asked."""
+"""An endpoint's manifests: what is put into them, and what is refused before a request to the cluster."""
 
 from __future__ import annotations
 

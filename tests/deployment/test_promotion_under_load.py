@@ -31,12 +31,12 @@ class Asking:
     def run(self) -> None:
         with httpx.Client(trust_env=False, timeout=60) as client:
             while not self.ended.is_set():
-                asked = time.monotonic()
+                sent = time.monotonic()
                 try:
                     response = client.post(f"{self.url}/invocations", json={"inputs": [self.record]})
                     response.raise_for_status()
                     version = response.json()["predictions"][0]["model_version"]
-                    self.answers.append((asked, time.monotonic(), version))
+                    self.answers.append((sent, time.monotonic(), version))
                 except (httpx.HTTPError, KeyError) as error:
                     self.failures.append(repr(error))
 

@@ -104,7 +104,7 @@ def _predictions(context: ProjectResources, until: datetime | None) -> list[dict
             "version": row["version"],
             "event_time": iso(event_time),
             "due": iso(due),
-            "asked": iso(row["now"].to_pydatetime()),
+            "requested": iso(row["now"].to_pydatetime()),
             "late": row["late"],
             "entity": row["entity"],
             "entity_known": row["entity_known"],

@@ -90,7 +90,7 @@ def _series(seed: int, number: int, name: str, break_at: str | None, noise_from:
 def collect(project: str, decision: dict[str, Any]) -> str:
     """Record the call. Projects name this function as `data.collect`."""
     COLLECTED.append((project, decision))
-    return f"asked for rows because of {decision['id']}"
+    return f"requested rows because of {decision['id']}"
 
 
 def at(window: float) -> datetime:

@@ -217,8 +217,8 @@ def test_each_request_counts_in_one_window(faulty: FaultyReplay) -> None:
     """This includes a request at the time at which one window ends and the next begins."""
     log = faulty.play.context.telemetry.requests(simulated_projects.at(0), simulated_projects.at(5))
     assert {simulated_projects.at(number) for number in range(1, 5)} <= set(log["now"])
-    asked = log[log["role"] != "shadow"]
-    assert sum(faulty.play.health(number).requests for number in range(5)) == len(asked)
+    not_shadow = log[log["role"] != "shadow"]
+    assert sum(faulty.play.health(number).requests for number in range(5)) == len(not_shadow)
 
 
 # Corrections

@@ -91,7 +91,7 @@ def test_collect_hook_is_called_once_per_trigger(held: HeldReplay) -> None:
     decision = held.play.decision(RELEASED)
     assert held.calls == [decision.id]
     (fact,) = held.retrained.of(Collected)
-    assert fact.detail == f"asked for rows because of {decision.id}"
+    assert fact.detail == f"requested rows because of {decision.id}"
     assert held.play.launched("collect") == 1
 
 

@@ -159,8 +159,8 @@ def test_recipe_has_the_number_of_trees_of_early_stopping(cluster: None, algorit
 
     found = searched("regression", algorithm)
     leader = h2o.get_model(found.leaderboard["model_id"][0])
-    asked, scored = leader.params["ntrees"]["input"], leader.scoring_history()["number_of_trees"].max()
-    assert found.recipe.parameters.get("ntrees", leader.params["ntrees"]["default"]) == scored < asked
+    requested, scored = leader.params["ntrees"]["input"], leader.scoring_history()["number_of_trees"].max()
+    assert found.recipe.parameters.get("ntrees", leader.params["ntrees"]["default"]) == scored < requested
 
 
 def test_recipe_is_plain_json_without_names_frames_or_stopping(cluster: None) -> None:

@@ -86,7 +86,7 @@ def test_every_due_event_is_in_one_set(make_spec: Any) -> None:
     assert account.due == 5
 
 
-def test_a_recorded_event_was_due_also_when_its_row_is_gone() -> None:
+def test_recorded_event_counts_as_due_after_its_row_was_removed() -> None:
     account = account_of(view(scored(0, 2, 2)), [], answered={ident(1)}, missed={ident(2)})
     assert (account.due, account.lost) == (2, frozenset())
 

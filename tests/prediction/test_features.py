@@ -52,7 +52,7 @@ DEFINITIONS = FeatureDefinitions(calculators={"cnt": SELECTED})
 SCHEMA = InputSchema(project="bike", task="regression", target="cnt", history=["cnt"], steps=STEPS)
 
 
-def asked(windows: np.ndarray[Any, Any]) -> Inputs:
+def inputs_of(windows: np.ndarray[Any, Any]) -> Inputs:
     times = np.datetime64("2011-01-01", "ns") + np.arange(len(windows)) * np.timedelta64(1, "h")
     return Inputs(times, None, {}, {"cnt": windows})
 
@@ -66,7 +66,7 @@ def gappy(count: int) -> np.ndarray[Any, Any]:
 
 
 def test_training_and_service_compute_the_same_bits() -> None:
-    inputs = asked(gappy(200))
+    inputs = inputs_of(gappy(200))
     training = compute(DEFINITIONS, inputs)
     requests = [json.loads(json.dumps(record, allow_nan=False)) for record in to_records(inputs, SCHEMA)]
     service = np.vstack([compute(DEFINITIONS, from_records([request], SCHEMA)) for request in requests])
@@ -93,7 +93,7 @@ def test_features_equal_tsfreshs_own_extraction() -> None:
         disable_progressbar=True,
         show_warnings=False,
     )
-    np.testing.assert_allclose(compute(DEFINITIONS, asked(windows)), extracted[names], rtol=1e-9, atol=1e-9)
+    np.testing.assert_allclose(compute(DEFINITIONS, inputs_of(windows)), extracted[names], rtol=1e-9, atol=1e-9)
 
 
 def test_missing_values_are_filled_forward_then_backward() -> None:
@@ -104,14 +104,14 @@ def test_missing_values_are_filled_forward_then_backward() -> None:
 
 
 def test_features_of_an_empty_window_are_missing() -> None:
-    matrix = compute(DEFINITIONS, asked(gappy(10)))
+    matrix = compute(DEFINITIONS, inputs_of(gappy(10)))
     assert np.isnan(matrix[6]).all()
     assert np.isfinite(matrix[[0, 3, 5, 8]]).all()
 
 
 def test_feature_that_cannot_be_computed_is_missing() -> None:
     short = FeatureDefinitions(calculators={"cnt": ["mean", "ar_coefficient__coeff_1__k_10", "skewness"]})
-    matrix = compute(short, asked(np.array([[5.0, 5.0], [1.0, 2.0]])))
+    matrix = compute(short, inputs_of(np.array([[5.0, 5.0], [1.0, 2.0]])))
     assert matrix[:, 0].tolist() == [5.0, 1.5]
     assert np.isnan(matrix[:, 1:]).all()
 
@@ -127,13 +127,13 @@ def test_combiner_is_called_once() -> None:
 
 
 def test_the_order_of_features_does_not_change_their_values() -> None:
-    inputs = asked(bike_windows(20))
+    inputs = inputs_of(bike_windows(20))
     backwards = FeatureDefinitions(calculators={"cnt": SELECTED[::-1]})
     assert compute(DEFINITIONS, inputs).tobytes() == compute(backwards, inputs)[:, ::-1].tobytes()
 
 
 def test_concurrent_threads_compute_the_same_bits() -> None:
-    inputs, found = asked(gappy(30)), {}
+    inputs, found = inputs_of(gappy(30)), {}
     before = list(warnings.filters)
 
     def work(number: int) -> None:
@@ -184,7 +184,7 @@ def test_categories_are_codes_of_known_levels() -> None:
 def test_definitions_survive_json_and_one_row_takes_milliseconds() -> None:
     again = FeatureDefinitions.model_validate_json(DEFINITIONS.model_dump_json())
     cheap = FeatureDefinitions(calculators={"cnt": again.calculators["cnt"][:10]})
-    one = asked(bike_windows(1))
+    one = inputs_of(bike_windows(1))
     taken = []
     for _ in range(50):
         start = time.thread_time()

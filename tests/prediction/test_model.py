@@ -27,7 +27,7 @@ def schema() -> InputSchema:
     return schema_of(history=["cnt"], steps=STEPS)
 
 
-def asked(made: Fitted) -> Inputs:
+def inputs_of(made: Fitted) -> Inputs:
     plain = rows_of(made)
     windows = np.arange(len(plain) * STEPS, dtype=np.float64).reshape(-1, STEPS)
     windows[1, 2] = np.nan
@@ -42,7 +42,7 @@ def saved(
     import mlflow
 
     folder = tmp_path_factory.mktemp("model")
-    inputs = asked(fitted["GBM"])
+    inputs = inputs_of(fitted["GBM"])
     write(folder / "bundle", fitted["GBM"], schema(), examples=inputs)
     records = to_records(inputs.take([0, 1]), schema())
     mlflow.pyfunc.save_model(

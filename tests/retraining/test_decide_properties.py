@@ -303,6 +303,6 @@ def test_deployment_periods_never_share_a_decision(windows, number):
 def test_lasting_break_retrains_once_when_enough_windows_show_it(level, factor, calm, lag):
     broken = losing(*[level] * (2 + calm), *[level * factor] * 4)
     steps = played(policy(PERFORMANCE), broken, lag)
-    asked = [index for index, (_, decision) in enumerate(steps) if decision.outcome == "RETRAIN"]
-    assert len(asked) == 1
-    assert 2 + calm <= asked[0] <= 3 + calm
+    retrains = [index for index, (_, decision) in enumerate(steps) if decision.outcome == "RETRAIN"]
+    assert len(retrains) == 1
+    assert 2 + calm <= retrains[0] <= 3 + calm

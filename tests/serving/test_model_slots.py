@@ -208,12 +208,12 @@ def test_single_row_does_not_wait_for_a_batch(rentals: dict[int, Version], start
         batch = asyncio.create_task(client.send("POST", "/invocations", json={"inputs": version.records * 4}))
         while not computing.locked():
             await asyncio.sleep(0.0005)
-        asked = time.monotonic()
+        sent = time.monotonic()
         single = await client.send("POST", "/invocations", json={"inputs": version.records[:1]})
-        answered = time.monotonic()
+        received = time.monotonic()
         assert (single.status_code, (await batch).status_code) == (200, 200)
         assert len(batch.result().json()["predictions"]) == 4 * len(version.records)
-        return answered - asked, time.monotonic() - began
+        return received - sent, time.monotonic() - began
 
     waited, whole = client.run(ask())
     assert waited < whole / 3

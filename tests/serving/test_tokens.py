@@ -45,7 +45,7 @@ def test_client_token_is_replaced_without_a_restart(
     rentals: dict[int, Version], start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("mlops_assets.resources.scoring.config.CHECK_TOKEN_EVERY", 0.05)
-    secret, shadow_for = tmp_path / "secret", tmp_path / "beside"
+    secret, shadow_for = tmp_path / "secret", tmp_path / "next"
     secret.write_text("first")
     client, records = start(rentals[1], client_token_file=secret), rentals[1].records[:1]
 
