@@ -76,4 +76,4 @@ def test_replay_ends_as_usual_while_postgresql_restarts_repeatedly(
             dagster.process.wait()
             project_context.endpoint.stop()
             sys.stdout.write(f"a server did not answer {len(outages)} times: {[str(error) for error in outages]}\n")
-            sys.stdout.write((settings.home / "dagster.log").read_text()[-20_000:])
+            sys.stdout.write(dagster.log.read_text()[-20_000:])
