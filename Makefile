@@ -8,7 +8,7 @@ STAMP := $(VENV)/.installed
 export DO_NOT_TRACK := true
 export DVC_NO_ANALYTICS := 1
 
-.PHONY: setup demo live test test-fast test-package test-services test-cluster cluster bench docs lock clean
+.PHONY: setup demo live test test-fast coverage test-package test-services test-cluster cluster bench docs lock clean
 .PHONY: check style source-tree layers dead-code types
 
 setup: $(STAMP)
@@ -29,9 +29,13 @@ live: setup
 	tests/services/install.sh
 	$(BIN)/python tests/services/live.py
 
-# Coverage is that of the tests' own processes: services, runs and commands that they start are not measured.
 test: setup
-	$(BIN)/pytest -n 2 --dist loadgroup --cov --cov-report=term:skip-covered
+	$(BIN)/pytest -n 2 --dist loadgroup
+
+# Which lines the fast tests reach. Measuring slows Python down, so `make test` does without; what runs in processes that
+# tests start (services, Dagster runs, commands) is not measured.
+coverage: setup
+	$(BIN)/pytest -n 2 --dist loadgroup -m "not slow" --cov --cov-report=term:skip-covered
 
 # A first result within two minutes: no test that starts a JVM, a server or a Dagster run.
 test-fast: setup
