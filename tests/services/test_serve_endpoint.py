@@ -185,7 +185,7 @@ def test_without_ledger_or_registry_the_last_served_version_starts(
     lost = home.model_copy(update={"database_url": f"postgresql://mlops@127.0.0.1:{free_port()}/none"})
     with caplog.at_level(logging.WARNING):
         assert configure(spec, lost, "127.0.0.1", 0).read_text() == before
-    assert "starts with what served last" in caplog.text
+    assert "starts with the versions that it served last" in caplog.text
     empty = lost.model_copy(update={"home": tmp_path / "elsewhere"})
     with pytest.raises(LedgerUnreachable, match="MLOPS_ASSETS_DATABASE_URL"):
         configure(spec, empty, "127.0.0.1", 0)
