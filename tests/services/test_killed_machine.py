@@ -94,6 +94,11 @@ def jvms(home: Path) -> list[Path]:
     return list((home / "pids").glob("h2o-*.json"))
 
 
+def policy_trainings(project_context: ProjectResources) -> list[tuple[str, bool]]:
+    """Return how each training that the policy requested has ended, and whether none follows it."""
+    return [(fact.outcome, fact.final) for fact in project_context.ledger_view().ended_trainings if fact.by == "policy"]
+
+
 @pytest.mark.timeout(1200)
 @pytest.mark.xdist_group("machine")
 def test_loop_goes_on_by_itself_after_machine_was_killed_in_trainings(
@@ -119,8 +124,8 @@ def test_loop_goes_on_by_itself_after_machine_was_killed_in_trainings(
 
     browser = machine.switch_on()
     assert browser.wait(clock, within=120) == "FAILURE"
-    wait_for(lambda: len(project_context.ledger_view().deployment_periods) == 2, "the retraining goes on", within=600)
-    view = project_context.ledger_view()
-    trainings = [(fact.by, fact.outcome, fact.final) for fact in view.ended_trainings if fact.by == "policy"]
-    assert trainings == [("policy", "INTERRUPTED", False), ("policy", "JUDGED", False)]
+    # the end of a training is recorded after its promotion
+    wait_for(lambda: policy_trainings(project_context)[-1:] == [("JUDGED", False)], "the retraining is evaluated", 600)
+    assert policy_trainings(project_context) == [("INTERRUPTED", False), ("JUDGED", False)]
+    assert [period.version for period in project_context.ledger_view().deployment_periods] == [1, 2]
     assert project_context.endpoint.serving() == 2
