@@ -29,7 +29,7 @@ def drift_over_time(
         table: window (start, UTC), share (0 to 1), prediction (distance); NaN where there were too few rows.
         share: threshold of the share of drifted columns, 0 to 1.
         statistic: name of the predictions' distance.
-        threshold: of the predictions' distance; None if no policy uses it.
+        threshold: limit of the predictions' distance; None if no policy uses it.
         promotions: time of each promotion, which changes the reference, and its text, for example ``v2``.
         zone: time zone of the axis.
 

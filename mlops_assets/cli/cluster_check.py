@@ -51,7 +51,8 @@ def check_cluster(
         context: of the kubeconfig; None: the current one.
         namespace: where the chart is to be installed.
         secret: the chart's `secretName`.
-        images: as `repository:tag`; a node must hold them or be able to pull them (tried by a pod, which is deleted).
+        images: image names, each as `repository:tag`. A node must hold each image or be able to pull it, which a pod
+            tries; that pod is deleted.
         pull_secrets: the chart's `imagePullSecrets`.
     """
     from kubernetes import client, config

@@ -39,7 +39,7 @@ def difference_interval(
         a: predictions for these events.
         b: the other predictions for these events.
         block: length of a block.
-        seed: of the draws.
+        seed: seed of the random draws.
         classes: class names in the order of the probabilities; for classification.
         draws: number of resamples.
 
@@ -78,7 +78,7 @@ def block_bootstrap(
         losses_a: (n,) loss of each row, for example its absolute error.
         losses_b: (n,) losses of the other predictions, for the same rows.
         block: length of a block, for example a day for hourly rows.
-        seed: of the draws.
+        seed: seed of the random draws.
         draws: number of resamples.
         root: take the square root of both means before they are subtracted (RMSE from squared errors).
 
@@ -108,7 +108,7 @@ def block_bootstrap_rows(
         event_times: (n,) UTC times.
         difference: computes it from row indices, repeated as drawn; draws for which it returns NaN are left out.
         block: length of a block.
-        seed: of the draws.
+        seed: seed of the random draws.
         draws: number of resamples.
 
     Returns:

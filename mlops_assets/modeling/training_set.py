@@ -33,7 +33,7 @@ class Holdout:
     Attributes:
         rows: (m,) positions in the dataset.
         ids: event id of each row.
-        inputs: of each row: as logged with its prediction, or cut from published data.
+        inputs: inputs of each row, as logged with its prediction or cut from published data.
         recorded: whether the inputs are the logged ones.
         predictions: the logged predictions, one row per event and role; empty when inputs are cut from published data.
     """
